@@ -1,0 +1,39 @@
+"""Line up any two images: dense GLU-Net flow as a library and a command-line tool.
+
+The names below are the public interface; they are imported on first use, so that ``import glualign``
+and ``glualign --help`` load neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from glualign.aligner import Aligner
+    from glualign.alignment import Alignment
+    from glualign.checkpoints import load_model
+    from glualign.flow import Flow, read_flow, write_flow
+
+__all__ = ["Aligner", "Alignment", "Flow", "__version__", "load_model", "read_flow", "write_flow"]
+
+_HOME = {
+    "Aligner": "glualign.aligner",
+    "Alignment": "glualign.alignment",
+    "Flow": "glualign.flow",
+    "load_model": "glualign.checkpoints",
+    "read_flow": "glualign.flow",
+    "write_flow": "glualign.flow",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'glualign' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m glualign`` is the same as ``glualign``."""
+
+from glualign.cli.main import main
+
+main()
