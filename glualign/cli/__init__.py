@@ -1,1 +1,1 @@
-"""The command line: one module per command, shared options in ``options``. Parses, calls one function, prints."""
+"""The command line: one module per command, shared options in ``options``. Parses, calls, prints."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -12,29 +13,48 @@ import click
 from glualign import __version__
 from glualign.errors import GlualignError
 
-# command -> module; each module has a click command called `command`. Modules import only click and
-# glualign.cli.options at the top, so that help never waits for torch or OpenCV.
-COMMANDS = {
-    "warp": "glualign.cli.warp",
-    "flow": "glualign.cli.flow",
-    "batch": "glualign.cli.batch",
-    "apply": "glualign.cli.apply",
-    "invert": "glualign.cli.invert",
-    "compose": "glualign.cli.compose",
-    "resize-flow": "glualign.cli.resize_flow",
-    "convert": "glualign.cli.convert",
-    "viz": "glualign.cli.viz",
-    "report": "glualign.cli.report",
-    "info": "glualign.cli.info",
-    "weights": "glualign.cli.weights",
-    "evaluate": "glualign.cli.evaluate",
-    "train": "glualign.cli.train",
-    "bench": "glualign.cli.bench",
+# Section of the help -> commands -> module with a click command called `command`. Modules import only click
+# and glualign.cli.options at the top, so that help never waits for torch or OpenCV.
+SECTIONS = {
+    "Align": {
+        "warp": "glualign.cli.warp",
+        "flow": "glualign.cli.flow",
+        "batch": "glualign.cli.batch",
+    },
+    "Work with flow files": {
+        "apply": "glualign.cli.apply",
+        "invert": "glualign.cli.invert",
+        "compose": "glualign.cli.compose",
+        "resize-flow": "glualign.cli.resize_flow",
+        "convert": "glualign.cli.convert",
+        "info": "glualign.cli.info",
+    },
+    "Look": {
+        "viz": "glualign.cli.viz",
+        "report": "glualign.cli.report",
+    },
+    "Models and measurements": {
+        "weights": "glualign.cli.weights",
+        "evaluate": "glualign.cli.evaluate",
+        "bench": "glualign.cli.bench",
+        "train": "glualign.cli.train",
+    },
 }
+COMMANDS = {name: module for section in SECTIONS.values() for name, module in section.items()}
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is first asked for."""
+class OneLineError(click.ClickException):
+    """An error on purpose: one line on stderr, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """Print the line."""
+        click.echo(f"glualign: error: {' '.join(self.message.split())}", err=True)
+
+
+class CommandGroup(click.Group):
+    """A group that imports a command's module when asked for it, and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All command names, in the order of the table above."""
@@ -47,11 +67,40 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(COMMANDS[cmd_name]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest names in the message when there is no such command."""
+        near = get_close_matches(args[0], COMMANDS, n=2)
+        if args[0] not in COMMANDS and near:
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?", ctx)
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands under their section headings."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, self._short_help(ctx, name, limit)) for name in names])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a `GlualignError` becomes one line on stderr and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except GlualignError as error:
+            raise OneLineError(str(error)) from error
+
+    def _short_help(self, ctx: click.Context, name: str, limit: int) -> str:
+        command = self.get_command(ctx, name)
+        return command.get_short_help_str(limit) if command else ""
+
+
+@click.group(
+    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, "-V", "--version", prog_name="glualign")
 def cli() -> None:
-    """Line up two images of any kind with dense flow.
+    r"""Line up two images of any kind with dense flow.
 
     Flow is always target -> source: target pixel (x, y) shows source position (x + u, y + v).
 
@@ -62,12 +111,9 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; a `GlualignError` becomes one line on stderr and exit code 1."""
+    """Run the command line: the entry point of ``glualign`` and ``python -m glualign``."""
     try:
         return cli.main(args=arguments, prog_name="glualign")
-    except GlualignError as error:
-        click.echo(f"glualign: error: {error}", err=True)
-        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,90 @@
+"""What commands print: results on stdout, progress and warnings on stderr, nothing decorative into a pipe.
+
+Imported inside command functions only, because rich would slow ``--help`` down.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# A pipe has no width; tables must not be folded or cut on their way into grep or a file.
+_PIPE_WIDTH = 400
+
+console = Console(highlight=False, emoji=False)
+error_console = Console(stderr=True, highlight=False, emoji=False)
+
+
+def _width(target: Console) -> int | None:
+    return None if target.is_terminal else _PIPE_WIDTH
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print name and value in two aligned columns."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(Text(name), Text(value))
+    console.print(grid, width=_width(console))
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str | None = None,
+    right: Sequence[int] = (),
+) -> None:
+    """Print a table; the columns whose positions are in ``right`` (numbers) are aligned to the right."""
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
+    )
+    for position, header in enumerate(headers):
+        table.add_column(header, justify="right" if position in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table, width=_width(console))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document: paths as text, numbers that JSON has no word for (NaN, infinity) as null."""
+    print(json.dumps(jsonable(value), ensure_ascii=False), file=console.file)
+
+
+def jsonable(value: Any) -> Any:
+    """``value`` with numpy scalars and arrays, paths and non-finite numbers turned into what JSON holds."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy here
+        return jsonable(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def warn(message: str) -> None:
+    """Print one warning line on stderr."""
+    error_console.print(Text(f"glualign: warning: {message}"), soft_wrap=True)
+
+
+@contextmanager
+def status(message: str, *, show: bool = True) -> Iterator[None]:
+    """Show a spinner on stderr while the block runs, on a terminal only and only if ``show``."""
+    if show and error_console.is_terminal:
+        with error_console.status(Text(message)):
+            yield
+    else:
+        yield
