@@ -1,0 +1,142 @@
+"""Flow as colour: hue is the direction, saturation the length, on the Middlebury wheel.
+
+The wheel is the one of Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011
+(section 4.2 and the code that came with it), so that pictures compare with those in the literature.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import FlowError
+from glualign.flow import Flow
+
+# Steps between the six corner hues; the eye separates some neighbours better than others.
+_SEGMENTS = (
+    (15, (255, 0, 0), (255, 255, 0)),  # red to yellow
+    (6, (255, 255, 0), (0, 255, 0)),  # yellow to green
+    (4, (0, 255, 0), (0, 255, 255)),  # green to cyan
+    (11, (0, 255, 255), (0, 0, 255)),  # cyan to blue
+    (13, (0, 0, 255), (255, 0, 255)),  # blue to magenta
+    (6, (255, 0, 255), (255, 0, 0)),  # magenta to red
+)
+_BEYOND = 0.75  # flow longer than the maximum is darkened by this, so that it cannot pass for the maximum
+_STRIP_PIXELS = (
+    1 << 20
+)  # work in strips of rows: a dozen float temporaries of a 48-megapixel field would not fit
+
+
+def wheel_colors() -> npt.NDArray[np.uint8]:
+    """The 55 colours of the wheel, ``(55, 3)`` RGB, in order of direction."""
+    rows = []
+    for count, first, last in _SEGMENTS:
+        step = np.arange(count)[:, None] / count
+        rows.append(np.floor(np.asarray(first) + step * (np.asarray(last) - np.asarray(first))))
+    return np.concatenate(rows).astype(np.uint8)
+
+
+def flow_to_rgb(
+    flow: Flow | npt.NDArray[np.floating[Any]],
+    max_flow: float | None = None,
+    *,
+    unknown: tuple[int, int, int] = (0, 0, 0),
+) -> npt.NDArray[np.uint8]:
+    """Colour a flow field: white is no motion, full colour is ``max_flow`` pixels, darker is beyond it.
+
+    Args:
+        flow: `Flow`, or an array ``(H, W, 2)`` of (u, v) in pixels; NaN, infinite or absurdly large
+            (above 1e9, the ``.flo`` mark) values are unknown.
+        max_flow: length in pixels that gets full colour; None takes the longest known vector.
+        unknown: RGB of unknown pixels, black as in the literature.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        FlowError: the array is not ``(H, W, 2)``, or ``max_flow`` is not a positive number.
+    """
+    data = as_uv(flow)
+    if max_flow is None:
+        max_flow = longest(data) or 1.0  # no motion at all: any scale paints it white
+    elif not (np.isfinite(max_flow) and max_flow > 0):
+        raise FlowError(f"the maximum flow must be a positive number of pixels, not {max_flow}")
+    wheel = wheel_colors().astype(np.float32) / 255
+    rgb = np.empty((*data.shape[:2], 3), np.uint8)
+    step = max(1, _STRIP_PIXELS // max(1, data.shape[1]))
+    for top in range(0, data.shape[0], step):
+        rgb[top : top + step] = _paint(data[top : top + step], float(max_flow), wheel, unknown)
+    return rgb
+
+
+def wheel_legend(diameter: int) -> npt.NDArray[np.uint8]:
+    """The wheel itself as a disc: the colour at an offset from the centre is that of flow pointing there.
+
+    Returns:
+        ``(diameter, diameter, 4)`` uint8 RGBA, transparent outside the disc, with a smooth rim.
+    """
+    radius = diameter / 2
+    axis = (np.arange(diameter, dtype=np.float32) + 0.5) - radius
+    field = np.stack(np.meshgrid(axis, axis), axis=-1)
+    length = np.hypot(field[..., 0], field[..., 1])
+    # The rim's outer half pixel lies beyond the radius; pull it in so that it is not darkened.
+    field *= np.minimum(1, (radius - 0.5) / np.maximum(length, 1e-6))[..., None]
+    rgb = flow_to_rgb(field, max_flow=max(radius, 0.5))
+    alpha = np.clip(radius - length + 0.5, 0, 1) * 255
+    return np.dstack([rgb, np.rint(alpha).astype(np.uint8)])
+
+
+def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: npt.NDArray[np.bool_] | None = None) -> float:
+    """Length in pixels of the longest known vector (inside ``where``, if given); 0 when there is none."""
+    data = as_uv(flow)
+    step = max(1, _STRIP_PIXELS // max(1, data.shape[1]))
+    best = 0.0
+    for top in range(0, data.shape[0], step):
+        strip = data[top : top + step]
+        keep = known(strip) if where is None else known(strip) & where[top : top + step]
+        if keep.any():
+            best = max(best, float(np.hypot(strip[..., 0], strip[..., 1])[keep].max()))
+    return best
+
+
+def as_uv(flow: Flow | npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """The ``(H, W, 2)`` array of a flow.
+
+    Raises:
+        FlowError: the array has another shape.
+    """
+    data = np.asarray(flow.data if isinstance(flow, Flow) else flow, np.float32)
+    if data.ndim != 3 or data.shape[2] != 2 or data.size == 0:
+        raise FlowError(f"a flow field is an array (H, W, 2), not {data.shape}")
+    return data
+
+
+def known(data: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Where both components are usable numbers: bool ``(H, W)``."""
+    result: npt.NDArray[np.bool_] = (np.abs(data) < 1e9).all(axis=-1)  # false for NaN too
+    return result
+
+
+def _paint(
+    data: npt.NDArray[np.float32],
+    max_flow: float,
+    wheel: npt.NDArray[np.float32],
+    unknown: tuple[int, int, int],
+) -> npt.NDArray[np.uint8]:
+    usable = known(data)
+    u = np.where(usable, data[..., 0], 0) / np.float32(max_flow)
+    v = np.where(usable, data[..., 1], 0) / np.float32(max_flow)
+    length = np.hypot(u, v)
+    # The wheel's 55 colours span the circle with the seam where flow points right (+u); position 54 is
+    # blended towards colour 0, exactly as in the reference code.
+    position = (np.arctan2(-v, -u) / np.float32(np.pi) + 1) / 2 * (len(wheel) - 1)
+    below = position.astype(np.intp)
+    share = (position - below)[..., None]
+    color = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
+    inside = (length <= 1)[..., None]
+    color = np.where(inside, 1 - length[..., None] * (1 - color), color * _BEYOND)
+    rgb = np.floor(color * 255).astype(np.uint8)
+    rgb[~usable] = unknown
+    return rgb
