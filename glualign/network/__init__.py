@@ -1,1 +1,6 @@
-"""TODO."""
+"""GLU-Net in pure torch: one module per concept of the paper, assembled by `GLUNet` from a `GLUNetConfig`."""
+
+from glualign.network.config import CONFIGS, GLUNetConfig
+from glualign.network.glunet import GLUNet, GLUNetOutput
+
+__all__ = ["CONFIGS", "GLUNet", "GLUNetConfig", "GLUNetOutput"]

@@ -1,0 +1,115 @@
+"""The numbers that turn one network into every member of the GLU-Net family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Decoder = Literal["dense", "residual"]
+Upsampling = Literal["transposed", "bilinear"]
+
+COARSE_SIZE = 256
+"""Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
+
+# Written by the first training runs; the value is the field it means today.
+_FORMER_NAMES = {"uint8_truncation": "truncate_to_uint8"}
+
+
+@dataclass(frozen=True)
+class GLUNetConfig:
+    """Architecture and pre-processing of one GLU-Net.
+
+    Attributes:
+        model: name of the family member, as the checkpoint registry and the user write it.
+        decoder: densely connected decoders (GLU-Net) or residual ones (GLU-Net-star, WarpC-GLU-Net).
+        upsampling: learned transposed convolutions or bilinear up-sampling of the flow between levels.
+        semantic: hyper-column features and neighbourhood consensus (Semantic-GLU-Net).
+        pyramid_channels: feature channels at full resolution and 1/2, at 1/4, at 1/8 and at 1/16.
+        decoder_width: factor on the channels of decoders 3, 2, 1 and the refinement blocks.
+        mapping_decoder_width: factor on the channels of the 16 x 16 decoder.
+        max_displacement: radius of the local correlation in cells.
+        div: every flow inside the network is in pixels / div.
+        unit_local_features: local correlations are cosines instead of inner products / channels.
+        soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
+            of predicting the map from nothing.
+        soft_argmax_scale: inverse temperature of that soft-argmax.
+        truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
+            GLU-Net repository does and DenseMatching does not.
+        extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
+            DenseMatching's GLUNetModel (it matters for tall images), instead of the longer side.
+    """
+
+    model: str = "glunet"
+    decoder: Decoder = "dense"
+    upsampling: Upsampling = "transposed"
+    semantic: bool = False
+    pyramid_channels: tuple[int, int, int, int] = (64, 128, 256, 512)
+    decoder_width: float = 1.0
+    mapping_decoder_width: float = 1.0
+    max_displacement: int = 4
+    div: float = 1.0
+    unit_local_features: bool = False
+    soft_argmax_init: bool = False
+    soft_argmax_scale: float = 30.0
+    truncate_to_uint8: bool = True
+    extra_layers_from_width: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decoder not in ("dense", "residual"):
+            raise ValueError(f"decoder must be 'dense' or 'residual', not {self.decoder!r}")
+        if self.upsampling not in ("transposed", "bilinear"):
+            raise ValueError(f"upsampling must be 'transposed' or 'bilinear', not {self.upsampling!r}")
+        if len(self.pyramid_channels) != 4 or min(self.pyramid_channels) < 1:
+            raise ValueError(f"pyramid_channels must be four positive numbers, not {self.pyramid_channels}")
+        if self.max_displacement < 1 or self.div <= 0:
+            raise ValueError("max_displacement and div must be positive")
+
+    @property
+    def correlation_channels(self) -> int:
+        """Channels of a local correlation: one for every displacement of the search window."""
+        return (2 * self.max_displacement + 1) ** 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain JSON values."""
+        return {**asdict(self), "pyramid_channels": list(self.pyramid_channels)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GLUNetConfig:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: a key is unknown, or a value is not allowed.
+        """
+        renamed = {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
+        unknown = sorted(set(renamed) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown configuration keys: {', '.join(unknown)}")
+        if "pyramid_channels" in renamed:
+            renamed["pyramid_channels"] = tuple(int(n) for n in renamed["pyramid_channels"])
+        return cls(**renamed)
+
+
+_STAR = {"decoder": "residual", "truncate_to_uint8": False}
+
+CONFIGS: dict[str, GLUNetConfig] = {
+    "glunet": GLUNetConfig(),
+    "glunet-interp": GLUNetConfig(model="glunet-interp", upsampling="bilinear"),
+    "semantic-glunet": GLUNetConfig(model="semantic-glunet", semantic=True),
+    "glunet-star": GLUNetConfig(model="glunet-star", **_STAR),  # type: ignore[arg-type]
+    "glunet-star-interp": GLUNetConfig(model="glunet-star-interp", upsampling="bilinear", **_STAR),  # type: ignore[arg-type]
+    "warpc-glunet": GLUNetConfig(model="warpc-glunet", **_STAR),  # type: ignore[arg-type]
+    "warpc-glunet-interp": GLUNetConfig(model="warpc-glunet-interp", upsampling="bilinear", **_STAR),  # type: ignore[arg-type]
+    "compact": GLUNetConfig(
+        model="compact",
+        decoder="residual",
+        upsampling="bilinear",
+        pyramid_channels=(16, 32, 64, 128),
+        decoder_width=0.5,
+        div=8.0,
+        unit_local_features=True,
+        soft_argmax_init=True,
+        truncate_to_uint8=False,
+    ),
+}
+"""Every family member by name; the published ones first, then this project's own."""

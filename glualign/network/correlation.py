@@ -1,0 +1,84 @@
+"""Global and local correlation of feature maps, and what GLU-Net does to the global one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+L2_EPSILON = 1e-6
+MUTUAL_EPSILON = 1e-5
+
+
+def unit_vectors(features: Tensor) -> Tensor:
+    """Divide by the Euclidean norm over channels; epsilon sits inside the root, so zero vectors stay zero."""
+    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + L2_EPSILON)
+
+
+def global_correlation(source: Tensor, target: Tensor) -> Tensor:
+    """Inner product of every source cell with every target cell.
+
+    Args:
+        source: ``(B, C, Hs, Ws)``.
+        target: ``(B, C, Ht, Wt)``.
+
+    Returns:
+        ``(B, Hs * Ws, Ht, Wt)``: the channel is the source cell in row-major order, the position the target
+        cell (paper section 3.1).
+    """
+    products = torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2))
+    return products.unflatten(2, target.shape[2:])
+
+
+def mutual_matching(correlation: Tensor) -> Tensor:
+    """Damp matches that are not each other's best (soft mutual nearest neighbours, from NC-Net).
+
+    Args:
+        correlation: ``(B, S, Ht, Wt)`` with source cells as channels.
+    """
+    best_of_source = correlation.amax(dim=(2, 3), keepdim=True)
+    best_of_target = correlation.amax(dim=1, keepdim=True)
+    ratio = (correlation / (best_of_source + MUTUAL_EPSILON)) * (
+        correlation / (best_of_target + MUTUAL_EPSILON)
+    )
+    return correlation * ratio
+
+
+def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) -> Tensor:
+    """Expected source position of every target cell under a softmax of the global correlation.
+
+    Args:
+        cosines: ``(B, Hs * Ws, Ht, Wt)``.
+        source_shape: ``(Hs, Ws)``.
+        scale: inverse temperature.
+
+    Returns:
+        ``(B, 2, Ht, Wt)``, x then y; -1 is the centre of the first source cell and +1 that of the last.
+    """
+    rows, columns = source_shape
+    ys = torch.linspace(-1, 1, rows, device=cosines.device, dtype=cosines.dtype)
+    xs = torch.linspace(-1, 1, columns, device=cosines.device, dtype=cosines.dtype)
+    cells = torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)])
+    probability = torch.softmax(scale * cosines.flatten(2), dim=1)
+    return (cells @ probability).unflatten(2, cosines.shape[2:])
+
+
+def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    """Inner products of each cell of ``first`` with the cells of ``second`` in a square window around it.
+
+    Args:
+        first: ``(B, C, H, W)``.
+        second: ``(B, C, H, W)``; zero outside its bounds.
+        radius: of the window, in cells.
+
+    Returns:
+        ``(B, (2 radius + 1)^2, H, W)``; channel ``(2 radius + 1) (dy + radius) + (dx + radius)`` holds the
+        products with ``second[y + dy, x + dx]``.
+    """
+    height, width = first.shape[2:]
+    window = 2 * radius + 1
+    padded = F.pad(second, (radius,) * 4)
+    shifted = (
+        padded[:, :, dy : dy + height, dx : dx + width] for dy in range(window) for dx in range(window)
+    )
+    return torch.stack([(first * other).sum(dim=1) for other in shifted], dim=1)

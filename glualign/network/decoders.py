@@ -1,0 +1,151 @@
+"""The decoders that turn a correlation into flow, dense (GLU-Net) and residual (GLU-Net-star)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+DECODER_CHANNELS = (128, 128, 96, 64, 32)
+REFINEMENT_CHANNELS = (128, 128, 128, 96, 64, 32)
+REFINEMENT_DILATIONS = (1, 2, 4, 8, 16, 1)
+SLOPE = 0.1
+
+
+def scaled(channels: tuple[int, ...], width: float) -> tuple[int, ...]:
+    """Channel counts times ``width``, rounded."""
+    return tuple(round(count * width) for count in channels)
+
+
+def conv_bn(
+    before: int,
+    after: int,
+    activation: nn.Module | None = None,
+    *,
+    kernel: int = 3,
+    dilation: int = 1,
+    bias: bool = True,
+) -> nn.Sequential:
+    """Convolution, batch norm and an optional activation: the block every decoder is made of."""
+    padding = dilation * (kernel // 2)
+    layers = [
+        nn.Conv2d(before, after, kernel, padding=padding, dilation=dilation, bias=bias),
+        nn.BatchNorm2d(after),
+    ]
+    return nn.Sequential(*layers, *([activation] if activation else []))
+
+
+def leaky_relu() -> nn.LeakyReLU:
+    """The activation of every block but those of the official 16 x 16 decoder."""
+    return nn.LeakyReLU(SLOPE, inplace=True)
+
+
+def head(before: int) -> nn.Conv2d:
+    """The plain convolution that predicts two channels."""
+    return nn.Conv2d(before, 2, kernel_size=3, padding=1)
+
+
+def in_float32(convolution: nn.Module, features: Tensor) -> Tensor:
+    """Apply a two-channel head in float32 whatever the autocast: its output is flow, which needs the digits."""
+    with torch.autocast(features.device.type, enabled=False):
+        result: Tensor = convolution(features.float())
+    return result
+
+
+class DenseMappingDecoder(nn.Module):
+    """16 x 16 decoder of GLU-Net: five plain blocks and a head (DGC-Net's map decoder)."""
+
+    def __init__(self, before: int, *, width: float = 1.0) -> None:
+        super().__init__()
+        channels = (before, *scaled(DECODER_CHANNELS, width))
+        for index in range(5):
+            self.add_module(
+                f"conv{index}", conv_bn(channels[index], channels[index + 1], nn.ReLU(inplace=True))
+            )
+        self.final = head(channels[-1])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Correspondence map ``(B, 2, 16, 16)`` in [-1, 1] from ``(B, C, 16, 16)``."""
+        x = inputs
+        for index in range(5):
+            x = self.get_submodule(f"conv{index}")(x)
+        return in_float32(self.final, x)
+
+
+class DenseFlowDecoder(nn.Module):
+    """Decoder of GLU-Net whose blocks see all earlier features (PWC-Net's estimator)."""
+
+    def __init__(self, before: int, *, width: float = 1.0) -> None:
+        super().__init__()
+        channels = before
+        for index, added in enumerate(scaled(DECODER_CHANNELS, width)):
+            self.add_module(f"conv_{index}", conv_bn(channels, added, leaky_relu()))
+            channels += added
+        self.predict_flow = head(channels)
+        self.features = channels
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(B, self.features, H, W)`` and residual flow ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
+        x = inputs
+        for index in range(5):
+            x = torch.cat([self.get_submodule(f"conv_{index}")(x), x], dim=1)
+        return x, in_float32(self.predict_flow, x)
+
+
+class _ResidualTrunk(nn.Module):
+    """Five blocks with two projected shortcuts (DenseMatching's residual decoders)."""
+
+    def __init__(self, before: int, *, width: float) -> None:
+        super().__init__()
+        c0, c1, c2, c3, c4 = scaled(DECODER_CHANNELS, width)
+        self.conv_0 = conv_bn(before, c0)
+        self.conv0_skip = conv_bn(c0, c2, kernel=1, bias=False)
+        self.conv_1 = conv_bn(c0, c1, leaky_relu())
+        self.conv_2 = conv_bn(c1, c2)
+        self.conv2_skip = conv_bn(c2, c4, kernel=1, bias=False)
+        self.conv_3 = conv_bn(c2, c3, leaky_relu())
+        self.conv_4 = conv_bn(c3, c4)
+        self.activation = nn.LeakyReLU(SLOPE)
+        self.features = c4
+
+    def trunk(self, inputs: Tensor) -> Tensor:
+        """Features ``(B, self.features, H, W)`` from ``(B, C, H, W)``."""
+        x0 = self.conv_0(inputs)
+        x2 = self.conv_2(self.conv_1(self.activation(x0))) + self.conv0_skip(x0)
+        x4 = self.conv_4(self.conv_3(self.activation(x2))) + self.conv2_skip(x2)
+        features: Tensor = self.activation(x4)
+        return features
+
+
+class ResidualMappingDecoder(_ResidualTrunk):
+    """16 x 16 decoder of the star variants."""
+
+    def __init__(self, before: int, *, width: float = 1.0) -> None:
+        super().__init__(before, width=width)
+        self.final = head(self.features)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Correspondence map ``(B, 2, 16, 16)`` in [-1, 1] from ``(B, C, 16, 16)``."""
+        return in_float32(self.final, self.trunk(inputs))
+
+
+class ResidualFlowDecoder(_ResidualTrunk):
+    """Flow decoder of the star variants."""
+
+    def __init__(self, before: int, *, width: float = 1.0) -> None:
+        super().__init__(before, width=width)
+        self.predict_flow = head(self.features)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(B, self.features, H, W)`` and residual flow ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
+        x = self.trunk(inputs)
+        return x, in_float32(self.predict_flow, x)
+
+
+def refinement_blocks(before: int, *, width: float = 1.0) -> list[nn.Module]:
+    """The seven dilated convolutions that refine a flow from its decoder's features (PWC-Net's context network)."""
+    channels = (before, *scaled(REFINEMENT_CHANNELS, width))
+    blocks: list[nn.Module] = [
+        conv_bn(channels[index], channels[index + 1], leaky_relu(), dilation=dilation)
+        for index, dilation in enumerate(REFINEMENT_DILATIONS)
+    ]
+    return [*blocks, head(channels[-1])]

@@ -1,0 +1,309 @@
+"""GLU-Net: one global correlation at 16 x 16, local correlations up to a quarter of the image (paper section 3)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glualign.network.config import COARSE_SIZE, GLUNetConfig
+from glualign.network.consensus import NeighbourhoodConsensus
+from glualign.network.correlation import (
+    global_correlation,
+    local_correlation,
+    mutual_matching,
+    soft_argmax,
+    unit_vectors,
+)
+from glualign.network.decoders import (
+    SLOPE,
+    DenseFlowDecoder,
+    DenseMappingDecoder,
+    ResidualFlowDecoder,
+    ResidualMappingDecoder,
+    in_float32,
+    refinement_blocks,
+)
+from glualign.network.pyramid import VGGPyramid
+from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
+
+COARSE_CELLS = COARSE_SIZE // 16
+"""Side of the grid on which every source cell is compared with every target cell."""
+
+Trace = dict[str, Tensor]
+
+
+class CoarseFeatures(NamedTuple):
+    """What the global half of the network needs of one image: both maps already hold the model's hyper-columns."""
+
+    level4: Tensor
+    """``(B, C, 16, 16)``, unit vectors."""
+    level3: Tensor
+    """``(B, C, 32, 32)``."""
+
+
+class WorkingFeatures(NamedTuple):
+    """What the adaptive half of the network needs of one image of the working size (H', W')."""
+
+    eighth: Tensor
+    """``(B, C, H'/8, W'/8)``."""
+    quarter: Tensor
+    """``(B, C, H'/4, W'/4)``."""
+
+
+class GLUNetOutput(NamedTuple):
+    """Flow target -> source of every level, in pixels."""
+
+    flow4: Tensor
+    """``(B, 2, 16, 16)`` in pixels of the 256 x 256 image."""
+    flow3: Tensor
+    """``(B, 2, 32, 32)`` in pixels of the 256 x 256 image."""
+    flow2: Tensor
+    """``(B, 2, H'/8, W'/8)`` in pixels of the working image."""
+    flow1: Tensor
+    """``(B, 2, H'/4, W'/4)`` in pixels of the working image: the network's answer."""
+
+
+def extra_layer_count(height: int, width: int, *, from_width: bool = False) -> int:
+    """Refinement layers between 32 x 32 and 1/8 of the working size (paper section 3.4, 'adaptive resolution').
+
+    One layer from 1088 pixels on the longer side, two from 2176, three from 4352. With ``from_width`` the
+    width alone decides, as in DenseMatching's GLUNetModel.
+    """
+    side = width if from_width else max(height, width)
+    return max(0, round(math.log2(side / COARSE_SIZE / 3)))
+
+
+class GLUNet(nn.Module):
+    """Every member of the GLU-Net family; the state dict has the keys of the official checkpoints.
+
+    Tensors are float ``(B, C, H, W)``; images are RGB, normalised with the ImageNet statistics.
+    """
+
+    def __init__(self, config: GLUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        window = config.correlation_channels
+        dense = config.decoder == "dense"
+        mapping_decoder = DenseMappingDecoder if dense else ResidualMappingDecoder
+        flow_decoder = DenseFlowDecoder if dense else ResidualFlowDecoder
+        width = config.decoder_width
+
+        if config.semantic:
+            # The official name; checkpoints carry it.
+            self.NeighConsensus = NeighbourhoodConsensus()
+        self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2, width=config.mapping_decoder_width)
+        self.decoder3 = flow_decoder(window + 2, width=width)
+        for index, block in enumerate(refinement_blocks(self.decoder3.features, width=width), start=1):
+            self.add_module(f"dc_conv{index}", block)
+        self.decoder2 = flow_decoder(window + 2, width=width)
+        self.upfeat2 = nn.ConvTranspose2d(self.decoder2.features, 2, kernel_size=4, stride=2, padding=1)
+        if config.upsampling == "transposed":
+            self.deconv4 = nn.ConvTranspose2d(2, 2, kernel_size=4, stride=2, padding=1)
+            self.deconv2 = nn.ConvTranspose2d(2, 2, kernel_size=4, stride=2, padding=1)
+        self.decoder1 = flow_decoder(window + 4, width=width)
+        for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
+            self.add_module(f"l_dc_conv{index}", block)
+        self.pyramid = VGGPyramid(config.pyramid_channels)
+
+    # ---- features of one image
+
+    def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
+        """Features of a normalised image ``(B, 3, 256, 256)`` for `match_coarse`."""
+        level3, level4 = self.pyramid.coarse_features(image_256)
+        if self.config.semantic:
+            level5 = resize_area(level4, (COARSE_CELLS // 2, COARSE_CELLS // 2))
+            finer = (2 * COARSE_CELLS, 2 * COARSE_CELLS)
+            level3 = torch.cat(
+                [level3, resize_bilinear(level4, finer), resize_bilinear(level5, finer)], dim=1
+            )
+            level4 = torch.cat([level4, resize_bilinear(level5, (COARSE_CELLS, COARSE_CELLS))], dim=1)
+        return CoarseFeatures(unit_vectors(level4.float()), level3)
+
+    def working_features(self, image: Tensor) -> WorkingFeatures:
+        """Features of a normalised image ``(B, 3, H', W')`` for `match_fine`; both sides are multiples of 8."""
+        quarter, eighth = self.pyramid.working_features(image)
+        return WorkingFeatures(eighth, quarter)
+
+    # ---- matching of two images
+
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_256: Tensor,
+        target_256: Tensor,
+        *,
+        extra_layers: int | None = None,
+        detach: bool = False,
+        trace: Trace | None = None,
+    ) -> GLUNetOutput:
+        """Flow from ``target`` to ``source`` at four levels.
+
+        Args:
+            source: normalised ``(B, 3, H', W')``, both sides multiples of 8.
+            target: same shape.
+            source_256: the source at 256 x 256.
+            target_256: the target at 256 x 256.
+            extra_layers: instead of the number that the working size calls for.
+            detach: stop gradients at the flow that enters each warp (for training with a frozen pyramid).
+            trace: receives the intermediates by their names in the paper's figures.
+        """
+        flow4, flow3 = self.match_coarse(
+            self.coarse_features(source_256), self.coarse_features(target_256), detach=detach, trace=trace
+        )
+        flow2, flow1 = self.match_fine(
+            self.working_features(source),
+            self.working_features(target),
+            flow3,
+            extra_layers=extra_layers,
+            detach=detach,
+            trace=trace,
+        )
+        return GLUNetOutput(flow4, flow3, flow2, flow1)
+
+    def match_coarse(
+        self,
+        source: CoarseFeatures,
+        target: CoarseFeatures,
+        *,
+        detach: bool = False,
+        trace: Trace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image."""
+        flow4 = self._global_flow(source, target, trace)
+        up_flow4 = self._upsampled(flow4, "deconv4", (2 * COARSE_CELLS, 2 * COARSE_CELLS))
+        features, flow3 = self._local_flow(
+            self.decoder3,
+            source.level3,
+            target.level3,
+            up_flow4,
+            stride=8,
+            detach=detach,
+            trace=trace,
+            name="corr3",
+        )
+        flow3 = flow3 + self._refinement("dc_conv", features)
+        if trace is not None:
+            trace.update(up_flow4=up_flow4)
+        return flow4 * self.config.div, flow3 * self.config.div
+
+    def match_fine(
+        self,
+        source: WorkingFeatures,
+        target: WorkingFeatures,
+        flow3: Tensor,
+        *,
+        extra_layers: int | None = None,
+        detach: bool = False,
+        trace: Trace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Adaptive-resolution stages: ``flow2`` and ``flow1`` in working pixels from ``flow3`` in 256-pixels."""
+        up_flow3 = self._bridge(source.eighth, target.eighth, flow3, extra_layers, detach, trace)
+        features, flow2 = self._local_flow(
+            self.decoder2, source.eighth, target.eighth, up_flow3, stride=8, detach=detach
+        )
+        size = (target.quarter.shape[2], target.quarter.shape[3])
+        up_flow2 = self._upsampled(flow2, "deconv2", size)
+        up_features = self.upfeat2(features)
+        features, flow1 = self._local_flow(
+            self.decoder1, source.quarter, target.quarter, up_flow2, up_features, stride=4, detach=detach
+        )
+        flow1 = flow1 + self._refinement("l_dc_conv", features)
+        if trace is not None:
+            trace.update(up_flow3=up_flow3, up_flow2=up_flow2, up_feat2=up_features)
+        return flow2 * self.config.div, flow1 * self.config.div
+
+    # ---- stages
+
+    def _global_flow(self, source: CoarseFeatures, target: CoarseFeatures, trace: Trace | None) -> Tensor:
+        # Always float32: it is a small product, and the softmax and the maxima need its digits.
+        with torch.autocast(source.level4.device.type, enabled=False):
+            cosines = global_correlation(source.level4.float(), target.level4.float())
+            correlation = mutual_matching(cosines)
+            if self.config.semantic:
+                correlation = mutual_matching(self.NeighConsensus(correlation))
+            correlation = unit_vectors(F.relu(correlation))
+            if self.config.soft_argmax_init:
+                cells = (COARSE_CELLS, COARSE_CELLS)
+                initial = soft_argmax(cosines, cells, self.config.soft_argmax_scale)
+            else:
+                # The official network was trained with a slot for an initial map and always leaves it empty.
+                initial = correlation.new_zeros(correlation.shape[0], 2, COARSE_CELLS, COARSE_CELLS)
+        mapping = self.decoder4(torch.cat([correlation, initial], dim=1))
+        if self.config.soft_argmax_init:
+            mapping = mapping + initial
+        position = (mapping + 1) * (COARSE_CELLS - 1) / 2
+        grid = pixel_grid(COARSE_CELLS, COARSE_CELLS, device=mapping.device)
+        if trace is not None:
+            trace.update(corr4=correlation, est_map4=mapping)
+        return (position - grid) * (COARSE_SIZE / COARSE_CELLS) / self.config.div
+
+    def _local_flow(
+        self,
+        decoder: nn.Module,
+        source: Tensor,
+        target: Tensor,
+        flow: Tensor,
+        *more: Tensor,
+        stride: float,
+        detach: bool = False,
+        trace: Trace | None = None,
+        name: str = "",
+    ) -> tuple[Tensor, Tensor]:
+        """Warp, correlate, decode: features of the decoder and the improved flow, in the network's units."""
+        warped = warp_features(source, (flow.detach() if detach else flow) * (self.config.div / stride))
+        if self.config.unit_local_features:
+            correlation = local_correlation(
+                unit_vectors(target), unit_vectors(warped), self.config.max_displacement
+            )
+        else:
+            correlation = local_correlation(target, warped, self.config.max_displacement) / target.shape[1]
+        if trace is not None:
+            trace[name] = correlation
+        inputs = torch.cat([F.leaky_relu(correlation, SLOPE), flow, *more], dim=1)
+        features, residual = decoder(inputs)
+        return features, flow + residual
+
+    def _bridge(
+        self,
+        source: Tensor,
+        target: Tensor,
+        flow3: Tensor,
+        extra_layers: int | None,
+        detach: bool,
+        trace: Trace | None,
+    ) -> Tensor:
+        """Carry flow3 from the 256 x 256 image to 1/8 of the working size, with extra layers in a large gap."""
+        height, width = (8 * side for side in target.shape[2:])
+        if extra_layers is None:
+            extra_layers = extra_layer_count(height, width, from_width=self.config.extra_layers_from_width)
+        scale = torch.tensor([width / COARSE_SIZE, height / COARSE_SIZE], device=flow3.device)
+        flow = flow3 * scale.view(1, 2, 1, 1) / self.config.div
+        for layer in range(extra_layers):
+            stride = 8 * 2 ** (extra_layers - layer)
+            size = (height // stride, width // stride)
+            _, flow = self._local_flow(
+                self.decoder2,
+                resize_area(source, size),
+                resize_area(target, size),
+                resize_bilinear(flow, size),
+                stride=stride,
+                detach=detach,
+            )
+            if trace is not None:
+                trace[f"flow3_extra{layer + 1}"] = flow * self.config.div
+        return resize_bilinear(flow, (height // 8, width // 8))
+
+    def _upsampled(self, flow: Tensor, name: str, size: tuple[int, int]) -> Tensor:
+        if self.config.upsampling == "bilinear":
+            return resize_bilinear(flow, size)
+        return in_float32(self.get_submodule(name), flow)
+
+    def _refinement(self, name: str, features: Tensor) -> Tensor:
+        for index in range(1, 7):
+            features = self.get_submodule(f"{name}{index}")(features)
+        return in_float32(self.get_submodule(f"{name}7"), features)
