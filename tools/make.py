@@ -1,0 +1,145 @@
+"""Set up glualign in a virtual environment of its own, then use it. Needs Python 3.10 or newer, nothing else.
+
+    python3.11 tools/make.py demo     set up, then align an example pair with the embedded weights
+    python3.11 tools/make.py test     set up, then run the tests (more arguments go to pytest)
+    python3.11 tools/make.py check    set up, then check style, types and documentation
+    python3.11 tools/make.py setup    set up only
+
+The environment is `.venv` beside this repository's README unless `--venv DIR` names another place. Setting up
+again is skipped while pyproject.toml and constraints.txt stay the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path("out") / "demo"
+
+# Each check is what CI runs; documentation is generated, so it is checked by generating it again.
+CHECKS = (
+    ("lint", ["-m", "ruff", "check", "."]),
+    ("format", ["-m", "ruff", "format", "--check", "."]),
+    ("types", ["-m", "mypy"]),
+    ("CLI reference", ["tools/build_cli_reference.py", "--check"]),
+    ("links", ["tools/check_links.py"]),
+)
+
+
+class Environment:
+    """A virtual environment with this repository installed in editable mode."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / ("Scripts" if os.name == "nt" else "bin")
+        self.python = self.bin / ("python.exe" if os.name == "nt" else "python")
+
+    def install(self, extra: str) -> None:
+        """Create the environment and install glualign with one extra, unless that is done already."""
+        stamp = self.folder / f"glualign-{extra}.stamp"
+        state = self._state()
+        if stamp.is_file() and stamp.read_text() == state and self.python.exists():
+            return
+        started = time.monotonic()
+        print(f"Setting up {self.folder} (the first time downloads PyTorch, a few minutes) ...", flush=True)
+        if not self.python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
+        self.pip("install", "--constraint", "constraints.txt", "--editable", f".[{extra}]")
+        self._make_opencv_importable()
+        stamp.write_text(state)
+        print(f"Ready in {time.monotonic() - started:.0f} s.", flush=True)
+
+    def pip(self, *arguments: str) -> None:
+        """Run pip quietly, from the root of the repository."""
+        self.run("-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
+
+    def run(self, *arguments: str) -> None:
+        """Run the environment's Python from the repository's root; a failure ends this script with its code."""
+        finished = subprocess.run([str(self.python), *arguments], cwd=ROOT, env=self._variables())
+        if finished.returncode:
+            sys.exit(finished.returncode)
+
+    def _make_opencv_importable(self) -> None:
+        # opencv-python links against the system's libGL, which servers and containers lack; the headless build
+        # of the same version has the same functions without windows.
+        probe = subprocess.run([str(self.python), "-c", "import cv2"], capture_output=True, text=True)
+        if probe.returncode == 0:
+            return
+        if "lib" not in probe.stderr:
+            sys.exit(f"OpenCV cannot be imported:\n{probe.stderr}")
+        print("This machine has no libGL: taking OpenCV's headless build instead.", flush=True)
+        self.pip("uninstall", "--yes", "opencv-python")
+        self.pip("install", "--constraint", "constraints.txt", "opencv-python-headless")
+
+    def _state(self) -> str:
+        digest = hashlib.sha256()
+        for name in ("pyproject.toml", "constraints.txt"):
+            digest.update((ROOT / name).read_bytes())
+        return digest.hexdigest()
+
+    @staticmethod
+    def _variables() -> dict[str, str]:
+        # Modules of the caller's own environment must not leak into ours.
+        return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+def demo(environment: Environment) -> None:
+    """Align the painted wall of the examples and say where the results are."""
+    environment.install("report")
+    pair = ("examples/graf1.png", "examples/graf3.png")
+    command = ["warp", *pair, "--output", str(RESULTS)]
+    print(f"\n$ glualign {' '.join(command)}", flush=True)
+    environment.run("-m", "glualign", *command)
+    command = ["report", *pair, "--output", str(RESULTS / "report.html")]
+    print(f"\n$ glualign {' '.join(command)}", flush=True)
+    environment.run("-m", "glualign", *command)
+    print(
+        f"\nResults are in {ROOT / RESULTS}: open graf1_warped.png beside {pair[1]}, or report.html in a browser."
+    )
+    print(f"To go on: {environment.bin / 'glualign'} --help")
+
+
+def test(environment: Environment, arguments: list[str]) -> None:
+    """Run the tests; what pytest prints last is the summary."""
+    environment.install("dev")
+    environment.run("-m", "pytest", *arguments)
+
+
+def check(environment: Environment) -> None:
+    """Style, types and documentation; the first failure ends the run."""
+    environment.install("dev")
+    for name, command in CHECKS:
+        started = time.monotonic()
+        environment.run(*command)
+        print(f"{name}: ok ({time.monotonic() - started:.0f} s)", flush=True)
+
+
+def main() -> None:
+    """Parse the arguments and run the target."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", choices=["demo", "test", "check", "setup"])
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="folder of the virtual environment")
+    options, rest = parser.parse_known_args()
+    if rest and options.target != "test":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    environment = Environment(options.venv.absolute())
+    if options.target == "demo":
+        demo(environment)
+    elif options.target == "test":
+        test(environment, rest)
+    elif options.target == "check":
+        check(environment)
+    else:
+        environment.install("dev")
+
+
+if __name__ == "__main__":
+    main()
