@@ -60,14 +60,14 @@ class Environment:
         self.run("-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
 
     def run(self, *arguments: str) -> None:
-        """Run the environment's Python from the repository's root; a failure ends this script with its code."""
+        """Run the environment's Python in the repository's root; a failure ends this script with its code."""
         finished = subprocess.run([str(self.python), *arguments], cwd=ROOT, env=self._variables())
         if finished.returncode:
             sys.exit(finished.returncode)
 
     def _make_opencv_importable(self) -> None:
-        # opencv-python links against the system's libGL, which servers and containers lack; the headless build
-        # of the same version has the same functions without windows.
+        # opencv-python links against the system's libGL, which servers and containers lack; the headless
+        # build of the same version has the same functions without windows.
         probe = subprocess.run([str(self.python), "-c", "import cv2"], capture_output=True, text=True)
         if probe.returncode == 0:
             return
@@ -99,9 +99,8 @@ def demo(environment: Environment) -> None:
     command = ["report", *pair, "--output", str(RESULTS / "report.html")]
     print(f"\n$ glualign {' '.join(command)}", flush=True)
     environment.run("-m", "glualign", *command)
-    print(
-        f"\nResults are in {ROOT / RESULTS}: open graf1_warped.png beside {pair[1]}, or report.html in a browser."
-    )
+    print(f"\nResults are in {ROOT / RESULTS}:")
+    print(f"open graf1_warped.png beside {pair[1]}, or report.html in a browser.")
     print(f"To go on: {environment.bin / 'glualign'} --help")
 
 
