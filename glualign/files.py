@@ -28,7 +28,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}.", suffix=final.suffix)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"{final}: cannot be written ({_reason(error)}); choose another output folder") from error
+        raise OutputError(f"{final}: cannot be written ({_reason(error)}); choose another folder") from error
     temporary = Path(name)
     try:
         yield temporary
