@@ -1,0 +1,32 @@
+"""What all tests share: where data lies, and how many threads a test may take."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch or OpenCV: tests run beside each other and beside other work.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The example pairs that ship with the repository."""
+    return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Data too large for the repository: $GLUALIGN_SHARED, or the folder `shared` beside the repository."""
+    folder = Path(os.environ.get("GLUALIGN_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there; set GLUALIGN_SHARED to the folder with evaluation and golden data")
+    return folder
