@@ -1,0 +1,135 @@
+"""A folder of photographs, decoded once into one memory-mapped file that all worker processes share."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import TrainingError
+from glualign.files import atomic_path, write_text
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+SMALLEST_SIDE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoStore:
+    """Decoded photographs in one flat file; reading one is a view into the page cache, never a copy.
+
+    Attributes:
+        data_path: flat uint8 file, photographs one after the other, each (H, W, 3) RGB.
+        names: path of each photograph relative to its folder, sorted.
+        shapes: (N, 2) int64, height and width.
+        offsets: (N,) int64, first byte of each photograph in the file.
+    """
+
+    data_path: Path
+    names: tuple[str, ...]
+    shapes: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    data: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """Photograph ``index`` as a read-only (H, W, 3) uint8 RGB view."""
+        height, width = (int(n) for n in self.shapes[index])
+        start = int(self.offsets[index])
+        return self.data[start : start + height * width * 3].reshape(height, width, 3)
+
+    def split(self, held_out: Sequence[str] = ()) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Indices for training and for validation.
+
+        ``held_out`` are shell patterns on the relative names (``kodak/*``). Without any, every 25th
+        photograph is held out. Choose patterns when a folder holds several crops of one photograph.
+
+        Raises:
+            TrainingError: one of the two parts would be empty.
+        """
+        if held_out:
+            mask = np.array([any(fnmatch.fnmatch(name, p) for p in held_out) for name in self.names])
+        else:
+            mask = np.arange(len(self)) % 25 == 24
+            if not mask.any():
+                mask[-1] = True
+        train, held = np.flatnonzero(~mask), np.flatnonzero(mask)
+        if not len(train) or not len(held):
+            raise TrainingError(
+                f"{len(train)} photographs to train on and {len(held)} held out by {list(held_out)}; "
+                "change data.held_out in the recipe so that both parts have some"
+            )
+        return train, held
+
+
+def open_photos(
+    folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None, max_side: int = 1024
+) -> PhotoStore:
+    """Decode every photograph below ``folder`` (once; later calls reuse the cache) and map the result.
+
+    Photographs whose long side exceeds ``max_side`` are reduced to it. ``cache`` is the folder of the
+    decoded file, by default ``glualign-photos`` in the system's temporary folder. Files that cannot be
+    decoded, or are smaller than 64 pixels, are left out.
+
+    Raises:
+        TrainingError: the folder does not exist or holds no usable photograph.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise TrainingError(f"{root}: not a folder; give a folder of photographs with --photos")
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    if not files:
+        raise TrainingError(f"{root}: holds no photographs ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    cache_dir = Path(cache) if cache is not None else Path(tempfile.gettempdir()) / "glualign-photos"
+    key = _fingerprint(root, files, max_side)
+    data_path, index_path = cache_dir / f"{key}.rgb", cache_dir / f"{key}.json"
+    if not (data_path.is_file() and index_path.is_file()):
+        _decode_all(root, files, max_side, data_path, index_path)
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    shapes = np.asarray(index["shapes"], dtype=np.int64).reshape(-1, 2)
+    if not len(shapes):
+        raise TrainingError(f"{root}: none of its {len(files)} image files could be decoded")
+    ends = np.cumsum(shapes.prod(axis=1) * 3)
+    return PhotoStore(
+        data_path=data_path,
+        names=tuple(index["names"]),
+        shapes=shapes,
+        offsets=np.concatenate([np.zeros(1, np.int64), ends[:-1]]),
+        data=np.memmap(data_path, dtype=np.uint8, mode="r", shape=(int(ends[-1]),)),
+    )
+
+
+def _fingerprint(root: Path, files: Sequence[Path], max_side: int) -> str:
+    digest = hashlib.sha256(f"1:{max_side}".encode())
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path.relative_to(root)}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _decode_all(root: Path, files: Sequence[Path], max_side: int, data_path: Path, index_path: Path) -> None:
+    names: list[str] = []
+    shapes: list[tuple[int, int]] = []
+    with atomic_path(data_path) as temporary, temporary.open("wb") as out:
+        for path in files:
+            pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+            if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
+                continue
+            scale = max_side / max(pixels.shape[:2])
+            if scale < 1:
+                pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            out.write(np.ascontiguousarray(pixels[:, :, ::-1]).tobytes())
+            names.append(path.relative_to(root).as_posix())
+            shapes.append((pixels.shape[0], pixels.shape[1]))
+    # The index is written last: a cache without it is incomplete and is decoded again.
+    write_text(index_path, json.dumps({"names": names, "shapes": shapes}))

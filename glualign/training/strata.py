@@ -1,0 +1,121 @@
+"""The kinds of pairs training draws from: each names a motion, independent objects and photometric changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from glualign.training import motion
+from glualign.training.motion import Map, Rng
+from glualign.training.photometric import PhotometricOptions
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Independently moving objects pasted over both images.
+
+    Attributes:
+        chance: probability that there are any.
+        most: up to so many of them.
+        shift: extra translation per axis, uniform, in fractions of the frame.
+        rotation: extra rotation in radians.
+        zoom: extra scale, log-uniform between 1/zoom and zoom.
+    """
+
+    chance: float = 0.0
+    most: int = 1
+    shift: float = 0.08
+    rotation: float = math.pi / 6
+    zoom: float = 1.35
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One kind of pair: ``motion`` draws the map from the target frame to the source frame."""
+
+    motion: Callable[[Rng, int], Map]
+    photometric: PhotometricOptions
+    objects: Objects = Objects()
+
+
+def small_motion(rng: Rng, size: int) -> Map:
+    """From a tenth of a pixel to some eight pixels: drift, slight turn and zoom, smooth non-rigid motion.
+
+    A unit is a 256th of the frame, so the motion is that of a video frame at any working size.
+    """
+    unit = size / 256
+    reach = math.exp(rng.uniform(math.log(0.1), math.log(8.0))) * unit
+    points = motion.identity_map(size)
+    turn = motion.similarity(rng, rotation=0.5 * reach / size, zoom=1 + reach / size, shift=0.0)
+    frame = motion.frame_matrix(size)
+    out = motion.apply_matrix(frame @ turn @ np.linalg.inv(frame), points)
+    out += rng.uniform(-reach, reach, 2).astype(np.float32)
+    if rng.random() < 0.8:
+        cells = int(rng.integers(3, 13))
+        out += motion.smooth_field(rng, size, cells, amplitude=reach * rng.uniform(0.1, 0.7) * 3 / cells)
+    return out
+
+
+def moderate_motion(rng: Rng, size: int) -> Map:
+    """A hand-held second look: a homography, an affine map or a gentle thin-plate spline."""
+    kind = rng.random()
+    if kind < 0.5:
+        return _projective(motion.homography(rng, rng.uniform(0.05, 0.4)), size)
+    if kind < 0.75:
+        return _projective(motion.affine(rng, stretch=0.25), size)
+    spline = motion.thin_plate(rng, rng.uniform(0.03, 0.15), normal=True)
+    return motion.bend(motion.identity_map(size), spline, size)
+
+
+def large_motion(rng: Rng, size: int) -> Map:
+    """Wide viewpoint changes: strong homographies, zoom up to 3x, strong splines and compositions."""
+    kind = rng.random()
+    if kind < 0.35:
+        return _projective(motion.homography(rng, rng.uniform(0.3, 2 / 3)), size)
+    if kind < 0.55:
+        zoom = motion.similarity(rng, rotation=math.pi / 6, zoom=3.0, shift=0.4)
+        return _projective(zoom @ motion.homography(rng, 0.2), size)
+    if kind < 0.75:
+        spline = motion.thin_plate(rng, 0.2, normal=True)
+        return motion.bend(motion.identity_map(size), spline, size)
+    spline = motion.thin_plate(rng, 0.15)
+    bent = motion.bend(motion.identity_map(size), spline, size)
+    first = motion.affine(rng) if kind < 0.9 else motion.homography(rng, 0.45)
+    return _projective(first, size, bent)
+
+
+def rotated_motion(rng: Rng, size: int) -> Map:
+    """Any rotation in the plane with a moderate change of viewpoint and zoom."""
+    turn = motion.similarity(rng, rotation=math.pi, zoom=1.5, shift=0.2)
+    return _projective(turn @ motion.homography(rng, 0.25), size)
+
+
+def _projective(matrix: motion.Matrix, size: int, points: Map | None = None) -> Map:
+    frame = motion.frame_matrix(size)
+    if points is None:
+        points = motion.identity_map(size)
+    return motion.apply_matrix(frame @ matrix @ np.linalg.inv(frame), points)
+
+
+_MILD = PhotometricOptions(
+    tone=0.5, colour=0.3, grey=0.05, blur=0.15, shadow=0.1, fog=0.02, occlusion=0.03, strength=0.5
+)
+_USUAL = PhotometricOptions(modality=0.04)
+_HARSH = PhotometricOptions(
+    tone=0.9, shadow=0.3, fog=0.12, noise=0.4, blur=0.3, occlusion=0.1, modality=0.5, strength=1.3
+)
+
+STRATA: dict[str, Stratum] = {
+    "small": Stratum(
+        small_motion, _MILD, Objects(chance=0.6, most=5, shift=0.02, rotation=math.pi / 40, zoom=1.04)
+    ),
+    "moderate": Stratum(moderate_motion, _USUAL, Objects(chance=0.1)),
+    "large": Stratum(large_motion, _USUAL),
+    "rotation": Stratum(rotated_motion, _USUAL),
+    "modality": Stratum(moderate_motion, _HARSH),
+    "dynamic": Stratum(moderate_motion, replace(_USUAL, occlusion=0.0), Objects(chance=1.0, most=3, shift=0.1)),
+}
+"""Strata by the name that recipes and validation tables use."""
