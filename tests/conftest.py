@@ -28,5 +28,5 @@ def shared() -> Path:
     """Data too large for the repository: $GLUALIGN_SHARED, or the folder `shared` beside the repository."""
     folder = Path(os.environ.get("GLUALIGN_SHARED") or ROOT.parent / "shared")
     if not folder.is_dir():
-        pytest.skip(f"{folder} is not there; set GLUALIGN_SHARED to the folder with evaluation and golden data")
+        pytest.skip(f"{folder} is not there; GLUALIGN_SHARED names the folder of evaluation data")
     return folder
