@@ -1,9 +1,8 @@
-"""Global and local correlation of feature maps, and what GLU-Net does to the global one."""
+"""The global correlation, and what GLU-Net makes of it (paper section 3.1)."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 L2_EPSILON = 1e-6
@@ -27,7 +26,7 @@ def global_correlation(source: Tensor, target: Tensor) -> Tensor:
         cell (paper section 3.1).
     """
     products = torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2))
-    return products.unflatten(2, target.shape[2:])
+    return products.reshape(*products.shape[:2], *target.shape[2:])
 
 
 def mutual_matching(correlation: Tensor) -> Tensor:
@@ -60,25 +59,4 @@ def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) ->
     xs = torch.linspace(-1, 1, columns, device=cosines.device, dtype=cosines.dtype)
     cells = torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)])
     probability = torch.softmax(scale * cosines.flatten(2), dim=1)
-    return (cells @ probability).unflatten(2, cosines.shape[2:])
-
-
-def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    """Inner products of each cell of ``first`` with the cells of ``second`` in a square window around it.
-
-    Args:
-        first: ``(B, C, H, W)``.
-        second: ``(B, C, H, W)``; zero outside its bounds.
-        radius: of the window, in cells.
-
-    Returns:
-        ``(B, (2 radius + 1)^2, H, W)``; channel ``(2 radius + 1) (dy + radius) + (dx + radius)`` holds the
-        products with ``second[y + dy, x + dx]``.
-    """
-    height, width = first.shape[2:]
-    window = 2 * radius + 1
-    padded = F.pad(second, (radius,) * 4)
-    shifted = (
-        padded[:, :, dy : dy + height, dx : dx + width] for dy in range(window) for dx in range(window)
-    )
-    return torch.stack([(first * other).sum(dim=1) for other in shifted], dim=1)
+    return (cells @ probability).reshape(-1, 2, *cosines.shape[2:])

@@ -45,7 +45,7 @@ def head(before: int) -> nn.Conv2d:
 
 
 def in_float32(convolution: nn.Module, features: Tensor) -> Tensor:
-    """Apply a two-channel head in float32 whatever the autocast: its output is flow, which needs the digits."""
+    """Apply a two-channel head in float32 whatever the autocast: flow needs the digits."""
     with torch.autocast(features.device.type, enabled=False):
         result: Tensor = convolution(features.float())
     return result
@@ -142,7 +142,7 @@ class ResidualFlowDecoder(_ResidualTrunk):
 
 
 def refinement_blocks(before: int, *, width: float = 1.0) -> list[nn.Module]:
-    """The seven dilated convolutions that refine a flow from its decoder's features (PWC-Net's context network)."""
+    """Seven dilated convolutions that refine a flow from its decoder's features (from PWC-Net)."""
     channels = (before, *scaled(REFINEMENT_CHANNELS, width))
     blocks: list[nn.Module] = [
         conv_bn(channels[index], channels[index + 1], leaky_relu(), dilation=dilation)

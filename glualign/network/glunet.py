@@ -1,4 +1,4 @@
-"""GLU-Net: one global correlation at 16 x 16, local correlations up to a quarter of the image (paper section 3)."""
+"""GLU-Net: one global correlation at 16 x 16, then local ones up to 1/4 of the image (paper section 3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from glualign.network.config import COARSE_SIZE, GLUNetConfig
 from glualign.network.consensus import NeighbourhoodConsensus
 from glualign.network.correlation import (
     global_correlation,
-    local_correlation,
     mutual_matching,
     soft_argmax,
     unit_vectors,
@@ -27,6 +26,7 @@ from glualign.network.decoders import (
     in_float32,
     refinement_blocks,
 )
+from glualign.network.local_correlation import local_correlation
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
@@ -37,7 +37,7 @@ Trace = dict[str, Tensor]
 
 
 class CoarseFeatures(NamedTuple):
-    """What the global half of the network needs of one image: both maps already hold the model's hyper-columns."""
+    """What the global half of the network needs of one image, hyper-columns included."""
 
     level4: Tensor
     """``(B, C, 16, 16)``, unit vectors."""
@@ -68,7 +68,7 @@ class GLUNetOutput(NamedTuple):
 
 
 def extra_layer_count(height: int, width: int, *, from_width: bool = False) -> int:
-    """Refinement layers between 32 x 32 and 1/8 of the working size (paper section 3.4, 'adaptive resolution').
+    """Refinement layers between 32 x 32 and 1/8 of the working size (paper section 3.4).
 
     One layer from 1088 pixels on the longer side, two from 2176, three from 4352. With ``from_width`` the
     width alone decides, as in DenseMatching's GLUNetModel.
@@ -124,7 +124,7 @@ class GLUNet(nn.Module):
         return CoarseFeatures(unit_vectors(level4.float()), level3)
 
     def working_features(self, image: Tensor) -> WorkingFeatures:
-        """Features of a normalised image ``(B, 3, H', W')`` for `match_fine`; both sides are multiples of 8."""
+        """Features of a normalised image ``(B, 3, H', W')`` for `match_fine`, sides multiples of 8."""
         quarter, eighth = self.pyramid.working_features(image)
         return WorkingFeatures(eighth, quarter)
 
@@ -201,7 +201,7 @@ class GLUNet(nn.Module):
         detach: bool = False,
         trace: Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Adaptive-resolution stages: ``flow2`` and ``flow1`` in working pixels from ``flow3`` in 256-pixels."""
+        """Adaptive-resolution stages: ``flow2`` and ``flow1`` in working pixels, from ``flow3``."""
         up_flow3 = self._bridge(source.eighth, target.eighth, flow3, extra_layers, detach, trace)
         features, flow2 = self._local_flow(
             self.decoder2, source.eighth, target.eighth, up_flow3, stride=8, detach=detach
@@ -277,7 +277,7 @@ class GLUNet(nn.Module):
         detach: bool,
         trace: Trace | None,
     ) -> Tensor:
-        """Carry flow3 from the 256 x 256 image to 1/8 of the working size, with extra layers in a large gap."""
+        """Carry flow3 from the 256 x 256 image to 1/8 of the working size, in extra layers if the gap is wide."""
         height, width = (8 * side for side in target.shape[2:])
         if extra_layers is None:
             extra_layers = extra_layer_count(height, width, from_width=self.config.extra_layers_from_width)

@@ -1,4 +1,4 @@
-"""From 8-bit RGB images to what the network sees (GLU-Net paper section 3.4; reference code's ``pre_process_data``)."""
+"""From RGB images in grey levels to what the network sees (paper section 3.4)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resize_image(image: Tensor, size: tuple[int, int], *, truncate: bool) -> Ten
     """Area-resize ``(B, 3, H, W)`` of grey levels 0..255 to ``size``, optionally cut to whole grey levels."""
     if (image.shape[2], image.shape[3]) == size:
         return image.float()
-    # Sum and divide in float64: a mean that is exactly a whole grey level must not fall below it when it is cut.
+    # Averaged in float64: a mean that is a whole grey level must not fall below it when it is cut.
     resized = resize_area(image.double() if truncate else image.float(), size)
     return (resized + 1e-9).floor().float() if truncate else resized
 
