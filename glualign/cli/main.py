@@ -100,7 +100,7 @@ class CommandGroup(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="glualign")
 def cli() -> None:
-    r"""Line up two images of any kind with dense flow.
+    """Line up two images of any kind with dense flow.
 
     Flow is always target -> source: target pixel (x, y) shows source position (x + u, y + v).
 

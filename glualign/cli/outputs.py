@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from glualign.errors import OutputError
+
+OPAQUE = frozenset({".jpg", ".jpeg", ".jpe", ".bmp", ".ppm", ".pgm", ".pnm"})  # formats without alpha
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,42 @@ class Outputs:
         }
 
 
-def is_folder(output: str, file_extensions: Iterable[str]) -> bool:
-    """Whether ``-o`` names a folder: one that exists, or a name without one of ``file_extensions``."""
-    path = Path(output)
-    if output.endswith(("/", os.sep)) or path.is_dir():
+def plan_outputs(source: str, options: Mapping[str, Any]) -> Outputs:
+    """The files that ``glualign warp`` writes for these options.
+
+    ``-o`` is the warped image's file when it ends in an image extension and is no folder; otherwise it is a
+    folder, and the names start with the source's stem.
+    """
+    from glualign.images import WRITABLE
+
+    output, extension = options["output"], Path(source).suffix.lower()
+    if is_folder(output, WRITABLE):
+        folder, stem = Path(output), Path(source).stem
+        keeps = extension in WRITABLE and not (options["fill"] == "transparent" and extension in OPAQUE)
+        warped = folder / f"{stem}_warped{Path(source).suffix if keeps else '.png'}"
+    else:
+        warped = Path(output)
+        folder, stem = warped.parent, warped.stem
+
+    def named(given: str | None, default: str, wanted: bool) -> Path | None:
+        if given is not None:
+            return Path(given)
+        return folder / f"{stem}_{default}" if wanted else None
+
+    return Outputs(
+        warped=None if options["no_warped"] else warped,
+        flow=named(options["flow_path"], "flow.flo", not options["no_flow"]),
+        flow_image=named(options["flow_image"], "flow.png", not options["no_flow_image"]),
+        mask=named(options["mask_path"], "", False),
+        matrix=named(options["matrix"], "transform.txt", options["transform"] != "dense"),
+    )
+
+
+def is_folder(output: str, extensions: Container[str]) -> bool:
+    """Whether ``-o`` names a folder: one that exists, or a name without one of these file extensions."""
+    if output.endswith(("/", os.sep)) or Path(output).is_dir():
         return True
-    return path.suffix.lower() not in file_extensions
+    return Path(output).suffix.lower() not in extensions
 
 
 def check_outputs(paths: Iterable[Path], inputs: Iterable[str]) -> None:
