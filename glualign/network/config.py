@@ -34,6 +34,9 @@ class GLUNetConfig:
         soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
             of predicting the map from nothing.
         soft_argmax_scale: inverse temperature of that soft-argmax.
+        match_hints: the 16 x 16 decoder also sees the mutual best match of every cell and how sure it is.
+        local_mapping: a local correlation around the first 16 x 16 flow and a decoder that improves it: the
+            same matches seen by displacement, where the global correlation lists them by absolute position.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
             GLU-Net repository does and DenseMatching does not.
         extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
@@ -52,6 +55,8 @@ class GLUNetConfig:
     unit_local_features: bool = False
     soft_argmax_init: bool = False
     soft_argmax_scale: float = 30.0
+    match_hints: bool = False
+    local_mapping: bool = False
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
 

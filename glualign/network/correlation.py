@@ -60,3 +60,28 @@ def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) ->
     cells = torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)])
     probability = torch.softmax(scale * cosines.flatten(2), dim=1)
     return (cells @ probability).reshape(-1, 2, *cosines.shape[2:])
+
+
+def match_hints(cosines: Tensor, source_shape: tuple[int, int], scale: float, radius: int = 2) -> Tensor:
+    """What the peak of the global correlation says about every target cell.
+
+    Args:
+        cosines: ``(B, Hs * Ws, Ht, Wt)``.
+        source_shape: ``(Hs, Ws)``.
+        scale: inverse temperature of the soft-argmax within the window.
+        radius: of the window around the mutual best source cell, in cells.
+
+    Returns:
+        ``(B, 4, Ht, Wt)``: position of the soft-argmax within that window (x, y in [-1, 1]), the cosine of
+        the best cell, and that cosine after mutual matching (low where the match is not mutual).
+    """
+    rows, columns = source_shape
+    flat = cosines.flatten(2)
+    confidence, best = mutual_matching(cosines).flatten(2).max(dim=1, keepdim=True)
+    index = torch.arange(rows * columns, device=cosines.device).view(1, -1, 1)
+    across = (index % columns - best % columns).abs() <= radius
+    down = (index // columns - best // columns).abs() <= radius
+    windowed = flat.masked_fill(~(across & down), -torch.inf)
+    position = soft_argmax(windowed.unflatten(2, cosines.shape[2:]), source_shape, scale)
+    peak = torch.cat([flat.gather(1, best), confidence], dim=1)
+    return torch.cat([position, peak.unflatten(2, cosines.shape[2:])], dim=1)

@@ -13,6 +13,7 @@ from glualign.network.config import COARSE_SIZE, GLUNetConfig
 from glualign.network.consensus import NeighbourhoodConsensus
 from glualign.network.correlation import (
     global_correlation,
+    match_hints,
     mutual_matching,
     soft_argmax,
     unit_vectors,
@@ -95,7 +96,10 @@ class GLUNet(nn.Module):
         if config.semantic:
             # The official name; checkpoints carry it.
             self.NeighConsensus = NeighbourhoodConsensus()
-        self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2, width=config.mapping_decoder_width)
+        hints = 4 if config.match_hints else 0
+        self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2 + hints, width=config.mapping_decoder_width)
+        if config.local_mapping:
+            self.decoder4_local = flow_decoder(window + 2, width=config.mapping_decoder_width)
         self.decoder3 = flow_decoder(window + 2, width=width)
         for index, block in enumerate(refinement_blocks(self.decoder3.features, width=width), start=1):
             self.add_module(f"dc_conv{index}", block)
@@ -175,6 +179,10 @@ class GLUNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image."""
         flow4 = self._global_flow(source, target, trace)
+        if self.config.local_mapping:
+            _, flow4 = self._local_flow(
+                self.decoder4_local, source.level4, target.level4, flow4, stride=16, detach=detach
+            )
         up_flow4 = self._upsampled(flow4, "deconv4", (2 * COARSE_CELLS, 2 * COARSE_CELLS))
         features, flow3 = self._local_flow(
             self.decoder3,
@@ -233,7 +241,12 @@ class GLUNet(nn.Module):
             else:
                 # The official network was trained with a slot for an initial map and always leaves it empty.
                 initial = correlation.new_zeros(correlation.shape[0], 2, COARSE_CELLS, COARSE_CELLS)
-        mapping = self.decoder4(torch.cat([correlation, initial], dim=1))
+            inputs = [correlation, initial]
+            if self.config.match_hints:
+                hints = match_hints(cosines, (COARSE_CELLS, COARSE_CELLS), self.config.soft_argmax_scale)
+                # Relative to the initial map, because the decoder predicts what to add to it.
+                inputs.append(torch.cat([hints[:, :2] - initial, hints[:, 2:]], dim=1))
+        mapping = self.decoder4(torch.cat(inputs, dim=1))
         if self.config.soft_argmax_init:
             mapping = mapping + initial
         position = (mapping + 1) * (COARSE_CELLS - 1) / 2
