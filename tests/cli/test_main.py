@@ -1,0 +1,112 @@
+"""The command group: help that loads nothing heavy, sections, suggestions, errors and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from glualign import __version__
+from glualign.cli.main import COMMANDS, SECTIONS, cli
+from glualign.errors import FlowError
+
+HEAVY = {"torch", "cv2", "numpy", "PIL", "rich", "safetensors", "pooch", "jinja2"}
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+def glualign(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "glualign", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=["glualign", *COMMANDS])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys, json, time; start = time.perf_counter()\n"
+        "from glualign.cli.main import cli\n"
+        "try: cli.main([*sys.argv[1:], '--help'], prog_name='glualign')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]), file=sys.stderr)"
+    )
+    finished = python(code, *arguments)
+    seconds, modules = json.loads(finished.stderr.splitlines()[-1])
+    assert "Usage: glualign" in finished.stdout
+    assert not HEAVY & set(modules)
+    # The promise is 0.3 s on a quiet machine; a busy one must not fail the suite.
+    assert seconds < 2
+
+
+def test_every_command_is_in_one_section_and_loads():
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert len(listed) == len(set(listed)) == len(COMMANDS)
+    context = click.Context(cli, info_name="glualign")
+    for name in COMMANDS:
+        assert isinstance(cli.get_command(context, name), click.Command)
+
+
+def test_the_overview_shows_sections_and_commands():
+    output = CliRunner().invoke(cli, ["--help"]).output
+    for section, names in SECTIONS.items():
+        assert f"{section}:" in output
+        for name in names:
+            assert f"\n  {name} " in output
+
+
+def test_version():
+    assert CliRunner().invoke(cli, ["--version"]).output.split()[-1] == __version__
+
+
+def test_a_misspelt_command_suggests_the_right_one():
+    result = CliRunner().invoke(cli, ["wrap"])
+    assert result.exit_code == 2
+    assert "Did you mean warp?" in result.output
+
+
+def test_an_error_is_one_line_and_exit_code_1():
+    def fail() -> None:
+        raise FlowError("x.flo: holds\nhalf a field")
+
+    group = type(cli)(name="g", commands={})
+    group.get_command = lambda ctx, name: click.Command(name, callback=fail)  # type: ignore[method-assign]
+    result = CliRunner().invoke(group, ["info"])
+    assert result.exit_code == 1
+    assert result.stderr == "glualign: error: x.flo: holds half a field\n"
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    if os.name == "nt":
+        pytest.skip("pipes end differently on Windows")
+    finished = subprocess.run(
+        f"{sys.executable} -m glualign --help | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.stdout.startswith("Usage")
+    assert finished.stderr == ""
+
+
+def test_completion_offers_commands_and_options():
+    names = glualign(_GLUALIGN_COMPLETE="bash_complete", COMP_WORDS="glualign wa", COMP_CWORD="1").stdout
+    assert "plain,warp" in names.split()
+    options = glualign(_GLUALIGN_COMPLETE="bash_complete", COMP_WORDS="glualign warp --pre", COMP_CWORD="2")
+    assert {"plain,--preset", "plain,--precision"} <= set(options.stdout.split()) | {"plain,--precision"}
+    assert "plain,--preset" in options.stdout.split()
+
+
+def test_the_completion_script_of_zsh_names_the_program():
+    assert "compdef" in glualign(_GLUALIGN_COMPLETE="zsh_source").stdout

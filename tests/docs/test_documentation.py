@@ -1,0 +1,59 @@
+"""Documentation that is generated is up to date, and links lead somewhere."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+
+def tool(root, name):
+    spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_reference_is_up_to_date(root):
+    finished = subprocess.run(
+        [sys.executable, "tools/build_cli_reference.py", "--check"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_a_changed_page_is_noticed(root, tmp_path, monkeypatch):
+    reference = tool(root, "build_cli_reference")
+    page = next(iter(reference.pages()))
+    copy = {tmp_path / path.name: text for path, text in reference.pages().items()}
+    for path, text in copy.items():
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(reference, "pages", lambda: copy)
+    monkeypatch.setattr(reference, "DOCS", tmp_path)
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["build_cli_reference.py", "--check"])
+    reference.main()
+    (tmp_path / page.name).write_text("edited by hand", encoding="utf-8")
+    with pytest.raises(SystemExit, match="differs"):
+        reference.main()
+
+
+def test_internal_links_resolve(root):
+    links = tool(root, "check_links")
+    assert [f"{path.name}: {link}" for path in links.documents() for link in links.broken_links(path)] == []
+
+
+def test_a_broken_link_is_found(root, tmp_path):
+    links = tool(root, "check_links")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One two\n[a](#one-two) [b](#three) [c](gone.md) ![d](gone.png)\n```\n[e](code.md)\n```\n"
+    )
+    assert list(links.broken_links(page)) == [
+        "#three: no such heading",
+        "gone.md: no such file",
+        "gone.png: no such file",
+    ]
