@@ -1,0 +1,17 @@
+"""Images in and out with their depth, channels, orientation, EXIF and colour profile intact; never torch."""
+
+from glualign.images.convert import to_rgb8
+from glualign.images.image import Image
+from glualign.images.read import DEFAULT_MAX_PIXELS, READABLE, as_image, read_image
+from glualign.images.write import WRITABLE, write_image
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "READABLE",
+    "WRITABLE",
+    "Image",
+    "as_image",
+    "read_image",
+    "to_rgb8",
+    "write_image",
+]
