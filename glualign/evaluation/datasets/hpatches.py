@@ -1,0 +1,97 @@
+"""HPatches: planar scenes seen from six viewpoints, at 240 x 240 and at the images' own size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import DatasetError
+from glualign.evaluation.datasets import base
+from glualign.evaluation.truth import DenseTruth, homography_truth
+
+HOW = (
+    "download hpatches-sequences-release (https://github.com/hpatches/hpatches-dataset); "
+    "ROOT is the folder that holds v_*/1.ppm ... 6.ppm and H_1_2 ... H_1_6"
+)
+_GROUPS = {2: "I", 3: "II", 4: "III", 5: "IV", 6: "V"}
+_MATRIX = tuple(f"H{row}{column}" for row in "123" for column in "123")
+
+
+def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -> base.Dataset:
+    """The viewpoint sequences: source = image 1, target = image k, k = 2 ... 6 (groups I ... V).
+
+    Args:
+        root: folder of the sequences.
+        square: resize both images to this many pixels in each direction; None: both to the target's own size.
+        pair_list: csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 -> 2) to use
+            instead of the folders and their H_1_k files.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder; {HOW}")
+    found = _from_list(root, pair_list, square) if pair_list else _from_folders(root, square)
+    name = "hpatches-240" if square == 240 else "hpatches"
+    size = f"{square} x {square}" if square else "original size"
+    return base.Dataset(name, f"HPatches viewpoints, {size}", base.require_pairs(found, root, HOW))
+
+
+def _from_folders(root: Path, square: int | None) -> Iterator[base.EvalPair]:
+    scenes = sorted(path for path in root.glob("v_*") if path.is_dir())
+    for k, group in _GROUPS.items():
+        for scene in scenes:
+            yield base.EvalPair(f"{scene.name}/1-{k}", partial(_load_from_folder, scene, k, square), group)
+
+
+def _from_list(root: Path, path: Path, square: int | None) -> Iterator[base.EvalPair]:
+    for line, row in base.read_rows(path, ("obj", "im1", "im2", "Him", "Wim", *_MATRIX)):
+        name = f"{row['obj']}/{row['im1']}-{row['im2']}"
+        k = int(row["im2"]) if row["im2"].isdigit() else 0
+        load = partial(_load_from_row, root / row["obj"], row, f"{path}, line {line}", square)
+        yield base.EvalPair(name, load, _GROUPS.get(k, row["im2"]))
+
+
+def _load_from_folder(scene: Path, k: int, square: int | None) -> base.Sample:
+    matrix = base.load_homography(scene / f"H_1_{k}")
+    source, target = _image(scene, "1"), _image(scene, str(k))
+    return _sample(source, target, matrix, source.shape[:2], square)
+
+
+def _load_from_row(scene: Path, row: Mapping[str, str], where: str, square: int | None) -> base.Sample:
+    values = [float(base.numbers(row, column, where)[0]) for column in (*_MATRIX, "Him", "Wim")]
+    matrix = np.array(values[:9]).reshape(3, 3)
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
+        raise DatasetError(f"{where}: H11 ... H33 is not an invertible matrix")
+    source, target = _image(scene, row["im1"]), _image(scene, row["im2"])
+    return _sample(source, target, matrix, (values[9], values[10]), square)
+
+
+def _image(scene: Path, stem: str) -> base.Pixels:
+    # The release has .ppm; lossless copies are accepted because many people keep them so.
+    for suffix in (".ppm", ".png"):
+        if (scene / f"{stem}{suffix}").is_file():
+            return base.load_rgb(scene / f"{stem}{suffix}")
+    raise DatasetError(f"{scene / stem}.ppm: image not found")
+
+
+def _sample(
+    source: base.Pixels,
+    target: base.Pixels,
+    matrix: npt.NDArray[np.float64],
+    reference_size: tuple[float, ...],
+    square: int | None,
+) -> base.Sample:
+    """Both images at the size of the evaluation; ``matrix`` maps source to target pixels of the original images."""
+    height, width = (square, square) if square else target.shape[:2]
+    to_source = np.diag([width / reference_size[1], height / reference_size[0], 1.0])
+    to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
+    scaled = to_target @ matrix @ np.linalg.inv(to_source)
+    truth: DenseTruth = homography_truth(np.linalg.inv(scaled), (height, width), (height, width))
+    return base.Sample(_resize(source, height, width), _resize(target, height, width), truth, max(height, width))
+
+
+def _resize(image: base.Pixels, height: int, width: int) -> base.Pixels:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

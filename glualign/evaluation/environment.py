@@ -1,0 +1,79 @@
+"""Where a number was measured: processor, versions, commit. Nothing that identifies a person or a machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import glualign
+
+_PACKAGES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "pillow")
+
+
+def environment() -> dict[str, Any]:
+    """Processor, cores, GPU, platform, versions and commit, as JSON values."""
+    return {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "gpu": gpu_model(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {"glualign": glualign.__version__, **package_versions()},
+        "commit": commit(),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, as precise as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gpu_model() -> str | None:
+    """The first CUDA device's name, None without one."""
+    import torch
+
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide the numbers."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit this package was run from, with a + when its files were changed; None outside a checkout."""
+    folder = Path(glualign.__file__).parent
+    head = _git(folder, "rev-parse", "--short=10", "HEAD")
+    if not head:
+        return None
+    return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".") else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -1,0 +1,201 @@
+"""How far an estimated flow is from the truth: end-point error, PCK and Fl, in numpy.
+
+Everything starts from the end-point errors (EPE) of the valid pixels of one image; the functions on data sets
+average or pool what was measured on the images. Definitions follow the evaluation code published with GLU-Net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+PIXEL_THRESHOLDS = (1.0, 3.0, 5.0, 10.0)
+ALPHAS = (0.05, 0.1)
+CURVE_ALPHAS: npt.NDArray[np.float64] = np.linspace(0.002, 0.2, 50)
+
+# Fl (KITTI): a pixel is an outlier when it is wrong by more than 3 px and by more than 5 % of its true motion.
+FL_PIXELS = 3.0
+FL_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """The errors of one image's valid pixels.
+
+    Attributes:
+        epe: (N,) float64, end-point error in pixels of the source.
+        magnitude: (N,) float64, length of the true flow in pixels.
+        longer_side: L of PCK at alpha times L, in pixels (usually the longer side of the source image).
+    """
+
+    epe: npt.NDArray[np.float64]
+    magnitude: npt.NDArray[np.float64]
+    longer_side: float
+
+
+@dataclass(frozen=True)
+class PairMetrics:
+    """What one image pair contributes; shares are fractions in [0, 1], lengths are pixels.
+
+    Attributes:
+        pixels: number of valid pixels (or points).
+        aepe: mean end-point error.
+        median: median end-point error.
+        pck: share of pixels with EPE <= each of `PIXEL_THRESHOLDS`.
+        pck_alpha: share of pixels with EPE <= alpha * L for each of `ALPHAS`.
+        outliers: number of Fl outliers.
+        curve: number of pixels with EPE <= alpha * L for each of `CURVE_ALPHAS`.
+    """
+
+    pixels: int
+    aepe: float
+    median: float
+    pck: tuple[float, ...]
+    pck_alpha: tuple[float, ...]
+    outliers: int
+    curve: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The metrics of a data set, or of one group of its pairs.
+
+    Attributes:
+        pairs: number of pairs that were measured.
+        aepe: mean over the pairs of their mean EPE.
+        median: median over the pairs of their mean EPE: what a typical pair gives, whatever the worst does.
+        pck: PCK at `PIXEL_THRESHOLDS`, mean over the pairs (or pooled over all pixels).
+        pck_alpha: PCK at `ALPHAS` times L, likewise.
+        fl: share of Fl outliers among all valid pixels of all pairs.
+        curve: share of all valid pixels within each of `CURVE_ALPHAS` times their image's L.
+    """
+
+    pairs: int
+    aepe: float
+    median: float
+    pck: tuple[float, ...]
+    pck_alpha: tuple[float, ...]
+    fl: float
+    curve: tuple[float, ...]
+
+
+def end_point_errors(
+    estimate: npt.NDArray[np.floating], truth: npt.NDArray[np.floating], longer_side: float
+) -> Errors:
+    """Compare two lists of flow vectors, (N, 2) each.
+
+    A vector that the estimate leaves unknown (not finite) counts as wrong by the length of the true flow plus L, so
+    that leaving out hard pixels never improves a mean.
+
+    Raises:
+        ValueError: the shapes differ, or there is nothing to compare.
+    """
+    if estimate.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 2:
+        raise ValueError(f"expected two (N, 2) arrays, got {estimate.shape} and {truth.shape}")
+    if len(truth) == 0:
+        raise ValueError("no pixel with ground truth")
+    magnitude = np.linalg.norm(truth.astype(np.float64), axis=1)
+    epe = np.linalg.norm(estimate.astype(np.float64) - truth, axis=1)
+    return Errors(np.where(np.isfinite(epe), epe, magnitude + longer_side), magnitude, float(longer_side))
+
+
+def masked_errors(
+    estimate: npt.NDArray[np.floating],
+    truth: npt.NDArray[np.floating],
+    mask: npt.NDArray[np.bool_],
+    longer_side: float,
+) -> Errors:
+    """Compare two (H, W, 2) fields where ``mask`` (H, W) is true."""
+    return end_point_errors(estimate[mask], truth[mask], longer_side)
+
+
+def aepe(errors: Errors) -> float:
+    """Average end-point error of one image, in pixels."""
+    return float(errors.epe.mean())
+
+
+def median_epe(errors: Errors) -> float:
+    """Median end-point error of one image, in pixels."""
+    return float(np.median(errors.epe))
+
+
+def pck(errors: Errors, threshold: float) -> float:
+    """Percentage of correct key-points as a fraction: the share of pixels with EPE <= ``threshold`` px."""
+    return float((errors.epe <= threshold).mean())
+
+
+def pck_counts(errors: Errors, alphas: npt.ArrayLike = CURVE_ALPHAS) -> npt.NDArray[np.int64]:
+    """Number of pixels with EPE <= alpha * L, for each alpha."""
+    thresholds = np.asarray(alphas, dtype=np.float64) * errors.longer_side
+    return np.searchsorted(np.sort(errors.epe), thresholds, side="right").astype(np.int64)
+
+
+def fl_outliers(errors: Errors) -> int:
+    """Number of Fl outliers: EPE > 3 px and EPE > 5 % of the true flow's length."""
+    return int(((errors.epe > FL_PIXELS) & (errors.epe > FL_SHARE * errors.magnitude)).sum())
+
+
+def measure(errors: Errors) -> PairMetrics:
+    """All metrics of one image."""
+    return PairMetrics(
+        pixels=len(errors.epe),
+        aepe=aepe(errors),
+        median=median_epe(errors),
+        pck=tuple(pck(errors, threshold) for threshold in PIXEL_THRESHOLDS),
+        pck_alpha=tuple(pck(errors, alpha * errors.longer_side) for alpha in ALPHAS),
+        outliers=fl_outliers(errors),
+        curve=tuple(pck_counts(errors).tolist()),
+    )
+
+
+def summarise(pairs: Sequence[PairMetrics], *, pooled_pck: bool = False) -> Summary:
+    """Metrics of a data set: AEPE and PCK averaged over images, Fl and the PCK curve over all pixels.
+
+    With ``pooled_pck`` the PCK is taken over all pixels as well (the MegaDepth protocol).
+
+    Raises:
+        ValueError: ``pairs`` is empty.
+    """
+    if not pairs:
+        raise ValueError("no pair to summarise")
+    pixels = np.array([pair.pixels for pair in pairs], dtype=np.float64)
+    weights = pixels if pooled_pck else np.ones_like(pixels)
+    averages = [pair.aepe for pair in pairs]
+    total = pixels.sum()
+    # The published code adds 1e-6 to the number of pixels of the curve; kept so that the numbers agree.
+    curve = np.sum([pair.curve for pair in pairs], axis=0) / (total + 1e-6)
+    return Summary(
+        pairs=len(pairs),
+        aepe=float(np.mean(averages)),
+        median=float(np.median(averages)),
+        pck=_floats(np.average([pair.pck for pair in pairs], axis=0, weights=weights)),
+        pck_alpha=_floats(np.average([pair.pck_alpha for pair in pairs], axis=0, weights=weights)),
+        fl=float(sum(pair.outliers for pair in pairs) / total),
+        curve=_floats(curve),
+    )
+
+
+def mean_of(summaries: Sequence[Summary]) -> Summary:
+    """The unweighted mean of several summaries (scenes of a rate, groups of a data set).
+
+    Raises:
+        ValueError: ``summaries`` is empty.
+    """
+    if not summaries:
+        raise ValueError("nothing to average")
+    return Summary(
+        pairs=sum(summary.pairs for summary in summaries),
+        aepe=float(np.mean([summary.aepe for summary in summaries])),
+        median=float(np.mean([summary.median for summary in summaries])),
+        pck=_floats(np.mean([summary.pck for summary in summaries], axis=0)),
+        pck_alpha=_floats(np.mean([summary.pck_alpha for summary in summaries], axis=0)),
+        fl=float(np.mean([summary.fl for summary in summaries])),
+        curve=_floats(np.mean([summary.curve for summary in summaries], axis=0)),
+    )
+
+
+def _floats(values: npt.NDArray[np.floating]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,139 @@
+"""One line per pair and method: the record of a run, and the csv it is kept in."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from glualign.errors import DatasetError
+from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS, PairMetrics
+from glualign.files import write_text
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of one method on one pair.
+
+    Attributes:
+        run: fingerprint of the data set and of the method's settings.
+        method: name of the method.
+        group: row of the results table the pair belongs to.
+        subgroup: scene that is averaged first, if the protocol does so.
+        pair: name of the pair.
+        seconds: time of the estimate; 0 for a failed pair.
+        error: why the pair failed; empty if it did not.
+        note: why the method gave up and answered something simpler.
+        metrics: None for a failed pair.
+    """
+
+    run: str
+    method: str
+    group: str
+    subgroup: str
+    pair: str
+    seconds: float
+    error: str = ""
+    note: str = ""
+    metrics: PairMetrics | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes a record the same in two runs."""
+        return self.run, self.method, self.pair
+
+
+_LEAD = ("run", "method", "group", "subgroup", "pair", "status", "pixels", "aepe", "median")
+_PCK = tuple(f"pck_{threshold:g}px" for threshold in PIXEL_THRESHOLDS)
+_PCK_ALPHA = tuple(f"pck_{alpha:g}" for alpha in ALPHAS)
+COLUMNS = (*_LEAD, *_PCK, *_PCK_ALPHA, "outliers", "seconds", "note", "error", "curve")
+
+
+def fingerprint(dataset: str, settings: Mapping[str, str]) -> str:
+    """Short hash of everything that decides a result, so that a resumed run never mixes settings."""
+    text = json.dumps([dataset, dict(sorted(settings.items()))], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_row(record: Record) -> dict[str, str]:
+    """The record as csv cells; floats are written so that they read back exactly."""
+    row = {item.name: str(getattr(record, item.name)) for item in fields(record) if item.name != "metrics"}
+    row |= {"status": "failed" if record.error else "ok", "seconds": f"{record.seconds:.4f}"}
+    row["error"], row["note"] = _one_line(record.error), _one_line(record.note)
+    metrics = record.metrics
+    if metrics is not None:
+        row |= {"pixels": str(metrics.pixels), "aepe": repr(metrics.aepe), "median": repr(metrics.median)}
+        row |= dict(zip(_PCK, map(repr, metrics.pck), strict=True))
+        row |= dict(zip(_PCK_ALPHA, map(repr, metrics.pck_alpha), strict=True))
+        row |= {"outliers": str(metrics.outliers), "curve": ";".join(map(str, metrics.curve))}
+    return row
+
+
+def from_row(row: Mapping[str, str]) -> Record:
+    """The record of a csv row.
+
+    Raises:
+        ValueError, KeyError: the row is incomplete, as the last one of an interrupted run may be.
+    """
+    metrics = None
+    if row["status"] == "ok":
+        metrics = PairMetrics(
+            pixels=int(row["pixels"]),
+            aepe=float(row["aepe"]),
+            median=float(row["median"]),
+            pck=tuple(float(row[column]) for column in _PCK),
+            pck_alpha=tuple(float(row[column]) for column in _PCK_ALPHA),
+            outliers=int(row["outliers"]),
+            curve=tuple(int(count) for count in row["curve"].split(";")),
+        )
+    elif row["status"] != "failed":
+        raise ValueError(f"unknown status {row['status']!r}")
+    texts = {name: row[name] for name in ("run", "method", "group", "subgroup", "pair", "error", "note")}
+    return Record(**texts, seconds=float(row["seconds"]), metrics=metrics)
+
+
+def render(records: Iterable[Record], *, header: bool = True) -> str:
+    """Records as csv text."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(to_row(record) for record in records)
+    return buffer.getvalue()
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write all records to a csv file, atomically."""
+    write_text(path, render(records))
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read the records of a csv file; a last line cut off by an interruption is left out.
+
+    Raises:
+        DatasetError: the file is not such a csv, or a line before the last is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
+    if rows and set(COLUMNS) - set(reader.fieldnames or ()):
+        raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")
+    records = []
+    for index, row in enumerate(rows):
+        try:
+            records.append(from_row(row))
+        except (ValueError, KeyError, TypeError) as error:
+            if index < len(rows) - 1:
+                raise DatasetError(f"{path}, row {index + 1}: damaged ({error}); leave out --resume") from error
+    return records
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
