@@ -1,0 +1,70 @@
+"""Writing weights as one safetensors file that describes itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from glualign import __version__
+from glualign.checkpoints.load import complete
+from glualign.checkpoints.read import CONFIG_KEY
+from glualign.errors import CheckpointError
+from glualign.files import atomic_path
+from glualign.network.config import GLUNetConfig
+
+Storage = Literal["fp16", "bf16", "fp32"]
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    state_dict: Mapping[str, Tensor],
+    config: GLUNetConfig,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: Storage = "fp16",
+) -> None:
+    """Write a network's weights with everything needed to use them.
+
+    Kernels are stored in ``dtype``; biases and batch-norm tensors, which are small and the most sensitive, in
+    fp32. The file appears whole or not at all.
+
+    Args:
+        path: the ``.safetensors`` file to write.
+        state_dict: weights with the official keys, any device and floating-point type.
+        config: the network they belong to, stored as JSON under ``glualign.config``.
+        metadata: licence, training recipe, metrics ...; what is not text is stored as JSON.
+        dtype: storage of the kernels. bf16 has fp32's range at three significant digits, fp16 five digits
+            up to 65504.
+
+    Raises:
+        CheckpointError: the weights do not fit ``config``, are not finite, or exceed fp16's range.
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    state = complete(state_dict, config, where=str(path))
+    stored = {key: _stored(key, tensor, _DTYPES[dtype], path) for key, tensor in state.items()}
+    facts = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()
+    }
+    facts |= {CONFIG_KEY: json.dumps(config.to_dict()), "glualign.version": __version__, "format": "pt"}
+    with atomic_path(path) as temporary:
+        save_file(stored, temporary, metadata=facts)
+
+
+def _stored(key: str, tensor: Tensor, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:
+    # A copy: safetensors refuses tensors that share memory.
+    tensor = tensor.detach().to("cpu", copy=True).contiguous()
+    if tensor.ndim < 2:
+        return tensor
+    small = tensor.to(dtype)
+    if not torch.isfinite(small).all():
+        raise CheckpointError(f"{path}: {key} exceeds the range of fp16; store it as bf16 or fp32")
+    return small

@@ -1,0 +1,240 @@
+"""Bringing weights into the cache, by download or from a file, and checking what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from glualign.checkpoints import cache
+from glualign.checkpoints.archive import extract_weights, is_archive
+from glualign.checkpoints.cache import Record
+from glualign.checkpoints.download import Patience, Progress, discard_part
+from glualign.checkpoints.drive import DriveRefusalError, download_from_drive
+from glualign.checkpoints.registry import (
+    SUFFIXES,
+    Entry,
+    Weights,
+    find_weights,
+    imported_files,
+    load_registry,
+    stem,
+)
+from glualign.errors import CheckpointError, DownloadError
+from glualign.files import atomic_path
+
+HashState = Literal["known", "as recorded", "no record", "differs"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a complete check of a file of weights found.
+
+    Attributes:
+        name: of the checkpoint, or of the file.
+        path: the file.
+        sha256: its hash.
+        size: in bytes.
+        hash_state: equal to the registry's hash, or to the one noted when the file entered the cache;
+            nothing to compare with; or different from what is on record.
+        model: the architecture found in it; every tensor is present, fits, and is finite.
+        parameters: number of floating-point values in it.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    size: int
+    hash_state: HashState
+    model: str
+    parameters: int
+
+
+def fetch(
+    name: str,
+    *,
+    force: bool = False,
+    base_url: str | None = None,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Download the checkpoint ``name`` into the cache, check it, and note what was seen.
+
+    An interrupted download is taken up again. A file already there is checked and kept, unless ``force``.
+
+    Raises:
+        CheckpointError: no such name, or a checkpoint that glualign refuses.
+        DownloadError: offline, refused by the server, or the bytes are not this checkpoint.
+    """
+    entry = load_registry().named(name)
+    if entry.source == "refused":
+        raise CheckpointError(f"{entry.name}: {entry.reason}")
+    if entry.source == "embedded" or (entry.path.is_file() and not force):
+        return verify(entry.name)
+    if cache.is_offline():
+        raise DownloadError(
+            f"{entry.name}: {cache.OFFLINE_VARIABLE} forbids downloads; unset it, or {_by_hand(entry)}"
+        )
+    with _alone(entry.path):
+        try:
+            part = download_from_drive(
+                entry.drive, entry.path, base_url=base_url, patience=patience, progress=progress
+            )
+        except DriveRefusalError as error:
+            raise DownloadError(f"{entry.name}: {error}; {_by_hand(entry)}") from None
+        try:
+            verdict = _admit(part, entry.name, entry, origin=entry.page, strict_hash=True)
+        except CheckpointError as error:
+            reason = str(error).removeprefix(f"{part}: ")
+            raise DownloadError(
+                f"{entry.name}: what arrived is not this checkpoint and was discarded: {reason}; "
+                f"{_by_hand(entry)}"
+            ) from error
+        finally:
+            # Whole but wrong or whole and taken over: there is nothing left to resume.
+            discard_part(entry.path)
+    return verdict
+
+
+def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Verdict:
+    """Copy a file of weights into the cache after a strict check, so that it can be used by name.
+
+    Args:
+        path: a file of weights, or a zip or tar archive that holds one.
+        name: the name to use. Without it, an official file is recognised by its hash or its file name, and
+            any other is called by its own file name without ending.
+
+    Raises:
+        CheckpointError: unusable file or name.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file")
+    registry = load_registry()
+    entry = registry.get(name) if name else _recognised(file)
+    if entry is not None and entry.source != "drive":
+        reason = entry.reason or "ships with glualign and cannot be replaced; import under another --name"
+        raise CheckpointError(f"{entry.name}: {reason}")
+    chosen = entry.name if entry else name or stem(file)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", chosen):
+        raise CheckpointError(
+            f"{chosen!r}: not usable as a name; choose letters, digits, '.', '-' and '_' with --name"
+        )
+    return _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
+
+
+def verify(name_or_path: str | os.PathLike[str]) -> Verdict:
+    """Check a checkpoint completely: readable, of its architecture, every tensor fits and is finite.
+
+    Raises:
+        CheckpointError: it is not there, or something is wrong with the content; a different hash alone is
+            told by ``hash_state``.
+    """
+    weights = find_weights(name_or_path)
+    verdict = _check(weights.path, weights.name, weights.entry)
+    return replace(verdict, hash_state=_hash_state(verdict.sha256, weights))
+
+
+def present_names() -> list[str]:
+    """Names of all checkpoints on this machine: embedded, fetched and imported."""
+    known = [entry.name for entry in load_registry() if entry.source != "refused" and entry.path.is_file()]
+    return known + [stem(path) for path in imported_files()]
+
+
+def _recognised(file: Path) -> Entry | None:
+    drive = [entry for entry in load_registry() if entry.source == "drive"]
+    sha256 = cache.sha256_of(file)
+    by_hash = next((entry for entry in drive if entry.sha256 == sha256), None)
+    return by_hash or next((entry for entry in drive if entry.file == file.name), None)
+
+
+def _admit(file: Path, name: str, entry: Entry | None, *, origin: str, strict_hash: bool) -> Verdict:
+    """Check ``file`` and put it into the cache under ``name``; ``file`` itself is left where it is."""
+    suffix = next((end for end in SUFFIXES[::-1] if file.name.endswith(end)), ".pth")
+    final = entry.path if entry else cache.cache_folder() / f"{name}{suffix}"
+    with atomic_path(final) as temporary:
+        if is_archive(file):
+            extract_weights(file, temporary, member=entry.member if entry else "")
+        else:
+            shutil.copyfile(file, temporary)
+        try:
+            verdict = _check(temporary, name, entry)
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
+        known = entry is not None and entry.sha256 == verdict.sha256
+        if strict_hash and entry is not None and entry.sha256 and not known:
+            raise CheckpointError(f"{file}: its SHA-256 is {verdict.sha256}, not {entry.sha256}")
+    cache.write_record(
+        final,
+        Record(
+            name=name,
+            sha256=verdict.sha256,
+            size=verdict.size,
+            origin=origin,
+            checked="known SHA-256" if known else "strict load",
+            model=verdict.model,
+        ),
+    )
+    return replace(verdict, path=final, hash_state=_hash_state(verdict.sha256, Weights(name, final, entry)))
+
+
+def _check(path: Path, name: str, entry: Entry | None) -> Verdict:
+    """Read and build the network strictly; the hash is computed but not compared."""
+    from glualign.checkpoints.load import build
+    from glualign.checkpoints.read import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    config = entry.configure(checkpoint.config) if entry else checkpoint.config
+    build(replace(checkpoint, config=config))
+    return Verdict(
+        name=name,
+        path=path,
+        sha256=cache.sha256_of(path),
+        size=path.stat().st_size,
+        hash_state="no record",
+        model=config.model,
+        parameters=checkpoint.parameters,
+    )
+
+
+def _hash_state(sha256: str, weights: Weights) -> HashState:
+    known = weights.entry.sha256 if weights.entry else ""
+    record = cache.read_record(weights.path)
+    if known == sha256:
+        return "known"
+    if record is not None:
+        return "as recorded" if record.sha256 == sha256 else "differs"
+    return "differs" if known else "no record"
+
+
+def _by_hand(entry: Entry) -> str:
+    return (
+        f"open {entry.page} in a browser, save the file, and run "
+        f"`glualign weights import FILE --name {entry.name}`"
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let no other process download the same file meanwhile, where the system can lock files."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DownloadError(
+                f"{path}: another glualign is fetching it right now; wait for it to end"
+            ) from None
+        yield

@@ -1,0 +1,120 @@
+"""From a name or a file to a network that is ready to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glualign.checkpoints.read import Checkpoint, is_finite, read_checkpoint
+from glualign.checkpoints.registry import find_weights
+from glualign.errors import CheckpointError
+from glualign.network import GLUNet, GLUNetConfig
+
+# Key lists in messages stop here: a wrong file misses hundreds.
+_NAMED_KEYS = 3
+# Written since torch 0.4.1; older files lack it and evaluation does not use it.
+_OPTIONAL_SUFFIX = ".num_batches_tracked"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A network with its weights.
+
+    Attributes:
+        model: in evaluation mode, fp32, on the CPU.
+        name: the registry's name, or the file name of a file given by path.
+        config: architecture and pre-processing.
+        metadata: what the file or the registry says: licence, training, metrics.
+        path: the file the weights came from.
+    """
+
+    model: GLUNet
+    name: str
+    config: GLUNetConfig
+    metadata: dict[str, str]
+    path: Path
+
+
+def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:
+    """Load a model by its name in the registry, or from a file of weights.
+
+    Nothing is downloaded: weights that are not there are fetched with ``glualign weights fetch NAME``.
+
+    Args:
+        name_or_path: a name from ``glualign weights list``, or a file (.safetensors, .pth, .pth.tar).
+
+    Raises:
+        CheckpointError: unknown name, weights not fetched yet, or a file that is unreadable, unsafe, of
+            another architecture, incomplete, or not finite. The message says which and what to do.
+    """
+    weights = find_weights(name_or_path)
+    checkpoint = read_checkpoint(weights.path)
+    config, metadata = checkpoint.config, checkpoint.metadata
+    if weights.entry is not None:
+        metadata = {**weights.entry.metadata(), **metadata}
+        config = weights.entry.configure(config)
+        checkpoint = replace(checkpoint, config=config)
+    return LoadedModel(build(checkpoint), weights.name, config, metadata, weights.path)
+
+
+def build(checkpoint: Checkpoint) -> GLUNet:
+    """The network of a checkpoint with its weights: every tensor present, of the right shape and finite.
+
+    Raises:
+        CheckpointError: something does not fit; the message names it.
+    """
+    state = complete(checkpoint.state, checkpoint.config, where=str(checkpoint.path))
+    model = _skeleton(checkpoint.config)
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.eval()
+
+
+def complete(state: Mapping[str, Tensor], config: GLUNetConfig, *, where: str) -> dict[str, Tensor]:
+    """``state`` checked against the network of ``config``: fp32 copies in the network's order.
+
+    Args:
+        state: tensors by official key.
+        config: the network they should fit.
+        where: what messages begin with, usually the file.
+
+    Raises:
+        CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite values.
+    """
+    expected = _skeleton(config).state_dict()
+    missing = [key for key in expected if key not in state and not key.endswith(_OPTIONAL_SUFFIX)]
+    unexpected = [key for key in state if key not in expected]
+    wrong = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(slot.shape)}"
+        for key, slot in expected.items()
+        if key in state and state[key].shape != slot.shape
+    ]
+    problems = [
+        f"{len(keys)} {what} ({_listed(keys)})"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong))
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(f"{where}: does not fit {config.model}: tensors {'; '.join(problems)}")
+    bad = [key for key, tensor in state.items() if not is_finite(tensor)]
+    if bad:
+        raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
+    return {
+        key: state[key].to(slot.dtype) if key in state else torch.zeros(slot.shape, dtype=slot.dtype)
+        for key, slot in expected.items()
+    }
+
+
+def _skeleton(config: GLUNetConfig) -> GLUNet:
+    """The network without memory: nothing is filled with initial values that are overwritten at once."""
+    with torch.device("meta"):
+        return GLUNet(config)
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED_KEYS
+    return ", ".join(names[:_NAMED_KEYS]) + (f" and {more} more" if more > 0 else "")
