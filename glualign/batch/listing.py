@@ -1,0 +1,157 @@
+"""Finding the images a batch works on: folders, globs, natural order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+
+from glualign.errors import BatchError
+
+# What a folder is searched for. A list of pairs may name files with any other extension.
+EXTENSIONS = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+    }
+    | {".avif", ".heic", ".heif"}
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images under one folder.
+
+    Attributes:
+        root: the folder; what ``names`` are relative to.
+        names: relative paths of the images in natural order, with ``/`` between folders.
+        ignored: relative paths of files that are no images by their extension, in natural order.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+
+    def path(self, name: str) -> Path:
+        """The file behind a relative name."""
+        return self.root / name
+
+
+def natural_key(name: str) -> tuple[object, ...]:
+    """Sort key that puts ``frame2`` before ``frame10``, folder by folder, without regard to case."""
+    folders = tuple(
+        tuple((0, int(run)) if run[0] in "0123456789" else (1, run.casefold()) for run in _runs(part))
+        for part in name.split("/")
+    )
+    return folders, name  # the name itself decides between f1 and f01, A and a
+
+
+def _runs(text: str) -> list[str]:
+    return re.findall(r"[0-9]+|[^0-9]+", text)
+
+
+def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
+    """``names`` in natural order."""
+    return tuple(sorted(names, key=natural_key))
+
+
+def list_images(
+    where: str | os.PathLike[str], *, recursive: bool = True, skip: Iterable[Path] = ()
+) -> Listing:
+    """All images in a folder, or all that a glob such as ``scans/**/*.tif`` matches, or one file.
+
+    Hidden files and folders (a leading dot) and the folders in ``skip`` (the output folder may lie inside the
+    sources) are left out. Links to files are followed, links to folders are not: they may form a loop.
+
+    Raises:
+        BatchError: nothing is there, or no image is among what is there.
+    """
+    path = Path(where)
+    if path.is_file():
+        return Listing(path.parent, (path.name,))
+    pattern = None
+    if not path.is_dir():
+        path, pattern = _split_glob(path)
+    if not path.is_dir():
+        raise BatchError(f"{where}: no such folder")
+    try:
+        found = list(_walk(path, recursive or (pattern is not None and "/" in pattern), skip))
+    except OSError as error:
+        raise BatchError(f"{error.filename or where}: cannot be listed ({error.strerror})") from error
+    if pattern is not None:
+        matches = _glob_expression(pattern)
+        found = [name for name in found if matches.fullmatch(name)]
+    images = [name for name in found if _is_image(name)]
+    if not images:
+        what = f"none of its {len(found)} files has an image extension" if found else "no file matches"
+        raise BatchError(f"{where}: no images ({what})")
+    ignored = [name for name in found if not _is_image(name)]
+    return Listing(path, natural_sort(images), natural_sort(ignored))
+
+
+def stem_of(name: str) -> str:
+    """A relative name without the extension of its last part."""
+    pure = PurePosixPath(name)
+    return str(pure.with_suffix("")) if pure.suffix and pure.stem else name
+
+
+def strip_image_extension(name: str) -> str:
+    """``name`` without a trailing image extension; any other dot stays."""
+    return stem_of(name) if _is_image(name) else name
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
+def _walk(root: Path, recursive: bool, skip: Iterable[Path]) -> Iterator[str]:
+    skipped = {os.path.realpath(folder) for folder in skip}
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(root / prefix if prefix else root) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = f"{prefix}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive and os.path.realpath(entry.path) not in skipped:
+                        pending.append(f"{name}/")
+                elif entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
+                    yield name  # a broken link stays in: the run reports it as unreadable
+
+
+def _split_glob(path: PurePath) -> tuple[Path, str | None]:
+    """The folder in front of the first wildcard, and the pattern below it (None without a wildcard)."""
+    for position, part in enumerate(path.parts):
+        if any(mark in part for mark in "*?["):
+            return Path(*path.parts[:position]), "/".join(path.parts[position:])
+    return Path(path), None
+
+
+def _glob_expression(pattern: str) -> re.Pattern[str]:
+    """A shell glob as a regular expression: ``*`` and ``?`` stay within a folder, ``**/`` spans folders."""
+    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|.", pattern, flags=re.DOTALL)
+    table = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(table.get(token) or _literal_or_class(token) for token in tokens), re.DOTALL)
+
+
+def _literal_or_class(token: str) -> str:
+    if len(token) == 1:
+        return re.escape(token)
+    negated = token[1] in "!^"
+    inside = token[2 if negated else 1 : -1].replace("\\", "\\\\")
+    return f"[{'^' if negated else ''}{inside}]"

@@ -1,0 +1,148 @@
+"""A batch on a Ray cluster: Ray Data hands chunks of pairs to a pool of actors that keep the model."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from glualign.batch.jobs import Job
+from glualign.batch.manifest import Record
+from glualign.batch.run import LocalEngine
+from glualign.batch.task import Task, Writer
+from glualign.errors import BatchError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Actors that read, align and write; this process keeps the manifest.
+
+    Inputs and the output folder must have the same paths on all machines of the cluster (a shared file
+    system). Records come in the order in which chunks finish; the outputs are those of `LocalEngine`.
+
+    Attributes:
+        workers: number of actors, each with the model in memory.
+        address: of a running cluster (``auto``, ``HOST:PORT``, ``ray://...``); None: start one on this
+            machine.
+        cpus: cores reserved for each actor; its network uses as many threads.
+        gpus: GPUs reserved for each actor; a fraction lets actors share one.
+        local: how each actor works through its chunk.
+        chunk: pairs an actor takes at a time; records arrive by the chunk, and a chunk is what dies with an
+            actor.
+    """
+
+    workers: int = 1
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    local: LocalEngine = field(default_factory=LocalEngine)
+    chunk: int = 16
+
+    def __call__(
+        self, jobs: Sequence[Job], task: Task, writer: Writer, stop: Callable[[], bool]
+    ) -> Iterator[Record]:
+        """Yield records as actors finish their chunks.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            BatchError: the cluster cannot be reached or gave up, or the disk is full.
+        """
+        ray = _import_ray()
+        size = max(
+            1, min(self.chunk, len(jobs) // self.workers)
+        )  # a short list, too, is spread over all actors
+        absolute = [replace(job, source=job.source.absolute(), target=job.target.absolute()) for job in jobs]
+        chunks = [absolute[start : start + size] for start in range(0, len(absolute), size)]
+        with self._connected(ray):
+            # Pickled, because Arrow refuses file names that are not valid Unicode.
+            rows = ray.data.from_items(
+                [{"jobs": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks)
+            )
+            results = rows.map_batches(
+                _Actor,
+                fn_constructor_args=(
+                    task,
+                    Writer(writer.out.absolute(), writer.aside.absolute()),
+                    self.local,
+                ),
+                batch_size=1,
+                batch_format="numpy",
+                compute=ray.data.ActorPoolStrategy(size=self.workers),
+                num_cpus=self.cpus,
+                num_gpus=self.gpus,
+            )
+            try:
+                for row in results.iter_rows():
+                    if row["fatal"]:
+                        raise BatchError(row["fatal"])
+                    yield Record.from_json(row["record"])
+                    if stop():
+                        return
+            except ray.exceptions.RayError as error:
+                raise BatchError(f"Ray gave up: {_last_line(error)}") from error
+
+    @contextmanager
+    def _connected(self, ray: Any) -> Iterator[None]:
+        """Join the cluster, or start a local one; a connection the caller made is used and left alone."""
+        if ray.is_initialized():
+            yield
+            return
+        options: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            # One core more than the actors take, for Ray Data's own tasks.
+            options |= {"num_cpus": math.ceil(self.workers * self.cpus) + 1, "include_dashboard": False}
+            if self.gpus:
+                options["num_gpus"] = math.ceil(self.workers * self.gpus)
+        try:
+            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            raise BatchError(
+                f"no Ray cluster at {self.address or 'this machine'}: {_last_line(error)}"
+            ) from error
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class _Actor:
+    """Lives in a worker process; makes the aligner once and runs the local engine over each chunk."""
+
+    def __init__(self, task: Task, writer: Writer, engine: LocalEngine) -> None:
+        self._aligner = task.make_aligner()
+        self._task = replace(task, make_aligner=lambda: self._aligner)
+        self._writer = Writer(writer.out, writer.aside / f"ray-{os.urandom(6).hex()}")
+        self._engine = engine
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
+        for packed in batch["jobs"]:
+            try:
+                for record in self._engine(pickle.loads(packed), self._task, self._writer, lambda: False):
+                    yield {"record": [record.to_json()], "fatal": [""]}
+            except BatchError as error:
+                # As a row, not as an exception: Ray would bury the message in its own.
+                yield {"record": [""], "fatal": [str(error)]}
+
+
+def _import_ray() -> Any:
+    # Ray redraws bars on stderr and reports usage over the network unless told otherwise before its import.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("--engine ray needs Ray: pip install 'glualign[ray]'") from error
+    return ray
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

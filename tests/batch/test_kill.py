@@ -1,0 +1,76 @@
+"""A batch in a process of its own that is killed, interrupted or run twice at once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from batch_fakes import contents, fake_task, picture_folders
+
+from glualign.batch import match_folders, read_records, run_batch
+
+PROGRAM = Path(__file__).with_name("batch_fakes.py")
+PAIRS = 30
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is for POSIX")
+
+
+def start(sources: Path, targets: Path, out: Path, seconds: float) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(PROGRAM), str(sources), str(targets), str(out), str(seconds)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])})
+
+
+def wait_for_lines(out: Path, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if (out / "manifest.jsonl").read_bytes().count(b"\n") >= count:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.005)
+    raise AssertionError(f"no {count} lines in the manifest after 30 s")
+
+
+def test_five_kills_leave_what_an_undisturbed_run_makes(tmp_path) -> None:
+    sources, targets = picture_folders(tmp_path, PAIRS)
+    run_batch(match_folders(sources, targets), tmp_path / "undisturbed", fake_task())
+    out = tmp_path / "out"
+    chance = random.Random(7)
+    progress = []
+    for kill in range(5):
+        process = start(sources, targets, out, 0.02)
+        wait_for_lines(out, 5 * kill + 1)
+        time.sleep(chance.uniform(0, 0.06))
+        process.kill()
+        assert process.wait(timeout=30) == -signal.SIGKILL
+        records = list(read_records(out / "manifest.jsonl"))
+        progress.append(len(records))
+        for record in records:  # what the manifest promises is there, whole
+            for name, size in record.outputs.items():
+                assert (out / name).stat().st_size == size
+    assert progress == sorted(progress)
+    assert 0 < progress[-1] < PAIRS
+    assert start(sources, targets, out, 0).wait(timeout=60) == 0
+    keys = [record.key for record in read_records(out / "manifest.jsonl")]
+    assert sorted(keys) == sorted(f"frame{i}" for i in range(PAIRS))
+    assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+def test_a_second_run_into_the_same_folder_is_turned_away_until_the_first_is_gone(tmp_path) -> None:
+    sources, targets = picture_folders(tmp_path, PAIRS)
+    first = start(sources, targets, tmp_path / "out", 0.2)
+    try:
+        wait_for_lines(tmp_path / "out", 1)
+        with pytest.raises(Exception, match="another run is writing"):
+            run_batch(match_folders(sources, targets), tmp_path / "out", fake_task())
+    finally:
+        first.kill()
+        first.wait(timeout=30)
+    summary = run_batch(match_folders(sources, targets), tmp_path / "out", fake_task())
+    assert summary.skipped >= 1
+    assert summary.skipped + summary.done == PAIRS

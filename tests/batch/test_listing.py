@@ -1,0 +1,81 @@
+import os
+
+import pytest
+from batch_fakes import picture
+
+from glualign.batch.listing import list_images, natural_sort, stem_of
+from glualign.errors import BatchError
+
+
+def test_numbers_sort_by_value_and_folders_stay_together() -> None:
+    names = ["b10.png", "b9.png", "a/2.png", "a/10.png", "B1.png", "a1/1.png"]
+    assert natural_sort(names) == ("a/2.png", "a/10.png", "a1/1.png", "B1.png", "b9.png", "b10.png")
+
+
+def test_numbers_that_differ_only_in_zeros_have_one_order() -> None:
+    assert natural_sort(["f01.png", "f1.png"]) == natural_sort(["f1.png", "f01.png"])
+
+
+def test_stem_keeps_dots_that_are_no_extension() -> None:
+    assert stem_of("a.b/scan.v2.png") == "a.b/scan.v2"
+    assert stem_of("a.b/scan") == "a.b/scan"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("1.png", "sub/2.jpg", "sub/deep/3.tif", ".hidden/4.png", ".5.png", "out/6.png"):
+        picture(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_folder_is_searched_with_its_sub_folders_but_not_hidden_or_skipped_ones(tree) -> None:
+    listing = list_images(tree, skip=[tree / "out"])
+    assert listing.names == ("1.png", "sub/2.jpg", "sub/deep/3.tif")
+    assert listing.ignored == ("notes.txt",)
+
+
+def test_not_recursive_stays_on_top(tree) -> None:
+    assert list_images(tree, recursive=False).names == ("1.png",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.png", ("1.png",)),
+        ("**/*.jpg", ("sub/2.jpg",)),
+        ("sub/**", ("2.jpg", "deep/3.tif")),  # names start below the folder before the wildcard
+        ("**/[23].*", ("sub/2.jpg", "sub/deep/3.tif")),
+        ("**/[!23].png", ("1.png", "out/6.png")),
+        ("?.png", ("1.png",)),
+    ],
+)
+def test_globs(tree, pattern, expected) -> None:
+    assert list_images(tree / pattern).names == expected
+
+
+def test_single_file_is_a_list_of_one(tree) -> None:
+    assert list_images(tree / "sub" / "2.jpg").names == ("2.jpg",)
+
+
+def test_missing_folder_empty_match_and_folder_without_images_are_refused(tree, tmp_path) -> None:
+    with pytest.raises(BatchError, match="no such folder"):
+        list_images(tree / "nowhere")
+    with pytest.raises(BatchError, match="no images"):
+        list_images(tree / "*.bmp")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("")
+    with pytest.raises(BatchError, match="none of its 1 files"):
+        list_images(tmp_path / "texts")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
+def test_broken_links_are_kept_and_linked_folders_are_not_entered(tree) -> None:
+    (tree / "broken.png").symlink_to(tree / "nothing.png")
+    (tree / "loop").symlink_to(tree)
+    assert list_images(tree, skip=[tree / "out"]).names == (
+        "1.png",
+        "broken.png",
+        "sub/2.jpg",
+        "sub/deep/3.tif",
+    )

@@ -1,0 +1,89 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from batch_fakes import FakeAligner, contents, fake_task, picture, picture_folders, save
+
+from glualign.batch import LocalEngine, match_folders, read_records, run_batch
+from glualign.batch.ray_engine import RayEngine
+from glualign.errors import BatchError, MissingExtraError
+
+
+def test_without_ray_the_message_names_the_extra(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    jobs = match_folders(*picture_folders(tmp_path, 1))
+    with pytest.raises(MissingExtraError, match=r"glualign\[ray\]"):
+        run_batch(jobs, tmp_path / "out", fake_task(), engine=RayEngine())
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """One local cluster for all tests here: starting it takes seconds."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[2])))
+    environment = {"env_vars": {"PYTHONPATH": paths}}
+    ray.init(
+        num_cpus=3,
+        runtime_env=environment,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+    )
+    yield RayEngine(workers=2, chunk=2)
+    ray.shutdown()
+
+
+def test_ray_makes_what_local_makes_and_resumes(two_workers, tmp_path) -> None:
+    sources, targets = picture_folders(tmp_path, 8)
+    (sources / "frame5.png").write_bytes(b"")
+    picture(sources / "odd \udcff name.png")
+    picture(targets / "odd \udcff name.png")
+    jobs = match_folders(sources, targets)
+    local = run_batch(jobs, tmp_path / "local", fake_task())
+    ray = run_batch(jobs, tmp_path / "ray", fake_task(), engine=two_workers)
+    assert (ray.done, ray.failed) == (local.done, local.failed) == (8, 1)
+    assert ray.failures == local.failures
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    keys = [record.key for record in read_records(tmp_path / "ray" / "manifest.jsonl")]
+    assert sorted(keys) == sorted(job.key for job in jobs.jobs)
+    assert run_batch(jobs, tmp_path / "ray", fake_task(), engine=two_workers).skipped == 8
+    picture(sources / "frame5.png")
+    assert run_batch(jobs, tmp_path / "ray", fake_task(), engine=LocalEngine()).done == 1
+
+
+def test_both_actors_work_and_each_makes_one_aligner(two_workers, tmp_path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+
+    def make() -> FakeAligner:
+        import os
+
+        (made / f"{os.getpid()}-{len(list(made.iterdir()))}").touch()
+        return FakeAligner(0.05)
+
+    jobs = match_folders(*picture_folders(tmp_path, 16))
+    run_batch(jobs, tmp_path / "out", replace(fake_task(), make_aligner=make), engine=two_workers)
+    assert len({path.name.split("-")[0] for path in made.iterdir()}) == len(list(made.iterdir())) == 2
+
+
+def test_a_full_disk_on_a_worker_ends_the_run_with_its_message(two_workers, tmp_path) -> None:
+    def fill(alignment, folder, stem):
+        if stem == "frame3":
+            raise OSError(28, "No space left on device")
+        return save(alignment, folder, stem)
+
+    jobs = match_folders(*picture_folders(tmp_path, 4))
+    with pytest.raises(BatchError, match="disk is full"):
+        run_batch(jobs, tmp_path / "out", replace(fake_task(), write=fill), engine=two_workers)
+
+
+def test_stop_ends_the_run_in_order(two_workers, tmp_path) -> None:
+    jobs = match_folders(*picture_folders(tmp_path, 12))
+    seen = []
+    task = fake_task()
+    summary = run_batch(
+        jobs, tmp_path / "out", task, engine=two_workers, on_progress=seen.append, stop=lambda: len(seen) > 2
+    )
+    assert 0 < summary.done < 12
+    assert run_batch(jobs, tmp_path / "out", task).skipped == summary.done
