@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glualign import __version__
-from glualign.checkpoints.load import complete
+from glualign.checkpoints.load import complete, load_model
 from glualign.checkpoints.read import CONFIG_KEY
 from glualign.errors import CheckpointError
 from glualign.files import atomic_path
@@ -19,6 +19,9 @@ from glualign.network.config import GLUNetConfig
 
 Storage = Literal["fp16", "bf16", "fp32"]
 
+_VERSION_KEY = "glualign.version"
+# Written anew into every file.
+_OWN_KEYS = (CONFIG_KEY, _VERSION_KEY, "format")
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -54,9 +57,25 @@ def save_checkpoint(
     facts = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()
     }
-    facts |= {CONFIG_KEY: json.dumps(config.to_dict()), "glualign.version": __version__, "format": "pt"}
+    facts |= {CONFIG_KEY: json.dumps(config.to_dict()), _VERSION_KEY: __version__, "format": "pt"}
     with atomic_path(path) as temporary:
         save_file(stored, temporary, metadata=facts)
+
+
+def export_checkpoint(
+    name_or_path: str | os.PathLike[str], path: str | os.PathLike[str], *, dtype: Storage = "fp16"
+) -> None:
+    """Write an existing checkpoint, be it official or a training state, as self-describing safetensors.
+
+    Raises:
+        CheckpointError: the checkpoint is unusable, or ``path`` does not end in ``.safetensors``.
+        OutputError: the file cannot be written.
+    """
+    if not os.fspath(path).endswith(".safetensors"):
+        raise CheckpointError(f"{path}: the output is a safetensors file; let its name end in .safetensors")
+    loaded = load_model(name_or_path)
+    metadata = {key: value for key, value in loaded.metadata.items() if key not in _OWN_KEYS}
+    save_checkpoint(path, loaded.model.state_dict(), loaded.config, metadata=metadata, dtype=dtype)
 
 
 def _stored(key: str, tensor: Tensor, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:

@@ -29,7 +29,7 @@ from glualign.checkpoints.registry import (
 from glualign.errors import CheckpointError, DownloadError
 from glualign.files import atomic_path
 
-HashState = Literal["known", "as recorded", "no record", "differs"]
+HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Verdict:
         path: the file.
         sha256: its hash.
         size: in bytes.
-        hash_state: equal to the registry's hash, or to the one noted when the file entered the cache;
-            nothing to compare with; or different from what is on record.
+        hash_state: ``known``: equal to the registry's hash. ``as recorded``: equal to the one noted when
+            the file entered the cache. ``unlike registry``: likewise, though the registry knows another
+            (a file imported by hand). ``no record``: nothing to compare with. ``differs``: from both.
         model: the architecture found in it; every tensor is present, fits, and is finite.
         parameters: number of floating-point values in it.
     """
@@ -126,7 +127,13 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Ver
         raise CheckpointError(
             f"{chosen!r}: not usable as a name; choose letters, digits, '.', '-' and '_' with --name"
         )
-    return _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
+    verdict = _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
+    for former in imported_files():
+        # The same name with another ending, from an earlier import.
+        if stem(former) == chosen and former != verdict.path:
+            former.unlink()
+            cache.record_path(former).unlink(missing_ok=True)
+    return verdict
 
 
 def verify(name_or_path: str | os.PathLike[str]) -> Verdict:
@@ -208,9 +215,9 @@ def _hash_state(sha256: str, weights: Weights) -> HashState:
     record = cache.read_record(weights.path)
     if known == sha256:
         return "known"
-    if record is not None:
-        return "as recorded" if record.sha256 == sha256 else "differs"
-    return "differs" if known else "no record"
+    if record is not None and record.sha256 == sha256:
+        return "unlike registry" if known else "as recorded"
+    return "differs" if known or record else "no record"
 
 
 def _by_hand(entry: Entry) -> str:

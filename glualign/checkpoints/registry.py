@@ -206,9 +206,11 @@ def imported_files() -> list[Path]:
 
 
 def stem(path: Path) -> str:
-    """A file name without its ending; ``.pth.tar`` counts as one."""
+    """A file name without its ending; ``.pth.tar`` is one ending."""
     name = path.name
-    return next((name[: -len(end)] for end in sorted(SUFFIXES, key=len)[::-1] if name.endswith(end)), name)
+    return next(
+        (name[: -len(end)] for end in sorted(SUFFIXES, key=len)[::-1] if name.endswith(end)), path.stem
+    )
 
 
 def _absent(entry: Entry) -> str:

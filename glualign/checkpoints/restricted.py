@@ -3,7 +3,8 @@
 The pickle inside a ``.pth`` file is a program. It is run only by torch's own restricted unpickler
 (``weights_only=True``), which rebuilds tensors and plain containers and refuses the rest. Training
 containers of DenseMatching hold objects of classes that are not installed here; for the time of reading, each
-such name is bound to an inert stand-in: its instances can be made and filled, which does nothing, but it cannot be called.
+such name is bound to an inert stand-in: its instances can be made and filled, which does nothing, but it
+cannot be called.
 """
 
 from __future__ import annotations

@@ -1,0 +1,281 @@
+"""``glualign weights``: list, fetch, check, import, describe and export checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glualign.cli.options import json_option, quiet_option
+from glualign.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from glualign.checkpoints.download import Progress
+    from glualign.checkpoints.fetch import Verdict
+    from glualign.checkpoints.registry import Entry
+
+_HASHES = {
+    "known": "hash known",
+    "as recorded": "hash as recorded",
+    "unlike registry": "hash as imported, not the registry's",
+    "no record": "no hash on record",
+    "differs": "HASH DIFFERS",
+}
+
+
+@click.group()
+def command() -> None:
+    """List, fetch, check, import and export model weights.
+
+    The default model ships with glualign; the official checkpoints are fetched once into the cache folder
+    (GLUALIGN_CACHE, or the platform's own). GLUALIGN_OFFLINE=1 forbids the network.
+
+    \b
+    Example:
+      glualign weights fetch glunet-static
+    """
+
+
+@command.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """Show every known checkpoint and whether it is on this machine.
+
+    \b
+    Example:
+      glualign weights list
+    """
+    from glualign.checkpoints.registry import imported_files, load_registry, stem
+    from glualign.cli.console import print_json, print_table
+
+    entries = list(load_registry())
+    imported = imported_files()
+    if as_json:
+        print_json([_described(entry) for entry in entries] + [_described_import(path) for path in imported])
+        return
+    rows = [(entry.name, ", ".join(entry.aliases), _state(entry), entry.title) for entry in entries]
+    rows += [(stem(path), "", "imported", str(path)) for path in imported]
+    print_table(("name", "or", "state", "what it is"), rows)
+
+
+@command.command("fetch")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Download again even if the file is there.")
+@json_option
+@quiet_option
+def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
+    """Download the checkpoint NAME into the cache and check it.
+
+    An interrupted download goes on where it stopped. What arrives is accepted when its hash is the known one;
+    where none is known, when its architecture is right and every tensor fits.
+
+    \b
+    Example:
+      glualign weights fetch glunet-static
+    """
+    from glualign.checkpoints.fetch import fetch
+
+    with _progress_bar(name, show=not quiet) as progress:
+        verdict = fetch(name, force=force, progress=progress)
+    _report(verdict, as_json=as_json, quiet=quiet)
+
+
+@command.command("verify")
+@click.argument("name", required=False, metavar="[NAME|FILE]")
+@json_option
+@quiet_option
+def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
+    """Check weights completely: readable, safe, every tensor fits, no NaN, hash as on record.
+
+    Without an argument all checkpoints on this machine are checked. Exits with 1 if any is unsound.
+
+    \b
+    Example:
+      glualign weights verify
+    """
+    from glualign.checkpoints.fetch import present_names, verify
+    from glualign.cli.console import print_json, print_table
+
+    verdicts, problems = [], []
+    for one in [name] if name else present_names():
+        try:
+            verdict = verify(one)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        verdicts.append(verdict)
+        if verdict.hash_state == "differs":
+            problems.append(f"{verdict.path}: the SHA-256 is not the one on record; fetch or import it again")
+    if as_json:
+        print_json({"checked": [_as_json(verdict) for verdict in verdicts], "problems": problems})
+    elif not quiet and verdicts:
+        print_table(
+            ("name", "model", "parameters", "size", "hash", "SHA-256"),
+            [
+                (v.name, v.model, f"{v.parameters:,}", _size(v.size), _HASHES[v.hash_state], v.sha256)
+                for v in verdicts
+            ],
+            right=(2, 3),
+        )
+    if problems:
+        raise CheckpointError("; ".join(problems))
+
+
+@command.command("import")
+@click.argument("file", type=click.Path())
+@click.option("--name", metavar="NAME", help="Name to use; by default an official file is recognised.")
+@json_option
+@quiet_option
+def import_command(file: str, name: str | None, as_json: bool, quiet: bool) -> None:
+    """Copy a downloaded FILE of weights into the cache, after a strict check.
+
+    Reads .pth, .pth.tar and .safetensors, and zip or tar archives that hold one.
+
+    \b
+    Example:
+      glualign weights import ~/Downloads/GLUNet_static.pth --name glunet-static
+    """
+    from glualign.checkpoints.fetch import import_file
+    from glualign.cli.console import warn
+
+    verdict = import_file(file, name=name)
+    _report(verdict, as_json=as_json, quiet=quiet)
+    if verdict.hash_state == "unlike registry":
+        warn(f"{file}: not the bytes that the registry knows as {verdict.name}, though every tensor fits")
+
+
+@command.command("path")
+@click.argument("name", metavar="NAME")
+def path_command(name: str) -> None:
+    """Print where the weights NAME lie.
+
+    \b
+    Example:
+      cp "$(glualign weights path compact)" .
+    """
+    from glualign.checkpoints.registry import find_weights
+
+    click.echo(find_weights(name).path)
+
+
+@command.command("info")
+@click.argument("name", metavar="NAME|FILE")
+@json_option
+def info_command(name: str, as_json: bool) -> None:
+    """Show what is known of a checkpoint: architecture, tensors, licence, training, published metrics.
+
+    Of a file: what it holds. Of official weights not fetched yet: what the registry says, with the address.
+
+    \b
+    Example:
+      glualign weights info compact
+    """
+    from glualign.checkpoints.info import describe
+    from glualign.cli.console import print_facts, print_json
+
+    facts = describe(name)
+    if as_json:
+        print_json(facts)
+        return
+    config, metadata = facts.pop("config"), facts.pop("metadata")
+    facts |= {"size": _size(facts["size"]), "parameters": f"{facts['parameters']:,}"}
+    print_facts(
+        [(key, _text(value)) for section in (facts, config, metadata) for key, value in section.items()]
+    )
+
+
+@command.command("export")
+@click.argument("checkpoint", metavar="CHECKPOINT")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The .safetensors file.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["fp16", "bf16", "fp32"]),
+    default="fp16",
+    show_default=True,
+    help="Storage of the kernels; biases and batch norm stay fp32.",
+)
+@json_option
+@quiet_option
+def export_command(checkpoint: str, output: str, dtype: Any, as_json: bool, quiet: bool) -> None:
+    """Write CHECKPOINT (a name or a file) as one safetensors file that describes itself.
+
+    \b
+    Example:
+      glualign weights export runs/compact/last.pt -o compact.safetensors
+    """
+    from glualign.checkpoints.export import export_checkpoint
+    from glualign.checkpoints.fetch import verify
+
+    export_checkpoint(checkpoint, output, dtype=dtype)
+    _report(verify(output), as_json=as_json, quiet=quiet)
+
+
+def _report(verdict: Verdict, *, as_json: bool, quiet: bool) -> None:
+    from glualign.cli.console import print_facts, print_json
+
+    if as_json:
+        print_json(_as_json(verdict))
+    elif not quiet:
+        print_facts(
+            [
+                ("name", verdict.name),
+                ("file", str(verdict.path)),
+                ("model", f"{verdict.model}, {verdict.parameters:,} values, {_size(verdict.size)}"),
+                ("SHA-256", f"{verdict.sha256} ({_HASHES[verdict.hash_state]})"),
+            ]
+        )
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(verdict)
+
+
+def _state(entry: Entry) -> str:
+    if entry.source in ("embedded", "refused"):
+        return entry.source
+    return "fetched" if entry.path.is_file() else "not fetched"
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    there = entry.source != "refused" and entry.path.is_file()
+    return {**asdict(entry), "state": _state(entry), "path": entry.path if there else None}
+
+
+def _described_import(path: Any) -> dict[str, Any]:
+    from glualign.checkpoints.registry import stem
+
+    return {"name": stem(path), "source": "imported", "state": "imported", "path": path}
+
+
+def _text(key: str, value: Any) -> str:
+    if key == "size":
+        return _size(value)
+    if key == "parameters":
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+@contextmanager
+def _progress_bar(name: str, *, show: bool) -> Iterator[Progress | None]:
+    """A callback that moves a progress bar on stderr; None when there is no terminal to show it."""
+    from glualign.cli.console import error_console
+
+    if not (show and error_console.is_terminal):
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress("{task.description}", *columns, console=error_console) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda arrived, total: bar.update(task, completed=arrived, total=total)
