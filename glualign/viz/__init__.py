@@ -1,1 +1,1 @@
-"""TODO."""
+"""What a person looks at: flow and pairs of images as pictures, and the HTML report."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow
+from glualign.viz.canvas import FAINT, INK, Picture, Strip, fit_text, pen_for, readable
 
 # Steps between the six corner hues; the eye separates some neighbours better than others.
 _SEGMENTS = (
@@ -86,6 +87,43 @@ def wheel_legend(diameter: int) -> npt.NDArray[np.uint8]:
     rgb = flow_to_rgb(field, max_flow=max(radius, 0.5))
     alpha = np.clip(radius - length + 0.5, 0, 1) * 255
     return np.dstack([rgb, np.rint(alpha).astype(np.uint8)])
+
+
+def with_wheel(picture: Picture, flow: Flow, max_flow: float) -> Picture:
+    """The coloured flow with the wheel and what it means in a strip below.
+
+    Args:
+        picture: what `flow_to_rgb` made of ``flow``, ``(H, W, 3)`` uint8.
+        flow: the field.
+        max_flow: the length in pixels that got full colour.
+    """
+    height, width = picture.shape[:2]
+    pen = pen_for(height, width)
+    row = round(pen.text * 1.3)
+    notes = [
+        (
+            f"Rim of the wheel: {readable(max_flow)} px",
+            f"Rim: {readable(max_flow)} px",
+            f"{readable(max_flow)} px",
+        ),
+        ("Hue: from the target pixel towards its source", "Hue: target to source", "Hue: to source", ""),
+    ]
+    extra = []
+    if longest(flow) > max_flow * 1.001:
+        extra.append("darker: longer")
+    if not known(as_uv(flow)).all():
+        extra.append("black: unknown")
+    if extra:
+        notes.append((", ".join(extra).capitalize(), *(word.capitalize() for word in extra), ""))
+    disc = row * max(2, len(notes)) if width > 12 * pen.text else row  # on a thumbnail the words need the room
+    left = disc + (3 if width > 12 * pen.text else 2) * pen.gap
+    lines = [fit_text(note, width - left - pen.gap, pen.text) for note in notes]
+    strip = Strip(width, disc + 2 * pen.gap)
+    strip.paste(pen.gap, pen.gap, wheel_legend(disc))
+    shown = [line for line in lines if line and line[0]][: disc // row]
+    for position, found in enumerate(shown):
+        strip.text(left, pen.gap + row * (position + 0.5), *found, FAINT if position else INK)
+    return strip.under(picture)
 
 
 def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: npt.NDArray[np.bool_] | None = None) -> float:

@@ -1,0 +1,202 @@
+"""The pictures of a report, at screen size, and where they are kept: inside the HTML file or beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from glualign.files import write_bytes
+from glualign.flow import Flow, resize
+from glualign.images import to_rgb8
+from glualign.viz import pair, scalar
+from glualign.viz.arrows import arrows
+from glualign.viz.canvas import Picture, readable
+from glualign.viz.colormap import Colormap, colorize, palette, round_ticks
+from glualign.viz.colorwheel import flow_to_rgb, longest, wheel_legend
+from glualign.viz.figures import likeness
+from glualign.viz.grid import deformed_grid
+from glualign.viz.overlay import mask_overlay
+
+if TYPE_CHECKING:
+    from glualign.viz.report import AlignmentLike
+
+_QUALITY = 86
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A scale bar for HTML: a CSS gradient and its ticks as (percent from the left, label)."""
+
+    gradient: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Map:
+    """One picture of the flow with what it says: ``wheel`` is the URL of a colour wheel, ``rim`` its scale."""
+
+    name: str
+    url: str
+    caption: str
+    bar: Bar | None = None
+    wheel: str | None = None
+    rim: str | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All pictures of a report as URLs; ``width`` and ``height`` are those of the pair's pictures."""
+
+    width: int
+    height: int
+    target: str
+    warped: str
+    source: str
+    difference: str
+    difference_before: str
+    maps: tuple[Map, ...]
+    likeness_before: float | None
+    likeness_after: float | None
+
+
+class AssetStore:
+    """Turns pictures into URLs: ``data:`` URLs, or files in ``<stem>_assets`` beside the report."""
+
+    def __init__(self, report: Path | None) -> None:
+        self._report = report
+        self.written: list[Path] = []
+
+    def add(self, name: str, picture: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:
+        """Keep an RGB or RGBA picture; returns what to write into ``src``."""
+        buffer = io.BytesIO()
+        PillowImage.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=4, lossless=lossless)
+        if self._report is None:
+            return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        folder = self._report.with_name(f"{self._report.stem}_assets")
+        write_bytes(folder / f"{name}.webp", buffer.getvalue())
+        self.written.append(folder / f"{name}.webp")
+        return quote(f"{folder.name}/{name}.webp")
+
+
+def draw_pictures(alignment: AlignmentLike, store: AssetStore, max_side: int) -> Pictures:
+    """Draw everything at most ``max_side`` pixels long, whatever the size of the images."""
+    target = pair.shrunk(to_rgb8(alignment.target), max_side)
+    height, width = target.shape[:2]
+    warped = _at(to_rgb8(alignment.warped), height, width)
+    valid = _at(alignment.valid.astype(np.uint8), height, width, nearest=True).astype(bool)
+    unaligned = _fitted(to_rgb8(alignment.source), height, width)
+    return Pictures(
+        width=width,
+        height=height,
+        target=store.add("target", target),
+        warped=store.add("warped", pair.filled(warped, target, valid)),
+        source=store.add("source", unaligned),
+        difference=store.add("difference", pair.red_cyan(target, warped, valid)),
+        difference_before=store.add("difference_before", pair.red_cyan(target, unaligned)),
+        maps=tuple(_maps(alignment, target, valid, store)),
+        likeness_before=likeness(target, unaligned, valid),
+        likeness_after=likeness(target, warped, valid),
+    )
+
+
+def _maps(
+    alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_], store: AssetStore
+) -> list[Map]:
+    flow = alignment.flow
+    height, width = target.shape[:2]
+    factor = height / flow.height
+    rows, columns = flow.source_size or flow.size
+    small = flow
+    if (height, width) != flow.size:
+        small = resize(flow, (height, width), (max(1, round(rows * factor)), max(1, round(columns * factor))))
+    # Vectors in the pictures are shorter by the factor; the legends speak of the images' own pixels.
+    top = longest(flow, alignment.valid) or scalar.scale_of(flow)
+    wheel = flow_to_rgb(small, top * factor)
+    maps = [
+        Map(
+            "Flow",
+            store.add("flow", wheel),
+            "Hue is the direction from a target pixel to its source, colour strength the distance. "
+            "Black is unknown, darkened colours are longer than the rim of the wheel.",
+            wheel=store.add("wheel", wheel_legend(192), lossless=True),
+            rim=f"{readable(top)} px",
+        ),
+        Map(
+            "Deformed grid",
+            store.add("grid", deformed_grid(small, target, legend=False)),
+            "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops and "
+            "tears are not.",
+        ),
+        Map(
+            "Valid",
+            store.add("valid", mask_overlay(target, valid, legend=False)),
+            "Striped: outside the source, or not trusted.",
+        ),
+    ]
+    confidence = getattr(alignment, "confidence", None)
+    if confidence is not None:
+        shown = _at(confidence, height, width)
+        ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
+        maps.append(
+            Map(
+                "Confidence",
+                store.add("confidence", colorize(shown, 0, 1, "cividis")),
+                "How far the flow can be trusted, 1 at best.",
+                bar=_bar("cividis", 0, 1, ticks),
+            )
+        )
+    maps += [
+        Map(
+            "Length of the flow",
+            store.add("magnitude", scalar.magnitude(small, top * factor, legend=False)),
+            "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
+            bar=_bar("viridis", 0, top, round_ticks(0, top, 300, 14)),
+        ),
+        Map(
+            "Arrows",
+            store.add("arrows", arrows(small, target, legend=False)),
+            "From target pixels towards their source; lengths are to scale with each other.",
+        ),
+        Map(
+            "Area and folds",
+            store.add("jacobian", scalar.jacobian(small, legend=False)),
+            "Source area per target pixel: blue is enlarged, orange reduced, black folded over.",
+            bar=_bar("balance", -2, 2, {-2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4"}),
+        ),
+    ]
+    return maps
+
+
+def _bar(name: Colormap, low: float, high: float, ticks: dict[float, str]) -> Bar:
+    stops = palette(name)[np.linspace(0, 255, 17).astype(int)]
+    gradient = ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
+    # The end's own label matters more than a round number right beside it.
+    near = {value for value in ticks if value not in (low, high) and (high - value) / (high - low) < 0.12}
+    places = sorted((100 * (value - low) / (high - low), text) for value, text in ticks.items() if value not in near)
+    return Bar(f"linear-gradient(to right, {gradient})", tuple((round(at, 2), text) for at, text in places))
+
+
+def _at(values: npt.NDArray[np.generic], height: int, width: int, nearest: bool = False) -> npt.NDArray[np.generic]:
+    if values.shape[:2] == (height, width):
+        return values
+    how = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA
+    return np.asarray(cv2.resize(values, (width, height), interpolation=how))
+
+
+def _fitted(picture: Picture, height: int, width: int) -> Picture:
+    """The source as it was, as large as fits into the target's frame, on grey."""
+    factor = min(height / picture.shape[0], width / picture.shape[1])
+    rows, columns = max(1, round(picture.shape[0] * factor)), max(1, round(picture.shape[1] * factor))
+    canvas = np.full((height, width, 3), 128, np.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    canvas[top : top + rows, left : left + columns] = _at(picture, rows, columns)
+    return canvas

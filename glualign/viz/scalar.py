@@ -1,0 +1,113 @@
+"""Maps of one number per pixel: flow length, area change and folds, forward-backward error, confidence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import FlowError
+from glualign.flow import Flow, jacobian_determinant
+from glualign.viz.canvas import Picture, readable
+from glualign.viz.colormap import colorize, with_scale
+from glualign.viz.colorwheel import as_uv, known, longest
+
+FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
+
+
+def scale_of(flow: Flow) -> float:
+    """The longest vector that stays inside the source, in pixels: what pictures take as full scale.
+
+    Vectors that leave the source carry no picture, and a network may make them as long as it likes.
+    """
+    return longest(flow, flow.valid()) or longest(flow) or 1.0
+
+
+def magnitude(flow: Flow, max_flow: float | None = None, *, legend: bool = True) -> Picture:
+    """Length of the flow in pixels, dark for none, yellow for ``max_flow``; unknown pixels are striped.
+
+    Args:
+        flow: the field.
+        max_flow: length in pixels of the brightest colour; None takes `scale_of`.
+        legend: put the scale bar below the picture.
+    """
+    top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
+    data = as_uv(flow)
+    lengths = np.hypot(data[..., 0], data[..., 1])
+    lengths[~known(data)] = np.nan
+    picture = colorize(lengths, 0, top, "viridis")
+    if not legend:
+        return picture
+    beyond = bool(np.nanmax(lengths, initial=0) > top * 1.001)
+    title = ("Length of the flow in pixels", "Flow length, px", "px")
+    return with_scale(picture, 0, top, "viridis", title, open_ended=beyond)
+
+
+def jacobian(flow: Flow, *, legend: bool = True) -> Picture:
+    """How much source area one target pixel covers: blue stretched, orange compressed, black folded over.
+
+    The colour is the logarithm of the Jacobian determinant of target -> source positions, from 1/4 to 4;
+    where the determinant is not positive the map is not invertible (a fold).
+    """
+    determinant = jacobian_determinant(flow)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponent = np.log2(determinant)
+    exponent = np.clip(exponent, -2, 2)
+    folded = determinant <= 0
+    exponent[folded] = 0
+    picture = colorize(exponent, -2, 2, "balance")
+    picture[folded] = FOLD
+    if not legend:
+        return picture
+    measured = np.isfinite(determinant)
+    share = 100 * folded.sum() / max(1, measured.sum())
+    folds = f"{share:.2g} %" if folded.any() else "none"
+    title = (
+        f"Source area per target pixel. Folded over (black): {folds}",
+        f"Area ratio. Folds (black): {folds}",
+        f"Folds: {folds}",
+    )
+    labels = {-2.0: "1/4", -1.0: "1/2", 0.0: "1", 1.0: "2", 2.0: "4"}
+    return with_scale(picture, -2, 2, "balance", title, labels=labels)
+
+
+def error(errors: npt.NDArray[np.float32], maximum: float | None = None, *, legend: bool = True) -> Picture:
+    """Forward-backward (or any) error in pixels, black for none; pixels without an error are striped.
+
+    Args:
+        errors: ``(H, W)`` float32 pixels, NaN where undefined, e.g. from `glualign.flow.consistency`.
+        maximum: error in pixels of the brightest colour; None takes the 98th percentile, at least 1 px.
+        legend: put the scale bar below the picture.
+    """
+    finite = errors[np.isfinite(errors)]
+    if maximum is None:
+        maximum = max(1.0, float(np.percentile(finite, 98))) if finite.size else 1.0
+    maximum = checked_maximum(maximum)
+    picture = colorize(np.where(np.isfinite(errors), errors, np.float32(np.nan)), 0, maximum, "inferno")
+    if not legend:
+        return picture
+    median = f"median {readable(float(np.median(finite)))} px" if finite.size else "defined nowhere"
+    title = (f"Forward-backward error in pixels, {median}", f"Error in px, {median}", median, "px")
+    beyond = bool(finite.size and finite.max() > maximum)
+    return with_scale(picture, 0, maximum, "inferno", title, open_ended=beyond)
+
+
+def confidence(values: npt.NDArray[np.float32], *, legend: bool = True) -> Picture:
+    """Confidence from 0 (dark) to 1 (yellow), ``(H, W)`` float32; NaN is striped."""
+    picture = colorize(values, 0, 1, "cividis")
+    if not legend:
+        return picture
+    labels = {0.0: "0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
+    return with_scale(picture, 0, 1, "cividis", ("Confidence in the flow", "Confidence"), labels=labels)
+
+
+def checked_maximum(value: float) -> float:
+    """``value`` if it can be the top of a scale.
+
+    Raises:
+        FlowError: it is not a positive number.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise FlowError(f"the top of the scale must be a positive number of pixels, not {value}")
+    return float(value)
