@@ -55,9 +55,12 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json([_described(entry) for entry in entries] + [_described_import(path) for path in imported])
         return
-    rows = [(entry.name, ", ".join(entry.aliases), _state(entry), entry.title) for entry in entries]
-    rows += [(stem(path), "", "imported", str(path)) for path in imported]
-    print_table(("name", "or", "state", "what it is"), rows)
+    rows = [
+        (entry.name, _state(entry), entry.title + "".join(f"; short name {alias}" for alias in entry.aliases))
+        for entry in entries
+    ]
+    rows += [(stem(path), "imported", str(path)) for path in imported]
+    print_table(("name", "state", "what it is"), rows)
 
 
 @command.command("fetch")
@@ -179,11 +182,10 @@ def info_command(name: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    config, metadata = facts.pop("config"), facts.pop("metadata")
-    facts |= {"size": _size(facts["size"]), "parameters": f"{facts['parameters']:,}"}
-    print_facts(
-        [(key, _text(value)) for section in (facts, config, metadata) for key, value in section.items()]
-    )
+    shown = {key: value for key, value in facts.items() if not isinstance(value, dict)}
+    for section in ("config", "metadata"):
+        shown.update(facts.get(section, {}))
+    print_facts([(key, _text(key, value)) for key, value in shown.items()])
 
 
 @command.command("export")
