@@ -6,15 +6,15 @@ Imported inside command functions only, because rich would slow ``--help`` down.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from glualign.plain import plain
 
 # A pipe has no width; tables must not be folded or cut on their way into grep or a file.
 _PIPE_WIDTH = 400
@@ -57,22 +57,7 @@ def print_table(
 
 def print_json(value: Any) -> None:
     """Print one JSON document: paths as text, numbers that JSON has no word for (NaN, infinity) as null."""
-    print(json.dumps(jsonable(value), ensure_ascii=False), file=console.file)
-
-
-def jsonable(value: Any) -> Any:
-    """``value`` with numpy scalars and arrays, paths and non-finite numbers turned into what JSON holds."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy here
-        return jsonable(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    print(json.dumps(plain(value), ensure_ascii=False), file=console.file)
 
 
 def warn(message: str) -> None:

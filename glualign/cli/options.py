@@ -144,10 +144,10 @@ reading_options: Callable[[Any], Any] = stack(
     ),
     click.option(
         "--max-pixels",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=0),
         metavar="N",
-        show_default="1,000,000,000",
-        help="Refuse images with more pixels (width x height) than this.",
+        show_default="300,000,000",
+        help="Refuse images with more pixels (width x height) than this. 0: no limit.",
     ),
 )
 
@@ -218,7 +218,7 @@ def reading_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments for `glualign.images.read_image` from ``reading_options``."""
     arguments: dict[str, Any] = {"apply_orientation": options["exif"], "page": options["page"]}
     if options.get("max_pixels") is not None:
-        arguments["max_pixels"] = options["max_pixels"]
+        arguments["max_pixels"] = options["max_pixels"] or None  # 0 on the command line: no limit
     return arguments
 
 
