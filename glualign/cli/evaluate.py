@@ -31,8 +31,8 @@ _LISTED_FAILURES = 20
 choice_options = stack(
     click.option(
         "-m", "--model", "models", metavar="NAME|FILE", multiple=True,
-        help="Model to measure: a name from `glualign weights list` or a file of weights. May be repeated. Default: "
-        "compact, unless a baseline is asked for.",
+        help="Model to measure: a name from `glualign weights list` or a file of weights. May be repeated. "
+        "Default: compact, unless a baseline is asked for.",
     ),
     click.option(
         "-b", "--baseline", "baselines", type=click.Choice(BASELINES), multiple=True,
@@ -55,11 +55,11 @@ output_options = stack(
     click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
                  help="Write one line per pair and method."),
     click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-                 help="Write the table, the PCK curves and the failures with machine, versions and commit."),
+                 help="Write the table, PCK curves and failures with machine, versions and commit."),
     click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
                  help="Write a page with the table and pictures of the worst and the median pairs."),
     click.option("--resume", is_flag=True,
-                 help="Take over what --csv already holds for the same settings; failed pairs are tried again."),
+                 help="Take over what --csv holds for the same settings; failed pairs are tried again."),
     click.option("--workers", type=click.IntRange(min=1), metavar="N", default=2, show_default=True,
                  help="Threads that read pairs ahead; results do not depend on it."),
 )  # fmt: skip
@@ -87,8 +87,8 @@ def command(ctx: click.Context, dataset: str, root: Path, **options: Any) -> Non
       pf-willow, pf-pascal, spair (PCK relative to the image), and each with
       -box (relative to the object)
 
-    A pair that cannot be measured is listed, the others go on, and the exit code is 3. A baseline that finds no
-    alignment is counted with the identity. Times are medians of the estimate alone, without reading files.
+    A pair that cannot be measured is listed, the others go on, and the exit code is 3. A baseline that finds
+    no alignment is counted with the identity. Times are medians of the estimate alone, without reading files.
 
     \b
     Example:
@@ -200,7 +200,8 @@ def _progress(total: int, *, quiet: bool) -> AbstractContextManager[Any]:
     def shown() -> Iterator[Any]:
         sums: dict[str, tuple[float, int]] = {}
         columns = (
-            BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("AEPE {task.description}", markup=False),
+            BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("AEPE {task.description}", markup=False),
         )  # fmt: skip
         hidden = quiet or not error_console.is_terminal
         with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:

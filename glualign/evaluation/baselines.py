@@ -1,7 +1,8 @@
-"""What people would use instead: no alignment, key-point homographies, classical optical flow, all from OpenCV.
+"""What people would use instead: no alignment, key-point homographies and optical flow, all from OpenCV.
 
-Every baseline answers for every pair. One that finds no usable solution gives up: it answers the identity and says
-why in the note, so that all methods are averaged over the same pairs and the number of surrenders is visible.
+Every baseline answers for every pair. One that finds no usable solution gives up: it answers the identity and
+says why in the note, so that all methods are averaged over the same pairs and the number of surrenders is
+visible.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Baseline:
 
 
 def identity(source: Pixels, target: Pixels) -> Field:
-    """No alignment: the source is stretched over the target's frame; zero everywhere for images of one size."""
+    """No alignment: the source stretched over the target's frame; zero everywhere for images of one size."""
     return _unstretch(np.zeros((*target.shape[:2], 2), dtype=np.float32), source, target)
 
 
@@ -168,7 +169,7 @@ def _homography_flow(target_points: Matrix, source_points: Matrix, source: Pixel
 
 
 def _require_plausible(matrix: Matrix, source: Pixels, target: Pixels) -> None:
-    """Give up on a homography that folds the target or blows it up: no user would keep such a result."""
+    """Give up on a homography that folds the target or blows it up: nobody would keep such a result."""
     height, width = target.shape[:2]
     corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], dtype=np.float64)
     mapped = corners @ matrix.T
@@ -193,7 +194,7 @@ def _transform_flow(matrix: Matrix, target: Pixels) -> Field:
 
 
 def _resampled(matrix: Matrix, size: tuple[int, int], full: tuple[int, int]) -> Matrix:
-    """A matrix between images of ``size`` (width, height) as one between the same images at the size ``full``."""
+    """A matrix between images of ``size`` (width, height) as one between the same images at ``full``."""
     sx, sy = full[0] / size[0], full[1] / size[1]
     # Pixel centres: x_full = (x + 0.5) * s - 0.5
     grow = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])

@@ -36,9 +36,13 @@ def render(content: Mapping[str, Any], panels: Sequence[Panel]) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
-        raise MissingExtraError("the HTML page needs jinja2; install it with: pip install glualign[report]") from error
+        raise MissingExtraError(
+            "the HTML page needs jinja2; install it with: pip install glualign[report]"
+        ) from error
     loader = PackageLoader("glualign.evaluation", "templates")
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("evaluation.html")
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "evaluation.html"
+    )
     return str(
         template.render(
             content=content,
@@ -57,9 +61,13 @@ def _curves(content: Mapping[str, Any]) -> list[dict[str, str]]:
     """SVG points of the PCK curve of each method: x is alpha, y the share of pixels within alpha * L."""
     alphas = content["curve_alpha"]
     curves = []
-    for index, row in enumerate(entry for entry in content["rows"] if entry["group"] == ALL and entry["metrics"]):
+    for index, row in enumerate(
+        entry for entry in content["rows"] if entry["group"] == ALL and entry["metrics"]
+    ):
         pairs = zip(alphas, row["metrics"]["curve_pck"], strict=True)
-        points = " ".join(f"{alpha / alphas[-1] * _WIDTH:.1f},{(1 - share) * _HEIGHT:.1f}" for alpha, share in pairs)
+        points = " ".join(
+            f"{alpha / alphas[-1] * _WIDTH:.1f},{(1 - share) * _HEIGHT:.1f}" for alpha, share in pairs
+        )
         curves.append({"method": row["method"], "points": points, "colour": _COLOURS[index % len(_COLOURS)]})
     return curves
 

@@ -1,7 +1,8 @@
 """How far an estimated flow is from the truth: end-point error, PCK and Fl, in numpy.
 
 Everything starts from the end-point errors (EPE) of the valid pixels of one image; the functions on data sets
-average or pool what was measured on the images. Definitions follow the evaluation code published with GLU-Net.
+average or pool what was measured on the images. Definitions follow the evaluation code published with
+GLU-Net.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PIXEL_THRESHOLDS = (1.0, 3.0, 5.0, 10.0)
 ALPHAS = (0.05, 0.1)
 CURVE_ALPHAS: npt.NDArray[np.float64] = np.linspace(0.002, 0.2, 50)
 
-# Fl (KITTI): a pixel is an outlier when it is wrong by more than 3 px and by more than 5 % of its true motion.
+# Fl (KITTI): an outlier is wrong by more than 3 px and by more than 5 % of its true motion.
 FL_PIXELS = 3.0
 FL_SHARE = 0.05
 
@@ -87,8 +88,8 @@ def end_point_errors(
 ) -> Errors:
     """Compare two lists of flow vectors, (N, 2) each.
 
-    A vector that the estimate leaves unknown (not finite) counts as wrong by the length of the true flow plus L, so
-    that leaving out hard pixels never improves a mean.
+    A vector that the estimate leaves unknown (not finite) counts as wrong by the length of the true flow plus
+    L, so that leaving out hard pixels never improves a mean.
 
     Raises:
         ValueError: the shapes differ, or there is nothing to compare.

@@ -1,4 +1,4 @@
-"""Pictures of single pairs: source, target, the source warped onto the target, and where the flow is wrong."""
+"""Pictures of single pairs: source, target, the source warped onto the target, where the flow is wrong."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Panel:
 
 
 def worst_and_median(records: Sequence[Record], count: int) -> list[tuple[str, Record]]:
-    """The ``count`` pairs with the largest mean error, then the ``count`` pairs around the median."""
+    """The ``count`` pairs with the largest mean error, then ``count`` pairs around the median."""
     ranked = sorted((r for r in records if r.metrics), key=lambda r: (_aepe(r), r.pair))
     worst = ranked[::-1][:count]
     rest = [record for record in ranked if record not in worst]
@@ -53,19 +53,22 @@ def panels(dataset: Dataset, method: Method, records: Sequence[Record], count: i
     pairs = {pair.name: pair for pair in dataset.pairs}
     mine = [record for record in records if record.method == method.name]
     return [
-        _panel(kind, record, load(pairs[record.pair]), method) for kind, record in worst_and_median(mine, count)
+        _panel(kind, record, load(pairs[record.pair]), method)
+        for kind, record in worst_and_median(mine, count)
     ]
 
 
 def error_map(sample: Sample, flow: npt.NDArray[np.floating], scale: float) -> Pixels:
-    """The target in dark grey with the end-point error on top, from dark (0) to bright (``scale`` px or more)."""
+    """The target in dark grey with the end-point error on top, dark (0) to bright (``scale`` px or more)."""
     grey = cv2.cvtColor(sample.target, cv2.COLOR_RGB2GRAY)
     canvas = np.repeat((grey // 3)[..., None], 3, axis=2)
     if isinstance(sample.truth, PointTruth):
         errors = sample.truth.errors(flow, sample.longer_side).epe
         radius = max(round(max(canvas.shape[:2]) / 90), 3)
         for (x, y), colour in zip(sample.truth.target, _colours(errors, scale), strict=True):
-            cv2.circle(canvas, (round(x), round(y)), radius, [int(value) for value in colour], -1, cv2.LINE_AA)
+            cv2.circle(
+                canvas, (round(x), round(y)), radius, [int(value) for value in colour], -1, cv2.LINE_AA
+            )
         return np.asarray(canvas, dtype=np.uint8)
     truth = sample.truth
     epe = np.linalg.norm(match_size(flow, truth.mask.shape) - truth.flow, axis=-1)

@@ -31,7 +31,10 @@ MEAN_OF_GROUPS = "mean of groups"
 
 
 def _hpatches(levels: tuple[float, ...], overall: Published) -> dict[str, tuple[Published, ...]]:
-    rows = {level: (Published(_STATIC, aepe=value, pairs=59),) for level, value in zip(_LEVELS, levels, strict=True)}
+    rows = {
+        level: (Published(_STATIC, aepe=value, pairs=59),)
+        for level, value in zip(_LEVELS, levels, strict=True)
+    }
     return {**rows, ALL: (overall,)}
 
 
@@ -64,10 +67,22 @@ PUBLISHED: Mapping[str, Mapping[str, tuple[Published, ...]]] = {
         )
     },
     "tss": {
-        "FG3DCar": (Published(_STATIC, pck_005=0.932, pairs=390), Published(_SEMANTIC, pck_005=0.944, pairs=390)),
-        "JODS": (Published(_STATIC, pck_005=0.737, pairs=162), Published(_SEMANTIC, pck_005=0.757, pairs=162)),
-        "PASCAL": (Published(_STATIC, pck_005=0.711, pairs=248), Published(_SEMANTIC, pck_005=0.783, pairs=248)),
-        MEAN_OF_GROUPS: (Published(_STATIC, pck_005=0.793, pairs=800), Published(_SEMANTIC, pck_005=0.828, pairs=800)),
+        "FG3DCar": (
+            Published(_STATIC, pck_005=0.932, pairs=390),
+            Published(_SEMANTIC, pck_005=0.944, pairs=390),
+        ),
+        "JODS": (
+            Published(_STATIC, pck_005=0.737, pairs=162),
+            Published(_SEMANTIC, pck_005=0.757, pairs=162),
+        ),
+        "PASCAL": (
+            Published(_STATIC, pck_005=0.711, pairs=248),
+            Published(_SEMANTIC, pck_005=0.783, pairs=248),
+        ),
+        MEAN_OF_GROUPS: (
+            Published(_STATIC, pck_005=0.793, pairs=800),
+            Published(_SEMANTIC, pck_005=0.828, pairs=800),
+        ),
     },
     "eth3d": _rates(
         (_STATIC, (1.98, 2.54, 3.49, 4.24, 5.61, 7.55, 10.78)),

@@ -131,7 +131,9 @@ def read_records(path: Path) -> list[Record]:
             records.append(from_row(row))
         except (ValueError, KeyError, TypeError) as error:
             if index < len(rows) - 1:
-                raise DatasetError(f"{path}, row {index + 1}: damaged ({error}); leave out --resume") from error
+                raise DatasetError(
+                    f"{path}, row {index + 1}: damaged ({error}); leave out --resume"
+                ) from error
     return records
 
 

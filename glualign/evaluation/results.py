@@ -17,6 +17,9 @@ from glualign.evaluation.published import ALL
 from glualign.evaluation.records import Record
 from glualign.evaluation.tables import Row
 from glualign.files import write_text
+from glualign.plain import plain
+
+_DIGITS = 6  # digits after the point; more is noise that makes two results look different
 
 
 def document(
@@ -34,17 +37,21 @@ def document(
         "curve_alpha": CURVE_ALPHAS.tolist(),
         "rows": [_row(row) for row in rows],
         "failures": [
-            {"pair": record.pair, "method": record.method, "error": record.error} for record in records if record.error
+            {"pair": record.pair, "method": record.method, "error": record.error}
+            for record in records
+            if record.error
         ],
         "gave_up": [
-            {"pair": record.pair, "method": record.method, "note": record.note} for record in records if record.note
+            {"pair": record.pair, "method": record.method, "note": record.note}
+            for record in records
+            if record.note
         ],
     }
 
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON document, atomically; NaN becomes null."""
-    write_text(path, json.dumps(_clean(content), indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(_rounded(plain(content)), indent=1, ensure_ascii=False) + "\n")
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -98,11 +105,9 @@ def _metrics(summary: Summary, *, with_curve: bool) -> dict[str, Any]:
     }
 
 
-def _clean(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_clean(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, _DIGITS) if isinstance(value, float) else value

@@ -27,14 +27,18 @@ def evaluate(
 ) -> list[Record]:
     """Run every method on every pair.
 
-    A pair that cannot be read, or a method that fails on it, becomes a failed record and the run goes on. The result
-    is in the order of the data set and then of the methods, whatever the number of ``workers`` (threads that read
-    pairs ahead).
+    A pair that cannot be read, or a method that fails on it, becomes a failed record and the run goes on. The
+    result is in the order of the data set and then of the methods, whatever the number of ``workers``
+    (threads that read pairs ahead).
 
     Args:
-        csv_path: records are appended to ``<csv_path>.partial`` as they are made; at the end all of them are written
-            to ``csv_path`` and the partial file is removed.
-        resume: take over records of the same pairs and settings from both files; failed pairs are tried again.
+        dataset: what to measure on.
+        methods: what to measure; their names must differ.
+        workers: threads that read pairs ahead.
+        csv_path: records are appended to ``<csv_path>.partial`` as they are made; at the end all of them are
+            written to ``csv_path`` and the partial file is removed.
+        resume: take over records of the same pairs and settings from both files; failed pairs are tried
+            again.
         listener: told about each record as it is made (or taken over).
 
     Raises:

@@ -1,4 +1,4 @@
-"""From records to the rows of the results table: per group, over all pairs, and the published row beside ours."""
+"""From records to the rows of the results table: per group and over all pairs, published rows beside ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS, Summary, mean_
 from glualign.evaluation.published import ALL, MEAN_OF_GROUPS, Published, published_rows
 from glualign.evaluation.records import Record
 
-HEADERS = ("group", "method", "pairs", "AEPE", "median", "PCK-1", "PCK-3", "PCK-5", "PCK@0.05", "Fl", "s/pair", "notes")
+HEADERS = (
+    "group",
+    "method",
+    "pairs",
+    "AEPE",
+    "median",
+    "PCK-1",
+    "PCK-3",
+    "PCK-5",
+    "PCK@0.05",
+    "Fl",
+    "s/pair",
+    "notes",
+)
 RIGHT_ALIGNED = tuple(range(2, 11))
 _MISSING = "-"
 
@@ -62,8 +75,13 @@ def table_cells(dataset: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
         cells.append(_cells(row))
         last_of_group = index + 1 == len(rows) or rows[index + 1].group != row.group
         if last_of_group:
-            ours = max((other.summary.pairs for other in rows if other.group == row.group and other.summary), default=0)
-            cells += [_published_cells(row.group, entry, ours) for entry in published_rows(dataset, row.group)]
+            ours = max(
+                (other.summary.pairs for other in rows if other.group == row.group and other.summary),
+                default=0,
+            )
+            cells += [
+                _published_cells(row.group, entry, ours) for entry in published_rows(dataset, row.group)
+            ]
     return cells
 
 

@@ -25,10 +25,12 @@ class DenseTruth:
 
     def __post_init__(self) -> None:
         if self.flow.shape != (*self.mask.shape, 2):
-            raise DatasetError(f"ground truth of shape {self.flow.shape} with a mask of shape {self.mask.shape}")
+            raise DatasetError(
+                f"ground truth of shape {self.flow.shape} with a mask of shape {self.mask.shape}"
+            )
 
     def errors(self, flow: npt.NDArray[np.floating], longer_side: float) -> Errors:
-        """Compare ``flow`` (any size, target to source) with the truth; another size is resized first."""
+        """Compare ``flow`` (target to source) with the truth; one of another size is resized first."""
         return masked_errors(match_size(flow, self.mask.shape), self.flow, self.mask, longer_side)
 
     def count(self) -> int:
@@ -40,8 +42,8 @@ class DenseTruth:
 class PointTruth:
     """Corresponding points: ``target`` and ``source`` (N, 2) float64, x and y in pixels of their images.
 
-    ``sampling`` says how the flow is read at a target point: "bilinear" at the point itself, or at the "rounded"
-    pixel, as some protocols do.
+    ``sampling`` says how the flow is read at a target point: "bilinear" at the point itself, or at the
+    "rounded" pixel, as some protocols do.
     """
 
     target: Points
@@ -70,7 +72,7 @@ Truth = DenseTruth | PointTruth
 
 
 def match_size(flow: npt.NDArray[np.floating], size: tuple[int, ...]) -> npt.NDArray[np.floating]:
-    """``flow`` resized bilinearly to ``size`` (height, width) with its vectors scaled alike; as it is if it fits."""
+    """``flow`` resized bilinearly to ``size`` (height, width), vectors scaled; as it is if it fits."""
     height, width = size
     if flow.shape[:2] == (height, width):
         return flow
@@ -82,8 +84,8 @@ def match_size(flow: npt.NDArray[np.floating], size: tuple[int, ...]) -> npt.NDA
 def scattered(target: Points, source: Points, size: tuple[int, int]) -> DenseTruth:
     """Points written into a field at their rounded target pixels, with their exact motion as the value.
 
-    This is how the ETH3D and key-point protocols build their sparse ground truth: points outside the target are
-    left out, and where two points share a pixel the later one stands.
+    This is how the ETH3D and key-point protocols build their sparse ground truth: points outside the target
+    are left out, and where two points share a pixel the later one stands.
     """
     flow = np.zeros((*size, 2), dtype=np.float32)
     mask = np.zeros(size, dtype=bool)
@@ -97,10 +99,10 @@ def scattered(target: Points, source: Points, size: tuple[int, int]) -> DenseTru
 def homography_truth(
     matrix: npt.NDArray[np.float64], target_size: tuple[int, int], source_size: tuple[int, int]
 ) -> DenseTruth:
-    """The flow of a homography that maps target pixels to source pixels, known where it lands inside the source.
+    """The flow of a homography from target to source pixels, known where it lands inside the source.
 
-    Sizes are (height, width). The arithmetic (float32 after the product, 1e-8 added to the denominator) is that of
-    the published HPatches reader, so that border pixels fall on the same side.
+    Sizes are (height, width). The arithmetic (float32 after the product, 1e-8 added to the denominator) is
+    that of the published HPatches reader, so that border pixels fall on the same side.
     """
     height, width = target_size
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)

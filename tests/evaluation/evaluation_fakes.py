@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from glualign.evaluation.methods import Estimate
 from glualign.evaluation.truth import DenseTruth
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from evaluation_fakes import GOLDEN, Wobbled
+
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS
 from glualign.evaluation.runner import evaluate
@@ -59,9 +60,10 @@ def test_hpatches_from_folders_equals_the_list(tmp_path):
     np.savetxt(tmp_path / "v_toy" / "H_1_2", matrix, fmt="%.12g")
     dataset = open_dataset("hpatches", tmp_path)
     assert len(dataset) == 5
-    first, listed = dataset.pairs[0].load(), open_dataset(
-        "hpatches", GOLDEN / "hp", pair_list=GOLDEN / "hp" / "toy.csv"
-    ).pairs[0].load()
+    first, listed = (
+        dataset.pairs[0].load(),
+        open_dataset("hpatches", GOLDEN / "hp", pair_list=GOLDEN / "hp" / "toy.csv").pairs[0].load(),
+    )
     np.testing.assert_allclose(first.truth.flow, listed.truth.flow, atol=1e-4)
     assert (dataset.pairs[0].group, dataset.pairs[4].group) == ("I", "V")
 
@@ -82,7 +84,9 @@ def test_tss(arrays):
     for index, pair in enumerate(toy):
         sample = pair.load()
         np.testing.assert_array_equal(sample.truth.mask, arrays[f"tss{index}_mask"])
-        np.testing.assert_allclose(sample.truth.flow, arrays[f"tss{index}_flow"].transpose(1, 2, 0), atol=1e-6)
+        np.testing.assert_allclose(
+            sample.truth.flow, arrays[f"tss{index}_flow"].transpose(1, 2, 0), atol=1e-6
+        )
         np.testing.assert_array_equal(sample.source, arrays[f"tss{index}_source"].transpose(1, 2, 0))
         np.testing.assert_array_equal(sample.target, arrays[f"tss{index}_target"].transpose(1, 2, 0))
         assert sample.may_be_mirrored

@@ -1,6 +1,7 @@
 """Data sets with ground truth, each read from its official folder layout.
 
-`open_dataset` turns a name of `DATASETS` and a folder into a `Dataset`: a list of pairs that are read one by one.
+`open_dataset` turns a name of `DATASETS` and a folder into a `Dataset`: a list of pairs that are read one by
+one.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def open_dataset(
     ``pair_list`` names a list of pairs elsewhere than in its official place, for the sets that have one.
 
     Raises:
-        DatasetError: the name is unknown, or the folder lacks what the layout needs; the message says how to get it.
+        DatasetError: the name is unknown, or the folder lacks what the layout needs; the message says how to
+            get it.
     """
     if name not in DATASETS:
         raise DatasetError(f"{name}: unknown data set; known are {', '.join(DATASETS)}")

@@ -1,4 +1,4 @@
-"""What every data set is made of: pairs that are read when they are needed, and the helpers that read them."""
+"""What every data set is made of: pairs that are read when they are needed, and what reads them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class EvalPair:
-    """A pair of a data set. ``load`` reads it and raises a `GlualignError` when something is wrong with its files.
+    """A pair of a data set; ``load`` reads it and raises a `GlualignError` when its files are not right.
 
-    ``group`` is a row of the results table (an HPatches difficulty, a rate, a set); where the protocol first averages
-    inside scenes, ``subgroup`` is the scene.
+    ``group`` is a row of the results table (an HPatches difficulty, a rate, a set); where the protocol first
+    averages inside scenes, ``subgroup`` is the scene.
     """
 
     name: str
@@ -82,7 +82,7 @@ def load_rgb(path: Path) -> Pixels:
 
 
 def load_flow(path: Path, size: tuple[int, int]) -> DenseTruth:
-    """Read a dense ground-truth flow that must have ``size`` (height, width); unknown pixels are masked out."""
+    """Read a dense true flow that must have ``size`` (height, width); unknown pixels are masked out."""
     if not path.is_file():
         raise DatasetError(f"{path}: ground-truth flow not found")
     field = read_flow(path).data
@@ -196,7 +196,7 @@ def require_pairs(pairs: Iterable[EvalPair], root: Path, how: str) -> tuple[Eval
 
 
 def broken(error: GlualignError) -> Callable[[], Sample]:
-    """A ``load`` for a pair whose entry in the list was already unusable: it reports ``error`` when its turn comes."""
+    """A ``load`` for a pair whose entry in the list is unusable: it raises ``error`` when its turn comes."""
 
     def load() -> Sample:
         raise error
@@ -204,8 +204,10 @@ def broken(error: GlualignError) -> Callable[[], Sample]:
     return load
 
 
-def pad_to(image: npt.NDArray[np.generic], size: tuple[int, int], mode: str = "constant") -> npt.NDArray[np.generic]:
-    """Pad at the bottom and right to ``size`` (height, width) with zeros, or with ``mode="edge"`` the last pixels."""
+def pad_to(
+    image: npt.NDArray[np.generic], size: tuple[int, int], mode: str = "constant"
+) -> npt.NDArray[np.generic]:
+    """Pad at the bottom and right to ``size`` with zeros, or with ``mode="edge"`` with the last pixels."""
     height, width = image.shape[:2]
     widths = [(0, size[0] - height), (0, size[1] - width)] + [(0, 0)] * (image.ndim - 2)
     if mode == "edge":

@@ -17,7 +17,8 @@ from glualign.evaluation.truth import scattered
 
 HOW = (
     "download the two-view lists of GLU-Net (info_ETH3D_files) and the ETH3D multi-view videos "
-    "(https://www.eth3d.net/datasets); ROOT holds info_ETH3D_files/<scene>_every_5_rate_of_<rate> and the images"
+    "(https://www.eth3d.net/datasets); ROOT holds info_ETH3D_files/<scene>_every_5_rate_of_<rate> and the "
+    "images"
 )
 SCENES = (
     "lakeside", "sand_box", "storage_room", "storage_room_2", "tunnel",
@@ -113,7 +114,7 @@ def _image(root: Path, name: str) -> Path:
 
 
 def _multiarray() -> Any:
-    """numpy's module with the array rebuilders, under its old or its new name."""
+    """Numpy's module with the array rebuilders, under its old or its new name."""
     try:
         from numpy._core import multiarray
     except ImportError:  # numpy < 2

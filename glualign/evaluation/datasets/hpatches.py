@@ -28,8 +28,8 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
     Args:
         root: folder of the sequences.
         square: resize both images to this many pixels in each direction; None: both to the target's own size.
-        pair_list: csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 -> 2) to use
-            instead of the folders and their H_1_k files.
+        pair_list: csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 ->
+            2) to use instead of the folders and their H_1_k files.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; {HOW}")
@@ -84,13 +84,15 @@ def _sample(
     reference_size: tuple[float, ...],
     square: int | None,
 ) -> base.Sample:
-    """Both images at the size of the evaluation; ``matrix`` maps source to target pixels of the original images."""
+    """Both images at the size of the evaluation; ``matrix`` maps source to target pixels as they came."""
     height, width = (square, square) if square else target.shape[:2]
     to_source = np.diag([width / reference_size[1], height / reference_size[0], 1.0])
     to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
     scaled = to_target @ matrix @ np.linalg.inv(to_source)
     truth: DenseTruth = homography_truth(np.linalg.inv(scaled), (height, width), (height, width))
-    return base.Sample(_resize(source, height, width), _resize(target, height, width), truth, max(height, width))
+    return base.Sample(
+        _resize(source, height, width), _resize(target, height, width), truth, max(height, width)
+    )
 
 
 def _resize(image: base.Pixels, height: int, width: int) -> base.Pixels:

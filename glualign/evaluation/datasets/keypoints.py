@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,16 +15,16 @@ from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import Points, scattered
 
 WILLOW = (
-    "download PF-dataset-WILLOW (https://www.di.ens.fr/willow/research/proposalflow/) and put test_pairs_pf.csv "
-    "into ROOT, or name it with --list"
+    "download PF-dataset-WILLOW (https://www.di.ens.fr/willow/research/proposalflow/) and put "
+    "test_pairs_pf.csv into ROOT, or name it with --list"
 )
 PASCAL = (
-    "download PF-dataset-PASCAL (https://www.di.ens.fr/willow/research/proposalflow/) and put test_pairs_pf_pascal.csv "
-    "into ROOT, or name it with --list"
+    "download PF-dataset-PASCAL (https://www.di.ens.fr/willow/research/proposalflow/) and put "
+    "test_pairs_pf_pascal.csv into ROOT, or name it with --list"
 )
 SPAIR = (
-    "download SPair-71k (https://cvlab.postech.ac.kr/research/SPair-71k/); ROOT holds JPEGImages/, PairAnnotation/ "
-    "and Layout/"
+    "download SPair-71k (https://cvlab.postech.ac.kr/research/SPair-71k/); ROOT holds JPEGImages/, "
+    "PairAnnotation/ and Layout/"
 )
 
 # What alpha is multiplied with in PCK: the longer side of the source image, or of the object's box in it.
@@ -32,7 +32,7 @@ Side = Literal["image", "box"]
 
 
 def pf_willow(root: Path, *, side: Side, pair_list: Path | None = None) -> base.Dataset:
-    """PF-WILLOW: csv rows of two image paths, then 10 x and 10 y of the first (source), 10 x and 10 y of the second."""
+    """PF-WILLOW: csv rows of two image paths, 10 x and 10 y of the first (source), then of the second."""
     path = pair_list or root / "test_pairs_pf.csv"
     rows = _listed(root, path, ("imageA", "imageB"), WILLOW)
     pairs = (
@@ -47,7 +47,7 @@ def pf_willow(root: Path, *, side: Side, pair_list: Path | None = None) -> base.
 
 
 def pf_pascal(root: Path, *, side: Side, pair_list: Path | None = None) -> base.Dataset:
-    """PF-PASCAL: csv columns source_image, target_image, class, XA, YA (source), XB, YB; points separated by ``;``."""
+    """PF-PASCAL: a csv with source_image, target_image, class, XA, YA (source), XB, YB (``;`` between)."""
     path = pair_list or root / "test_pairs_pf_pascal.csv"
     rows = _listed(root, path, ("source_image", "target_image", "class", "XA", "YA", "XB", "YB"), PASCAL)
     pairs = (
@@ -75,7 +75,9 @@ def spair(root: Path, *, side: Side, pair_list: Path | None = None) -> base.Data
     return base.Dataset(_named("spair", side), "SPair-71k", base.require_pairs(pairs, path, SPAIR))
 
 
-def _listed(root: Path, path: Path, columns: tuple[str, ...], how: str) -> list[tuple[int, Mapping[str, str]]]:
+def _listed(
+    root: Path, path: Path, columns: tuple[str, ...], how: str
+) -> list[tuple[int, Mapping[str, str]]]:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; {how}")
     if not path.is_file():
@@ -119,7 +121,9 @@ def _load_spair(root: Path, name: str, split: str, side: Side) -> base.Sample:
         raise DatasetError(f"{path}: not a SPair annotation ({type(error).__name__}: {error})") from error
     if len(source) != len(target):
         raise DatasetError(f"{path}: {len(source)} points in the source but {len(target)} in the target")
-    return _sample(images / names[0], images / names[1], source, target, max(right - left, bottom - top), side)
+    return _sample(
+        images / names[0], images / names[1], source, target, max(right - left, bottom - top), side
+    )
 
 
 def _sample(

@@ -17,10 +17,10 @@ _TINY = np.float32(1e-10)
 
 
 def kitti(root: Path, *, year: Literal[2012, 2015], occluded: bool) -> base.Dataset:
-    """Target = frame 10, source = frame 11; with ``occluded`` the pixels that leave view count as well (flow_occ)."""
+    """Target = frame 10, source = frame 11; with ``occluded``, pixels that leave view count (flow_occ)."""
     how = (
-        f"download the KITTI flow {year} training data (https://www.cvlibs.net/datasets/kitti/eval_flow.php); ROOT or "
-        f"ROOT/training holds {_IMAGES[year]}/ and flow_occ/ or flow_noc/"
+        f"download the KITTI flow {year} training set (https://www.cvlibs.net/datasets/kitti/eval_flow.php); "
+        f"ROOT or ROOT/training holds {_IMAGES[year]}/ and flow_occ/ or flow_noc/"
     )
     base_folder = root / "training" if (root / "training").is_dir() else root
     truths = base.require_folder(base_folder, ["flow_occ" if occluded else "flow_noc"], how)

@@ -42,7 +42,9 @@ def _pairs(root: Path, path: Path) -> Iterator[base.EvalPair]:
 def _load(root: Path, row: Mapping[str, str], where: str) -> base.Sample:
     source_points, target_points = base.point_columns(row, "A", where), base.point_columns(row, "B", where)
     if len(source_points) != len(target_points):
-        raise DatasetError(f"{where}: {len(source_points)} points in the source but {len(target_points)} in the target")
+        raise DatasetError(
+            f"{where}: {len(source_points)} points in the source but {len(target_points)} in the target"
+        )
     folder = root / row["scene"].strip("/")
     source, source_points = _fit(base.load_rgb(folder / row["source_image"]), source_points)
     target, target_points = _fit(base.load_rgb(folder / row["target_image"]), target_points)

@@ -11,8 +11,8 @@ from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import PointTruth, Truth, homography_truth
 
 HOW = (
-    "ROOT holds <set>/<pair>/ (or <pair>/) with source.*, target.* and one of flow.flo, H_target_to_source.txt, "
-    "points_target_source.txt"
+    "ROOT holds <set>/<pair>/ (or <pair>/) with source.*, target.* and one of flow.flo, "
+    "H_target_to_source.txt, points_target_source.txt"
 )
 _FLOW = "flow.flo"
 _MATRIX = "H_target_to_source.txt"
@@ -22,8 +22,9 @@ _POINTS = "points_target_source.txt"
 def pairs(root: Path) -> base.Dataset:
     """Every pair folder below ``root``, one group per set.
 
-    Ground truth is the first of: ``flow.flo`` (target to source, unknown pixels 1e10), ``H_target_to_source.txt`` (3x3;
-    the pixels that land inside the source count), ``points_target_source.txt`` (rows x_t y_t x_s y_s).
+    Ground truth is the first of: ``flow.flo`` (target to source, unknown pixels 1e10),
+    ``H_target_to_source.txt`` (3x3; the pixels that land inside the source count),
+    ``points_target_source.txt`` (rows x_t y_t x_s y_s).
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; {HOW}")

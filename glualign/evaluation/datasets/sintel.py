@@ -11,8 +11,8 @@ from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import DenseTruth
 
 HOW = (
-    "download MPI-Sintel-complete (http://sintel.is.tue.mpg.de); ROOT or ROOT/training holds clean/, final/, flow/ "
-    "and invalid/"
+    "download MPI-Sintel-complete (http://sintel.is.tue.mpg.de); ROOT or ROOT/training holds clean/, final/, "
+    "flow/ and invalid/"
 )
 
 

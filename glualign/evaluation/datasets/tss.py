@@ -13,15 +13,15 @@ from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import DenseTruth
 
 HOW = (
-    "download TSS_CVPR2016 (https://taniai.space/projects/cvpr16_dccs/); ROOT holds FG3DCar/, JODS/ and PASCAL/, each "
-    "with folders of image1.png, image2.png, flow1.flo, flow2.flo, mask1.png, mask2.png"
+    "download TSS_CVPR2016 (https://taniai.space/projects/cvpr16_dccs/); ROOT holds FG3DCar/, JODS/ and "
+    "PASCAL/, each with folders of image1.png, image2.png, flow1.flo, flow2.flo, mask1.png, mask2.png"
 )
 _GROUPS = ("FG3DCar", "JODS", "PASCAL")
 _INSIDE = 255
 
 
 def tss(root: Path) -> base.Dataset:
-    """Each pair in both directions: flow2 has target image 2, flow1 target image 1; only pixels of the object count.
+    """Each pair in both directions: flow2 has target image 2, flow1 image 1; only the object's pixels count.
 
     The true flow of a mirrored pair is mirrored as well, so methods may try the mirrored target
     (`Sample.may_be_mirrored`), as for the published numbers.
@@ -33,7 +33,9 @@ def tss(root: Path) -> base.Dataset:
 def _pairs(root: Path) -> Iterator[base.EvalPair]:
     for group in _GROUPS:
         if not (root / group).is_dir():
-            yield base.EvalPair(group, base.broken(DatasetError(f"{root / group}: folder not found; {HOW}")), group)
+            yield base.EvalPair(
+                group, base.broken(DatasetError(f"{root / group}: folder not found; {HOW}")), group
+            )
             continue
         for folder in sorted(path for path in (root / group).iterdir() if path.is_dir()):
             for target in (2, 1):

@@ -1,0 +1,130 @@
+"""``glualign bench``: seconds per pair on this machine, against GLU-Net as published."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glualign.cli.options import device_option, quiet_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from glualign.evaluation.speed import Contender
+
+
+class SizeType(click.ParamType):
+    """``WIDTHxHEIGHT`` in pixels, as (height, width)."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Two positive numbers with an x between them."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", str(value).strip().lower())
+        if not found:
+            self.fail(f"{value!r} is not a size such as 1024x768.", param, ctx)
+        return int(found[2]), int(found[1])
+
+
+@click.command(name="bench")
+@click.option(
+    "-m", "--model", "models", metavar="NAME|FILE", multiple=True, default=("compact",), show_default=True,
+    help="Model to time: a name from `glualign weights list` or a file of weights. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--size", "sizes", type=SizeType(), metavar="WxH", multiple=True, default=("520x520", "1024x768"),
+    show_default=True, help="Size of both images. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--precision", "precisions", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), multiple=True,
+    default=("fp32", "auto"), show_default=True, help="Number format of the convolutions. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", multiple=True, show_default="all cores",
+    help="CPU threads. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--repeat", type=click.IntRange(min=1), metavar="N", default=5, show_default=True,
+    help="Timed repetitions, after one that warms up; the table shows their median.",
+)  # fmt: skip
+@click.option(
+    "--reference/--no-reference", default=True, show_default=True,
+    help="Also time GLU-Net as published (fp32, channels first, random weights) and give speed-ups over it.",
+)  # fmt: skip
+@device_option
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the timings with machine, versions and commit.")  # fmt: skip
+@quiet_option
+def command(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **options: Any) -> None:
+    """Time one pass of the models (flow from target to source, at full size) on this machine.
+
+    Images are synthetic and of one size, reading and writing files is not part of the time. All contenders
+    are timed in turns within one run, so that the ratio holds even on a busy machine.
+
+    \b
+    Example:
+      glualign bench
+      glualign bench --size 520x520 --precision bf16 --threads 1 --threads 2 --json speed.json
+    """
+    from glualign.cli.console import print_table, status
+    from glualign.devices import choose_device
+    from glualign.evaluation.environment import usable_cores
+    from glualign.evaluation.results import write_document
+    from glualign.evaluation.speed import speed_document, time_contenders
+
+    device = choose_device(options["device"])
+    contenders = _contenders(options["models"], options["precisions"], options["reference"], device)
+    with status("timing", show=not options["quiet"]):
+        timings = time_contenders(
+            contenders,
+            sizes=dict.fromkeys(sizes),
+            threads=dict.fromkeys(threads) or (usable_cores(),),
+            repeat=options["repeat"],
+            device=device,
+        )
+    if options["json_path"]:
+        write_document(options["json_path"], speed_document(timings, options["device"]))
+    if not options["quiet"]:
+        headers = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
+        cells = [
+            (
+                f"{timing.size[1]}x{timing.size[0]}",
+                str(timing.threads),
+                timing.model,
+                timing.precision,
+                timing.layout,
+                f"{timing.median:.3f}",
+                f"{min(timing.seconds):.3f}",
+                f"{timing.speedup:.1f}" if timing.speedup else "-",
+            )
+            for timing in timings
+        ]
+        print_table(headers, cells, right=(1, 5, 6, 7))
+
+
+def _contenders(
+    models: Sequence[str], precisions: Sequence[str], reference: bool, device: torch.device
+) -> list[Contender]:
+    """The reference first, then every model in every number format once (auto may be one of the others)."""
+    from glualign.checkpoints import load_model
+    from glualign.evaluation.speed import model_contender, reference_contender
+
+    contenders = [reference_contender(device)] if reference else []
+    seen: set[tuple[str, str]] = set()
+    for model in dict.fromkeys(models):
+        for precision in precisions:
+            loaded = load_model(model)
+            contender = model_contender(loaded.name, loaded.model, precision, device)  # type: ignore[arg-type]
+            if (contender.model, contender.precision) not in seen:
+                seen.add((contender.model, contender.precision))
+                contenders.append(contender)
+    return contenders

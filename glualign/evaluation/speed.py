@@ -1,0 +1,222 @@
+"""How fast is it: seconds per pair of the models and of GLU-Net as published, side by side in one run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from glualign.devices import Precision, choose_device, choose_dtype, describe_device
+from glualign.evaluation.environment import environment
+from glualign.matcher import Matcher
+from glualign.network import CONFIGS, GLUNet
+from glualign.network.config import COARSE_SIZE
+from glualign.network.preprocessing import prepare, working_size
+from glualign.network.warping import resize_bilinear
+
+Pixels = npt.NDArray[np.uint8]
+Field = npt.NDArray[np.float32]
+Size = tuple[int, int]
+
+REFERENCE = "glunet"
+REFERENCE_LAYOUT = "channels first"
+LAYOUT = "channels last"
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """Something that is timed: one model in one number format, answering with flow at full size."""
+
+    model: str
+    precision: str
+    layout: str
+    align: Callable[[Pixels, Pixels], Field]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall times of one contender on one size.
+
+    Attributes:
+        size: (height, width) of both images.
+        threads: CPU threads of torch.
+        seconds: every timed repetition, after one warm-up.
+        speedup: median of the reference's time over the median of this one; None without a reference.
+    """
+
+    model: str
+    precision: str
+    layout: str
+    size: Size
+    threads: int
+    seconds: tuple[float, ...]
+    speedup: float | None
+
+    @property
+    def median(self) -> float:
+        """Median seconds per pair."""
+        return statistics.median(self.seconds)
+
+
+def reference_contender(device: torch.device) -> Contender:
+    """GLU-Net as published: fp32, channels first, batch norms not folded, uint8 truncation.
+
+    Its weights are random, because the time does not depend on their values and the published ones are not
+    needed.
+    """
+    config = CONFIGS[REFERENCE]
+    torch.manual_seed(0)
+    network = GLUNet(config).eval().to(device)
+
+    def align(source: Pixels, target: Pixels) -> Field:
+        height, width = target.shape[:2]
+        size = working_size(height, width)
+        images = [_tensor(image, device) for image in (source, target)]
+        with torch.inference_mode():
+            working = [prepare(image, size, truncate=config.truncate_to_uint8) for image in images]
+            square = (COARSE_SIZE, COARSE_SIZE)
+            coarse = [prepare(image, square, truncate=config.truncate_to_uint8) for image in images]
+            flow = resize_bilinear(network(*working, *coarse).flow1, (height, width))
+            return _in_pixels(flow, size)
+
+    return Contender(REFERENCE, "fp32", REFERENCE_LAYOUT, align)
+
+
+def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:
+    """A model as glualign runs it: one pass, target to source, at the size of the target."""
+    matcher = Matcher(model, device=device, dtype=choose_dtype(precision, device))
+
+    def align(source: Pixels, target: Pixels) -> Field:
+        height, width = target.shape[:2]
+        size = matcher.working_size(height, width)
+        flow = matcher.match(matcher.encode(source, size), matcher.encode(target, size))
+        full = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(full * np.float32([width / size[1], height / size[0]]), dtype=np.float32)
+
+    shown = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[matcher.dtype]
+    return Contender(name, shown, LAYOUT, align)
+
+
+def time_contenders(
+    contenders: Sequence[Contender],
+    *,
+    sizes: Iterable[Size],
+    threads: Iterable[int],
+    repeat: int,
+    device: torch.device,
+    listener: Callable[[str], None] | None = None,
+) -> list[Timing]:
+    """Time every contender on every size and number of threads.
+
+    Repetitions go round the contenders, so that whatever else the machine does touches all of them alike. The
+    first contender with the layout of the reference is what speed-ups are relative to.
+    """
+    before = torch.get_num_threads()
+    timings: list[Timing] = []
+    try:
+        for count in threads:
+            torch.set_num_threads(count)
+            for size in sizes:
+                if listener:
+                    listener(f"{size[1]} x {size[0]}, {count} thread{'s' if count > 1 else ''}")
+                timings += _time_round(contenders, size, count, repeat, device)
+    finally:
+        torch.set_num_threads(before)
+    return timings
+
+
+def speed_document(timings: Sequence[Timing], device: str) -> dict[str, Any]:
+    """The timings as one JSON document with the machine they were taken on."""
+    chosen = choose_device(device)
+    return {
+        "kind": "speed",
+        "title": "Seconds per pair",
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": environment(),
+        "device": chosen.type if chosen.type == "cpu" else describe_device(chosen),
+        "rows": [
+            {
+                "model": timing.model,
+                "precision": timing.precision,
+                "layout": timing.layout,
+                "width": timing.size[1],
+                "height": timing.size[0],
+                "threads": timing.threads,
+                "seconds_median": timing.median,
+                "seconds_min": min(timing.seconds),
+                "seconds_max": max(timing.seconds),
+                "repeats": len(timing.seconds),
+                "speedup": timing.speedup,
+            }
+            for timing in timings
+        ],
+    }
+
+
+def make_pair(size: Size) -> tuple[Pixels, Pixels]:
+    """A textured source and the same moved by a few pixels."""
+    height, width = size
+    noise = np.random.default_rng(0).uniform(0, 255, (height // 8 + 2, width // 8 + 2, 3)).astype(np.float32)
+    source = np.clip(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(
+        np.uint8
+    )
+    return source, np.roll(source, (3, 5), axis=(0, 1))
+
+
+def _time_round(
+    contenders: Sequence[Contender], size: Size, threads: int, repeat: int, device: torch.device
+) -> list[Timing]:
+    source, target = make_pair(size)
+    seconds: dict[int, list[float]] = {index: [] for index in range(len(contenders))}
+    for repetition in range(repeat + 1):
+        for index, contender in enumerate(contenders):
+            taken = _timed(contender, source, target, device)
+            if repetition:  # the first one only warms up
+                seconds[index].append(taken)
+    references = [index for index, contender in enumerate(contenders) if contender.layout == REFERENCE_LAYOUT]
+    base = statistics.median(seconds[references[0]]) if references else math.nan
+    return [
+        Timing(
+            model=contender.model,
+            precision=contender.precision,
+            layout=contender.layout,
+            size=size,
+            threads=threads,
+            seconds=tuple(seconds[index]),
+            speedup=base / statistics.median(seconds[index]) if references else None,
+        )
+        for index, contender in enumerate(contenders)
+    ]
+
+
+def _timed(contender: Contender, source: Pixels, target: Pixels, device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    contender.align(source, target)  # answers with a numpy array, hence after the device is done
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _tensor(image: Pixels, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
+
+
+def _in_pixels(flow: Tensor, size: Size) -> Field:
+    """Working pixels to pixels of the image whose size ``flow`` has."""
+    scale = torch.tensor([flow.shape[3] / size[1], flow.shape[2] / size[0]], device=flow.device)
+    field: Field = (flow * scale.view(1, 2, 1, 1))[0].permute(1, 2, 0).float().cpu().numpy()
+    return field
