@@ -1,1 +1,38 @@
-"""TODO."""
+"""Flow fields as arrays: files, warping, algebra and fitting; numpy and OpenCV only, never torch."""
+
+from glualign.flow.algebra import (
+    compose,
+    consistency,
+    folding_share,
+    from_transform,
+    invert,
+    jacobian_determinant,
+    resize,
+)
+from glualign.flow.field import Flow, FlowRows
+from glualign.flow.fit import Fit, TransformModel, fit_transform
+from glualign.flow.formats import FLOW_EXTENSIONS, open_flow, read_flow, write_flow
+from glualign.flow.sampling import sample
+from glualign.flow.warp import Interpolation, warp
+
+__all__ = [
+    "FLOW_EXTENSIONS",
+    "Fit",
+    "Flow",
+    "FlowRows",
+    "Interpolation",
+    "TransformModel",
+    "compose",
+    "consistency",
+    "fit_transform",
+    "folding_share",
+    "from_transform",
+    "invert",
+    "jacobian_determinant",
+    "open_flow",
+    "read_flow",
+    "resize",
+    "sample",
+    "warp",
+    "write_flow",
+]

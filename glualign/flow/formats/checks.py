@@ -1,0 +1,59 @@
+"""What every flow reader checks before it allocates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import FlowError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FLOW_PIXELS = 300_000_000
+# Middlebury's rule: a component beyond this marks the pixel as unknown.
+UNKNOWN_ABOVE = 1e9
+# Deflate cannot shrink more than this (RFC 1951), so a shorter stream cannot hold the field.
+MAX_DEFLATE_RATIO = 1032
+DIRECTION = "target -> source: target pixel (x, y) shows source position (x + u, y + v), in pixels"
+
+
+def check_grid(path: Path, width: int, height: int, max_pixels: int | None) -> None:
+    """Refuse a size that is not positive or exceeds the limit.
+
+    Raises:
+        FlowError: naming the size and the limit.
+    """
+    if width <= 0 or height <= 0:
+        raise FlowError(f"{path}: the header claims {width} x {height} pixels; the file is damaged")
+    if max_pixels is not None and width * height > max_pixels:
+        raise FlowError(
+            f"{path}: {width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
+            "raise it with --max-pixels (max_pixels=) if you trust the file"
+        )
+
+
+def check_length(path: Path, found: int, expected: int, width: int, height: int) -> None:
+    """Refuse a file whose values are fewer or more than its header says.
+
+    Raises:
+        FlowError: naming both numbers of bytes.
+    """
+    if found != expected:
+        problem = "is truncated" if found < expected else "has bytes left over"
+        raise FlowError(
+            f"{path}: {problem} ({width} x {height} pixels need {expected} bytes, the file holds {found})"
+        )
+
+
+def unknown_to_nan(data: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """``(H, W, 2)`` as float32 with every pixel that is NaN, infinite or beyond 1e9 set to NaN."""
+    out = np.asarray(data, np.float32)
+    with np.errstate(invalid="ignore"):
+        unknown = ~(np.abs(out) <= UNKNOWN_ABOVE).all(axis=2)
+    if unknown.any():
+        out = out.copy()
+        out[unknown] = np.nan
+    return out

@@ -1,0 +1,85 @@
+"""Middlebury ``.flo``: "PIEH", int32 width and height, then float32 u, v row by row, little-endian.
+
+Unknown pixels are written as 1e10 and recognised by a component beyond 1e9. The format has no meaning
+for NaN, so a file with NaN is refused rather than guessed at. It stores neither direction nor source size.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import FlowError
+from glualign.flow.field import Flow
+from glualign.flow.formats.checks import check_grid, check_length, unknown_to_nan
+
+_MAGIC = b"PIEH"  # the bytes of float32 202021.25
+_HEADER = 12
+_UNKNOWN = np.float32(1e10)
+_STRIP_PIXELS = 1 << 20
+
+
+@dataclass(frozen=True)
+class FloFile:
+    """A ``.flo`` on disk that gives its rows on request."""
+
+    path: Path
+    size: tuple[int, int]
+    source_size: tuple[int, int] | None = None
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``; unknown pixels are NaN.
+
+        Raises:
+            FlowError: the rows hold NaN, or the file changed since it was opened.
+        """
+        width = self.size[1]
+        stop = min(stop, self.size[0])
+        values = np.fromfile(self.path, "<f4", 2 * width * (stop - start), offset=_HEADER + 8 * width * start)
+        if values.size != 2 * width * (stop - start):
+            raise FlowError(f"{self.path}: is truncated (it changed while it was read)")
+        if np.isnan(values).any():
+            raise FlowError(
+                f"{self.path}: holds NaN, which .flo does not know (unknown pixels are values above 1e9); "
+                "compute the flow again, or store it as .npy and convert it"
+            )
+        return unknown_to_nan(values.reshape(stop - start, width, 2))
+
+
+def open_rows(path: Path, max_pixels: int | None) -> FloFile:
+    """Check header and length.
+
+    Raises:
+        FlowError: no ``.flo``, truncated, too long or too large.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_HEADER)
+        length = stream.seek(0, 2)
+    if not head.startswith(_MAGIC):
+        raise FlowError(f"{path}: is not a .flo file (it does not start with PIEH)")
+    if len(head) < _HEADER:
+        raise FlowError(f"{path}: is truncated (the header has {len(head)} of {_HEADER} bytes)")
+    width, height = struct.unpack("<ii", head[4:])
+    check_grid(path, width, height, max_pixels)
+    check_length(path, length, _HEADER + 8 * width * height, width, height)
+    return FloFile(path, (height, width))
+
+
+def read(path: Path, max_pixels: int | None) -> Flow:
+    """Read a ``.flo``; raises `FlowError` as `open_rows` and `FloFile.rows` do."""
+    opened = open_rows(path, max_pixels)
+    return Flow(opened.rows(0, opened.size[0]))
+
+
+def write(path: Path, flow: Flow) -> None:
+    """Write a ``.flo``, a strip at a time."""
+    step = max(1, _STRIP_PIXELS // flow.width)
+    with path.open("wb") as stream:
+        stream.write(_MAGIC + struct.pack("<ii", flow.width, flow.height))
+        for top in range(0, flow.height, step):
+            rows = flow.rows(top, min(top + step, flow.height))
+            stream.write(np.where(np.isnan(rows), _UNKNOWN, rows).astype("<f4").tobytes())

@@ -1,0 +1,58 @@
+"""KITTI's 16-bit PNG: red = u * 64 + 2^15, green = v * 64 + 2^15, blue = 1 where the flow is known.
+
+Steps of 1/64 px within -512 to 511.98 px; what lies beyond is refused rather than clipped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glualign.errors import FlowError
+from glualign.flow.field import Flow
+from glualign.flow.formats.checks import DIRECTION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SCALE, _OFFSET = 64.0, 32768.0
+
+
+def read(path: Path, max_pixels: int | None) -> Flow:
+    """Read a KITTI flow.
+
+    Raises:
+        GlualignError: not a whole PNG, or a PNG that is no flow.
+    """
+    from glualign.images.read import read_image
+
+    pixels = read_image(path, apply_orientation=False, max_pixels=max_pixels).pixels
+    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise FlowError(
+            f"{path}: is a picture, not a KITTI flow (a flow is 16-bit RGB); use a .flo or .npy file"
+        )
+    if pixels[..., 2].max() > 1:
+        raise FlowError(f"{path}: is a 16-bit picture, not a KITTI flow (its blue channel is not 0 or 1)")
+    data = (pixels[..., :2].astype(np.float32) - _OFFSET) / np.float32(_SCALE)
+    data[pixels[..., 2] == 0] = np.nan
+    return Flow(data)
+
+
+def write(path: Path, flow: Flow) -> None:
+    """Write a KITTI flow, rounded to 1/64 px.
+
+    Raises:
+        FlowError: a known component lies outside -512 to 511.98 px.
+    """
+    from glualign.images.png import encode16
+
+    known = flow.known
+    values = np.rint(flow.data[known] * _SCALE + _OFFSET)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        largest = float(np.abs(flow.data[known]).max())
+        raise FlowError(f"KITTI .png holds flow within 512 px, this one reaches {largest:.1f} px; use .flo")
+    pixels = np.zeros((*flow.size, 3), np.uint16)
+    pixels[known, :2] = values.astype(np.uint16)
+    pixels[..., 2] = known
+    path.write_bytes(b"".join(encode16(pixels, None, None, f"Optical flow, {DIRECTION}")))
