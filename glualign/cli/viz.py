@@ -33,9 +33,10 @@ _file = click.Path(dir_okay=False)
     "-s",
     "--style",
     type=click.Choice(FLOW_STYLES + PAIR_STYLES),
+    metavar="STYLE",
     default="wheel",
     show_default=True,
-    help="Which picture (see above).",
+    help="Which picture: one of the styles above.",
 )
 @click.option(
     "--max-flow",
@@ -204,4 +205,4 @@ def _grey(path: str, flow: Flow) -> npt.NDArray[np.float32]:
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} and the flow {flow.width} x {flow.height} "
             "pixels; give the one that belongs to this flow"
         )
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32) / 255
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)

@@ -64,7 +64,7 @@ def flow_to_rgb(
         max_flow = longest(data) or 1.0  # no motion at all: any scale paints it white
     elif not (np.isfinite(max_flow) and max_flow > 0):
         raise FlowError(f"the maximum flow must be a positive number of pixels, not {max_flow}")
-    wheel = wheel_colors().astype(np.float32) / 255
+    wheel = wheel_colors().astype(np.float32) / np.float32(255)
     rgb = np.empty((*data.shape[:2], 3), np.uint8)
     step = max(1, _STRIP_PIXELS // max(1, data.shape[1]))
     for top in range(0, data.shape[0], step):
@@ -115,7 +115,9 @@ def with_wheel(picture: Picture, flow: Flow, max_flow: float) -> Picture:
         extra.append("black: unknown")
     if extra:
         notes.append((", ".join(extra).capitalize(), *(word.capitalize() for word in extra), ""))
-    disc = row * max(2, len(notes)) if width > 12 * pen.text else row  # on a thumbnail the words need the room
+    disc = (
+        row * max(2, len(notes)) if width > 12 * pen.text else row
+    )  # on a thumbnail the words need the room
     left = disc + (3 if width > 12 * pen.text else 2) * pen.gap
     lines = [fit_text(note, width - left - pen.gap, pen.text) for note in notes]
     strip = Strip(width, disc + 2 * pen.gap)
@@ -153,8 +155,7 @@ def as_uv(flow: Flow | npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]
 
 def known(data: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Where both components are usable numbers: bool ``(H, W)``."""
-    result: npt.NDArray[np.bool_] = (np.abs(data) < 1e9).all(axis=-1)  # false for NaN too
-    return result
+    return np.asarray((np.abs(data) < 1e9).all(axis=-1))  # false for NaN too
 
 
 def _paint(

@@ -1,4 +1,4 @@
-"""The numbers of a report: what was aligned, how well, how long it took, as (name, value, meaning) to print."""
+"""The numbers of a report: how well a pair is aligned and how long it took, as text with its meaning."""
 
 from __future__ import annotations
 
@@ -34,16 +34,26 @@ def flow_figures(flow: Flow, valid: npt.NDArray[np.bool_]) -> list[Figure]:
     """Facts about a flow: coverage, lengths, folds."""
     lengths = np.hypot(*np.moveaxis(as_uv(flow), -1, 0))[valid]
     rows = [
-        Figure("Valid", f"{100 * valid.mean():.1f} %", "Share of the target's pixels that have a trusted source.")
+        Figure(
+            "Valid", f"{100 * valid.mean():.1f} %", "Share of the target's pixels that have a trusted source."
+        )
     ]
     if lengths.size:
         middle, high = np.percentile(lengths, [50, 95])
         rows += [
-            Figure("Median motion", f"{readable(float(middle))} px", "Half of the valid pixels move less than this."),
+            Figure(
+                "Median motion",
+                f"{readable(float(middle))} px",
+                "Half of the valid pixels move less than this.",
+            ),
             Figure("95 % move less than", f"{readable(float(high))} px"),
         ]
     rows.append(
-        Figure("Folded", f"{100 * folding_share(flow):.2g} %", "Share where the map turns over and has no inverse.")
+        Figure(
+            "Folded",
+            f"{100 * folding_share(flow):.2g} %",
+            "Share where the map turns over and has no inverse.",
+        )
     )
     return rows
 
@@ -87,7 +97,9 @@ def record_figures(record: Any) -> list[Figure]:
 
 def timing_figures(timings: Mapping[str, float] | None) -> list[Figure]:
     """Seconds by stage."""
-    return [Figure(_words(name), f"{readable(float(seconds))} s") for name, seconds in (timings or {}).items()]
+    return [
+        Figure(_words(name), f"{readable(float(seconds))} s") for name, seconds in (timings or {}).items()
+    ]
 
 
 def matrix_rows(transform: npt.NDArray[np.float64] | None) -> list[list[str]]:

@@ -42,7 +42,7 @@ def deformed_grid(
     height, width = data.shape[:2]
     canvas = background(image, flow.size)
     pen = pen_for(height, width)
-    source_height, source_width = flow.source_size or flow.size
+    source_height, source_width = flow.source_frame
     # On a thumbnail lines closer than this would leave nothing between them.
     cell = cell or _round_cell(max(max(source_height, source_width) / 20, 7.0 * (pen.line + 1)))
     # Rows of neighbours on both sides let each strip take the same gradient as the whole field would.
@@ -83,7 +83,7 @@ def _inside(
     with np.errstate(invalid="ignore"):
         on = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
     wide = cv2.dilate(on.astype(np.uint8), np.ones((line + 2, line + 2)))
-    return (wide * np.isfinite(x + y)).astype(np.float32)
+    return np.asarray(wide * np.isfinite(x + y), np.float32)
 
 
 def _coverage(
@@ -100,7 +100,7 @@ def _coverage(
     away = np.abs(position - np.rint(position / np.float32(cell)) * np.float32(cell))
     away = np.minimum(away, np.abs(position - last))
     covered = np.clip(0.75 * line + 0.5 - away / np.maximum(slope, 0.05), 0, 1)
-    return np.nan_to_num(covered, nan=0.0).astype(np.float32) * on
+    return np.asarray(np.nan_to_num(covered, nan=0.0) * on, np.float32)
 
 
 def _mix(canvas: Picture, share: npt.NDArray[np.float32], color: RGB) -> None:

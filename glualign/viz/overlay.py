@@ -52,6 +52,6 @@ def _outline(picture: Picture, outside: npt.NDArray[np.bool_], width: int) -> No
     # On a copy continued beyond the frame the contour closes out of sight, so that it does not run along
     # the frame.
     margin = width + 1
-    wide = cv2.copyMakeBorder(outside.astype(np.uint8), *[margin] * 4, cv2.BORDER_REPLICATE)
+    wide = np.pad(outside.astype(np.uint8), margin, mode="edge")
     outlines, _ = cv2.findContours(wide, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(-margin, -margin))
     cv2.drawContours(picture, outlines, -1, _EDGE, width, cv2.LINE_AA)

@@ -130,14 +130,21 @@ def build_report(
         quality=[
             *flow_figures(alignment.flow, alignment.valid),
             *likeness_figures(pictures.likeness_before, pictures.likeness_after),
-            *(row for row in record_figures(quality) if row.name not in {"Verdict", "Valid share", "Folding share"}),
+            *(
+                row
+                for row in record_figures(quality)
+                if row.name not in {"Verdict", "Valid share", "Folding share"}
+            ),
         ],
         run=[
             Figure("Source", f"{alignment.source.name}, {_size(alignment.source)}"),
             Figure("Target", f"{alignment.target.name}, {_size(alignment.target)}"),
             Figure("Model", alignment.model),
+            *([Figure("Device", str(device))] if (device := getattr(alignment, "device", None)) else []),
             *timing_figures(getattr(alignment, "timings", None)),
-            Figure("Made", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"),
+            Figure(
+                "Made", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
+            ),
         ],
         matrix=matrix_rows(getattr(alignment, "transform", None)),
         command=command,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from glualign.files import write_bytes
-from glualign.flow import Flow, resize
+from glualign.flow import resize
 from glualign.images import to_rgb8
 from glualign.viz import pair, scalar
 from glualign.viz.arrows import arrows
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Map:
-    """One picture of the flow with what it says: ``wheel`` is the URL of a colour wheel, ``rim`` its scale."""
+    """One picture of the flow and its legend; ``wheel`` is the URL of a colour wheel, ``rim`` its scale."""
 
     name: str
     url: str
@@ -92,7 +92,7 @@ def draw_pictures(alignment: AlignmentLike, store: AssetStore, max_side: int) ->
     target = pair.shrunk(to_rgb8(alignment.target), max_side)
     height, width = target.shape[:2]
     warped = _at(to_rgb8(alignment.warped), height, width)
-    valid = _at(alignment.valid.astype(np.uint8), height, width, nearest=True).astype(bool)
+    valid = _at(alignment.valid.astype(np.uint8) * 255, height, width) >= 128
     unaligned = _fitted(to_rgb8(alignment.source), height, width)
     return Pictures(
         width=width,
@@ -114,7 +114,7 @@ def _maps(
     flow = alignment.flow
     height, width = target.shape[:2]
     factor = height / flow.height
-    rows, columns = flow.source_size or flow.size
+    rows, columns = flow.source_frame
     small = flow
     if (height, width) != flow.size:
         small = resize(flow, (height, width), (max(1, round(rows * factor)), max(1, round(columns * factor))))
@@ -133,8 +133,8 @@ def _maps(
         Map(
             "Deformed grid",
             store.add("grid", deformed_grid(small, target, legend=False)),
-            "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops and "
-            "tears are not.",
+            "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops "
+            "and tears are not.",
         ),
         Map(
             "Valid",
@@ -144,7 +144,7 @@ def _maps(
     ]
     confidence = getattr(alignment, "confidence", None)
     if confidence is not None:
-        shown = _at(confidence, height, width)
+        shown = np.asarray(cv2.resize(confidence, (width, height), interpolation=cv2.INTER_AREA), np.float32)
         ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
         maps.append(
             Map(
@@ -181,15 +181,16 @@ def _bar(name: Colormap, low: float, high: float, ticks: dict[float, str]) -> Ba
     gradient = ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
     # The end's own label matters more than a round number right beside it.
     near = {value for value in ticks if value not in (low, high) and (high - value) / (high - low) < 0.12}
-    places = sorted((100 * (value - low) / (high - low), text) for value, text in ticks.items() if value not in near)
+    places = sorted(
+        (100 * (value - low) / (high - low), text) for value, text in ticks.items() if value not in near
+    )
     return Bar(f"linear-gradient(to right, {gradient})", tuple((round(at, 2), text) for at, text in places))
 
 
-def _at(values: npt.NDArray[np.generic], height: int, width: int, nearest: bool = False) -> npt.NDArray[np.generic]:
-    if values.shape[:2] == (height, width):
-        return values
-    how = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA
-    return np.asarray(cv2.resize(values, (width, height), interpolation=how))
+def _at(picture: Picture, height: int, width: int) -> Picture:
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _fitted(picture: Picture, height: int, width: int) -> Picture:
