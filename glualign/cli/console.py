@@ -5,6 +5,7 @@ Imported inside command functions only, because rich would slow ``--help`` down.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +24,14 @@ console = Console(highlight=False, emoji=False)
 error_console = Console(stderr=True, highlight=False, emoji=False)
 
 
-def _width(target: Console) -> int | None:
-    return None if target.is_terminal else _PIPE_WIDTH
+def _show(table: Table) -> None:
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False, emoji=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=console.file)
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -34,7 +41,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     grid.add_column(overflow="fold")
     for name, value in facts:
         grid.add_row(Text(name), Text(value))
-    console.print(grid, width=_width(console))
+    _show(grid)
 
 
 def print_table(
@@ -52,7 +59,7 @@ def print_table(
         table.add_column(header, justify="right" if position in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(table, width=_width(console))
+    _show(table)
 
 
 def print_json(value: Any) -> None:

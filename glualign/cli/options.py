@@ -24,6 +24,7 @@ Decorator = Callable[[Command], Command]
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
 TRANSFORMS = ("dense", "homography", "affine", "similarity", "translation")
+SMALLEST_MAX_SIDE = 16
 VERDICTS = ("failed", "doubtful", "good")  # from worst to best: --min-quality compares positions
 
 
@@ -37,6 +38,12 @@ def _matching(pattern: str, understood: str) -> Callable[[click.Context, click.P
         return text
 
     return check
+
+
+def _working_side(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    if value is not None and 0 < value < SMALLEST_MAX_SIDE:
+        raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
+    return value
 
 
 def stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -77,6 +84,7 @@ max_side_option = click.option(
     "--max-side",
     type=click.IntRange(min=0),
     metavar="PX",
+    callback=_working_side,
     show_default="1024",
     help="Longer side in pixels the network works at; results have full size. 0: the image's own size.",
 )

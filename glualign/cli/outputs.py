@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from glualign.errors import OutputError
+from glualign.errors import FlowError, ImageError, OutputError
 
 OPAQUE = frozenset({".jpg", ".jpeg", ".jpe", ".bmp", ".ppm", ".pgm", ".pnm"})  # formats without alpha
 
@@ -21,12 +21,30 @@ class Outputs:
     flow: Path | None = None
     flow_image: Path | None = None
     mask: Path | None = None
-    matrix: Path | None = None
+    transform: Path | None = None
 
     def paths(self) -> list[Path]:
         """Every file that will be written."""
         named = (getattr(self, field.name) for field in fields(self))
         return [path for path in named if path is not None]
+
+    def check(self, *inputs: str) -> None:
+        """Refuse names that cannot work, before time is spent on computing what would go there.
+
+        Raises:
+            OutputError: as `check_outputs`.
+            FlowError: the flow's extension is not a flow format.
+            ImageError: the extension of a picture is not an image format that can be written.
+        """
+        from glualign.flow import FLOW_EXTENSIONS
+        from glualign.images import WRITABLE
+
+        check_outputs(self.paths(), inputs)
+        if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
+            raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
+        for path in (self.warped, self.flow_image, self.mask):
+            if path and path.suffix.lower() not in WRITABLE:
+                raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
 
     def written(self) -> dict[str, str]:
         """What was written, by kind, for ``--json``."""
@@ -62,7 +80,7 @@ def plan_outputs(source: str, options: Mapping[str, Any]) -> Outputs:
         flow=named(options["flow_path"], "flow.flo", not options["no_flow"]),
         flow_image=named(options["flow_image"], "flow.png", not options["no_flow_image"]),
         mask=named(options["mask_path"], "", False),
-        matrix=named(options["matrix"], "transform.txt", options["transform"] != "dense"),
+        transform=named(options["matrix"], "transform.txt", options["transform"] != "dense"),
     )
 
 
@@ -74,7 +92,7 @@ def is_folder(output: str, extensions: Container[str]) -> bool:
 
 
 def check_outputs(paths: Iterable[Path], inputs: Iterable[str]) -> None:
-    """Refuse names that cannot work before time is spent on computing what would go there.
+    """Refuse output files that could not be written or would destroy something.
 
     Raises:
         OutputError: an output is an input, another output or a folder, or lies where nothing can be written.

@@ -30,7 +30,7 @@ def test_a_folder_gets_names_after_the_source():
     assert outputs.flow == Path("out/left_flow.flo")
     assert outputs.flow_image == Path("out/left_flow.png")
     assert outputs.mask is None
-    assert outputs.matrix is None
+    assert outputs.transform is None
 
 
 def test_a_file_name_is_the_warped_image_and_the_rest_goes_beside_it():
@@ -58,7 +58,7 @@ def test_a_source_format_that_cannot_be_written_becomes_png():
 
 
 def test_a_global_transform_writes_its_matrix():
-    assert plan("a.jpg", transform="affine").matrix == Path("a_transform.txt")
+    assert plan("a.jpg", transform="affine").transform == Path("a_transform.txt")
 
 
 @pytest.mark.parametrize(

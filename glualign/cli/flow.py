@@ -1,0 +1,68 @@
+"""``glualign flow``: align a pair and write the flow alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from glualign.cli.options import (
+    align_options,
+    mask_option,
+    min_quality_option,
+    reading_options,
+    verbosity_options,
+)
+
+
+@click.command()
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The flow file; its extension chooses the format: .flo, .png (KITTI, 16 bit), .pfm, .npy, .npz, ...",
+)
+@click.option(
+    "--only-valid",
+    is_flag=True,
+    help="Mark pixels that are not valid as unknown in the file, instead of keeping their best guess.",
+)
+@mask_option
+@align_options
+@min_quality_option
+@reading_options
+@verbosity_options
+def command(source: str, target: str, output: str, only_valid: bool, **options: Any) -> None:
+    """Estimate the flow between SOURCE and TARGET and write it to a file.
+
+    The flow has the target's size and points from the target to the source: target pixel (x, y) shows source
+    position (x + u, y + v), in source pixels.
+
+    \b
+    Examples:
+      glualign flow source.jpg target.jpg -o flow.flo
+      glualign flow frame2.png frame1.png -o flow.png --only-valid --max-side 0
+    """
+    import numpy as np
+
+    from glualign.cli.outputs import Outputs
+    from glualign.cli.pair import align_pair, tell
+    from glualign.flow import Flow, write_flow
+    from glualign.images import write_image
+
+    mask = options["mask_path"]
+    outputs = Outputs(flow=Path(output), mask=Path(mask) if mask else None)
+    outputs.check(source, target)
+    alignment = align_pair(source, target, options)
+    flow = alignment.flow
+    if only_valid:
+        flow = Flow(np.where(alignment.valid[..., None], flow.data, np.float32(np.nan)), flow.source_size)
+    write_flow(output, flow)
+    if outputs.mask:
+        write_image(outputs.mask, alignment.valid.astype(np.uint8) * np.uint8(255))
+    tell(alignment, outputs, options)
