@@ -30,9 +30,10 @@ _LISTED_FAILURES = 20
 
 choice_options = stack(
     click.option(
-        "-m", "--model", "models", metavar="NAME|FILE", multiple=True,
-        help="Model to measure: a name from `glualign weights list` or a file of weights. May be repeated. "
-        "Default: compact, unless a baseline is asked for.",
+        "-m", "--model", "models", metavar="NAME|FILE[@PRESET]", multiple=True,
+        help="Model to measure: a name from `glualign weights list` or a file of weights, with @fast or "
+        "@accurate behind it for another preset. May be repeated. Default: compact, unless a baseline is asked "
+        "for.",
     ),
     click.option(
         "-b", "--baseline", "baselines", type=click.Choice(BASELINES), multiple=True,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from glualign.evaluation.datasets.base import Sample
+from glualign.errors import GlualignError
+from glualign.evaluation.datasets.base import Pixels, Sample
+from glualign.evaluation.mirroring import CoarseFlow, Field, flow_allowing_mirror
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
-
-Field = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +48,69 @@ class Method(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ModelMethod:
-    """An `Aligner` as a method; where the protocol allows mirrored targets, it decides which one to take."""
+    """An `Aligner` as a method.
+
+    ``coarse`` gives the 16 x 16 flow of (source, target); where the protocol allows mirrored targets, it
+    decides which one to take.
+    """
 
     name: str
     aligner: Aligner
+    coarse: CoarseFlow
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self, sample: Sample) -> Estimate:
         """The aligner's flow, timed."""
         start = time.perf_counter()
         if sample.may_be_mirrored:
-            flow = flow_of_mirrored(self.aligner, sample.source, sample.target)
+            flow = flow_allowing_mirror(self.coarse, self._full, sample.source, sample.target)
         else:
-            flow = self.aligner.align(sample.source, sample.target).flow.data
+            flow = self._full(sample.source, sample.target)
         return Estimate(flow, time.perf_counter() - start)
 
+    def _full(self, source: Pixels, target: Pixels) -> Field:
+        return self.aligner.align(source, target).flow.data
 
-def flow_of_mirrored(aligner: Aligner, source: npt.NDArray[Any], target: npt.NDArray[Any]) -> Field:
-    raise NotImplementedError
+
+def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
+    """A model by name or file, aligned with keyword arguments of `Aligner.from_pretrained`.
+
+    Args:
+        text: name or file of a model; ``NAME@PRESET`` overrides the preset, so that one run compares presets.
+        options: keyword arguments of the aligner.
+
+    Raises:
+        CheckpointError: the model is unknown or its file unusable.
+        GlualignError: an option is unknown or out of range.
+    """
+    from glualign.aligner import PRESETS, Aligner
+    from glualign.checkpoints import load_model
+    from glualign.devices import choose_device, choose_dtype
+    from glualign.matcher import Matcher
+
+    model, at, preset = text.rpartition("@")
+    if at and preset in PRESETS:
+        options = {**options, "preset": preset}
+    else:
+        model, at, preset = text, "", ""
+    try:
+        aligner = Aligner.from_pretrained(model, **options)
+    except (TypeError, ValueError) as error:
+        raise GlualignError(f"{model}: the aligner does not take these options: {error}") from error
+    loaded = load_model(model)
+    device = choose_device(options.get("device", "auto"))
+    dtype = choose_dtype(options.get("precision", "auto"), device)
+
+    def coarse(source: Pixels, target: Pixels) -> Field:
+        matcher = Matcher(loaded.model, device=device, dtype=dtype)
+        flow, _ = matcher.match_coarse(matcher.encode_coarse(source), matcher.encode_coarse(target))
+        return flow
+
+    settings = {
+        "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
+        "device": device.type,
+        "precision": str(dtype).removeprefix("torch."),
+        **{key: str(value) for key, value in asdict(aligner.options).items()},
+    }
+    name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
+    return ModelMethod(f"{name}{at}{preset}", aligner, coarse, settings)
