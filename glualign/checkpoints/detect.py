@@ -21,6 +21,7 @@ _PDCNET_PARTS = ("uncertainty_decoder", "corr_uncertainty_decoder")
 _GOCOR_PARTS = ("corr.corr_module.", "local_corr.", "pyramid_256.")
 
 _PYRAMID = tuple(f"pyramid.level_{level}.0.weight" for level in (0, 2, 3, 4))
+# Of the mapping decoder; the flow decoders spell it with an underscore in both.
 _FIRST_LAYER = {"dense": "conv0.0.weight", "residual": "conv_0.0.weight"}
 _OFFICIAL_WIDTH = 128  # output channels of every decoder's first layer
 
@@ -72,11 +73,10 @@ def _family_member(shapes: Shapes) -> str | None:
 
 def _sizes(shapes: Shapes, config: GLUNetConfig) -> tuple[tuple[int, ...], int, int]:
     """Pyramid channels and the widths of the mapping decoder and the flow decoders."""
-    first = _FIRST_LAYER[config.decoder]
     return (
         tuple(_outputs(shapes, key) for key in _PYRAMID),
-        _outputs(shapes, f"decoder4.{first}"),
-        _outputs(shapes, f"decoder3.{first}"),
+        _outputs(shapes, f"decoder4.{_FIRST_LAYER[config.decoder]}"),
+        _outputs(shapes, "decoder3.conv_0.0.weight"),
     )
 
 

@@ -104,7 +104,7 @@ def complete(state: Mapping[str, Tensor], config: GLUNetConfig, *, where: str) -
     if bad:
         raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
     return {
-        key: state[key].to(slot.dtype) if key in state else torch.zeros(slot.shape, dtype=slot.dtype)
+        key: state[key].to(slot.dtype).contiguous() if key in state else torch.zeros(slot.shape, dtype=slot.dtype)
         for key, slot in expected.items()
     }
 

@@ -145,7 +145,8 @@ def _names_in_pickle(stream: IO[bytes]) -> set[str]:
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name == "GLOBAL":
             module, name = str(argument).split(" ", 1)
-            # Python 2 names, as torch translates them.
+            names.add(f"{module}.{name}")
+            # Protocol 2 spells some names as Python 2 did; torch translates a part of them.
             module, name = _compat_pickle.NAME_MAPPING.get(
                 (module, name), (_compat_pickle.IMPORT_MAPPING.get(module, module), name)
             )

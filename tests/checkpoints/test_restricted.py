@@ -1,0 +1,168 @@
+"""A file of weights is data: whatever its pickle asks for, nothing of it is executed."""
+
+import builtins
+import io
+import os
+import pickle
+import random
+import subprocess
+import zipfile
+
+import pytest
+import torch
+from checkpoint_files import official_state, save_densematching_container, training_container
+
+from glualign.checkpoints import read_checkpoint
+from glualign.errors import CheckpointError
+
+
+class Calls:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def attacks(marker):
+    command = f"touch {marker}"
+    return {
+        "os.system": Calls(os.system, command),
+        "subprocess": Calls(subprocess.check_call, ["touch", str(marker)]),
+        "eval": Calls(builtins.eval, f"open({str(marker)!r}, 'w').close()"),
+        "open": Calls(builtins.open, str(marker), "w"),
+        "getattr": Calls(builtins.getattr, Calls(builtins.__import__, "os"), "system"),
+        "pickle in pickle": Calls(pickle.loads, pickle.dumps(Calls(os.system, command))),
+    }
+
+
+ATTACKS = list(attacks("x"))
+FORMS = ["bare", "beside the state dict", "inside the state dict", "as its key"]
+
+
+def payload(form, attack):
+    state = dict(official_state())
+    if form == "bare":
+        return attack
+    if form == "beside the state dict":
+        return {**training_container(state), "constructor": attack}
+    if form == "inside the state dict":
+        return {"state_dict": {**state, "extra": attack}}
+    return {"state_dict": {**state, (attack,): torch.zeros(1)}}
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_malicious_files_are_refused_and_run_nothing(tmp_path, name, form, legacy):
+    marker = tmp_path / "marker"
+    path = tmp_path / "evil.pth"
+    torch.save(
+        payload(form, attacks(marker)[name]), path, _use_new_zipfile_serialization=not legacy
+    )
+    with pytest.raises(CheckpointError, match="refused") as caught:
+        read_checkpoint(path)
+    assert not marker.exists()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_the_malicious_file_is_malicious(tmp_path, legacy):
+    """Read without restriction it does create the file: the test above refuses a real attack."""
+    marker = tmp_path / "marker"
+    attack = attacks(marker)["os.system"]
+    torch.save(payload("beside the state dict", attack), tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_plain_malicious_pickle_is_refused(tmp_path, protocol):
+    marker = tmp_path / "marker"
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(Calls(os.system, f"touch {marker}"), protocol))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_no_part_of_the_legacy_format_is_trusted(tmp_path, position):
+    """The format is a run of five pickles; an attack in any of them is found."""
+    marker = tmp_path / "marker"
+    path = tmp_path / "evil.pth"
+    torch.save(dict(official_state()), path, _use_new_zipfile_serialization=False)
+    data = io.BytesIO(path.read_bytes())
+    evil = pickle.dumps(Calls(os.system, f"touch {marker}"), 2)
+    parts = []
+    for _ in range(5):
+        start = data.tell()
+        for _ in __import__("pickletools").genops(data):
+            pass
+        parts.append(data.getvalue()[start : data.tell()])
+    parts[position] = evil
+    path.write_bytes(b"".join(parts) + data.read())
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_an_unknown_class_is_not_imported(tmp_path, monkeypatch):
+    """Reading a container of DenseMatching imports no module, even where one of that name exists."""
+    (tmp_path / "admin").mkdir()
+    (tmp_path / "admin" / "__init__.py").write_text("raise SystemExit('imported')")
+    path = tmp_path / "x.pth"
+    save_densematching_container(path, official_state())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert read_checkpoint(path).config.model == "glunet"
+
+
+def test_state_of_unknown_classes_is_dropped(tmp_path):
+    """A stand-in keeps nothing of what the file wants to fill it with, dunder names least of all."""
+    path = tmp_path / "x.pth"
+    source = b"\x80\x02cadmin.stats\nMeter\n)\x81}X\x09\x00\x00\x00__class__K\x01sb."
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", source)
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/byteorder", "little")
+    with pytest.raises(CheckpointError, match="no state dict"):
+        read_checkpoint(path)
+
+
+def test_torchscript_is_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.jit.script(torch.nn.Conv2d(1, 1, 1)).save(str(path))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+
+
+def test_a_zip_bomb_is_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data.pkl", "w") as member:
+        for _ in range(65):
+            member.write(bytes(1 << 20))
+    with pytest.raises(CheckpointError, match="64 MiB"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_damaged_bytes_end_in_one_clear_error(tmp_path, legacy):
+    """Flipped bytes are read or refused; no other exception and no crash."""
+    path = tmp_path / "x.pth"
+    torch.save({"state_dict": official_state("glunet-star")}, path, _use_new_zipfile_serialization=not legacy)
+    data = path.read_bytes()
+    dice = random.Random(7)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        for _ in range(4):
+            damaged[dice.randrange(min(len(data), 30_000))] = dice.randrange(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10
