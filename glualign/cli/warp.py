@@ -73,6 +73,8 @@ def command(source: str, target: str, **options: Any) -> None:
     from glualign.cli.outputs import plan_outputs
     from glualign.cli.pair import align_pair, tell
 
+    if options["matrix"] and options["transform"] == "dense":
+        raise click.UsageError("--matrix needs a --transform other than dense: a free flow has no matrix.")
     outputs = plan_outputs(source, options)
     outputs.check(source, target)
     alignment = align_pair(source, target, options)

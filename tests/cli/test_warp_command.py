@@ -1,0 +1,261 @@
+"""`glualign warp` from the outside: files, summary, JSON, and one clear line for every mistake."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from glualign.cli.main import cli
+from glualign.flow import read_flow
+from glualign.images import read_image
+
+QUICK = ["--preset", "fast", "--max-side", "256"]
+
+
+def glualign(*arguments: object):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, examples) -> tuple[Path, Path]:
+    """A piece of the painted wall, and the same piece moved by (10, 6) pixels; the source is larger."""
+    folder = tmp_path_factory.mktemp("pair")
+    wall = cv2.imread(str(examples / "graf1.png"))[100:500, 200:600]
+    wall = cv2.resize(wall, (200, 200), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / "source.png"), wall)
+    cv2.imwrite(str(folder / "target.png"), wall[6:186, 10:190])
+    return folder / "source.png", folder / "target.png"
+
+
+@pytest.fixture
+def blank(tmp_path) -> Path:
+    path = tmp_path / "good.png"
+    cv2.imwrite(str(path), np.full((64, 64, 3), 127, np.uint8))
+    return path
+
+
+def test_a_shifted_pair_is_aligned_and_three_files_are_written(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "source_warped.png",
+        "source_flow.flo",
+        "source_flow.png",
+    }
+    flow = read_flow(tmp_path / "out" / "source_flow.flo").data
+    assert flow.shape == (180, 180, 2)
+    # The compact model at 256 pixels is good to a pixel here; the true motion is (10, 6) everywhere.
+    assert np.median(np.linalg.norm(flow - [10, 6], axis=2)) < 1.5
+    warped, target = read_image(tmp_path / "out" / "source_warped.png").pixels, read_image(pair[1]).pixels
+    unaligned = read_image(pair[0]).pixels[:180, :180]
+    inner = np.s_[20:-20, 20:-20]
+    after = np.abs(warped[inner].astype(int) - target[inner]).mean()
+    before = np.abs(unaligned[inner].astype(int) - target[inner]).mean()
+    assert after < before / 2
+
+
+def test_the_summary_says_what_was_done(pair, tmp_path):
+    output = glualign("warp", *pair, "-o", tmp_path, *QUICK).stdout
+    for words in ("source.png, 200 x 200", "target.png, 180 x 180", "compact on", " s (", "valid", "wrote"):
+        assert words in output
+    assert str(tmp_path / "source_warped.png") in output
+
+
+def test_json_is_one_object_on_stdout(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path, "--mask", tmp_path / "m.png", "--json", *QUICK)
+    record = json.loads(result.stdout)
+    assert record["model"] == "compact"
+    assert record["target"] == {"name": "target.png", "size": [180, 180]}
+    assert 0 <= record["quality"]["valid_share"] <= 1
+    assert set(record["outputs"]) == {"warped", "flow", "flow_image", "mask"}
+    assert all(Path(path).is_file() for path in record["outputs"].values())
+    share = (read_image(tmp_path / "m.png").pixels == 255).mean()
+    assert share == pytest.approx(record["quality"]["valid_share"])
+
+
+def test_quiet_prints_nothing(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path, "-q", *QUICK)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_file_name_is_the_warped_image(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path / "new" / "r.jpg", "--no-flow", "--no-flow-image", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.jpg"]
+
+
+def test_transparent_fill_is_the_mask(pair, tmp_path):
+    result = glualign(
+        "warp", *pair, "-o", tmp_path / "r.png", "--fill", "transparent", "--mask", tmp_path / "m.png", *QUICK
+    )
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "r.png").pixels[..., 3], read_image(tmp_path / "m.png").pixels
+    )
+
+
+def test_a_global_transform_is_fitted_and_written(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path, "--transform", "translation", *QUICK)
+    assert result.exit_code == 0, result.output
+    matrix = np.loadtxt(tmp_path / "source_transform.txt")
+    np.testing.assert_allclose(matrix, [[1, 0, 10], [0, 1, 6], [0, 0, 1]], atol=1.5)
+
+
+def test_a_matrix_can_be_json(pair, tmp_path):
+    result = glualign(
+        "warp", *pair, "-o", tmp_path, "--transform", "affine", "--matrix", tmp_path / "m.json", *QUICK
+    )
+    assert result.exit_code == 0, result.output
+    assert np.shape(json.loads((tmp_path / "m.json").read_text())["matrix"]) == (3, 3)
+
+
+def test_a_matrix_without_a_transform_is_a_usage_error(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path, "--matrix", tmp_path / "m.txt")
+    assert result.exit_code == 2
+    assert "--transform" in result.stderr
+
+
+def test_names_with_dashes_spaces_and_unicode(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(pair[0], "-a b.png")
+    shutil.copy(pair[1], "żółw.png")
+    result = glualign("warp", *QUICK, "--", "-a b.png", "żółw.png")
+    assert result.exit_code == 0, result.output
+    assert Path("-a b_warped.png").is_file()
+
+
+def test_depth_and_mode_may_differ_between_the_images(pair, tmp_path):
+    grey = cv2.imread(str(pair[0]), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "deep.tif"), grey)
+    result = glualign("warp", tmp_path / "deep.tif", pair[1], "-o", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    warped = read_image(tmp_path / "out" / "deep_warped.tif").pixels
+    assert (warped.dtype, warped.shape) == (np.uint16, (180, 180))
+
+
+def test_nothing_is_written_below_the_minimum_quality(pair, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from glualign.aligner import Aligner
+
+    align = Aligner.align
+
+    def doubtful(self, source, target):
+        alignment = align(self, source, target)
+        return replace(alignment, quality=replace(alignment.quality, verdict="doubtful"))
+
+    monkeypatch.setattr(Aligner, "align", doubtful)
+    result = glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "good", *QUICK)
+    assert result.exit_code == 1
+    assert "doubtful" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "doubtful", *QUICK).exit_code == 0
+
+
+def refused(result, *words: str) -> None:
+    """One line on stderr that names what is wrong, nothing on stdout, exit code 1."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("glualign: error: ")
+    for word in words:
+        assert word in line
+
+
+def corrupt(kind: str, folder: Path, examples: Path) -> Path:
+    path = folder / f"{kind}.{'jpg' if 'jpeg' in kind or kind == 'text' else 'png'}"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("this is no picture\n")
+    elif kind == "truncated-png":
+        path.write_bytes((examples / "graf1.png").read_bytes()[:20_000])
+    elif kind == "truncated-jpeg":
+        path.write_bytes((examples / "leuvenA.jpg").read_bytes()[:20_000])
+    elif kind in ("1x1", "3x5000"):
+        width, height = (int(side) for side in kind.split("x"))
+        cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+    return path
+
+
+BAD = ["missing", "folder", "empty", "text", "truncated-png", "truncated-jpeg", "1x1", "3x5000"]
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_an_unusable_image_is_named_in_one_line(kind, role, tmp_path, examples, blank):
+    bad = corrupt(kind, tmp_path, examples)
+    names = (bad, blank) if role == "source" else (blank, bad)
+    refused(glualign("warp", *names, "-o", tmp_path / "out", *QUICK), bad.name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_model_is_named(blank, tmp_path):
+    refused(
+        glualign("warp", blank, blank, "-o", tmp_path / "o", "--model", "nonesuch"),
+        "nonesuch",
+        "weights list",
+    )
+
+
+def test_a_model_file_that_is_none_is_named(blank, tmp_path):
+    refused(glualign("warp", blank, blank, "-o", tmp_path / "o", "--model", blank), blank.name)
+
+
+def test_a_device_that_is_not_there_is_named(blank, tmp_path):
+    refused(
+        glualign("warp", blank, blank, "-o", tmp_path / "o", "--device", "cuda:99"), "cuda:99", "--device cpu"
+    )
+
+
+def test_an_output_below_a_file_is_refused_before_computing(blank, tmp_path):
+    (tmp_path / "file").write_text("x")
+    refused(glualign("warp", blank, blank, "-o", tmp_path / "file" / "out"), "is a file")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder_is_refused_before_computing(blank, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    refused(glualign("warp", blank, blank, "-o", locked), "cannot be written")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="/proc is where not even root can write")
+def test_a_folder_that_cannot_be_made_is_named(blank):
+    refused(glualign("warp", blank, blank, "-o", "/proc/nowhere/", *QUICK), "/proc/nowhere", "cannot be written")
+
+
+def test_an_input_is_not_overwritten(blank):
+    before = blank.read_bytes()
+    refused(glualign("warp", blank, blank, "-o", blank), "is an input")
+    assert blank.read_bytes() == before
+
+
+def test_an_unknown_flow_format_is_refused_before_computing(blank, tmp_path):
+    refused(glualign("warp", blank, blank, "-o", tmp_path, "--flow", tmp_path / "x.abc"), "x.abc", ".flo")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--device", "gpu"),
+        ("--precision", "int8"),
+        ("--max-side", "-1"),
+        ("--max-side", "3"),
+        ("--fill", "green"),
+        ("--interp", "best"),
+        ("--quality", "0"),
+        ("--preset", "best"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error_that_names_the_option(option, value, blank):
+    result = glualign("warp", blank, blank, option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
