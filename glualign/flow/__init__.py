@@ -5,13 +5,13 @@ from glualign.flow.algebra import (
     consistency,
     folding_share,
     from_transform,
-    invert,
     jacobian_determinant,
     resize,
 )
 from glualign.flow.field import Flow, FlowRows
 from glualign.flow.fit import Fit, TransformModel, fit_transform
 from glualign.flow.formats import FLOW_EXTENSIONS, open_flow, read_flow, write_flow
+from glualign.flow.inverse import invert, to_source, to_target
 from glualign.flow.sampling import sample
 from glualign.flow.warp import Interpolation, warp
 
@@ -33,6 +33,8 @@ __all__ = [
     "read_flow",
     "resize",
     "sample",
+    "to_source",
+    "to_target",
     "warp",
     "write_flow",
 ]

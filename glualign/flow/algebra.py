@@ -1,52 +1,16 @@
-"""Arithmetic of flow fields: invert, compose, resize, compare, and make from a matrix.
+"""Arithmetic of flow fields: compose, resize, compare, derivatives, and fields made from a matrix.
 
 All of them sample bilinearly in float64 and keep unknown pixels unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError
-from glualign.flow.field import Flow, inside, positions
+from glualign.flow.field import Flow, positions, strips
 from glualign.flow.sampling import sample
-
-_STRIP_PIXELS = 1 << 19
-_NEWTON_STEPS = 20
-_CONVERGED = 1e-3
-# A solution further than this from its pixel is no solution: the field folds or jumps there.
-_ACCEPTED = 0.05
-
-
-def invert(flow: Flow) -> Flow:
-    """The flow of the other direction: from source pixels to target positions.
-
-    If target pixel ``x`` shows ``x + f(x)``, the inverse ``g`` satisfies ``y + g(y) = x`` for
-    ``y = x + f(x)``. Each source pixel is solved for by Newton's method on the bilinear field, from the
-    nearest target pixel that lands there; so scale and rotation are no obstacle. Unknown where no
-    target pixel shows the source pixel, where the field folds, or where it is unknown itself.
-
-    Returns:
-        A flow on the source grid whose source is the target grid.
-    """
-    height, width = flow.source_frame
-    filled = _fill_unknown(flow.data)
-    guess = _fill_unknown(_landings(flow))
-    out = np.empty((height, width, 2), np.float32)
-    for top, bottom in _strips(height, width):
-        goal_x, goal_y = positions(np.zeros((bottom - top, width, 2), np.float32), top)
-        x, y = _solve(filled, goal_x, goal_y, guess[top:bottom])
-        found = sample(flow.data, x, y)
-        error = np.hypot(x + found[..., 0] - goal_x, y + found[..., 1] - goal_y)
-        with np.errstate(invalid="ignore"):
-            lost = ~(error <= _ACCEPTED)
-        solution = np.stack([x - goal_x, y - goal_y], axis=-1)
-        solution[lost] = np.nan
-        out[top:bottom] = solution
-    return Flow(out, flow.size)
 
 
 def compose(first: Flow, second: Flow) -> Flow:
@@ -64,7 +28,7 @@ def compose(first: Flow, second: Flow) -> Flow:
             f"{_by(first.source_frame)} pixels, the second starts from {_by(second.size)}"
         )
     out = np.empty_like(first.data)
-    for top, bottom in _strips(*first.size):
+    for top, bottom in strips(*first.size):
         rows = first.rows(top, bottom)
         x, y = positions(rows, top)
         out[top:bottom] = rows + sample(second.data, x, y)
@@ -95,7 +59,7 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
     scale_x, scale_y = source_size[1] / frame_width, source_size[0] / frame_height
     x_old = (np.arange(width) + 0.5) * old_width / width - 0.5
     out = np.empty((height, width, 2), np.float32)
-    for top, bottom in _strips(height, width):
+    for top, bottom in strips(height, width):
         y_old = (np.arange(top, bottom) + 0.5) * old_height / height - 0.5
         grid_x, grid_y = np.meshgrid(x_old, y_old)
         found = sample(flow.data, grid_x, grid_y, outside="edge")
@@ -145,7 +109,7 @@ def from_transform(
     out = np.empty((height, width, 2), np.float32)
     # The side of the horizon that the centre of the image is on.
     side = np.sign(transform[2] @ ((width - 1) / 2, (height - 1) / 2, 1.0)) or 1.0
-    for top, bottom in _strips(height, width):
+    for top, bottom in strips(height, width):
         x, y = positions(np.zeros((bottom - top, width, 2), np.float32), top)
         u, v, w = (row[0] * x + row[1] * y + row[2] for row in transform)
         w = np.where(w * side > 1e-9, w, np.nan)
@@ -177,89 +141,3 @@ def folding_share(flow: Flow) -> float:
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
-
-
-def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
-    step = max(1, _STRIP_PIXELS // max(1, width))
-    for top in range(0, height, step):
-        yield top, min(top + step, height)
-
-
-def _landings(flow: Flow) -> npt.NDArray[np.float32]:
-    """``(H_source, W_source, 2)``: the target pixel that lands nearest; NaN where none does."""
-    height, width = flow.source_frame
-    landings = np.full((height, width, 2), np.nan, np.float32)
-    for top, bottom in _strips(*flow.size):
-        x, y = positions(flow.rows(top, bottom), top)
-        seen = inside(x, y, height, width)
-        rows, columns = np.nonzero(seen)
-        to_row = np.clip(np.rint(y[seen]), 0, height - 1).astype(np.intp)
-        to_column = np.clip(np.rint(x[seen]), 0, width - 1).astype(np.intp)
-        landings[to_row, to_column] = np.stack([columns, rows + top], axis=-1)
-    return landings
-
-
-def _fill_unknown(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """``(H, W, 2)`` with NaN replaced by averages of ever larger neighbourhoods (pull-push)."""
-    unknown = np.isnan(values[..., 0])
-    if not unknown.any():
-        return values
-    height, width = unknown.shape
-    if unknown.all() or height * width == 1:
-        return np.zeros_like(values)
-    padded = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2, 2)
-    count = np.isfinite(blocks).sum(axis=(1, 3))
-    with np.errstate(invalid="ignore"):
-        halved = np.asarray(np.nansum(blocks, axis=(1, 3)) / np.where(count, count, np.nan), np.float32)
-    rows, columns = np.nonzero(unknown)
-    out = values.copy()
-    out[rows, columns] = _fill_unknown(halved)[rows // 2, columns // 2]
-    return out
-
-
-def _solve(
-    field: npt.NDArray[np.float32],
-    goal_x: npt.NDArray[np.float64],
-    goal_y: npt.NDArray[np.float64],
-    guess: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Positions ``x`` with ``x + field(x) = goal``, by Newton's method within the bilinear cells."""
-    height, width = field.shape[:2]
-    x, y = guess[..., 0].astype(np.float64).ravel(), guess[..., 1].astype(np.float64).ravel()
-    aim_x, aim_y = goal_x.ravel(), goal_y.ravel()
-    active = np.arange(x.size)
-    for _ in range(_NEWTON_STEPS):
-        at_x, at_y = x[active], y[active]
-        value, by_x, by_y = _cell(field, at_x, at_y)
-        error_x, error_y = at_x + value[:, 0] - aim_x[active], at_y + value[:, 1] - aim_y[active]
-        a, b, c, d = 1 + by_x[:, 0], by_y[:, 0], by_x[:, 1], 1 + by_y[:, 1]
-        determinant = a * d - b * c
-        # In a fold the step has no bound; a floor keeps it on the image.
-        determinant = np.where(np.abs(determinant) < 1e-2, np.copysign(1e-2, determinant), determinant)
-        new_x = np.clip(at_x - (d * error_x - b * error_y) / determinant, 0, width - 1)
-        new_y = np.clip(at_y - (a * error_y - c * error_x) / determinant, 0, height - 1)
-        x[active], y[active] = new_x, new_y
-        moving = np.hypot(new_x - at_x, new_y - at_y) > _CONVERGED
-        active = active[moving]
-        if active.size == 0:
-            break
-    return x.reshape(goal_x.shape), y.reshape(goal_y.shape)
-
-
-def _cell(
-    field: npt.NDArray[np.float32], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Bilinear value and its derivatives by x and y, each ``(N, 2)``."""
-    height, width = field.shape[:2]
-    left = np.clip(np.floor(x), 0, max(width - 2, 0)).astype(np.intp)
-    top = np.clip(np.floor(y), 0, max(height - 2, 0)).astype(np.intp)
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    fx, fy = (x - left)[:, None], (y - top)[:, None]
-    flat = field.reshape(-1, 2)
-    upper_left, upper_right = flat[top * width + left], flat[top * width + right]
-    lower_left, lower_right = flat[bottom * width + left], flat[bottom * width + right]
-    upper = upper_left + fx * (upper_right - upper_left)
-    lower = lower_left + fx * (lower_right - lower_left)
-    by_x = (1 - fy) * (upper_right - upper_left) + fy * (lower_right - lower_left)
-    return upper + fy * (lower - upper), by_x, lower - upper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from glualign.errors import FlowError
 
 # A position this far outside the frame still counts as on it: algebra in float32 leaves errors of this size.
 EDGE_TOLERANCE = 1e-3
+_STRIP_PIXELS = 1 << 19
 
 
 class FlowRows(Protocol):
@@ -102,10 +104,8 @@ class Flow:
         """``(H, W)`` bool: known, and the source position lies inside ``[0, W-1] x [0, H-1]``."""
         height, width = self.source_frame
         out = np.empty(self.size, np.bool_)
-        step = max(1, (1 << 20) // self.width)
-        for top in range(0, self.height, step):
-            x, y = positions(self.data[top : top + step], top)
-            out[top : top + step] = inside(x, y, height, width)
+        for top, bottom in strips(*self.size):
+            out[top:bottom] = inside(*positions(self.data[top:bottom], top), height, width)
         return out
 
     def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
@@ -123,7 +123,7 @@ def positions(
     height, width = rows.shape[:2]
     x = rows[..., 0] + np.arange(left, left + width, dtype=np.float64)
     y = rows[..., 1] + np.arange(top, top + height, dtype=np.float64)[:, None]
-    return x, y
+    return np.asarray(x, np.float64), np.asarray(y, np.float64)
 
 
 def inside(
@@ -133,3 +133,10 @@ def inside(
     edge = EDGE_TOLERANCE
     horizontally = (x >= -edge) & (x <= width - 1 + edge)
     return np.asarray(horizontally & (y >= -edge) & (y <= height - 1 + edge))
+
+
+def strips(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """``(top, bottom)`` of strips of about half a million pixels: what float64 work on a field holds."""
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    for top in range(0, height, step):
+        yield top, min(top + step, height)

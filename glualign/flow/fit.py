@@ -1,4 +1,4 @@
-"""One matrix for a whole flow: the homography, affine map, similarity or shift that most of it agrees with."""
+"""One matrix for a whole flow: the homography, affine map, similarity or shift most of it agrees with."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _distances(matrix: Points, target: Points, source: Points) -> Points:
     mapped = np.column_stack([target, np.ones(len(target))]) @ matrix.T
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.hypot(*(mapped[:, :2] / mapped[:, 2:] - source).T)
-    return np.nan_to_num(distance, nan=np.inf)
+    return np.asarray(np.nan_to_num(distance, nan=np.inf))
 
 
 def _check_sane(matrix: Points, flow: Flow, model: str) -> None:
@@ -184,13 +184,9 @@ def _check_sane(matrix: Points, flow: Flow, model: str) -> None:
     corners = np.array([[0, 0, 1], [right, 0, 1], [right, bottom, 1], [0, bottom, 1]], np.float64)
     depth = corners @ matrix[2]
     if not ((depth > 1e-6).all() or (depth < -1e-6).all()):
-        raise FlowError(
-            f"the {model} that fits best puts the horizon inside the picture; it is not a real view"
-        )
+        raise FlowError(f"no real {model}: the one that fits best puts the horizon inside the picture")
     # Area change at each corner: det(matrix) / depth^3 (derivative of a projective map).
     area = np.linalg.det(matrix) / depth**3
     low, high = _SCALE_RANGE
     if not ((np.abs(area) >= low**2) & (np.abs(area) <= high**2)).all():
-        raise FlowError(
-            f"the {model} that fits best changes the scale more than {high:g} times; it is not a real view"
-        )
+        raise FlowError(f"no real {model}: the one that fits best changes the scale more than {high:g} times")

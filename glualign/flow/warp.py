@@ -19,7 +19,7 @@ _REMAP_LIMIT = 32_000
 _MARGIN = 5
 _TILE_WIDTH = 4096
 _TILE_PIXELS = 1 << 20
-_OPENCV_TYPES = ("uint8", "uint16", "int16", "float32", "float64")
+_OPENCV_TYPES = ("uint8", "uint16", "int16", "float32")
 
 
 def warp(
@@ -61,7 +61,7 @@ def warp(
     if expected != source_size:
         raise FlowError(
             f"the flow belongs to a source of {expected[1]} x {expected[0]} pixels, "
-            f"the image is {source_size[1]} x {source_size[0]}; resize the flow or give the image it was made for"
+            f"the image is {source_size[1]} x {source_size[0]}; resize the flow, or give the image it is for"
         )
     source = pixels.reshape(*source_size, -1)
     channels = source.shape[2]
@@ -81,7 +81,7 @@ def warp(
             seen = inside(x, y, *source_size)
             valid[tile] = seen
             warped[tile] = sampler.read(x, y, seen, fill)
-    return (warped[..., 0] if pixels.ndim == 2 else warped), valid
+    return warped.reshape(height, width, *pixels.shape[2:]), valid
 
 
 def _fill(
@@ -105,8 +105,8 @@ def _cast(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         return np.asarray(values >= 0.5)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
-    return values.astype(dtype)
+        return np.asarray(np.clip(np.rint(values), limits.min, limits.max).astype(dtype))
+    return np.asarray(values.astype(dtype))
 
 
 class _Sampler:
@@ -124,6 +124,8 @@ class _Sampler:
             "cubic": cv2.INTER_CUBIC,
             "lanczos": cv2.INTER_LANCZOS4,
         }[interpolation]
+        # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
+        self.wide = np.float32 if interpolation == "cubic" else np.float64
 
     def read(
         self,
@@ -182,14 +184,14 @@ class _Sampler:
             return self._remap_premultiplied(crop, map_x, map_y)
         if crop.dtype.name in _OPENCV_TYPES:
             return self._remap(crop, map_x, map_y)
-        return _cast(self._remap(crop.astype(np.float64), map_x, map_y), crop.dtype)
+        return _cast(self._remap(crop.astype(self.wide), map_x, map_y), crop.dtype)
 
     def _remap_premultiplied(
         self, crop: npt.NDArray[Any], map_x: npt.NDArray[np.float32], map_y: npt.NDArray[np.float32]
     ) -> npt.NDArray[Any]:
-        kind = np.float64 if crop.dtype.itemsize > 4 else np.float32
-        work = crop.astype(kind)
-        work[..., :-1] *= work[..., -1:]
+        kind = self.wide if crop.dtype.itemsize > 2 else np.float32
+        work: npt.NDArray[Any] = crop.astype(kind)
+        np.multiply(work[..., :-1], work[..., -1:], out=work[..., :-1])
         found = self._remap(work, map_x, map_y)
         # Cubic and Lanczos ring: alpha may leave the range that the source has.
         opacity = np.clip(found[..., -1:], 0, _full_scale(crop.dtype) if crop.dtype.kind in "iu" else None)

@@ -30,7 +30,7 @@ FLOW_EXTENSIONS = tuple(_MODULES)
 
 
 def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW_PIXELS) -> Flow:
-    """Read a flow file: ``.flo``, KITTI ``.png``, ``.pfm``, ``.npy``, ``.npz``, ``.flo5``, ``.nrrd`` or ``.mha``.
+    """Read a flow file: ``.flo``, KITTI ``.png``, ``.pfm .npy .npz .flo5 .nrrd .mha``.
 
     Sizes are checked against the length of the file, and against ``max_pixels``, before anything is
     allocated. Unknown pixels, however the format marks them, are NaN in the result.
@@ -59,7 +59,7 @@ def open_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
     Raises:
         FlowError: as `read_flow`; damaged values are found when their rows are read.
     """
-    location, module = _existing(path)
+    location, _ = _existing(path)
     if location.suffix.lower() == ".flo":
         from glualign.flow.formats import flo
 

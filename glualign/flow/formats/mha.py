@@ -103,7 +103,8 @@ def _check_geometry(fields: dict[str, str], path: Path) -> None:
             numbers = []
         if numbers != [float(part) for part in plain.split()]:
             raise FlowError(
-                f"{path}: its {key} is not that of a plain pixel grid; resample it to spacing 1 and origin 0 first"
+                f"{path}: its {key} is not that of a plain pixel grid; "
+                "resample it to spacing 1 and origin 0 first"
             )
 
 

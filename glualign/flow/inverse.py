@@ -1,0 +1,172 @@
+"""Going the other way: the target position that shows a given source position.
+
+Solved by Newton's method on the bilinear field, from the nearest target pixel that lands there, so that
+scale and rotation are no obstacle (fixed-point iteration diverges for both).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.flow.field import Flow, inside, positions, strips
+from glualign.flow.sampling import sample
+
+_NEWTON_STEPS = 20
+_CONVERGED = 1e-3
+# A solution further than this from its pixel is no solution: the field folds or jumps there.
+_ACCEPTED = 0.05
+
+
+def invert(flow: Flow) -> Flow:
+    """The flow of the other direction: from source pixels to target positions.
+
+    If target pixel ``x`` shows ``x + f(x)``, the inverse ``g`` satisfies ``y + g(y) = x`` for
+    ``y = x + f(x)``. Unknown where no target pixel shows the source pixel, where the field folds, or
+    where it is unknown itself.
+
+    Returns:
+        A flow on the source grid whose source is the target grid.
+    """
+    height, width = flow.source_frame
+    solver = _Solver(flow)
+    out = np.empty((height, width, 2), np.float32)
+    for top, bottom in strips(height, width):
+        x, y = positions(np.zeros((bottom - top, width, 2), np.float32), top)
+        found_x, found_y = solver.solve(x.ravel(), y.ravel())
+        out[top:bottom, :, 0] = found_x.reshape(x.shape) - x
+        out[top:bottom, :, 1] = found_y.reshape(y.shape) - y
+    return Flow(out, flow.size)
+
+
+def to_source(flow: Flow, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Source positions that target positions show: ``x + f(x)``.
+
+    Args:
+        flow: target -> source.
+        points: ``(N, 2)`` columns x, y in target pixels.
+
+    Returns:
+        ``(N, 2)`` float64; NaN outside the target and where the flow is unknown.
+    """
+    target = np.asarray(points, np.float64).reshape(-1, 2)
+    return target + sample(flow.data, target[:, 0], target[:, 1])
+
+
+def to_target(flow: Flow, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Target positions that show given source positions: where keypoints of the source end up.
+
+    Args:
+        flow: target -> source.
+        points: ``(N, 2)`` columns x, y in source pixels.
+
+    Returns:
+        ``(N, 2)`` float64; NaN where the target does not show the point.
+    """
+    source = np.asarray(points, np.float64).reshape(-1, 2)
+    return np.stack(_Solver(flow).solve(source[:, 0], source[:, 1]), axis=-1)
+
+
+class _Solver:
+    """Solves ``x + f(x) = goal`` for one flow and many goals."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.field = _fill_unknown(flow.data)
+        self.guess = _fill_unknown(_landings(flow))
+
+    def solve(
+        self, goal_x: npt.NDArray[np.float64], goal_y: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Target positions ``(N,)`` of source positions ``(N,)``; NaN where there is none."""
+        height, width = self.flow.source_frame
+        here = inside(goal_x, goal_y, height, width)
+        row = np.clip(np.rint(np.where(here, goal_y, 0)), 0, height - 1).astype(np.intp)
+        column = np.clip(np.rint(np.where(here, goal_x, 0)), 0, width - 1).astype(np.intp)
+        start = self.guess[row, column].astype(np.float64)
+        x, y = _newton(self.field, goal_x, goal_y, start)
+        found = sample(self.flow.data, x, y)
+        error = np.hypot(x + found[:, 0] - goal_x, y + found[:, 1] - goal_y)
+        with np.errstate(invalid="ignore"):
+            lost = ~(here & (error <= _ACCEPTED))
+        x[lost], y[lost] = np.nan, np.nan
+        return x, y
+
+
+def _landings(flow: Flow) -> npt.NDArray[np.float32]:
+    """``(H_source, W_source, 2)``: the target pixel that lands nearest; NaN where none does."""
+    height, width = flow.source_frame
+    landings = np.full((height, width, 2), np.nan, np.float32)
+    for top, bottom in strips(*flow.size):
+        x, y = positions(flow.rows(top, bottom), top)
+        seen = inside(x, y, height, width)
+        rows, columns = np.nonzero(seen)
+        to_row = np.clip(np.rint(y[seen]), 0, height - 1).astype(np.intp)
+        to_column = np.clip(np.rint(x[seen]), 0, width - 1).astype(np.intp)
+        landings[to_row, to_column] = np.stack([columns, rows + top], axis=-1)
+    return landings
+
+
+def _fill_unknown(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``(H, W, 2)`` with NaN replaced by averages of ever larger neighbourhoods (pull-push)."""
+    unknown = np.isnan(values[..., 0])
+    if not unknown.any():
+        return values
+    height, width = unknown.shape
+    if unknown.all() or height * width == 1:
+        return np.zeros_like(values)
+    padded = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2, 2)
+    count = np.isfinite(blocks).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):
+        halved = np.asarray(np.nansum(blocks, axis=(1, 3)) / np.where(count, count, np.nan), np.float32)
+    rows, columns = np.nonzero(unknown)
+    out = values.copy()
+    out[rows, columns] = _fill_unknown(halved)[rows // 2, columns // 2]
+    return out
+
+
+def _newton(
+    field: npt.NDArray[np.float32],
+    goal_x: npt.NDArray[np.float64],
+    goal_y: npt.NDArray[np.float64],
+    start: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Newton's method within the bilinear cells, from ``start`` ``(N, 2)``, kept inside the frame."""
+    height, width = field.shape[:2]
+    x, y = start[:, 0].copy(), start[:, 1].copy()
+    active = np.flatnonzero(np.isfinite(goal_x) & np.isfinite(goal_y))
+    for _ in range(_NEWTON_STEPS):
+        at_x, at_y = x[active], y[active]
+        value, by_x, by_y = _cell(field, at_x, at_y)
+        error_x, error_y = at_x + value[:, 0] - goal_x[active], at_y + value[:, 1] - goal_y[active]
+        a, b, c, d = 1 + by_x[:, 0], by_y[:, 0], by_x[:, 1], 1 + by_y[:, 1]
+        determinant = a * d - b * c
+        # In a fold the step has no bound; a floor keeps it on the image.
+        determinant = np.where(np.abs(determinant) < 1e-2, np.copysign(1e-2, determinant), determinant)
+        new_x = np.clip(at_x - (d * error_x - b * error_y) / determinant, 0, width - 1)
+        new_y = np.clip(at_y - (a * error_y - c * error_x) / determinant, 0, height - 1)
+        x[active], y[active] = new_x, new_y
+        moving = np.hypot(new_x - at_x, new_y - at_y) > _CONVERGED
+        active = active[moving]
+        if active.size == 0:
+            break
+    return x, y
+
+
+def _cell(
+    field: npt.NDArray[np.float32], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Bilinear value and its derivatives by x and y, each ``(N, 2)``."""
+    height, width = field.shape[:2]
+    left = np.clip(np.floor(x), 0, max(width - 2, 0)).astype(np.intp)
+    top = np.clip(np.floor(y), 0, max(height - 2, 0)).astype(np.intp)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    flat = field.reshape(-1, 2)
+    upper_left, upper_right = flat[top * width + left], flat[top * width + right]
+    lower_left, lower_right = flat[bottom * width + left], flat[bottom * width + right]
+    upper = upper_left + fx * (upper_right - upper_left)
+    lower = lower_left + fx * (lower_right - lower_left)
+    by_x = (1 - fy) * (upper_right - upper_left) + fy * (lower_right - lower_left)
+    return upper + fy * (lower - upper), by_x, lower - upper
