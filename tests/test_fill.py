@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from glualign.errors import ImageError
+from glualign.fill import fill_invalid
+from glualign.images import Image
+
+VALID = np.arange(24).reshape(4, 6) % 3 != 1
+TARGET = Image(np.full((4, 6, 3), (255, 0, 0), np.uint8))
+WHITE = {"uint8": 255, "uint16": 65535, "float32": 1.0}
+
+
+def ramp(dtype: str, channels: int) -> Image:
+    values = (np.linspace(0.1, 0.9, 24, dtype=np.float32).reshape(4, 6) * WHITE[dtype]).astype(dtype)
+    return Image(values if channels == 1 else np.repeat(values[..., None], channels, axis=2), icc=b"profile")
+
+
+@pytest.mark.parametrize("dtype", WHITE)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("fill", ["#000000", "#12ab34", "target"])
+def test_type_channels_profile_and_valid_pixels_stay(dtype, channels, fill):
+    image = ramp(dtype, channels)
+    before = image.pixels.copy()
+    result = fill_invalid(image, VALID, fill, TARGET)
+    assert (result.pixels.dtype, result.channels, result.icc) == (image.pixels.dtype, channels, b"profile")
+    np.testing.assert_array_equal(result.pixels[VALID], before[VALID])
+    np.testing.assert_array_equal(image.pixels, before)  # the input is not touched
+
+
+@pytest.mark.parametrize(("dtype", "channels"), [("uint8", 3), ("uint16", 1), ("float32", 3)])
+def test_transparent_adds_alpha_that_is_the_mask(dtype, channels):
+    result = fill_invalid(ramp(dtype, channels), VALID, "transparent", TARGET)
+    assert result.channels == channels + 1
+    np.testing.assert_array_equal(result.pixels[..., -1], (VALID * WHITE[dtype]).astype(dtype))
+
+
+def test_transparent_keeps_an_alpha_that_is_there():
+    image = ramp("uint8", 4)
+    result = fill_invalid(image, VALID, "transparent", TARGET)
+    assert result.channels == 4
+    np.testing.assert_array_equal(result.pixels[VALID], image.pixels[VALID])
+    assert not result.pixels[~VALID][:, 3].any()
+
+
+@pytest.mark.parametrize("dtype", WHITE)
+@pytest.mark.parametrize("fill", ["#ff0000", "target"])
+def test_colours_and_target_are_scaled_to_the_source_type(dtype, fill):
+    result = fill_invalid(ramp(dtype, 3), VALID, fill, TARGET).pixels
+    np.testing.assert_allclose(result[~VALID], np.tile([WHITE[dtype], 0, 0], ((~VALID).sum(), 1)))
+
+
+def test_a_grey_image_takes_the_brightness_of_the_fill():
+    white = fill_invalid(ramp("uint8", 1), VALID, "#ffffff", TARGET).pixels
+    assert set(white[~VALID]) == {255}
+    red = fill_invalid(ramp("uint8", 1), VALID, "target", TARGET).pixels
+    assert set(red[~VALID]) == {76}  # 0.299 of 255
+
+
+def test_black_is_clear_where_the_format_can_say_so_and_colours_are_opaque():
+    assert not fill_invalid(ramp("uint8", 4), VALID, "#000000", TARGET).pixels[~VALID][:, 3].any()
+    assert (fill_invalid(ramp("uint8", 4), VALID, "#00ff00", TARGET).pixels[~VALID][:, 3] == 255).all()
+
+
+def test_nothing_to_fill():
+    image, everything = ramp("uint8", 1), np.ones((4, 6), bool)
+    for fill in ("#ffffff", "target"):
+        np.testing.assert_array_equal(fill_invalid(image, everything, fill, TARGET).pixels, image.pixels)
+
+
+@pytest.mark.parametrize("fill", ["green", "#ff", "#gggggg", ""])
+def test_an_unknown_fill_is_refused(fill):
+    with pytest.raises(ImageError, match="#rrggbb"):
+        fill_invalid(ramp("uint8", 3), VALID, fill, TARGET)
