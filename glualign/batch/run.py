@@ -137,6 +137,12 @@ def run_batch(
     return summary
 
 
+def current_records(out: Path, jobs: JobList) -> list[Record]:
+    """The records of the jobs that have one, in the order of the list, from all manifests in ``out``."""
+    records = latest(read_records(manifest_path(out)), *map(read_records, shard_manifests(out)))
+    return [records[job.key] for job in jobs.jobs if job.key in records]
+
+
 class _Halt:
     """Whether to stop: asked from outside, or after a failure."""
 

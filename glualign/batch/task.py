@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import itertools
-import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +18,7 @@ from glualign.batch import fingerprint as prints
 from glualign.batch.jobs import Job
 from glualign.batch.manifest import Input, Record
 from glualign.errors import BatchError, GlualignError
+from glualign.plain import plain
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -92,7 +92,7 @@ class Pair:
 
     def record(self, options: Mapping[str, Any]) -> Record:
         """The manifest line for this pair."""
-        quality = {} if self.alignment is None else jsonable(getattr(self.alignment, "quality", None) or {})
+        quality = {} if self.alignment is None else plain(self.alignment.quality)
         return Record(
             key=self.job.key,
             status="done" if self.error is None else "failed",
@@ -176,20 +176,3 @@ def _disk_refuses(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def jsonable(value: Any) -> Any:
-    """``value`` with dataclasses, paths, numpy values and non-finite numbers turned into what JSON holds."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return jsonable(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return jsonable(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,0 +1,352 @@
+"""``glualign batch``: align many pairs, go on where an earlier run stopped, say what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glualign.cli.options import (
+    align_options,
+    aligner_arguments,
+    aligner_from_options,
+    min_quality_option,
+    quiet_option,
+    reading_arguments,
+    reading_options,
+    require_quality,
+    stack,
+    writing_options,
+)
+
+if TYPE_CHECKING:
+    from glualign.alignment import Alignment
+    from glualign.batch import JobList, Task
+    from glualign.batch.run import Engine
+    from glualign.cli.outputs import Outputs
+
+pairing_options = stack(
+    click.option(
+        "--target", type=click.Path(), metavar="FILE", help="Align every one of SOURCES onto this image."
+    ),
+    click.option(
+        "--sequence",
+        type=click.Path(),
+        metavar="DIR",
+        help="Align the frames in DIR, in natural order, onto each other.",
+    ),
+    click.option(
+        "--onto",
+        type=click.Choice(["previous", "first"]),
+        default="previous",
+        show_default=True,
+        help="With --sequence: the frame that each frame is aligned onto.",
+    ),
+    click.option(
+        "--pairs",
+        type=click.Path(allow_dash=True),
+        metavar="FILE|-",
+        help="List of pairs, .csv with a header or .jsonl: source, target and, optionally, output, the name "
+        "of the results in OUT. Relative paths start at the list's folder. - reads standard input.",
+    ),
+    click.option(
+        "--recursive/--no-recursive", default=True, show_default=True, help="Look into sub-folders as well."
+    ),
+)
+result_options = stack(
+    click.option(
+        "--format",
+        "extension",
+        metavar="EXT",
+        show_default="the source's",
+        help="Format of the warped images, such as png or tif.",
+    ),
+    click.option(
+        "--flow-format",
+        metavar="EXT",
+        default="flo",
+        show_default=True,
+        help="Format of the flow, such as flo or npz.",
+    ),
+    click.option("--no-warped", is_flag=True, help="Do not write warped images."),
+    click.option("--no-flow", is_flag=True, help="Do not write flow."),
+    click.option("--no-flow-image", is_flag=True, help="Do not write pictures of the flow."),
+    click.option("--mask", is_flag=True, help="Also write valid masks (8-bit: 255 valid, 0 not)."),
+)
+redo_options = stack(
+    click.option(
+        "--resume",
+        "redo",
+        flag_value="changed",
+        default=True,
+        help="Leave pairs alone that were done, or failed, with these inputs and options (the default).",
+    ),
+    click.option("--retry-failed", "redo", flag_value="failed", help="Resume, and try failed pairs again."),
+    click.option("--overwrite", "redo", flag_value="all", help="Do every pair again."),
+    click.option(
+        "--check",
+        type=click.Choice(["mtime", "sha256"]),
+        default="mtime",
+        show_default=True,
+        help="How changed inputs are noticed: by path, size and time of change, or by content.",
+    ),
+)
+run_options = stack(
+    click.option("--fail-fast", is_flag=True, help="Stop after the first pair that fails."),
+    click.option(
+        "--io-workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=2,
+        show_default=True,
+        help="Threads that read, and as many that write, beside the network.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="8 on CUDA, else 1",
+        help="Successive pairs of equal size that share a forward pass.",
+    ),
+    click.option(
+        "--shard", metavar="I/N", help="Do part I (from 1) of N only; a later run without --shard merges."
+    ),
+)
+ray_options = stack(
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Run in this process, or on a Ray cluster (extra `ray`).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        show_default="Ray is started on this machine",
+        help="Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
+    ),
+    click.option(
+        "--ray-workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Ray actors, each with the model in memory.",
+    ),
+    click.option(
+        "--ray-cpus",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="X",
+        default=1.0,
+        show_default=True,
+        help="Cores for each actor.",
+    ),
+    click.option(
+        "--ray-gpus",
+        type=click.FloatRange(min=0),
+        metavar="X",
+        default=0.0,
+        show_default=True,
+        help="GPUs for each actor; with 0.5 two share one.",
+    ),
+)
+report_options = stack(
+    click.option("--dry-run", is_flag=True, help="Print the pairs as JSON lines and do nothing."),
+    click.option(
+        "--report", is_flag=True, help="Write OUT/report.html: thumbnails of the pairs, the worst first."
+    ),
+    click.option(
+        "--log-json", is_flag=True, help="Print JSON lines on stdout: the start, each pair, the summary."
+    ),
+    quiet_option,
+)
+
+
+@click.command()
+@click.argument("sources", required=False, type=click.Path())
+@click.argument("targets", required=False, type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False),
+    metavar="OUT",
+    help="Folder for the results.",
+)
+@pairing_options
+@result_options
+@writing_options
+@align_options
+@min_quality_option
+@reading_options
+@redo_options
+@run_options
+@ray_options
+@report_options
+def command(sources: str | None, targets: str | None, **options: Any) -> None:
+    """Align many pairs of images into the folder OUT.
+
+    SOURCES and TARGETS are folders, or globs in quotes. Images are paired by their relative path without the
+    extension, and the results mirror it: OUT/sub/name_warped.png and so on. Give the same command again
+    after any interruption, and only what is missing or changed is done: OUT/manifest.jsonl has a line for
+    each pair. One bad pair does not stop the others.
+
+    Exit codes: 0 all pairs are done; 3 some failed; 1 the run could not start or go on; 130, 143 interrupted.
+
+    \b
+    Examples:
+      glualign batch before/ after/ -o out/
+      glualign batch "scans/**/*.tif" --target reference.tif -o out/ --transform homography
+      glualign batch --sequence frames/ --onto first -o stabilised/ --no-flow --no-flow-image
+      glualign batch --pairs pairs.csv -o out/ --report --retry-failed
+      glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
+    """
+    from glualign.batch import Shard, run_batch
+    from glualign.cli.batch_display import Display, Interruption
+
+    out = Path(options["output"])
+    jobs = _jobs(sources, targets, out, options)
+    if options["dry_run"]:
+        _print_pairs(jobs)
+        return
+    task = _task(out, options)
+    display = Display(out, quiet=options["quiet"], as_json=options["log_json"])
+    display.unmatched(jobs.unmatched)
+    with Interruption() as interruption, display:
+        summary = run_batch(
+            jobs,
+            out,
+            task,
+            engine=_engine(options),
+            redo=options["redo"],
+            fail_fast=options["fail_fast"],
+            shard=None if options["shard"] is None else Shard.parse(options["shard"]),
+            on_progress=display.progress,
+            stop=interruption,
+        )
+    display.summary(summary)
+    if options["report"]:
+        from glualign.batch.contact_sheet import write_contact_sheet
+        from glualign.batch.run import current_records
+
+        records = current_records(out, jobs)
+        page = out / "report.html"
+        write_contact_sheet(page, records, summary, read=task.read, workers=options["io_workers"])
+    if interruption.code or summary.failed:
+        raise click.exceptions.Exit(interruption.code or 3)
+
+
+def _jobs(sources: str | None, targets: str | None, out: Path, options: Mapping[str, Any]) -> JobList:
+    """The pairs that the arguments name, in exactly one of the four ways."""
+    from glualign.batch import from_rows, match_folders, onto_target, read_pairs, sequence
+
+    target, frames, pairs = options["target"], options["sequence"], options["pairs"]
+    given = [value is not None for value in (sources, targets, target, frames, pairs)]
+    ways = {
+        (True, True, False, False, False): "SOURCES TARGETS",
+        (True, False, True, False, False): "SOURCES --target FILE",
+        (False, False, False, True, False): "--sequence DIR",
+        (False, False, False, False, True): "--pairs FILE",
+    }
+    if tuple(given) not in ways:
+        raise click.UsageError(f"Say what to align in one of these ways: {', '.join(ways.values())}.")
+    where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out]}
+    if pairs is not None:
+        return from_rows(read_pairs(pairs))
+    if frames is not None:
+        return sequence(frames, onto=options["onto"], **where)
+    assert sources is not None
+    if target is not None:
+        return onto_target(sources, target, **where)
+    assert targets is not None
+    return match_folders(sources, targets, **where)
+
+
+_DECISIVE = (
+    *("model", "min_quality", "interpolation", "fill", "quality", "extension", "flow_format"),
+    *("no_warped", "no_flow", "no_flow_image", "mask"),
+)
+"""Options that decide what the outputs look like, besides those of aligning and reading."""
+
+
+def _task(out: Path, options: dict[str, Any]) -> Task:
+    from glualign.batch import Task
+    from glualign.batch.fingerprint import fingerprint
+    from glualign.checkpoints.registry import find_weights
+    from glualign.images import read_image
+
+    _outputs(out, "any", ".png", options).check()  # a format that cannot be written fails here, once
+    reading = reading_arguments(options)
+    weights = fingerprint(find_weights(options["model"]).path, "sha256")
+    return Task(
+        make_aligner=partial(aligner_from_options, options),
+        read=partial(read_image, **reading),
+        write=partial(_write, options=options),
+        options={
+            "weights": weights.get("sha256"),
+            **{name: value for name, value in aligner_arguments(options).items() if name != "device"},
+            **reading,
+            **{name: options[name] for name in _DECISIVE},
+        },
+        fingerprint=options["check"],
+    )
+
+
+def _write(alignment: Alignment, folder: Path, stem: str, *, options: Mapping[str, Any]) -> Sequence[Path]:
+    """Write one pair's results as `warp` does, under the names that the batch chooses."""
+    from glualign.cli.warp import write
+
+    require_quality(alignment, options["min_quality"])
+    outputs = _outputs(folder, stem, Path(alignment.source.name).suffix, options)
+    write(alignment, outputs, options)
+    return outputs.paths()
+
+
+def _outputs(folder: Path, stem: str, extension: str, options: Mapping[str, Any]) -> Outputs:
+    from glualign.cli.outputs import plan_outputs
+
+    def named(kind: str, form: str) -> str:
+        return str(folder / f"{stem}_{kind}.{form.lstrip('.')}")
+
+    if options["extension"]:
+        extension = f".{options['extension'].lstrip('.')}"
+    names = {
+        "output": f"{folder}/",
+        "flow_path": None if options["no_flow"] else named("flow", options["flow_format"]),
+        "flow_image": None,
+        "mask_path": named("mask", "png") if options["mask"] else None,
+        "matrix": None,
+    }
+    return plan_outputs(f"{stem}{extension or '.png'}", {**options, **names})
+
+
+def _engine(options: Mapping[str, Any]) -> Engine:
+    from glualign.batch import LocalEngine
+
+    local = LocalEngine(options["io_workers"], options["batch_size"])
+    if options["engine"] == "local":
+        return local
+    from glualign.batch.ray_engine import RayEngine
+
+    return RayEngine(
+        workers=options["ray_workers"],
+        address=options["ray_address"],
+        cpus=options["ray_cpus"],
+        gpus=options["ray_gpus"],
+        local=local,
+    )
+
+
+def _print_pairs(jobs: JobList) -> None:
+    import json
+
+    from glualign.cli.console import warn
+
+    for job in jobs.jobs:
+        click.echo(json.dumps({"source": str(job.source), "target": str(job.target), "output": job.key}))
+    for line in jobs.unmatched:
+        warn(line)
