@@ -277,9 +277,15 @@ def _task(out: Path, options: dict[str, Any]) -> Task:
     from glualign.batch import Task
     from glualign.batch.fingerprint import fingerprint
     from glualign.checkpoints.registry import find_weights
-    from glualign.images import read_image
+    from glualign.errors import ImageError
+    from glualign.images import WRITABLE, read_image
 
-    _outputs(out, "any", ".png", options).check()  # a format that cannot be written fails here, once
+    # A format that cannot be written fails here, once.
+    _outputs(out, "any", ".png", options).check()
+    if options["extension"] and f".{options['extension'].lstrip('.')}".lower() not in WRITABLE:
+        raise ImageError(
+            f".{options['extension'].lstrip('.')}: not an image format; use one of {' '.join(WRITABLE)}"
+        )
     reading = reading_arguments(options)
     weights = fingerprint(find_weights(options["model"]).path, "sha256")
     return Task(

@@ -1,0 +1,101 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from batch_fakes import fake_task, picture, picture_folders
+
+from glualign.batch import contact_sheet as sheet
+from glualign.batch import match_folders, run_batch
+from glualign.batch.run import current_records
+from glualign.errors import MissingExtraError
+
+pytest.importorskip("jinja2", reason="the extra `report` is not installed")
+
+
+class Page(HTMLParser):
+    """Collects headings, links and pictures."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.links: list[str] = []
+        self.pictures: list[str] = []
+        self._in_heading = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        given = dict(attrs)
+        if tag == "h2":
+            self._in_heading = True
+            self.headings.append("")
+        elif tag == "a":
+            self.links.append(given["href"])
+        elif tag == "img":
+            self.pictures.append(given["src"])
+
+    def handle_endtag(self, tag) -> None:
+        self._in_heading = self._in_heading and tag != "h2"
+
+    def handle_data(self, data) -> None:
+        if self._in_heading:
+            self.headings[-1] += data
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """Two good pairs, a doubtful one, a failed one, and a name that HTML and URLs must not swallow."""
+    sources, targets = picture_folders(tmp_path, 2)
+    for name, grey in (("dark", 30), ("<b> #1 & ü%", 95)):
+        picture(sources / f"{name}.png", grey)
+        picture(targets / f"{name}.png")
+    (sources / "broken.png").write_bytes(b"")
+    picture(targets / "broken.png")
+    jobs = match_folders(sources, targets)
+    out = tmp_path / "out"
+    summary = run_batch(jobs, out, fake_task())
+    return out, current_records(out, jobs), summary
+
+
+def write(batch) -> tuple[str, Page]:
+    out, records, summary = batch
+    sheet.write_contact_sheet(out / "report.html", records, summary)
+    text = (out / "report.html").read_text("utf-8")
+    return text, Page(text)
+
+
+def test_the_worst_come_first(batch) -> None:
+    _, page = write(batch)
+    words = [re.sub(r"\s+", " ", heading).strip() for heading in page.headings]
+    assert words[:2] == ["broken not done", "dark doubtful"]
+    assert len(words) == 5
+    assert all(word.endswith("good") for word in words[2:])
+
+
+def test_links_lead_to_files_that_exist_and_pictures_are_inside_the_page(batch) -> None:
+    text, page = write(batch)
+    out = batch[0]
+    relative = [link for link in page.links if link.startswith("./")]
+    assert len(relative) >= 4 * 2
+    for link in relative:
+        assert (out / unquote(link)).is_file()
+    absolute = [link for link in page.links if not link.startswith("./")]
+    assert all(link.startswith("file:///") and Path(unquote(link[7:])).is_file() for link in absolute)
+    assert len(page.pictures) == 4 * 3 + 1  # source, target, warped; of the broken pair the target
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.pictures)
+    assert "<b> #1" not in text
+    assert "source: cannot be shown" in re.sub(r"\s+", " ", text)
+
+
+def test_the_page_has_a_limit_and_says_what_it_leaves_out(batch, monkeypatch) -> None:
+    monkeypatch.setattr(sheet, "LIMIT", 2)
+    text, page = write(batch)
+    assert len(page.headings) == 2
+    assert "3 more are in summary.csv" in text
+
+
+def test_without_jinja_the_message_names_the_extra(batch, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    with pytest.raises(MissingExtraError, match=r"glualign\[report\]"):
+        write(batch)
