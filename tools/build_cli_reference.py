@@ -26,7 +26,7 @@ def pages() -> dict[Path, str]:
     """Every page of the reference, by path."""
     from glualign.cli.main import SECTIONS, cli
 
-    context = click.Context(cli, info_name="glualign")
+    context = cli.make_context("glualign", [], resilient_parsing=True)
     written = {}
     index = [HEADER, "# Command-line reference\n", *_description(cli), "## Commands\n"]
     for section, names in SECTIONS.items():
@@ -69,7 +69,7 @@ def _page(command: click.Command, parent: click.Context, name: str, *, level: in
     yield "| option | meaning |\n|---|---|"
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and record[1]:
             yield f"| `{_cell(record[0])}` | {_cell(record[1])} |"
     yield ""
 

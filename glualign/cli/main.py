@@ -78,10 +78,12 @@ class CommandGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands under their section headings."""
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        widest = max(map(len, COMMANDS))
+        limit = formatter.width - 6 - widest
         for section, names in SECTIONS.items():
             with formatter.section(section):
-                formatter.write_dl([(name, self._short_help(ctx, name, limit)) for name in names])
+                rows = [(name.ljust(widest), self._short_help(ctx, name, limit)) for name in names]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a `GlualignError` becomes one line on stderr and exit code 1."""
