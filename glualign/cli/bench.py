@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from glualign.evaluation.speed import Contender
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """``WIDTHxHEIGHT`` in pixels, as (height, width)."""
 
     name = "size"

@@ -32,8 +32,8 @@ choice_options = stack(
     click.option(
         "-m", "--model", "models", metavar="NAME|FILE[@PRESET]", multiple=True,
         help="Model to measure: a name from `glualign weights list` or a file of weights, with @fast or "
-        "@accurate behind it for another preset. May be repeated. Default: compact, unless a baseline is asked "
-        "for.",
+        "@accurate behind it for another preset. May be repeated. Default: compact, unless a baseline is "
+        "asked for.",
     ),
     click.option(
         "-b", "--baseline", "baselines", type=click.Choice(BASELINES), multiple=True,
@@ -75,7 +75,7 @@ output_options = stack(
 @output_options
 @quiet_option
 @click.pass_context
-def command(ctx: click.Context, dataset: str, root: Path, **options: Any) -> None:
+def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> None:
     """Measure models and baselines on the DATASET in the folder ROOT, in its published protocol.
 
     \b

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,8 @@ import numpy.typing as npt
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Pixels, Sample
-from glualign.evaluation.methods import Estimate, Field
+from glualign.evaluation.methods import Estimate
+from glualign.evaluation.mirroring import Field
 
 Matrix = npt.NDArray[np.float64]
 
@@ -26,6 +28,8 @@ _INLIER_PX = 3.0
 _MIN_INLIERS = 8
 _MAX_AREA_CHANGE = 64.0
 _ECC_SIDE = 512
+
+_cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
 
 class GaveUp(Exception):  # noqa: N818 - it is an answer, not an error
@@ -59,19 +63,19 @@ def identity(source: Pixels, target: Pixels) -> Field:
 
 def sift(source: Pixels, target: Pixels) -> Field:
     """SIFT key points, ratio test, homography by MAGSAC++."""
-    detector = cv2.SIFT_create(nfeatures=8000)
+    detector = _cv.SIFT_create(nfeatures=8000)
     return _homography_flow(*_matches(detector, cv2.NORM_L2, source, target), source, target)
 
 
 def orb(source: Pixels, target: Pixels) -> Field:
     """ORB key points, ratio test, homography by MAGSAC++."""
-    detector = cv2.ORB_create(nfeatures=5000)
+    detector = _cv.ORB_create(nfeatures=5000)
     return _homography_flow(*_matches(detector, cv2.NORM_HAMMING, source, target), source, target)
 
 
 def dis(source: Pixels, target: Pixels) -> Field:
     """Dense inverse search optical flow, medium preset, on the source resized to the target's size."""
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver = _cv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     first, second = _equal_grey(source, target)
     return _unstretch(np.asarray(solver.calc(first, second, None), dtype=np.float32), source, target)
 
@@ -79,7 +83,7 @@ def dis(source: Pixels, target: Pixels) -> Field:
 def farneback(source: Pixels, target: Pixels) -> Field:
     """Farneback optical flow, five levels, window 21, on the source resized to the target's size."""
     first, second = _equal_grey(source, target)
-    flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 5, 21, 5, 7, 1.5, 0)
+    flow = _cv.calcOpticalFlowFarneback(first, second, None, 0.5, 5, 21, 5, 7, 1.5, 0)
     return _unstretch(np.asarray(flow, dtype=np.float32), source, target)
 
 
@@ -92,7 +96,7 @@ def ecc(source: Pixels, target: Pixels) -> Field:
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
     start = np.eye(3, dtype=np.float32)
     try:
-        _, matrix = cv2.findTransformECC(small[0], small[1], start, cv2.MOTION_HOMOGRAPHY, criteria, None, 5)
+        _, matrix = _cv.findTransformECC(small[0], small[1], start, cv2.MOTION_HOMOGRAPHY, criteria)
     except cv2.error as error:
         raise GaveUp("the correlation does not converge") from error
     full = _resampled(np.asarray(matrix, dtype=np.float64), size, (first.shape[1], first.shape[0]))
@@ -158,7 +162,7 @@ def _matches(detector: cv2.Feature2D, norm: int, source: Pixels, target: Pixels)
 
 
 def _homography_flow(target_points: Matrix, source_points: Matrix, source: Pixels, target: Pixels) -> Field:
-    matrix, inliers = cv2.findHomography(
+    matrix, inliers = _cv.findHomography(
         target_points, source_points, cv2.USAC_MAGSAC, _INLIER_PX, maxIters=10000, confidence=0.9999
     )
     count = 0 if matrix is None else int(inliers.sum())

@@ -100,8 +100,8 @@ def model_contender(name: str, model: GLUNet, precision: Precision, device: torc
         height, width = target.shape[:2]
         size = matcher.working_size(height, width)
         flow = matcher.match(matcher.encode(source, size), matcher.encode(target, size))
-        full = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(full * np.float32([width / size[1], height / size[0]]), dtype=np.float32)
+        full = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR))
+        return np.asarray(full * [width / size[1], height / size[0]], dtype=np.float32)
 
     shown = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[matcher.dtype]
     return Contender(name, shown, LAYOUT, align)

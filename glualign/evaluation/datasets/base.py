@@ -91,7 +91,7 @@ def load_flow(path: Path, size: tuple[int, int]) -> DenseTruth:
             f"{path}: the flow is {field.shape[1]} x {field.shape[0]} pixels, its target image "
             f"{size[1]} x {size[0]}"
         )
-    known = np.isfinite(field).all(axis=-1)
+    known = np.asarray(np.isfinite(field).all(axis=-1), dtype=bool)
     return DenseTruth(np.where(known[..., None], field, np.float32(0)).astype(np.float32), known)
 
 
@@ -137,7 +137,7 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[int, Mapping[str
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", restval="")
-            rows = [(reader.line_num, row) for row in reader]
+            rows: list[tuple[int, Mapping[str, str]]] = [(reader.line_num, row) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: not a csv file ({error})") from error
     missing = [column for column in columns if column not in (reader.fieldnames or [])]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
-from glualign.evaluation.truth import DenseTruth, homography_truth
+from glualign.evaluation.truth import homography_truth
 
 HOW = (
     "download hpatches-sequences-release (https://github.com/hpatches/hpatches-dataset); "
@@ -89,7 +89,8 @@ def _sample(
     to_source = np.diag([width / reference_size[1], height / reference_size[0], 1.0])
     to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
     scaled = to_target @ matrix @ np.linalg.inv(to_source)
-    truth: DenseTruth = homography_truth(np.linalg.inv(scaled), (height, width), (height, width))
+    to_moving = np.linalg.inv(scaled).astype(np.float64)
+    truth = homography_truth(to_moving, (height, width), (height, width))
     return base.Sample(
         _resize(source, height, width), _resize(target, height, width), truth, max(height, width)
     )

@@ -1,0 +1,162 @@
+"""Write docs/benchmarks.md from the JSON files in benchmarks/results/.
+
+python benchmarks/build_docs.py            write the page
+python benchmarks/build_docs.py --check    exit with 1 when the page is not what the results say
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from glualign.evaluation.results import rows_of
+from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, table_cells
+from glualign.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+INTRODUCTION = """\
+# Benchmarks
+
+<!-- Written by benchmarks/build_docs.py from benchmarks/results/*.json. Change those, not this page. -->
+
+Every number on this page was measured by a `glualign` command on the machine that is named beside it. Rows
+marked *published* are what the authors of GLU-Net report with their weights; they are there for scale.
+
+- **AEPE** is the mean distance, in pixels of the source, between where the flow points and where it should
+  point: mean over the valid pixels of a pair, then over the pairs. **median** is the median over the pairs.
+- **PCK-1, -3, -5** is the share of pixels within 1, 3, 5 px of the truth, in per cent; **PCK@0.05** within
+  5 % of the longer side of the source.
+- **Fl** is the share of pixels that are wrong by more than 3 px and by more than 5 % of their motion, in
+  per cent.
+- **s/pair** is the median time of one alignment without reading files.
+- The classical methods are those of OpenCV. One that finds no alignment *gave up*: it is counted with the
+  identity, so that all methods are averaged over the same pairs.
+- **@fast** and **@accurate** are the presets; a model without one runs with the default, `balanced`.
+"""
+
+# File name -> heading and what a reader has to know about the data.
+SECTIONS = {
+    "pairs": (
+        "Real image pairs with ground truth",
+        "Photographs, multi-modal pairs (day and night, map and aerial image, visible and infrared), optical "
+        "flow and objects of one class, with homographies, dense flow or hand-made points as ground truth, which "
+        "is good to 1 to 3 px. None of them was used in training. `ROOT` is a folder of `<set>/<pair>/`.\n\n"
+        "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
+    ),
+    "hpatches-240-graf": (
+        "One scene in the HPatches protocol, 240 x 240",
+        "The five pairs of the graffiti scene of the Oxford set, laid out as an HPatches sequence by "
+        "`benchmarks/hpatches_from_pairs.py`. The published rows hold for all 59 sequences.\n\n"
+        "    glualign evaluate hpatches-240 ROOT --model compact",
+    ),
+    "hpatches-graf": (
+        "One scene in the HPatches protocol, original size",
+        "The same five pairs at 800 x 640.\n\n    glualign evaluate hpatches ROOT --model compact",
+    ),
+    "speed": (
+        "Speed",
+        "One pass, flow from target to source at full size, without reading files. `glunet` is the published "
+        "network as its code runs it on a CPU (fp32, channels first, random weights). All rows of one size were "
+        "timed in turns within one run; the machine had other work at the time, so the ratio means more than "
+        "the seconds.\n\n"
+        "    glualign bench --threads 1 --threads 2",
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    arguments = parser.parse_args()
+    page = build(RESULTS)
+    if not arguments.check:
+        write_text(PAGE, page)
+    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
+        sys.exit(f"{PAGE.relative_to(ROOT)} is out of date; run python benchmarks/build_docs.py")
+
+
+def build(results: Path) -> str:
+    """The page as text: the known sections in their order, then any other result file by name."""
+    files = {path.stem: path for path in sorted(results.glob("*.json"))}
+    ordered = [stem for stem in SECTIONS if stem in files] + [stem for stem in files if stem not in SECTIONS]
+    parts = [INTRODUCTION]
+    for stem in ordered:
+        content = json.loads(files[stem].read_text(encoding="utf-8"))
+        heading, text = SECTIONS.get(stem, (content["title"], ""))
+        parts.append(f"## {heading}\n")
+        if text:
+            parts.append(text + "\n")
+        parts += speed_section(content) if content["kind"] == "speed" else evaluation_section(content)
+    return "\n".join(parts)
+
+
+def evaluation_section(content: dict[str, Any]) -> Iterable[str]:
+    """Table, machine, weights and failures of an evaluation."""
+    yield table(HEADERS, table_cells(content["dataset"], rows_of(content)), RIGHT_ALIGNED)
+    yield machine_line(content)
+    for name, settings in content["methods"].items():
+        if "sha256" in settings:
+            options = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "sha256")
+            yield f"`{name}`: weights {settings['sha256'][:12]}, {options}.\n"
+    if content["failures"]:
+        yield "Failed:\n"
+        yield "".join(
+            f"- {entry['pair']} ({entry['method']}): {entry['error']}\n" for entry in content["failures"]
+        )
+
+
+def speed_section(content: dict[str, Any]) -> Iterable[str]:
+    """Table and machine of a speed run."""
+    headers = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
+    cells = [
+        (
+            f"{row['width']}x{row['height']}",
+            str(row["threads"]),
+            row["model"],
+            row["precision"],
+            row["layout"],
+            f"{row['seconds_median']:.3f}",
+            f"{row['seconds_min']:.3f}",
+            f"{row['speedup']:.1f}" if row["speedup"] else "-",
+        )
+        for row in content["rows"]
+    ]
+    yield table(headers, cells, (1, 5, 6, 7))
+    yield machine_line(content)
+
+
+def table(headers: Sequence[str], cells: Iterable[Sequence[str]], right: Sequence[int]) -> str:
+    """A Markdown table."""
+    rule = ["---:" if index in right else "---" for index in range(len(headers))]
+    lines = [headers, rule, *cells]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def machine_line(content: dict[str, Any]) -> str:
+    """Where and when it was measured, in one sentence."""
+    machine = content["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
+    commit = f", commit {machine['commit']}" if machine.get("commit") else ""
+    cores = f"{machine['cores']} cores"
+    facts = (
+        machine["cpu"],
+        cores + gpu,
+        machine["platform"],
+        f"Python {machine['python']}",
+        versions + commit,
+    )
+    return f"{', '.join(facts)}, {content['date']}.\n"
+
+
+if __name__ == "__main__":
+    main()

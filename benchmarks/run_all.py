@@ -1,0 +1,69 @@
+"""Measure everything that docs/benchmarks.md reports, then write that page.
+
+    python benchmarks/run_all.py --data ../shared/eval
+    python benchmarks/run_all.py --data ../shared/eval --model old.safetensors --only pairs
+
+Runs `glualign evaluate` and `glualign bench` as anyone would. An interrupted run goes on where it was when
+started again with --resume. Files go to benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from build_docs import PAGE, RESULTS
+from hpatches_from_pairs import convert
+
+STEPS = ("pairs", "hpatches", "speed")
+BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of pairs with ground truth")
+    parser.add_argument("--model", action="append", default=[], help="further model or file of weights")
+    parser.add_argument("--only", choices=STEPS, action="append", help="run this step only (may be repeated)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    arguments = parser.parse_args()
+    steps = arguments.only or STEPS
+    with tempfile.TemporaryDirectory() as scratch:
+        journals = RESULTS / ".runs"  # csv files of single pairs: large, and only of use to --resume
+        journals.mkdir(parents=True, exist_ok=True)
+        if "pairs" in steps:
+            evaluate("pairs", arguments.data, "pairs", arguments, BASELINES)
+        if "hpatches" in steps:
+            convert(arguments.data / "oxford_graf", Path(scratch))
+            for size in ("hpatches-240", "hpatches"):
+                evaluate(size, Path(scratch), f"{size}-graf", arguments, ("identity", "sift", "dis"))
+        if "speed" in steps:
+            glualign("bench", "--threads", "1", "--threads", "2", "--json", str(RESULTS / "speed.json"))
+    subprocess.run([sys.executable, str(Path(__file__).with_name("build_docs.py"))], check=True)
+    print(f"wrote {PAGE}")
+
+
+def evaluate(
+    dataset: str, root: Path, name: str, arguments: argparse.Namespace, baselines: tuple[str, ...]
+) -> None:
+    models = ["compact@fast", "compact", "compact@accurate", *arguments.model]
+    command = ["evaluate", dataset, str(root), "--json", str(RESULTS / f"{name}.json")]
+    command += ["--csv", str(RESULTS / ".runs" / f"{name}.csv"), *(["--resume"] if arguments.resume else [])]
+    command += [part for model in models for part in ("--model", model)]
+    command += [part for baseline in baselines for part in ("--baseline", baseline)]
+    glualign(*command)
+
+
+def glualign(*command: str) -> None:
+    """Run a command; failed pairs (exit code 3) are in the results and do not end the whole."""
+    code = subprocess.run([sys.executable, "-m", "glualign", *command], cwd=RESULTS.parent.parent).returncode
+    if code not in (0, 3):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
