@@ -1,0 +1,220 @@
+"""`Aligner`: a model on a device with its options, from two images to an `Alignment`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from glualign.alignment import Alignment
+from glualign.checkpoints import LoadedModel, load_model
+from glualign.devices import Precision, choose_device, choose_dtype, describe_device
+from glualign.errors import ImageError
+from glualign.flow import Flow, fit_transform, folding_share, from_transform
+from glualign.images import Image, as_image, to_rgb8
+from glualign.matcher import Matcher
+from glualign.quality import Quality, judge
+from glualign.stages.coarse_to_fine import iterate
+from glualign.stages.dense import full_error, full_flow
+from glualign.stages.passes import Pass, PassRunner, PreparedTarget, prepare_target
+
+Preset = Literal["fast", "balanced", "accurate"]
+Search = Literal["off", "auto", "full"]
+Transform = Literal["dense", "homography", "affine", "similarity", "translation"]
+Refine = Literal["auto", "off"]
+Picture = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
+
+SMALLEST_SIDE = 16
+"""Pixels; smaller images hold nothing that could be matched."""
+LONGEST_ASPECT = 40.0
+"""Images more elongated than this would be squeezed beyond recognition."""
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """How pairs are aligned.
+
+    Attributes:
+        max_side: longer side in pixels that the network works at; None for the images' own size.
+        passes: most passes after the first one, each after undoing the global motion found so far.
+        search: whether to look for large rotations and zooms first.
+        transform: free motion (``dense``) or the global model to fit.
+        fallback: with ``dense``, use the fitted homography where the flow is not trusted.
+        refine: sub-pixel refinement at full size.
+    """
+
+    max_side: int | None = 1024
+    passes: int = 1
+    search: Search = "auto"
+    transform: Transform = "dense"
+    fallback: bool = False
+    refine: Refine = "off"
+
+
+PRESETS: dict[str, AlignOptions] = {
+    "fast": AlignOptions(passes=0, search="off"),
+    "balanced": AlignOptions(),
+    "accurate": AlignOptions(passes=4, search="auto", refine="auto"),
+}
+
+
+class Aligner:
+    """Aligns pairs of images with one model on one device.
+
+    Example:
+        >>> aligner = Aligner.from_pretrained("compact")
+        >>> alignment = aligner.align("source.jpg", "target.jpg")
+        >>> alignment.flow.data  # (H_target, W_target, 2) float32, target -> source, in source pixels
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        options: AlignOptions | None = None,
+    ) -> None:
+        place = choose_device(device)
+        self.model = loaded.name
+        self.options = options or AlignOptions()
+        self.device = describe_device(place)
+        self._matcher = Matcher(loaded.model, device=place, dtype=choose_dtype(precision, place))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike[str] = "compact",
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        preset: Preset = "balanced",
+        **options: Any,
+    ) -> Aligner:
+        """An aligner with the weights of a registered model or a checkpoint file.
+
+        Args:
+            model: name (``glualign weights list``) or path.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+            precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+            preset: starting point for the options.
+            options: fields of `AlignOptions` that override the preset.
+
+        Raises:
+            CheckpointError: unknown model, or unusable file of weights.
+            DeviceError: the device or precision is not available.
+            ValueError: an option is unknown or out of range.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset {preset!r} is unknown; use {', '.join(PRESETS)}")
+        chosen = replace(PRESETS[preset], **options)
+        if chosen.max_side is not None and chosen.max_side < SMALLEST_SIDE:
+            raise ValueError(f"max_side must be at least {SMALLEST_SIDE} or None, not {chosen.max_side}")
+        # The device first: a wrong name should not cost the time to load weights.
+        choose_dtype(precision, choose_device(device))
+        return cls(load_model(model), device=device, precision=precision, options=chosen)
+
+    def prepare_target(self, target: Picture) -> PreparedTarget:
+        """Compute a target's features once; give the result to `align` in place of the image."""
+        image = as_image(target)
+        _check(image)
+        return prepare_target(self._matcher, image, max_side=self.options.max_side)
+
+    def align(self, source: Picture, target: Picture | PreparedTarget) -> Alignment:
+        """Estimate the flow from ``target`` to ``source`` and all that follows from it.
+
+        Args:
+            source: path, array ``(H, W[, C])`` of uint8, uint16 or float, Pillow image or `Image`.
+            target: the same, or what `prepare_target` made of it. Sizes and modes may differ.
+
+        Raises:
+            ImageError: an image cannot be read, or is too small or too elongated to be matched.
+        """
+        clock = _Clock()
+        with clock.step("read"):
+            moving = as_image(source)
+            _check(moving)
+        with clock.step("network"):
+            fixed = target if isinstance(target, PreparedTarget) else self.prepare_target(target)
+            runner = PassRunner(self._matcher, to_rgb8(moving), fixed)
+            found = self._search(runner)
+        with clock.step("flow"):
+            flow = Flow(full_flow(found, runner), source_size=moving.size)
+            error = full_error(found, runner.target_size, runner.working)
+        return self._finish(moving, fixed.image, flow, error, found, clock)
+
+    def _search(self, runner: PassRunner) -> Pass:
+        return iterate(runner, runner.plain(), self.options.passes)
+
+    def _finish(
+        self,
+        source: Image,
+        target: Image,
+        flow: Flow,
+        error: npt.NDArray[np.float32],
+        found: Pass,
+        clock: _Clock,
+    ) -> Alignment:
+        with clock.step("judge"):
+            unit = max(target.size) / max(max(target.size), 1)
+            inside = flow.valid()
+            confidence = np.where(inside, np.exp(-error / (2.0 * unit)), 0).astype(np.float32)
+            valid = inside & (error < max(4.0, 0.01 * max(target.size)))
+            matrix: npt.NDArray[np.float64] | None = None
+            inliers = None
+            if self.options.transform != "dense":
+                fit = fit_transform(flow, self.options.transform, mask=valid)
+                matrix, inliers = fit.matrix, fit.inlier_share
+                flow = from_transform(fit.matrix, target.size, source.size)
+                valid = flow.valid()
+            share = float(valid.mean())
+            median = float(np.median(error[inside])) if inside.any() else None
+            quality = Quality(judge(share, found.score), share, median, inliers, folding_share(flow))
+        return Alignment(
+            source=source,
+            target=target,
+            flow=flow,
+            valid=valid,
+            confidence=confidence,
+            quality=quality,
+            transform=matrix,
+            model=self.model,
+            device=self.device,
+            timings=clock.finished(),
+        )
+
+
+class _Clock:
+    """Seconds spent by step."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._steps: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._steps[name] = self._steps.get(name, 0.0) + time.perf_counter() - started
+
+    def finished(self) -> dict[str, float]:
+        return {**self._steps, "total": time.perf_counter() - self._started}
+
+
+def _check(image: Image) -> None:
+    height, width = image.size
+    if min(height, width) < SMALLEST_SIDE:
+        raise ImageError(
+            f"{image.name}: {width}x{height} is too small to match; each side needs {SMALLEST_SIDE} px"
+        )
+    if max(height, width) > LONGEST_ASPECT * min(height, width):
+        raise ImageError(
+            f"{image.name}: {width}x{height} is more elongated than {LONGEST_ASPECT:.0f}:1; crop it"
+        )

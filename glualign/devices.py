@@ -1,0 +1,69 @@
+"""Where and in which precision to compute."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import torch
+
+from glualign.errors import DeviceError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device that ``auto | cpu | cuda | cuda:N | mps`` names; ``auto``: CUDA, else MPS, else the CPU.
+
+    Raises:
+        DeviceError: the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise DeviceError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:N or mps")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"{count} CUDA device{'s' if count != 1 else ''}" if count else "no CUDA device"
+            raise DeviceError(f"device {name!r} is not there ({found} found); use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' is not there; use --device cpu")
+    return device
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The number format of the convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
+
+    Raises:
+        DeviceError: the precision is unknown, or the device cannot compute in it.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if _has_fast_bf16(device) else torch.float32
+    if precision not in _DTYPES:
+        raise DeviceError(f"precision {precision!r} is unknown; use auto, fp32, bf16 or fp16")
+    if precision == "fp16" and device.type == "cpu":
+        raise DeviceError("precision 'fp16' is not available on the CPU; use bf16 or fp32")
+    return _DTYPES[precision]
+
+
+def describe_device(device: torch.device) -> str:
+    """What a person calls it, e.g. ``cpu (2 threads)`` or the GPU's name."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        # oneDNN emulates bf16 on older processors, where it is no faster than fp32.
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+    return False

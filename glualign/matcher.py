@@ -1,0 +1,109 @@
+"""One network on one device: from 8-bit RGB images to flow at a quarter of the working size."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from glualign.network.config import COARSE_SIZE
+from glualign.network.folding import fold_batch_norms
+from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
+from glualign.network.preprocessing import prepare, working_size
+
+Pixels = npt.NDArray[np.uint8]
+Field = npt.NDArray[np.float32]
+
+STRIDE = 4
+"""Working pixels between the cells of the flow that the network answers with."""
+
+
+class Encoded(NamedTuple):
+    """Features of one image at one working size; matching two of them costs no further pyramid."""
+
+    coarse: CoarseFeatures
+    working: WorkingFeatures
+
+
+class Matcher:
+    """Runs a GLU-Net on images; holds the weights, the device and the number format, and no other state."""
+
+    def __init__(self, model: GLUNet, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.config = model.config
+        self.device = device
+        self.dtype = dtype
+        network = fold_batch_norms(model)
+        assert isinstance(network, GLUNet)
+        # Channels last is what the fast convolutions of every backend want, whatever the number format.
+        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @staticmethod
+    def working_size(height: int, width: int) -> tuple[int, int]:
+        """The size at which a target of that size is processed: at least 256 a side, multiples of 8."""
+        return working_size(height, width)
+
+    def encode(self, image: Pixels, size: tuple[int, int]) -> Encoded:
+        """Features of ``(H, W, 3)`` uint8 RGB, squeezed to the working ``size`` (height, width)."""
+        with self._computing():
+            pixels = self._tensor(image)
+            truncate = self.config.truncate_to_uint8
+            working = self._working_features(prepare(pixels, size, truncate=truncate))
+            coarse = self._coarse_features(prepare(pixels, (COARSE_SIZE, COARSE_SIZE), truncate=truncate))
+            return Encoded(coarse, working)
+
+    def encode_coarse(self, image: Pixels) -> CoarseFeatures:
+        """Features of ``(H, W, 3)`` uint8 RGB for `match_coarse` alone."""
+        with self._computing():
+            size = (COARSE_SIZE, COARSE_SIZE)
+            return self._coarse_features(
+                prepare(self._tensor(image), size, truncate=self.config.truncate_to_uint8)
+            )
+
+    def match(self, source: Encoded, target: Encoded) -> Field:
+        """Flow target -> source ``(H'/4, W'/4, 2)`` float32, in working pixels."""
+        with self._computing():
+            _, flow3 = self.network.match_coarse(source.coarse, target.coarse)
+            _, flow1 = self.network.match_fine(source.working, target.working, flow3)
+            return _field(flow1)
+
+    def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
+        """The global half alone: flow ``(16, 16, 2)`` and ``(32, 32, 2)`` in pixels of 256 x 256."""
+        with self._computing():
+            flow4, flow3 = self.network.match_coarse(source, target)
+            return _field(flow4), _field(flow3)
+
+    def _coarse_features(self, image: Tensor) -> CoarseFeatures:
+        return self.network.coarse_features(image.contiguous(memory_format=torch.channels_last))
+
+    def _working_features(self, image: Tensor) -> WorkingFeatures:
+        return self.network.working_features(image.contiguous(memory_format=torch.channels_last))
+
+    def _tensor(self, image: Pixels) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
+
+    def _computing(self) -> _Computing:
+        return _Computing(self.device, self.dtype)
+
+
+class _Computing:
+    """Inference mode and, below fp32, autocast; one object so that callers write one ``with``."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._inference = torch.inference_mode()
+        self._autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+    def __enter__(self) -> None:
+        self._inference.__enter__()
+        self._autocast.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._autocast.__exit__(*error)  # type: ignore[no-untyped-call]
+        self._inference.__exit__(*error)  # type: ignore[arg-type]
+
+
+def _field(flow: Tensor) -> Field:
+    array: Field = flow[0].permute(1, 2, 0).float().cpu().numpy()
+    return np.ascontiguousarray(array)

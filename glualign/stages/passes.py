@@ -1,0 +1,158 @@
+"""One pass: match a target with its source as a transform shows it, in both directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.images import Image, to_rgb8
+from glualign.matcher import STRIDE, Encoded, Matcher
+from glualign.stages.geometry import Field, Matrix, Size, apply, grid, local_scale, resizing
+
+Pixels = npt.NDArray[np.uint8]
+
+AGREEMENT = 1.5
+"""Working pixels of forward-backward disagreement at which a cell counts about a third."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass found. Cells are a quarter of the working size.
+
+    Attributes:
+        transform: working pixel of the target -> pixel of the full-size source, before the flow.
+        flow: ``(h, w, 2)`` float32, target -> transformed source, working pixels.
+        error: ``(h, w)`` float32, forward-backward disagreement in working pixels; infinite where the flow
+            leaves the transformed source.
+        score: mean agreement over the target's cells, 0 to 1.
+    """
+
+    transform: Matrix
+    flow: Field
+    error: npt.NDArray[np.float32]
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTarget:
+    """A target and its features; aligning many sources onto one target computes them once.
+
+    Attributes:
+        image: as given by the caller.
+        working: ``(height, width)`` at which the pair is matched.
+        features: of the target at that size.
+        max_side: larger images are reduced to this longer side first; None: never.
+    """
+
+    image: Image
+    working: Size
+    features: Encoded
+    max_side: int | None
+
+
+def prepare_target(matcher: Matcher, image: Image, *, max_side: int | None) -> PreparedTarget:
+    """Compute a target's features once, for any number of sources."""
+    pixels = reduced(to_rgb8(image), max_side)
+    working = matcher.working_size(*pixels.shape[:2])
+    return PreparedTarget(image, working, matcher.encode(pixels, working), max_side)
+
+
+class PassRunner:
+    """Runs passes over one pair; keeps the source's reduced copies between them.
+
+    Attributes:
+        working: the size at which the pair is matched, taken from the target.
+        from_target: full-size target pixel -> working pixel.
+        squeeze: working pixel -> full-size source pixel when the source is only resized.
+    """
+
+    def __init__(self, matcher: Matcher, source: Pixels, target: PreparedTarget) -> None:
+        self.matcher = matcher
+        self.target = target
+        self.working = target.working
+        self.source_size: Size = (source.shape[0], source.shape[1])
+        self.target_size: Size = target.image.size
+        self.from_target = resizing(self.target_size, self.working)
+        self.squeeze = resizing(self.working, self.source_size)
+        self._levels = [source]
+
+    def plain(self) -> Pass:
+        """The published forward pass: the source is resized to the target's working size."""
+        image = reduced(self._levels[0], self.target.max_side)
+        return self._matched(self.matcher.encode(image, self.working), self.squeeze, None)
+
+    def transformed(self, transform: Matrix) -> Pass:
+        """Match the target with the source warped by ``transform`` (working -> full-size source)."""
+        image, inside = self.view(transform, self.working)
+        return self._matched(self.matcher.encode(image, self.working), transform, inside)
+
+    def view(self, transform: Matrix, size: Size) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """The full-size source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
+        level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
+        image = self._level(level)
+        to_level = resizing(self.source_size, image.shape[:2]) @ transform  # type: ignore[arg-type]
+        shown = cv2.warpPerspective(
+            image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        return shown, inside(apply(transform, grid(size)), self.source_size)
+
+    def _level(self, level: int) -> Pixels:
+        """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
+        while len(self._levels) <= level:
+            last = self._levels[-1]
+            half = (max(1, last.shape[1] // 2), max(1, last.shape[0] // 2))
+            self._levels.append(np.asarray(cv2.resize(last, half, interpolation=cv2.INTER_AREA), np.uint8))
+        # warpPerspective cannot read images of 32,768 pixels a side and more.
+        while max(self._levels[level].shape) > 32_000:
+            return self._level(level + 1)
+        return self._levels[level]
+
+    def _matched(self, source: Encoded, transform: Matrix, exists: npt.NDArray[np.bool_] | None) -> Pass:
+        target = self.target.features
+        forward, backward = self.matcher.match(source, target), self.matcher.match(target, source)
+        error = disagreement(forward, backward, self.working)
+        if exists is not None:
+            error[~_at(exists, forward)] = np.inf
+        score = float(np.mean(np.exp(-((error / AGREEMENT) ** 2))))
+        return Pass(transform, forward, error, score)
+
+
+def reduced(image: Pixels, max_side: int | None) -> Pixels:
+    """The image with its longer side at most ``max_side``, by area averaging."""
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return image
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def inside(positions: Field, size: Size) -> npt.NDArray[np.bool_]:
+    """Where positions ``(..., 2)`` are finite and inside a frame of ``size``."""
+    height, width = size
+    x, y = positions[..., 0], positions[..., 1]
+    with np.errstate(invalid="ignore"):
+        return np.asarray((x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5))
+
+
+def disagreement(forward: Field, backward: Field, working: Size) -> npt.NDArray[np.float32]:
+    """``|f(x) + b(x + f(x))|`` in working pixels on the cells; infinite where ``x + f(x)`` leaves the frame."""
+    cells = grid(forward.shape[:2]) + forward / STRIDE  # type: ignore[arg-type]
+    returned = cv2.remap(
+        backward, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    error = np.linalg.norm(forward + returned, axis=2).astype(np.float32)
+    error[~inside(cells, forward.shape[:2])] = np.inf  # type: ignore[arg-type]
+    return np.asarray(error, np.float32)
+
+
+def _at(mask: npt.NDArray[np.bool_], flow: Field) -> npt.NDArray[np.bool_]:
+    """A mask on the working grid, looked up where the flow of each cell points."""
+    height, width = mask.shape
+    positions = (grid(flow.shape[:2]) + 0.5) * STRIDE - 0.5 + flow  # type: ignore[arg-type]
+    x = np.clip(np.rint(positions[..., 0]), 0, width - 1).astype(np.intp)
+    y = np.clip(np.rint(positions[..., 1]), 0, height - 1).astype(np.intp)
+    return np.asarray(mask[y, x])
