@@ -74,8 +74,9 @@ class Environment:
         if "lib" not in probe.stderr:
             sys.exit(f"OpenCV cannot be imported:\n{probe.stderr}")
         print("This machine has no libGL: taking OpenCV's headless build instead.", flush=True)
-        self.pip("uninstall", "--yes", "opencv-python")
-        self.pip("install", "--constraint", "constraints.txt", "opencv-python-headless")
+        # Both packages own the folder cv2: whichever is there goes before the headless one is put in its place.
+        self.pip("uninstall", "--yes", "opencv-python", "opencv-python-headless")
+        self.pip("install", "--no-deps", "--constraint", "constraints.txt", "opencv-python-headless")
 
     def _state(self) -> str:
         digest = hashlib.sha256()
