@@ -201,6 +201,8 @@ def _read_tiff(stream: BinaryIO, path: Path, index: int, max_pixels: int | None,
     else:
         pixels = decode.with_tifffile(path, index)
     pixels = _checked_tiff_pixels(pixels, (height, width), path)
+    if bits[0] == 16 and photometric == 0:
+        pixels = np.uint16(65535) - pixels  # "white is zero"
     if bits[0] == 16 and page.integer(tiff.EXTRA_SAMPLES, 2) == 1 and pixels.ndim == 3:
         pixels = _straight_alpha(pixels)
     return Image(pixels, path, icc, block, palette)

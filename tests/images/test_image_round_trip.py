@@ -1,0 +1,273 @@
+"""What is written is what is read: depth, channels, profile, EXIF; checked with independent readers too."""
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, ImageCms, features
+from PIL import Image as PillowImage
+
+from glualign.errors import ImageError
+from glualign.images import Image, as_image, read_image, to_rgb8, write_image
+
+SHAPES = {1: (5, 7), 2: (5, 7, 2), 3: (5, 7, 3), 4: (5, 7, 4)}
+LOSSLESS = [
+    *[(".png", kind, channels) for kind in ("uint8", "uint16") for channels in (1, 2, 3, 4)],
+    *[(".tif", kind, channels) for kind in ("uint8", "uint16", "float32") for channels in (1, 2, 3, 4)],
+    *[(".webp", "uint8", channels) for channels in (3, 4)],
+    *[(".bmp", "uint8", channels) for channels in (1, 3)],
+    *[(".ppm", kind, 3) for kind in ("uint8", "uint16")],
+    *[(".pgm", kind, 1) for kind in ("uint8", "uint16")],
+]
+
+
+def noise(kind, channels, seed=0):
+    generator = np.random.default_rng(seed)
+    if kind == "float32":
+        return generator.normal(0, 10, SHAPES[channels]).astype(np.float32)
+    return generator.integers(0, np.iinfo(kind).max, SHAPES[channels], dtype=kind, endpoint=True)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture
+def exif():
+    block = PillowImage.Exif()
+    block[ExifTags.Base.Orientation] = 1
+    block[ExifTags.Base.Make] = "Maker"
+    block[ExifTags.IFD.Exif] = {
+        ExifTags.Base.DateTimeOriginal: "2020:02:03 04:05:06",
+        ExifTags.Base.ExifImageWidth: 99,
+    }
+    return block.tobytes().removeprefix(b"Exif\0\0")
+
+
+@pytest.mark.parametrize(("extension", "kind", "channels"), LOSSLESS)
+def test_pixels_come_back_exactly(tmp_path, extension, kind, channels):
+    pixels = noise(kind, channels)
+    path = tmp_path / f"image{extension}"
+    write_image(path, pixels)
+    found = read_image(path)
+    assert found.pixels.dtype == kind
+    np.testing.assert_array_equal(found.pixels, pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_png_as_opencv_sees_it(tmp_path, kind, channels):
+    pixels = noise(kind, channels)
+    write_image(tmp_path / "image.png", pixels)
+    seen = cv2.imread(str(tmp_path / "image.png"), cv2.IMREAD_UNCHANGED)
+    expected = {
+        1: pixels,
+        2: pixels[..., [0, 0, 0, 1]] if channels == 2 else None,
+        3: pixels[..., ::-1] if channels == 3 else None,
+        4: pixels[..., [2, 1, 0, 3]] if channels == 4 else None,
+    }[channels]
+    np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_tiff_as_tifffile_sees_it(tmp_path, kind, channels, profile, exif):
+    pixels = noise(kind, channels)
+    write_image(tmp_path / "image.tif", Image(pixels, icc=profile, exif=exif))
+    with tifffile.TiffFile(tmp_path / "image.tif") as file:
+        np.testing.assert_array_equal(file.asarray(), pixels)
+        tags = file.pages[0].tags
+        assert bytes(tags[34675].value) == profile
+        assert tags[271].value == "Maker"
+        assert tags[34665].value["DateTimeOriginal"] == "2020:02:03 04:05:06"
+
+
+@pytest.mark.parametrize(
+    ("extension", "kind"),
+    [(".jpg", "uint8"), (".png", "uint8"), (".png", "uint16"), (".webp", "uint8"), (".tif", "uint16")],
+)
+def test_profile_and_exif_are_in_the_file(tmp_path, extension, kind, profile, exif):
+    path = tmp_path / f"image{extension}"
+    write_image(path, Image(noise(kind, 3), icc=profile, exif=exif))
+    with PillowImage.open(path) as picture:
+        assert picture.info["icc_profile"] == profile
+        block = picture.getexif()
+        assert block[ExifTags.Base.Make] == "Maker"
+        inner = block.get_ifd(ExifTags.IFD.Exif)
+        assert inner[ExifTags.Base.DateTimeOriginal] == "2020:02:03 04:05:06"
+        assert inner[ExifTags.Base.ExifImageWidth] == 7, "the width must be that of the image written"
+    again = read_image(path)
+    assert again.icc == profile
+    assert b"2020:02:03" in again.exif
+
+
+def test_thumbnail_of_the_unwarped_picture_is_not_carried(tmp_path):
+    block = PillowImage.Exif()
+    block[ExifTags.Base.Make] = "Maker"
+    block.get_ifd(ExifTags.IFD.IFD1)[ExifTags.Base.ImageDescription] = "thumbnail"
+    raw = bytearray(block.tobytes().removeprefix(b"Exif\0\0"))
+    # One entry in the first directory: its pointer to the next lies behind it.
+    raw[8 + 2 + 12 : 8 + 2 + 12 + 4] = (8).to_bytes(4, "little" if raw[:2] == b"II" else "big")
+    write_image(tmp_path / "image.png", Image(noise("uint8", 3), exif=bytes(raw)))
+    written = read_image(tmp_path / "image.png").exif
+    assert written[8 + 2 + 12 : 8 + 2 + 12 + 4] == b"\0\0\0\0"
+
+
+def test_jpeg_quality_changes_the_size(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for quality in (30, 95):
+        write_image(tmp_path / f"{quality}.jpg", pixels, quality=quality)
+    assert (tmp_path / "30.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size / 2
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF codec")
+def test_avif(tmp_path):
+    ramp = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (48, 64, 3)).copy()
+    write_image(tmp_path / "ramp.avif", ramp)
+    found = read_image(tmp_path / "ramp.avif")
+    assert np.abs(found.pixels.astype(int) - ramp).mean() < 3
+
+
+def test_heic(tmp_path):
+    pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    ramp = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (48, 64, 3)).copy()
+    write_image(tmp_path / "ramp.heic", ramp)
+    assert np.abs(read_image(tmp_path / "ramp.heic").pixels.astype(int) - ramp).mean() < 3
+
+
+def test_path_outside_ascii(tmp_path):
+    path = tmp_path / "Größe_图像 ✓" / "ünï.png"
+    write_image(path, noise("uint16", 3))
+    np.testing.assert_array_equal(read_image(path).pixels, noise("uint16", 3))
+
+
+def test_pages_of_a_tiff(tmp_path):
+    pages = [np.full((4 + i, 6), 1000 * i, np.uint16) for i in range(3)]
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as writer:
+        for page in pages:
+            writer.write(page)
+    for index, page in enumerate(pages):
+        np.testing.assert_array_equal(read_image(tmp_path / "stack.tif", page=index).pixels, page)
+    with pytest.raises(ImageError, match=r"has 3 pages; page 3 does not exist"):
+        read_image(tmp_path / "stack.tif", page=3)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_byte_orders_and_bigtiff(tmp_path, order, big):
+    pixels = noise("uint16", 3)
+    tifffile.imwrite(tmp_path / "image.tif", pixels, byteorder=order, bigtiff=big, photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "image.tif").pixels, pixels)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "raw"])
+def test_tiff_compressions(tmp_path, compression):
+    pixels = noise("uint8", 3)
+    PillowImage.fromarray(pixels).save(tmp_path / "image.tif", compression=compression)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.tif").pixels, pixels)
+
+
+def test_16_bit_tiff_where_white_is_zero(tmp_path):
+    pixels = noise("uint16", 1)
+    tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="miniswhite")
+    np.testing.assert_array_equal(read_image(tmp_path / "image.tif").pixels, 65535 - pixels)
+
+
+def test_associated_alpha_becomes_straight(tmp_path):
+    pixels = np.array([[[10_000, 20_000, 0, 32768], [0, 0, 0, 0]]], np.uint16)
+    tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    found = read_image(tmp_path / "image.tif").pixels
+    np.testing.assert_allclose(found[0, 0], [19_999, 39_999, 0, 32768], atol=2)
+    np.testing.assert_array_equal(found[0, 1], 0)
+
+
+def test_float16_and_float64_tiff_become_float32(tmp_path):
+    for kind in ("float16", "float64"):
+        pixels = np.linspace(0, 1, 35).reshape(5, 7).astype(kind)
+        tifffile.imwrite(tmp_path / "image.tif", pixels)
+        found = read_image(tmp_path / "image.tif").pixels
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, pixels, atol=1e-7)
+
+
+def test_palette_becomes_colour_or_stays_indices(tmp_path):
+    labels = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    picture = PillowImage.fromarray(labels)
+    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    picture.save(tmp_path / "labels.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png").pixels[0, 1], [0, 255, 0])
+    kept = read_image(tmp_path / "labels.png", keep_palette=True)
+    np.testing.assert_array_equal(kept.pixels, labels)
+    np.testing.assert_array_equal(to_rgb8(kept)[1, 0], [0, 0, 255])
+    for extension in (".png", ".tif", ".bmp"):
+        write_image(tmp_path / f"again{extension}", kept)
+        with PillowImage.open(tmp_path / f"again{extension}") as again:
+            assert again.mode == "P"
+            np.testing.assert_array_equal(np.asarray(again), labels)
+    write_image(tmp_path / "colours.webp", kept)
+    np.testing.assert_array_equal(read_image(tmp_path / "colours.webp").pixels[1, 0], [0, 0, 255])
+
+
+def test_palette_with_transparency_becomes_rgba(tmp_path):
+    picture = PillowImage.fromarray(np.array([[0, 1]], np.uint8))
+    picture.putpalette([255, 0, 0, 0, 255, 0])
+    picture.save(tmp_path / "clear.png", transparency=0)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "clear.png").pixels, [[[255, 0, 0, 0], [0, 255, 0, 255]]]
+    )
+
+
+def test_cmyk_without_profile_is_converted(tmp_path):
+    cmyk = PillowImage.new("CMYK", (8, 8), (0, 255, 255, 0))
+    cmyk.save(tmp_path / "red.tif")
+    red = read_image(tmp_path / "red.tif").pixels[4, 4]
+    assert red[0] > 200
+    assert max(red[1:]) < 60
+
+
+def test_bilevel_becomes_grey(tmp_path):
+    PillowImage.fromarray(np.eye(9, dtype=bool)).save(tmp_path / "eye.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "eye.png").pixels, np.eye(9, dtype=np.uint8) * 255)
+
+
+def test_pgm_of_12_bit_is_scaled_to_the_full_range(tmp_path):
+    (tmp_path / "image.pgm").write_bytes(
+        b"P5\n# 12 bit\n3 1\n4095\n" + np.array([0, 2048, 4095], ">u2").tobytes()
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "image.pgm").pixels, [[0, 32776, 65535]])
+
+
+def test_as_image_takes_what_users_have(tmp_path):
+    pixels = noise("uint8", 3)
+    write_image(tmp_path / "image.png", pixels)
+    for value in (tmp_path / "image.png", str(tmp_path / "image.png"), pixels, PillowImage.fromarray(pixels)):
+        np.testing.assert_array_equal(as_image(value).pixels, pixels)
+    image = Image(pixels)
+    assert as_image(image) is image
+    assert as_image(pixels[..., :1]).pixels.shape == (5, 7)
+    assert as_image(pixels.astype(np.float64)).pixels.dtype == np.float32
+    np.testing.assert_array_equal(as_image(np.eye(3, dtype=bool)).pixels, np.eye(3) * 255)
+    assert as_image(pixels.astype(">u2")).pixels.dtype == np.uint16
+    with pytest.raises(ImageError, match="not an image"):
+        as_image(42)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((0, 5)), np.zeros((2, 2, 7), np.uint8), np.zeros(4), np.zeros((2, 2), int)]
+)
+def test_arrays_that_are_no_images_are_refused(array):
+    with pytest.raises(ImageError):
+        as_image(array)
+
+
+def test_to_rgb8_of_every_kind():
+    assert to_rgb8(Image(np.array([[0, 128, 255]], np.uint8)))[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+    assert to_rgb8(Image(np.array([[0, 32896, 65535]], np.uint16)))[0, :, 0].tolist() == [0, 128, 255]
+    values = np.array([[-1.0, 0.5, 2.0, np.nan, np.inf]], np.float32)
+    assert to_rgb8(Image(values))[0, :, 0].tolist() == [0, 128, 255, 0, 0]
+    rgba = np.array([[[1, 2, 3, 0]]], np.uint8)
+    out = to_rgb8(Image(rgba))
+    assert out.tolist() == [[[1, 2, 3]]]
+    assert out.flags.c_contiguous
+    assert to_rgb8(Image(np.array([[[9, 0]]], np.uint8))).tolist() == [[[9, 9, 9]]]
