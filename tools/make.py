@@ -74,7 +74,7 @@ class Environment:
         if "lib" not in probe.stderr:
             sys.exit(f"OpenCV cannot be imported:\n{probe.stderr}")
         print("This machine has no libGL: taking OpenCV's headless build instead.", flush=True)
-        # Both packages own the folder cv2: whichever is there goes before the headless one is put in its place.
+        # Both packages own the folder cv2: whichever is there goes before the headless one comes.
         self.pip("uninstall", "--yes", "opencv-python", "opencv-python-headless")
         self.pip("install", "--no-deps", "--constraint", "constraints.txt", "opencv-python-headless")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -86,11 +87,18 @@ class CommandGroup(click.Group):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a `GlualignError` becomes one line on stderr and exit code 1."""
+        """Run the command; errors that a user can mend become one line on stderr and exit code 1."""
         try:
             return super().invoke(ctx)
         except GlualignError as error:
             raise OneLineError(str(error)) from error
+        except ImportError as error:
+            if not re.search(r"lib\w+\.so", str(error)):
+                raise
+            raise OneLineError(
+                f"OpenCV cannot be loaded ({error}); on a machine without a desktop: "
+                "pip uninstall opencv-python && pip install opencv-python-headless"
+            ) from error
 
     def _short_help(self, ctx: click.Context, name: str, limit: int) -> str:
         command = self.get_command(ctx, name)

@@ -75,15 +75,33 @@ def test_a_misspelt_command_suggests_the_right_one():
     assert "Did you mean warp?" in result.output
 
 
-def test_an_error_is_one_line_and_exit_code_1():
+def run_failing(error: Exception):
     def fail() -> None:
-        raise FlowError("x.flo: holds\nhalf a field")
+        raise error
 
     group = type(cli)(name="g", commands={})
     group.get_command = lambda ctx, name: click.Command(name, callback=fail)  # type: ignore[method-assign]
-    result = CliRunner().invoke(group, ["info"])
+    return CliRunner().invoke(group, ["info"])
+
+
+def test_an_error_is_one_line_and_exit_code_1():
+    result = run_failing(FlowError("x.flo: holds\nhalf a field"))
     assert result.exit_code == 1
     assert result.stderr == "glualign: error: x.flo: holds half a field\n"
+
+
+def test_a_missing_system_library_says_what_to_install():
+    result = run_failing(ImportError("libGL.so.1: cannot open shared object file: No such file or directory"))
+    assert result.exit_code == 1
+    assert "opencv-python-headless" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    assert isinstance(
+        run_failing(ImportError("cannot import name 'x' from 'glualign'")).exception, ImportError
+    )
+    assert isinstance(run_failing(KeyError("x")).exception, KeyError)
 
 
 def test_a_reader_that_goes_away_is_no_traceback():
