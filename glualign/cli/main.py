@@ -92,17 +92,30 @@ class CommandGroup(click.Group):
             return super().invoke(ctx)
         except GlualignError as error:
             raise OneLineError(str(error)) from error
-        except ImportError as error:
-            if not re.search(r"lib\w+\.so", str(error)):
+        except Exception as error:
+            remedy = _remedy(error)
+            if remedy is None:
                 raise
-            raise OneLineError(
-                f"OpenCV cannot be loaded ({error}); on a machine without a desktop: "
-                "pip uninstall opencv-python && pip install opencv-python-headless"
-            ) from error
+            raise OneLineError(remedy) from error
 
     def _short_help(self, ctx: click.Context, name: str, limit: int) -> str:
         command = self.get_command(ctx, name)
         return command.get_short_help_str(limit) if command else ""
+
+
+def _remedy(error: Exception) -> str | None:
+    """What a user can do about an error that is not ours, or None for a mistake in the program."""
+    text = str(error)
+    if isinstance(error, ImportError) and re.search(r"lib\w+\.so", text):
+        return (
+            f"OpenCV cannot be loaded ({text}); on a machine without a desktop: "
+            "pip uninstall opencv-python && pip install opencv-python-headless"
+        )
+    # PyTorch on CUDA and on the CPU, OpenCV and numpy each have words of their own for it.
+    words = "out of memory|not enough memory|can't allocate memory|insufficient memory|unable to allocate"
+    if isinstance(error, MemoryError) or re.search(words, text, re.IGNORECASE):
+        return "out of memory; a lower --max-side takes less"
+    return None
 
 
 @click.group(

@@ -97,6 +97,23 @@ def test_a_missing_system_library_says_what_to_install():
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+    ],
+)
+def test_too_little_memory_says_what_takes_less(error):
+    result = run_failing(error)
+    assert result.exit_code == 1
+    assert "--max-side" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_mistake_of_ours_keeps_its_traceback():
     assert isinstance(
         run_failing(ImportError("cannot import name 'x' from 'glualign'")).exception, ImportError
