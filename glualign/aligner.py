@@ -170,7 +170,7 @@ class Aligner:
             matrix: npt.NDArray[np.float64] | None = None
             inliers = None
             if self.options.transform != "dense":
-                fit = fit_transform(flow, self.options.transform, mask=valid)
+                fit = fit_transform(flow, self.options.transform, valid)
                 matrix, inliers = fit.matrix, fit.inlier_share
                 flow = from_transform(fit.matrix, target.size, source.size)
                 valid = flow.valid()

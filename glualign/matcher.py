@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +40,7 @@ class Matcher:
         network = fold_batch_norms(model)
         assert isinstance(network, GLUNet)
         # Channels last is what the fast convolutions of every backend want, whatever the number format.
-        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: GLUNet = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @staticmethod
     def working_size(height: int, width: int) -> tuple[int, int]:
@@ -84,24 +86,13 @@ class Matcher:
     def _tensor(self, image: Pixels) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
 
-    def _computing(self) -> _Computing:
-        return _Computing(self.device, self.dtype)
-
-
-class _Computing:
-    """Inference mode and, below fp32, autocast; one object so that callers write one ``with``."""
-
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._inference = torch.inference_mode()
-        self._autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-    def __enter__(self) -> None:
-        self._inference.__enter__()
-        self._autocast.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._autocast.__exit__(*error)  # type: ignore[no-untyped-call]
-        self._inference.__exit__(*error)  # type: ignore[arg-type]
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32),
+        ):
+            yield
 
 
 def _field(flow: Tensor) -> Field:

@@ -23,7 +23,7 @@ def full_flow(found: Pass, runner: PassRunner) -> Field:
     step = max(1, _STRIP // width)
     for top in range(0, height, step):
         rows = flow[top : top + step]
-        here = grid((rows.shape[0], width)) + np.float32([0, top])
+        here = grid((rows.shape[0], width)) + np.array([0, top], np.float32)
         source = apply(found.transform, apply(runner.from_target, here) + rows)
         flow[top : top + step] = source - here
     return flow

@@ -93,11 +93,11 @@ class PassRunner:
         """The full-size source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
         level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
         image = self._level(level)
-        to_level = resizing(self.source_size, image.shape[:2]) @ transform  # type: ignore[arg-type]
+        to_level = resizing(self.source_size, image.shape[:2]) @ transform
         shown = cv2.warpPerspective(
             image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-        return shown, inside(apply(transform, grid(size)), self.source_size)
+        return np.asarray(shown, np.uint8), inside(apply(transform, grid(size)), self.source_size)
 
     def _level(self, level: int) -> Pixels:
         """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
@@ -140,19 +140,19 @@ def inside(positions: Field, size: Size) -> npt.NDArray[np.bool_]:
 
 def disagreement(forward: Field, backward: Field, working: Size) -> npt.NDArray[np.float32]:
     """``|f(x) + b(x + f(x))|`` in working pixels on the cells; infinite where ``x + f(x)`` leaves the frame."""
-    cells = grid(forward.shape[:2]) + forward / STRIDE  # type: ignore[arg-type]
+    cells = grid(forward.shape[:2]) + forward / STRIDE
     returned = cv2.remap(
         backward, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     error = np.linalg.norm(forward + returned, axis=2).astype(np.float32)
-    error[~inside(cells, forward.shape[:2])] = np.inf  # type: ignore[arg-type]
+    error[~inside(cells, forward.shape[:2])] = np.inf
     return np.asarray(error, np.float32)
 
 
 def _at(mask: npt.NDArray[np.bool_], flow: Field) -> npt.NDArray[np.bool_]:
     """A mask on the working grid, looked up where the flow of each cell points."""
     height, width = mask.shape
-    positions = (grid(flow.shape[:2]) + 0.5) * STRIDE - 0.5 + flow  # type: ignore[arg-type]
+    positions = (grid(flow.shape[:2]) + 0.5) * STRIDE - 0.5 + flow
     x = np.clip(np.rint(positions[..., 0]), 0, width - 1).astype(np.intp)
     y = np.clip(np.rint(positions[..., 1]), 0, height - 1).astype(np.intp)
     return np.asarray(mask[y, x])
