@@ -28,6 +28,7 @@ CHECKS = (
     ("format", ["-m", "ruff", "format", "--check", "."]),
     ("types", ["-m", "mypy"]),
     ("CLI reference", ["tools/build_cli_reference.py", "--check"]),
+    ("benchmarks page", ["benchmarks/build_docs.py", "--check"]),
     ("links", ["tools/check_links.py"]),
 )
 
