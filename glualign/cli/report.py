@@ -105,7 +105,7 @@ def command_line(context: click.Context) -> str:
         elif isinstance(parameter, click.Option) and parameter.is_flag:
             words.append((parameter.opts if value else parameter.secondary_opts)[-1])
         else:
-            words += [max(parameter.opts, key=len), str(value)]
+            words += [parameter.opts[0], str(value)]
     return shlex.join(words)
 
 

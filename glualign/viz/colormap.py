@@ -135,11 +135,11 @@ def _round_step(rough: float) -> float:
 def _without_overlap(
     ticks: dict[float, str], low: float, high: float, left: int, right: int, pen: Pen
 ) -> list[tuple[float, float, str]]:
-    """(value, x of the text's left edge, text) of the labels that have room; the ends come first."""
+    """(value, left edge, text) of the labels that have room; the upper end comes first, then the lower."""
     span = (high - low) or 1.0
     taken: list[tuple[float, float]] = []
     placed = []
-    for value in sorted(ticks, key=lambda v: (v not in (low, high), v)):
+    for value in sorted(ticks, key=lambda v: (v != high, v != low, v)):
         wide = text_width(ticks[value], pen.text)
         x = left + (value - low) / span * (right - left - 1) - wide / 2
         x = min(max(x, left), right - wide)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.flow import Flow, folding_share
+from glualign.flow import Flow, jacobian_determinant
 from glualign.viz.canvas import Picture, readable
 from glualign.viz.colorwheel import as_uv
 
@@ -48,13 +48,11 @@ def flow_figures(flow: Flow, valid: npt.NDArray[np.bool_]) -> list[Figure]:
             ),
             Figure("95 % move less than", f"{readable(float(high))} px"),
         ]
-    rows.append(
-        Figure(
-            "Folded",
-            f"{100 * folding_share(flow):.2g} %",
-            "Share where the map turns over and has no inverse.",
-        )
-    )
+    if valid.any() and min(flow.size) >= 2:
+        with np.errstate(invalid="ignore"):
+            folded = (jacobian_determinant(flow) <= 0)[valid].mean()
+        meaning = "Share of the valid pixels where the map turns over and has no inverse."
+        rows.append(Figure("Folded", f"{100 * folded:.2g} %", meaning))
     return rows
 
 
@@ -98,7 +96,8 @@ def record_figures(record: Any) -> list[Figure]:
 def timing_figures(timings: Mapping[str, float] | None) -> list[Figure]:
     """Seconds by stage."""
     return [
-        Figure(_words(name), f"{readable(float(seconds))} s") for name, seconds in (timings or {}).items()
+        Figure(_words(name), f"{seconds:.2f} s" if seconds >= 0.005 else "under 0.01 s")
+        for name, seconds in (timings or {}).items()
     ]
 
 

@@ -18,7 +18,6 @@ from glualign.files import write_bytes
 from glualign.flow import resize
 from glualign.images import to_rgb8
 from glualign.viz import pair, scalar
-from glualign.viz.arrows import arrows
 from glualign.viz.canvas import Picture, readable
 from glualign.viz.colormap import Colormap, colorize, palette, round_ticks
 from glualign.viz.colorwheel import flow_to_rgb, longest, wheel_legend
@@ -162,14 +161,10 @@ def _maps(
             bar=_bar("viridis", 0, top, round_ticks(0, top, 300, 14)),
         ),
         Map(
-            "Arrows",
-            store.add("arrows", arrows(small, target, legend=False)),
-            "From target pixels towards their source; lengths are to scale with each other.",
-        ),
-        Map(
             "Area and folds",
-            store.add("jacobian", scalar.jacobian(small, legend=False)),
-            "Source area per target pixel: blue is enlarged, orange reduced, black folded over.",
+            store.add("jacobian", scalar.jacobian(small, valid, legend=False)),
+            "Source area per target pixel: blue is enlarged, orange reduced, black folded "
+            "over. Grey stripes: not valid.",
             bar=_bar("balance", -2, 2, {-2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4"}),
         ),
     ]

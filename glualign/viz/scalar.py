@@ -11,7 +11,7 @@ from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant
 from glualign.viz.canvas import Picture, readable
 from glualign.viz.colormap import colorize, with_scale
-from glualign.viz.colorwheel import as_uv, known, longest
+from glualign.viz.colorwheel import as_uv, known, length, longest
 
 FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
 
@@ -34,7 +34,7 @@ def magnitude(flow: Flow, max_flow: float | None = None, *, legend: bool = True)
     """
     top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
     data = as_uv(flow)
-    lengths = np.hypot(data[..., 0], data[..., 1])
+    lengths = length(data)
     lengths[~known(data)] = np.nan
     picture = colorize(lengths, 0, top, "viridis")
     if not legend:
@@ -44,13 +44,16 @@ def magnitude(flow: Flow, max_flow: float | None = None, *, legend: bool = True)
     return with_scale(picture, 0, top, "viridis", title, open_ended=beyond)
 
 
-def jacobian(flow: Flow, *, legend: bool = True) -> Picture:
+def jacobian(flow: Flow, where: npt.NDArray[np.bool_] | None = None, *, legend: bool = True) -> Picture:
     """How much source area one target pixel covers: blue stretched, orange compressed, black folded over.
 
     The colour is the logarithm of the Jacobian determinant of target -> source positions, from 1/4 to 4;
-    where the determinant is not positive the map is not invertible (a fold).
+    where the determinant is not positive the map is not invertible (a fold). Outside ``where`` the picture is
+    striped.
     """
     determinant = jacobian_determinant(flow)
+    if where is not None:
+        determinant = np.where(where, determinant, np.float32(np.nan))
     with np.errstate(divide="ignore", invalid="ignore"):
         exponent = np.log2(determinant)
     exponent = np.clip(exponent, -2, 2)

@@ -1,0 +1,180 @@
+import base64
+import io
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from report_fakes import FakeQuality, fake_alignment, texture
+
+from glualign.errors import FlowError, MissingExtraError
+from glualign.flow import Flow
+from glualign.images import Image
+from glualign.viz.figures import likeness
+from glualign.viz.report import build_report, saved_alignment
+
+pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")
+
+
+class Page(HTMLParser):
+    """Collects what a test asks about: tags with attributes, and the text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.text, self.stack = [], "", []
+        self.feed(path.read_text("utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "link", "img", "input", "br"}:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack, f"</{tag}> closes nothing"
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.stack):
+            self.text += " " + " ".join(data.split())
+
+    def images(self):
+        return {attrs["alt"]: attrs["src"] for tag, attrs in self.tags if tag == "img"}
+
+
+def decoded(url):
+    kind, data = url.split(",", 1)
+    assert kind == "data:image/webp;base64"
+    return np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def squeezed(text):
+    return re.sub(r"\s+", " ", text)
+
+
+@pytest.fixture
+def alignment():
+    return fake_alignment()
+
+
+def test_the_report_is_one_well_formed_file_that_refers_to_nothing_outside(tmp_path, alignment):
+    path = tmp_path / "report.html"
+    assert build_report(alignment, path) == [path]
+    assert list(tmp_path.iterdir()) == [path]
+    page = Page(path)
+    assert page.stack == []
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "srcset", "action", "poster"):
+            assert (attrs.get(name) or "data:").startswith("data:"), (tag, attrs[name])
+    content = path.read_text("utf-8")
+    assert "http://" not in content
+    assert "https://" not in content
+    assert "url(" not in content
+    policy = next(attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv"))
+    assert "default-src 'none'" in policy
+
+
+def test_the_pictures_show_the_pair_and_the_flow(tmp_path, alignment):
+    build_report(alignment, tmp_path / "report.html")
+    images = Page(tmp_path / "report.html").images()
+    target = decoded(images["Target: target.png"])
+    assert target.shape == (140, 200, 3)
+    assert np.abs(target.astype(int) - alignment.target.pixels).mean() < 4
+    warped = decoded(images["Source warped onto the target: left <&> right.png"])
+    assert np.abs(warped[25:].astype(int) - target[25:]).mean() < 4
+    difference = decoded(images["Difference of target and warped source"])[25:].astype(int)
+    assert np.abs(difference[..., 0] - difference[..., 1]).mean() < 4
+    for name in ("Flow", "Deformed grid", "Valid", "Confidence", "Length of the flow", "Area and folds"):
+        assert decoded(images[name]).shape == (140, 200, 3)
+
+
+def test_names_and_commands_are_escaped(tmp_path, alignment):
+    command = "glualign report '<script>alert(1)</script>' b.png -o report.html"
+    build_report(alignment, tmp_path / "report.html", command=command)
+    content = (tmp_path / "report.html").read_text("utf-8")
+    assert "<script>alert(1)" not in content
+    page = Page(tmp_path / "report.html")
+    assert command in page.text
+    assert "left <&> right.png on target.png" in page.text
+
+
+def test_figures_are_printed_with_units(tmp_path, alignment):
+    build_report(alignment, tmp_path / "report.html", title="Tile 17")
+    text = squeezed(Page(tmp_path / "report.html").text)
+    valid = f"{100 * alignment.valid.mean():.1f} %"
+    for words in (
+        "Tile 17",
+        "Verdict: good",
+        valid,
+        "Median motion",
+        "13.4 px",  # hypot(12, 6)
+        "Median error 0.42 px",
+        "Inlier share 91.3 %",
+        "Model compact",
+        "Network 3.22 s",
+        "Read under 0.01 s",
+        "220 x 160 px",
+        "200 x 140 px",
+        "Transform, target to source",
+    ):
+        assert words in text, words
+
+
+def test_what_is_not_known_is_left_out(tmp_path, alignment):
+    quality = FakeQuality(median_error=None, inlier_share=None)
+    build_report(replace(alignment, quality=quality, transform=None), tmp_path / "report.html")
+    text = Page(tmp_path / "report.html").text
+    assert "Median error" not in text
+    assert "Inlier share" not in text
+    assert "Transform" not in text
+    assert "None" not in text
+    assert "Command" not in text
+
+
+def test_assets_lie_beside_the_report(tmp_path, alignment):
+    path = tmp_path / "out" / "my report.html"
+    written = build_report(alignment, path, assets=True)
+    assert written[0] == path
+    assert sorted(written[1:]) == sorted((tmp_path / "out" / "my report_assets").iterdir())
+    sources = set(Page(path).images().values())
+    assert sources == {f"my%20report_assets/{file.name}" for file in written[1:]}
+
+
+def test_large_images_are_shown_at_screen_size(tmp_path, alignment):
+    build_report(alignment, tmp_path / "report.html", max_side=100)
+    images = Page(tmp_path / "report.html").images()
+    assert {decoded(url).shape for name, url in images.items() if name != "Colour wheel"} == {(70, 100, 3)}
+    assert "13.4 px" in Page(tmp_path / "report.html").text, "figures are those of the full size"
+
+
+def test_a_saved_flow_gives_a_report_without_verdict(tmp_path, alignment):
+    bare = Flow(alignment.flow.data)
+    saved = saved_alignment(alignment.source, alignment.target, bare, "flow.flo")
+    assert saved.flow.source_size == (160, 220)
+    build_report(saved, tmp_path / "report.html")
+    text = Page(tmp_path / "report.html").text
+    assert "Verdict" not in text
+    assert "flow.flo" in text
+
+
+def test_a_flow_of_other_images_is_refused(alignment):
+    with pytest.raises(FlowError, match="target is 200 x 100"):
+        saved_alignment(alignment.source, Image(texture(100, 200)), alignment.flow)
+
+
+def test_missing_jinja_names_the_extra(tmp_path, alignment, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtraError, match=r"glualign\[report\]"):
+        build_report(alignment, tmp_path / "report.html")
+
+
+def test_likeness_ignores_brightness_and_contrast():
+    picture = texture(50, 60)
+    everywhere = np.ones((50, 60), bool)
+    assert likeness(picture, picture // 2 + 30, everywhere) == pytest.approx(1, abs=0.001)
+    assert likeness(picture, 255 - picture, everywhere) == pytest.approx(-1, abs=0.001)
+    assert likeness(picture, np.zeros_like(picture), everywhere) is None
+    assert likeness(picture, picture, np.zeros((50, 60), bool)) is None
