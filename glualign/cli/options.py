@@ -99,6 +99,13 @@ method_options: Callable[[Any], Any] = stack(
         help="Speed against accuracy: sets the options below, each of which can still be given.",
     ),
     click.option(
+        "--passes",
+        type=click.IntRange(min=0),
+        metavar="N",
+        show_default="by preset",
+        help="At most so many passes after the first, each with the global motion found so far undone.",
+    ),
+    click.option(
         "--search",
         type=click.Choice(["off", "auto", "full"]),
         show_default="by preset",
@@ -199,7 +206,7 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing b
 verbosity_options: Callable[[Any], Any] = stack(json_option, quiet_option)
 
 # Options that Aligner.from_pretrained takes under the same name. None means: not given, keep its default.
-_ALIGNER_KEYS = ("device", "precision", "preset", "search", "transform", "fallback", "refine")
+_ALIGNER_KEYS = ("device", "precision", "preset", "passes", "search", "transform", "fallback", "refine")
 
 
 def aligner_arguments(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Shared options spell out what the library defines, so that help stays instant; here both are compared."""
+
+from dataclasses import fields
+from typing import get_args
+
+import click
+import pytest
+
+from glualign.cli import options
+
+
+def parse(decorator, *arguments: str) -> dict:
+    """The options that a command decorated so would receive."""
+    received: dict = {}
+
+    @click.command()
+    @decorator
+    def command(**parsed):
+        received.update(parsed)
+
+    command.main(list(arguments), standalone_mode=False)
+    return received
+
+
+def parameters(decorator) -> dict[str, click.Option]:
+    command = click.command()(decorator(lambda **_: None))
+    return {parameter.name: parameter for parameter in command.params}
+
+
+def test_every_option_of_the_aligner_is_on_the_command_line():
+    from glualign.aligner import AlignOptions
+
+    assert {field.name for field in fields(AlignOptions)} <= set(parameters(options.align_options))
+
+
+def test_choices_are_those_of_the_library():
+    from glualign.aligner import PRESETS, Refine, Search, Transform
+    from glualign.flow import Interpolation
+    from glualign.quality import Verdict
+
+    method = parameters(options.method_options)
+    assert set(method["preset"].type.choices) == set(PRESETS)
+    assert set(method["search"].type.choices) == set(get_args(Search))
+    assert set(method["transform"].type.choices) == set(get_args(Transform))
+    assert set(method["refine"].type.choices) == set(get_args(Refine))
+    assert set(options.INTERPOLATIONS) == set(get_args(Interpolation))
+    assert set(options.VERDICTS) == set(get_args(Verdict))
+
+
+def test_defaults_in_the_help_are_those_of_the_library():
+    from glualign.aligner import SMALLEST_SIDE, AlignOptions
+    from glualign.images import DEFAULT_MAX_PIXELS
+    from glualign.images.write import DEFAULT_QUALITY
+
+    assert parameters(options.model_options)["max_side"].show_default == str(AlignOptions().max_side)
+    assert parameters(options.reading_options)["max_pixels"].show_default == f"{DEFAULT_MAX_PIXELS:,}"
+    assert parameters(options.quality_option)["quality"].show_default == str(DEFAULT_QUALITY)
+    assert options.SMALLEST_MAX_SIDE == SMALLEST_SIDE
+
+
+def test_only_what_was_given_reaches_the_aligner():
+    given = options.aligner_arguments(parse(options.align_options))
+    assert given == {"device": "auto", "precision": "auto", "transform": "dense"}
+    given = options.aligner_arguments(parse(options.align_options, "--refine", "off", "--no-fallback"))
+    assert (given["refine"], given["fallback"]) == ("off", False)
+
+
+def test_zero_means_no_limit():
+    assert options.aligner_arguments(parse(options.align_options, "--max-side", "0"))["max_side"] is None
+    assert options.aligner_arguments(parse(options.align_options, "--max-side", "640"))["max_side"] == 640
+    reading = options.reading_arguments(parse(options.reading_options, "--max-pixels", "0", "--no-exif"))
+    assert reading == {"apply_orientation": False, "page": 0, "max_pixels": None}
+
+
+@pytest.mark.parametrize("text", ["cpu", "CUDA:1", " mps "])
+def test_devices_are_spelt_in_any_case(text):
+    assert parse(options.model_options, "--device", text)["device"] == text.strip().lower()
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "cpu:0"])
+def test_devices_that_do_not_exist_are_refused(text):
+    with pytest.raises(click.BadParameter, match="auto, cpu, cuda, cuda:N, mps"):
+        parse(options.model_options, "--device", text)
