@@ -1,0 +1,157 @@
+"""What a batch costs beside the network alone and beside single runs of ``glualign warp``.
+
+    python benchmarks/batch_throughput.py PAIRS_FOLDER [--count 60] [--block 10] [--preset balanced]
+
+PAIRS_FOLDER holds ``**/source.*`` with ``target.*`` beside it. The three ways take turns, block by block, so
+that other work on the machine slows them alike; the ratios are what counts. Then all pairs are done in one
+run, in which the memory is read after each pair. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from glualign.aligner import Aligner
+from glualign.alignment import Alignment
+from glualign.batch import JobList, LocalEngine, PairRow, Progress, Task, from_rows, run_batch
+from glualign.images import read_image
+
+Clock = dict[str, float]
+
+
+def find_pairs(folder: Path, count: int) -> JobList:
+    rows = []
+    for source in sorted(folder.glob("**/source.*"))[:count]:
+        target = next(source.parent.glob("target.*"))
+        rows.append(PairRow(source, target, str(source.relative_to(folder))))
+    return from_rows(rows)
+
+
+def measured(work: Callable[[], object]) -> Clock:
+    """Wall and CPU seconds, those of child processes included."""
+    wall, cpu = time.perf_counter(), _cpu()
+    work()
+    return {"wall": time.perf_counter() - wall, "cpu": _cpu() - cpu}
+
+
+def _cpu() -> float:
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(sum(resource.getrusage(kind)[:2]) for kind in kinds)
+
+
+def memory() -> dict[str, float]:
+    """Resident memory of this process now and at its highest, in MB (Linux)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: int(status[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")}
+
+
+def network_alone(aligner: Aligner, jobs: JobList) -> Clock:
+    pairs = [(read_image(job.source), read_image(job.target)) for job in jobs.jobs]
+
+    def align_all() -> None:
+        for source, target in pairs:
+            aligner.align(source, target)
+
+    return measured(align_all)
+
+
+def save(alignment: Alignment, folder: Path, stem: str) -> Sequence[Path]:
+    return alignment.save(folder, stem=stem)
+
+
+def in_batch(aligner: Aligner, jobs: JobList, out: Path, seen: Callable[[Progress], None]) -> Clock:
+    task = Task(make_aligner=lambda: aligner, read=read_image, write=save)
+    return measured(lambda: run_batch(jobs, out, task, engine=LocalEngine(), redo="all", on_progress=seen))
+
+
+def one_by_one(jobs: JobList, out: Path, preset: str) -> Clock:
+    def warp_all() -> None:
+        for job in jobs.jobs:
+            command = [sys.executable, "-m", "glualign", "warp", str(job.source), str(job.target)]
+            options = ["-o", str(out / job.key), "--preset", preset, "--quiet"]
+            subprocess.run([*command, *options], check=True)
+
+    return measured(warp_all)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=60, help="pairs to use")
+    parser.add_argument("--block", type=int, default=10, help="pairs before the next way takes its turn")
+    parser.add_argument(
+        "--singles", type=int, default=10, help="pairs of each block that `warp` does as well"
+    )
+    parser.add_argument("--preset", default="balanced")
+    arguments = parser.parse_args()
+    jobs = find_pairs(arguments.folder, arguments.count)
+    aligner = Aligner.from_pretrained("compact", preset=arguments.preset)
+    aligner.align(jobs.jobs[0].source, jobs.jobs[0].target)  # the first pass pays for allocations
+    names = ("network", "batch", "singles", "batch of singles")
+    blocks: list[dict[str, Clock]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for number, start in enumerate(range(0, len(jobs), arguments.block)):
+            block = JobList(jobs.jobs[start : start + arguments.block])
+            few = JobList(block.jobs[: arguments.singles])
+            ways = {
+                "network": partial(network_alone, aligner, block),
+                "batch": partial(in_batch, aligner, block, scratch / "blocks", lambda progress: None),
+            }
+            # Which goes first alternates, because the machine may be getting busier or quieter.
+            order = list(ways) if number % 2 == 0 else list(ways)[::-1]
+            clocks = {name: ways[name]() for name in order}
+            if few.jobs:
+                clocks["singles"] = one_by_one(few, scratch / "singles", arguments.preset)
+                clocks["batch of singles"] = in_batch(aligner, few, scratch / "few", lambda progress: None)
+            blocks.append(clocks)
+            print(json.dumps(clocks), file=sys.stderr, flush=True)
+        used: list[dict[str, float]] = []
+        aligning: list[float] = []
+
+        def note(progress: Progress) -> None:
+            used.append(memory())
+            if progress.record is not None:
+                aligning.append(progress.record.seconds["align"])
+
+        Path("/proc/self/clear_refs").write_text("5")  # what was highest before this run does not count
+        whole = in_batch(aligner, jobs, scratch / "whole", note)
+    total = {
+        name: {kind: sum(clocks[name][kind] for clocks in blocks) for kind in ("wall", "cpu")}
+        for name in names
+        if name in blocks[0]
+    }
+    share = sorted(clocks["network"]["wall"] / clocks["batch"]["wall"] for clocks in blocks)
+    report = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "device": aligner.device,
+        "preset": arguments.preset,
+        "pairs": len(jobs),
+        "pairs_per_second_in_one_run": len(jobs) / whole["wall"],
+        "cpu_seconds_per_pair": whole["cpu"] / len(jobs),
+        "network_at_work_in_one_run": sum(aligning) / whole["wall"],
+        "share_of_network_throughput_by_block": share,
+        "share_of_network_throughput": total["network"]["wall"] / total["batch"]["wall"],
+        "single_runs_take_times_as_long": total["singles"]["wall"] / total["batch of singles"]["wall"]
+        if "singles" in total
+        else None,
+        "seconds": total,
+        "cpu_of_network_over_batch": total["network"]["cpu"] / total["batch"]["cpu"],
+        "memory_mb_after_pair": {n: used[n] for n in (1, 10, 20, 30, 40, 50, 60) if n < len(used)},
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
