@@ -13,11 +13,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from glualign.evaluation.results import rows_of
-from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, table_cells
-from glualign.files import write_text
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # glualign of this tree, whatever is installed
+
+from glualign.evaluation.results import rows_of  # noqa: E402
+from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, table_cells  # noqa: E402
+from glualign.files import write_text  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -46,8 +48,9 @@ SECTIONS = {
     "pairs": (
         "Real image pairs with ground truth",
         "Photographs, multi-modal pairs (day and night, map and aerial image, visible and infrared), optical "
-        "flow and objects of one class, with homographies, dense flow or hand-made points as ground truth, which "
-        "is good to 1 to 3 px. None of them was used in training. `ROOT` is a folder of `<set>/<pair>/`.\n\n"
+        "flow and objects of one class, with homographies, dense flow or hand-made points as ground truth, "
+        "which is good to 1 to 3 px. None of them was used in training. `ROOT` is a folder of "
+        "`<set>/<pair>/`.\n\n"
         "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
     ),
     "hpatches-240-graf": (
@@ -63,9 +66,9 @@ SECTIONS = {
     "speed": (
         "Speed",
         "One pass, flow from target to source at full size, without reading files. `glunet` is the published "
-        "network as its code runs it on a CPU (fp32, channels first, random weights). All rows of one size were "
-        "timed in turns within one run; the machine had other work at the time, so the ratio means more than "
-        "the seconds.\n\n"
+        "network as its code runs it on a CPU (fp32, channels first, random weights). All rows of one size "
+        "were timed in turns within one run; the machine had other work at the time, so the ratio means more "
+        "than the seconds.\n\n"
         "    glualign bench --threads 1 --threads 2",
     ),
 }

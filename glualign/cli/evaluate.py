@@ -159,8 +159,8 @@ def _methods(options: dict[str, Any]) -> list[Method]:
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
     settings = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
+        key, _, value = text.partition("=")
+        if not key.strip() or not value.strip():
             raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--option")
         settings[key.strip().replace("-", "_")] = _value(value.strip())
     return settings

@@ -42,9 +42,9 @@ def worst_and_median(records: Sequence[Record], count: int) -> list[tuple[str, R
     """The ``count`` pairs with the largest mean error, then ``count`` pairs around the median."""
     ranked = sorted((r for r in records if r.metrics), key=lambda r: (_aepe(r), r.pair))
     worst = ranked[::-1][:count]
-    rest = [record for record in ranked if record not in worst]
-    start = max((len(ranked) - count) // 2, 0)
-    median = [record for record in ranked[start : start + count] if record in rest]
+    middle = (len(ranked) - 1) / 2
+    by_distance = sorted(range(max(len(ranked) - count, 0)), key=lambda rank: abs(rank - middle))
+    median = [ranked[rank] for rank in sorted(by_distance[:count])]
     return [("worst", record) for record in worst] + [("median", record) for record in median]
 
 

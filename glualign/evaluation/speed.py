@@ -19,7 +19,7 @@ from torch import Tensor
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.environment import environment
 from glualign.matcher import Matcher
-from glualign.network import CONFIGS, GLUNet
+from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.config import COARSE_SIZE
 from glualign.network.preprocessing import prepare, working_size
 from glualign.network.warping import resize_bilinear
@@ -68,13 +68,12 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def reference_contender(device: torch.device) -> Contender:
-    """GLU-Net as published: fp32, channels first, batch norms not folded, uint8 truncation.
+def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS[REFERENCE]) -> Contender:
+    """A network as the published code runs it: fp32, channels first, batch norms not folded.
 
     Its weights are random, because the time does not depend on their values and the published ones are not
     needed.
     """
-    config = CONFIGS[REFERENCE]
     torch.manual_seed(0)
     network = GLUNet(config).eval().to(device)
 
@@ -89,7 +88,7 @@ def reference_contender(device: torch.device) -> Contender:
             flow = resize_bilinear(network(*working, *coarse).flow1, (height, width))
             return _in_pixels(flow, size)
 
-    return Contender(REFERENCE, "fp32", REFERENCE_LAYOUT, align)
+    return Contender(config.model, "fp32", REFERENCE_LAYOUT, align)
 
 
 def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:

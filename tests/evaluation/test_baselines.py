@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 from evaluation_fakes import grid, texture
+
+from glualign.errors import DatasetError
 from glualign.evaluation.baselines import BASELINES, open_baseline
 from glualign.evaluation.datasets import Sample
 from glualign.evaluation.truth import homography_truth
-
-from glualign.errors import DatasetError
 
 MATRIX = np.array([[0.97, 0.06, 9.0], [-0.05, 1.02, 6.0], [1e-4, -5e-5, 1.0]])
 SMALL_SHIFT = np.array([[1.0, 0, 2.5], [0, 1.0, -1.5], [0, 0, 1.0]])
@@ -68,7 +68,9 @@ def test_without_texture_it_gives_up_and_answers_the_identity(name):
 
 
 def test_unrelated_images_make_key_points_give_up():
-    sample = Sample(texture(200, 240, 1), texture(200, 240, 2), homography_truth(np.eye(3), (200, 240), (200, 240)), 240)
+    sample = Sample(
+        texture(200, 240, 1), texture(200, 240, 2), homography_truth(np.eye(3), (200, 240), (200, 240)), 240
+    )
     assert open_baseline("sift").estimate(sample).note
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from glualign.evaluation.metrics import (
     ALPHAS,
     CURVE_ALPHAS,

@@ -1,5 +1,6 @@
 import numpy as np
 from evaluation_fakes import texture
+
 from glualign.evaluation.mirroring import (
     flow_allowing_mirror,
     mirrored,

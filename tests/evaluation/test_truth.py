@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from evaluation_fakes import grid
+
 from glualign.errors import DatasetError
 from glualign.evaluation.truth import DenseTruth, PointTruth, homography_truth, match_size, scattered
 

@@ -1,0 +1,59 @@
+"""docs/benchmarks.md says what the result files say."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from evaluation_fakes import texture, write_image
+
+
+def run(root, *arguments):
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=root, capture_output=True, text=True)
+
+
+def test_the_page_is_up_to_date(root):
+    result = run(root, "benchmarks/build_docs.py", "--check")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_changed_result_is_noticed(root, tmp_path):
+    code = "import build_docs, pathlib; print(build_docs.build(pathlib.Path(r'%s')))" % tmp_path  # noqa: UP031
+    for path in (root / "benchmarks" / "results").glob("*.json"):
+        content = json.loads(path.read_text())
+        for row in content["rows"]:
+            if row.get("metrics"):
+                row["metrics"]["aepe"] = 1234.5
+        (tmp_path / path.name).write_text(json.dumps(content))
+    page = run(root / "benchmarks", "-c", code).stdout
+    assert "1234.50" in page
+    assert "1234.50" not in (root / "docs" / "benchmarks.md").read_text()
+
+
+def test_a_set_of_pairs_becomes_an_hpatches_sequence(root, tmp_path):
+    from glualign.evaluation.datasets import open_dataset
+
+    matrix = np.array([[0.9, 0.05, 4.0], [-0.04, 1.1, 3.0], [1e-4, 0, 1.0]])
+    for k in (2, 3):
+        folder = tmp_path / "scene" / f"1_{k}"
+        write_image(folder / "source.png", texture(40, 60, 1))
+        write_image(folder / "target.png", texture(40, 60, k))
+        np.savetxt(folder / "H_target_to_source.txt", matrix)
+    result = run(root, "benchmarks/hpatches_from_pairs.py", tmp_path / "scene", tmp_path / "hp")
+    assert result.returncode == 0, result.stderr
+    pair = open_dataset("hpatches", tmp_path / "hp").pairs[0]
+    (original,) = (p for p in open_dataset("pairs", tmp_path / "scene").pairs if p.name == "1_2")
+    sample, expected = pair.load(), original.load()
+    np.testing.assert_array_equal(sample.target, expected.target)
+    np.testing.assert_array_equal(sample.truth.mask, expected.truth.mask)
+    np.testing.assert_allclose(sample.truth.flow, expected.truth.flow, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pairs", "hpatches-240-graf", "hpatches-graf", "speed"])
+def test_results_carry_machine_versions_and_commit(root, name):
+    content = json.loads((root / "benchmarks" / "results" / f"{name}.json").read_text())
+    assert content["machine"]["cpu"]
+    assert content["machine"]["versions"]["torch"]
+    assert content["machine"]["commit"]
+    assert content["rows"]
