@@ -70,9 +70,11 @@ def fit_transform(
     needed = _MINIMAL[model]
     if len(target) < needed:
         raise FlowError(f"a {model} needs {needed} known pixels, the flow has {len(target)}")
-    matrix = _homography(target, source, threshold) if model == "homography" else None
-    if model != "homography":
+    if model == "homography":
+        matrix = _homography(target, source, threshold)
+    else:
         matrix = _linear(model, target, source, threshold, generator)
+    matrix = _refit(model, matrix, target, source, threshold)
     if matrix is None or not np.isfinite(matrix).all() or abs(matrix[2, 2]) < 1e-12:
         raise FlowError(f"no {model} fits the flow")
     matrix = matrix / matrix[2, 2]
@@ -134,15 +136,22 @@ def _linear(
         cost = float(np.minimum(squared, threshold**2).sum())
         if cost < best_cost:
             best, best_cost = candidate, cost
+    return best
+
+
+def _refit(
+    model: str, matrix: Points | None, target: Points, source: Points, threshold: float
+) -> Points | None:
+    """Least squares over all points, weighted by Tukey's function of their distance, again and again."""
     for _ in range(_REFITS):
-        if best is None:
+        if matrix is None:
             return None
-        closeness = np.maximum(1 - np.square(_distances(best, target, source) / (2 * threshold)), 0)
+        closeness = np.maximum(1 - np.square(_distances(matrix, target, source) / (2 * threshold)), 0)
         refined = _least_squares(model, target, source, np.square(closeness))
         if refined is None:
             break
-        best = refined
-    return best
+        matrix = refined
+    return matrix
 
 
 def _least_squares(model: str, target: Points, source: Points, weight: Points) -> Points | None:
@@ -150,6 +159,8 @@ def _least_squares(model: str, target: Points, source: Points, weight: Points) -
     total = weight.sum()
     if total <= 0:
         return None
+    if model == "homography":
+        return _projective(target, source, weight)
     target_mean, source_mean = weight @ target / total, weight @ source / total
     p, q = target - target_mean, source - source_mean
     linear = np.eye(2)
@@ -170,6 +181,33 @@ def _least_squares(model: str, target: Points, source: Points, weight: Points) -
     matrix[:2, :2] = linear
     matrix[:2, 2] = source_mean - linear @ target_mean
     return matrix
+
+
+def _projective(target: Points, source: Points, weight: Points) -> Points | None:
+    """Weighted direct linear transform on normalised points (Hartley and Zisserman, section 4.4)."""
+    to_p, p = _normalised(target, weight)
+    to_q, q = _normalised(source, weight)
+    if to_p is None or to_q is None:
+        return None
+    one, none = np.ones(len(p)), np.zeros((len(p), 3))
+    homogeneous = np.column_stack([p, one])
+    first = np.column_stack([homogeneous, none, -q[:, :1] * homogeneous])
+    second = np.column_stack([none, homogeneous, -q[:, 1:] * homogeneous])
+    rows = np.concatenate([first, second])
+    moments = (rows * np.tile(weight, 2)[:, None]).T @ rows
+    solution = np.linalg.eigh(moments)[1][:, 0].reshape(3, 3)
+    return np.asarray(np.linalg.inv(to_q) @ solution @ to_p)
+
+
+def _normalised(points: Points, weight: Points) -> tuple[Points | None, Points]:
+    """A matrix to mean 0 and mean square 1, and the points under it; None when they coincide."""
+    total = weight.sum()
+    mean = weight @ points / total
+    spread = float(np.sqrt(weight @ np.square(points - mean).sum(axis=1) / total))
+    if spread < 1e-6:
+        return None, points
+    matrix = np.array([[1 / spread, 0, -mean[0] / spread], [0, 1 / spread, -mean[1] / spread], [0, 0, 1]])
+    return matrix, (points - mean) / spread
 
 
 def _distances(matrix: Points, target: Points, source: Points) -> Points:

@@ -14,8 +14,8 @@ from glualign.flow.sampling import sample
 
 _NEWTON_STEPS = 20
 _CONVERGED = 1e-3
-# A solution further than this from its pixel is no solution: the field folds or jumps there.
-_ACCEPTED = 0.05
+# A solution further than this from its pixel is none: the field folds or jumps there, or ends before it.
+_ACCEPTED = 0.01
 
 
 def invert(flow: Flow) -> Flow:

@@ -194,7 +194,7 @@ class _Sampler:
         np.multiply(work[..., :-1], work[..., -1:], out=work[..., :-1])
         found = self._remap(work, map_x, map_y)
         # Cubic and Lanczos ring: alpha may leave the range that the source has.
-        opacity = np.clip(found[..., -1:], 0, _full_scale(crop.dtype) if crop.dtype.kind in "iu" else None)
+        opacity = np.clip(found[..., -1:], 0, work[..., -1].max())
         with np.errstate(divide="ignore", invalid="ignore"):
             colour = np.where(opacity > 0, found[..., :-1] / opacity, 0)
         return _cast(np.concatenate([colour, opacity], axis=2), crop.dtype)

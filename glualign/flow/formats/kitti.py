@@ -48,7 +48,7 @@ def write(path: Path, flow: Flow) -> None:
     from glualign.images.png import encode16
 
     known = flow.known
-    values = np.rint(flow.data[known] * _SCALE + _OFFSET)
+    values = np.rint(flow.data[known].astype(np.float64) * _SCALE + _OFFSET)
     if values.size and (values.min() < 0 or values.max() > 65535):
         largest = float(np.abs(flow.data[known]).max())
         raise FlowError(f"KITTI .png holds flow within 512 px, this one reaches {largest:.1f} px; use .flo")

@@ -1,0 +1,263 @@
+"""Every flow format: there and back, against independent readers, and refusals."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from smooth import smooth_flow
+
+from glualign.errors import FlowError, OutputError
+from glualign.flow import FLOW_EXTENSIONS, Flow, open_flow, read_flow, write_flow
+
+# Largest difference in pixels after writing and reading: KITTI stores steps of 1/64 px.
+LARGEST_ERROR = dict.fromkeys(FLOW_EXTENSIONS, 0.0) | {".png": 1 / 128}
+STORES_SOURCE_SIZE = (".npz", ".flo5", ".nrrd", ".mha")
+
+
+def needs(extension):
+    if extension == ".flo5":
+        pytest.importorskip("h5py", reason="h5py is not installed")
+
+
+@pytest.fixture
+def flow():
+    data = smooth_flow().data.copy()
+    data[3:9, 4:20] = np.nan
+    return Flow(data, (111, 222))
+
+
+@pytest.mark.parametrize("extension", FLOW_EXTENSIONS)
+def test_round_trip(tmp_path, flow, extension):
+    needs(extension)
+    path = tmp_path / "größe" / f"flow{extension}"
+    write_flow(path, flow)
+    found = read_flow(path)
+    np.testing.assert_array_equal(found.known, flow.known)
+    assert np.nanmax(np.abs(found.data - flow.data)) <= LARGEST_ERROR[extension]
+    assert found.source_size == (flow.source_size if extension in STORES_SOURCE_SIZE else None)
+
+
+def test_arrays_are_written_too(tmp_path):
+    write_flow(tmp_path / "flow.npy", np.ones((2, 3, 2)))
+    assert read_flow(tmp_path / "flow.npy").data.tolist() == np.ones((2, 3, 2)).tolist()
+
+
+def test_flo_as_opencv_reads_and_writes_it(tmp_path):
+    flow = smooth_flow()
+    write_flow(tmp_path / "ours.flo", flow)
+    np.testing.assert_array_equal(cv2.readOpticalFlow(str(tmp_path / "ours.flo")), flow.data)
+    cv2.writeOpticalFlow(str(tmp_path / "theirs.flo"), flow.data)
+    assert (tmp_path / "theirs.flo").read_bytes() == (tmp_path / "ours.flo").read_bytes()
+
+
+def test_flo_bytes(tmp_path):
+    write_flow(tmp_path / "a.flo", np.array([[[1, 2], [3, np.nan]]], np.float32))
+    tag, width, height, *values = struct.unpack("<fii4f", (tmp_path / "a.flo").read_bytes())
+    assert (tag, width, height) == (202021.25, 2, 1)
+    assert values[:2] == [1, 2]
+    assert min(values[2:]) > 1e9
+
+
+def test_flo_marks_unknown_above_a_thousand_million(tmp_path):
+    values = np.array([0, 0, 1.1e9, 0, 0, -2e9, np.inf, 0, 9e8, 1], "<f4")
+    (tmp_path / "a.flo").write_bytes(b"PIEH" + struct.pack("<ii", 5, 1) + values.tobytes())
+    assert read_flow(tmp_path / "a.flo").known.tolist() == [[True, False, False, False, True]]
+
+
+def test_kitti_as_opencv_reads_it(tmp_path, flow):
+    write_flow(tmp_path / "flow.png", flow)
+    blue, green, red = cv2.split(cv2.imread(str(tmp_path / "flow.png"), cv2.IMREAD_UNCHANGED))
+    np.testing.assert_array_equal(blue == 1, flow.known)
+    u = (red.astype(np.float64) - 2**15) / 64
+    v = (green.astype(np.float64) - 2**15) / 64
+    assert np.abs(np.dstack([u, v]) - flow.data)[flow.known].max() <= 1 / 128
+
+
+def test_kitti_range(tmp_path):
+    edge = np.zeros((1, 2, 2), np.float32)
+    edge[0, :, 0] = (-512, 511.984375)
+    write_flow(tmp_path / "edge.png", edge)
+    np.testing.assert_array_equal(read_flow(tmp_path / "edge.png").data, edge)
+    with pytest.raises(
+        FlowError, match=r"far.png: KITTI .png holds flow within 512 px, this one reaches 512"
+    ):
+        write_flow(tmp_path / "far.png", edge + np.float32(0.5))
+    assert not (tmp_path / "far.png").exists()
+
+
+@pytest.mark.parametrize(("kind", "words"), [(np.uint8, "is a picture"), (np.uint16, "is a 16-bit picture")])
+def test_pictures_are_not_taken_for_flow(tmp_path, kind, words):
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((4, 4, 3), 77, kind))
+    with pytest.raises(FlowError, match=words):
+        read_flow(tmp_path / "photo.png")
+
+
+def test_pfm_layout(tmp_path):
+    flow = smooth_flow(4, 6)
+    write_flow(tmp_path / "flow.pfm", flow)
+    data = (tmp_path / "flow.pfm").read_bytes()
+    assert data.startswith(b"PF\n6 4\n-1.0\n")
+    rows = np.frombuffer(data[len(b"PF\n6 4\n-1.0\n") :], "<f4").reshape(4, 6, 3)
+    np.testing.assert_array_equal(rows[::-1, :, :2], flow.data)
+    big = b"PF\n6 4\n1.0\n" + rows.astype(">f4").tobytes()
+    (tmp_path / "big.pfm").write_bytes(big)
+    np.testing.assert_array_equal(read_flow(tmp_path / "big.pfm").data, flow.data)
+
+
+def test_npy_of_other_tools(tmp_path):
+    flow = smooth_flow(5, 7)
+    np.save(tmp_path / "channels_first.npy", flow.data.transpose(2, 0, 1).astype(np.float64))
+    np.testing.assert_array_equal(read_flow(tmp_path / "channels_first.npy").data, flow.data)
+    np.savez(tmp_path / "one.npz", flow.data)
+    np.testing.assert_array_equal(read_flow(tmp_path / "one.npz").data, flow.data)
+    valid = np.ones((5, 7), bool)
+    valid[2, 2] = False
+    np.savez(tmp_path / "valid.npz", flow=flow.data, valid=valid)
+    np.testing.assert_array_equal(read_flow(tmp_path / "valid.npz").known, valid)
+
+
+@pytest.mark.parametrize("extension", [".nrrd", ".mha"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_itk_formats_with_simpleitk(tmp_path, flow, extension, compressed):
+    itk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    write_flow(tmp_path / f"ours{extension}", flow)
+    seen = itk.ReadImage(str(tmp_path / f"ours{extension}"))
+    np.testing.assert_array_equal(itk.GetArrayFromImage(seen), flow.data)
+    assert (seen.GetSpacing(), seen.GetOrigin(), seen.GetDirection()) == ((1, 1), (0, 0), (1, 0, 0, 1))
+    field = smooth_flow(7, 9).data
+    itk.WriteImage(
+        itk.GetImageFromArray(field, isVector=True), str(tmp_path / f"theirs{extension}"), compressed
+    )
+    np.testing.assert_array_equal(read_flow(tmp_path / f"theirs{extension}").data, field)
+
+
+def test_itk_applies_our_field_as_we_do(tmp_path):
+    """The direction claimed in the header is the one ITK gives to displacement fields."""
+    itk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    from glualign.flow import warp
+
+    flow = smooth_flow(40, 50)
+    picture = np.add.outer(np.arange(40.0), 2 * np.arange(50.0)).astype(np.float32)
+    write_flow(tmp_path / "field.nrrd", flow)
+    field = itk.Cast(itk.ReadImage(str(tmp_path / "field.nrrd")), itk.sitkVectorFloat64)
+    moved = itk.Resample(itk.GetImageFromArray(picture), itk.DisplacementFieldTransform(field))
+    ours, valid = warp(picture, flow)
+    np.testing.assert_allclose(itk.GetArrayFromImage(moved)[valid], ours[valid], atol=0.1)
+
+
+def test_geometry_other_than_pixels_is_refused(tmp_path):
+    write_flow(tmp_path / "flow.mha", smooth_flow(4, 5))
+    data = (tmp_path / "flow.mha").read_bytes()
+    (tmp_path / "spaced.mha").write_bytes(data.replace(b"ElementSpacing = 1 1", b"ElementSpacing = 2 2"))
+    with pytest.raises(FlowError, match="ElementSpacing"):
+        read_flow(tmp_path / "spaced.mha")
+    write_flow(tmp_path / "flow.nrrd", smooth_flow(4, 5))
+    data = (tmp_path / "flow.nrrd").read_bytes()
+    (tmp_path / "moved.nrrd").write_bytes(data.replace(b"origin: (0,0)", b"origin: (5,0)"))
+    with pytest.raises(FlowError, match="origin"):
+        read_flow(tmp_path / "moved.nrrd")
+
+
+def test_values_in_another_file_are_not_followed(tmp_path):
+    (tmp_path / "a.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 2\nDimSize = 2 2\nElementNumberOfChannels = 2\n"
+        b"ElementType = MET_FLOAT\nElementDataFile = /etc/passwd\n"
+    )
+    with pytest.raises(FlowError, match="another file"):
+        read_flow(tmp_path / "a.mha")
+
+
+@pytest.mark.parametrize("extension", FLOW_EXTENSIONS)
+def test_truncated_empty_and_foreign(tmp_path, flow, extension):
+    needs(extension)
+    path = tmp_path / f"flow{extension}"
+    write_flow(path, flow)
+    data = path.read_bytes()
+    for share in (0.01, 0.5, 0.995):
+        path.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(Exception, match="flow") as caught:
+            read_flow(path)
+        assert type(caught.value).__module__ == "glualign.errors"
+    path.write_bytes(b"")
+    with pytest.raises(FlowError, match="file is empty"):
+        read_flow(path)
+    path.write_bytes(b"this is a text file, not a flow\n" * 20)
+    with pytest.raises(Exception, match=f"flow{extension}: "):
+        read_flow(path)
+
+
+@pytest.mark.parametrize("extension", [".flo", ".pfm"])
+def test_bytes_left_over_are_refused(tmp_path, flow, extension):
+    path = tmp_path / f"flow{extension}"
+    write_flow(path, flow)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(FlowError, match="left over"):
+        read_flow(path)
+
+
+def test_nan_in_flo_is_refused(tmp_path):
+    values = np.zeros(8, "<f4")
+    values[3] = np.nan
+    (tmp_path / "nan.flo").write_bytes(b"PIEH" + struct.pack("<ii", 2, 2) + values.tobytes())
+    with pytest.raises(FlowError, match=r"nan.flo: holds NaN"):
+        read_flow(tmp_path / "nan.flo")
+
+
+@pytest.mark.parametrize("extension", [".npy", ".npz", ".flo", ".pfm", ".png"])
+def test_a_field_without_a_known_pixel_is_refused(tmp_path, extension):
+    write_flow(tmp_path / f"flow{extension}", np.full((3, 4, 2), np.nan))
+    with pytest.raises(FlowError, match="no known flow"):
+        read_flow(tmp_path / f"flow{extension}")
+
+
+def test_missing_folder_and_unknown_extension(tmp_path):
+    with pytest.raises(FlowError, match=r"none.flo: no such file"):
+        read_flow(tmp_path / "none.flo")
+    (tmp_path / "folder.flo").mkdir()
+    with pytest.raises(FlowError, match="is a folder"):
+        read_flow(tmp_path / "folder.flo")
+    (tmp_path / "flow.txt").write_text("x")
+    with pytest.raises(FlowError, match=r".txt is not a flow format; use one of .flo"):
+        read_flow(tmp_path / "flow.txt")
+    with pytest.raises(FlowError, match="not a flow format"):
+        write_flow(tmp_path / "out.txt", smooth_flow())
+    with pytest.raises(OutputError):
+        write_flow(tmp_path / "flow.txt" / "a.flo", smooth_flow())
+
+
+def test_size_limit_can_be_moved(tmp_path):
+    for extension in (".flo", ".png", ".npz"):
+        write_flow(tmp_path / f"flow{extension}", smooth_flow(10, 10))
+        with pytest.raises(Exception, match="exceed the limit"):
+            read_flow(tmp_path / f"flow{extension}", max_pixels=99)
+        assert read_flow(tmp_path / f"flow{extension}", max_pixels=None).size == (10, 10)
+
+
+def test_direction_is_stored_where_the_format_allows(tmp_path, flow):
+    for extension in (".npz", ".nrrd", ".mha", ".png"):
+        write_flow(tmp_path / f"flow{extension}", flow)
+    assert str(np.load(tmp_path / "flow.npz")["direction"]).startswith("target -> source")
+    for extension in (".nrrd", ".mha", ".png"):
+        assert b"target -> source" in (tmp_path / f"flow{extension}").read_bytes()
+
+
+def test_flo5_as_h5py_sees_it(tmp_path, flow):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    write_flow(tmp_path / "flow.flo5", flow)
+    with h5py.File(tmp_path / "flow.flo5") as file:
+        np.testing.assert_array_equal(file["flow"][()], flow.data)
+        assert file.attrs["direction"].startswith("target -> source")
+    with h5py.File(tmp_path / "huge.flo5", "w") as file:
+        file.create_dataset("flow", (2**31, 2**31, 2), "f4", chunks=(64, 64, 2))
+    with pytest.raises(FlowError, match="exceed the limit"):
+        read_flow(tmp_path / "huge.flo5")
+
+
+@pytest.mark.parametrize("extension", [".flo", ".npz"])
+def test_rows_of_an_opened_flow(tmp_path, flow, extension):
+    write_flow(tmp_path / f"flow{extension}", flow)
+    opened = open_flow(tmp_path / f"flow{extension}")
+    assert opened.size == flow.size
+    np.testing.assert_array_equal(opened.rows(2, 31), flow.data[2:31])
+    np.testing.assert_array_equal(opened.rows(flow.height - 1, flow.height), flow.data[-1:])

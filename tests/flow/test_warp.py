@@ -1,0 +1,179 @@
+"""Warping: known answers, every pixel type, alpha, borders, and images beyond OpenCV's size limit."""
+
+import numpy as np
+import pytest
+from smooth import smooth_flow
+
+from glualign.errors import FlowError
+from glualign.flow import Flow, from_transform, warp, write_flow
+from glualign.flow.formats import open_flow
+
+INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
+TYPES = ("uint8", "uint16", "int16", "int8", "int32", "uint32", "float16", "float32", "float64", "bool")
+
+
+def shift_flow(height, width, u, v, source_size=None):
+    return Flow(np.broadcast_to(np.array([u, v], np.float32), (height, width, 2)).copy(), source_size)
+
+
+def noise(shape, kind="uint8", seed=0):
+    values = np.random.default_rng(seed).random(shape)
+    return values > 0.5 if kind == "bool" else (values * 120).astype(kind)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("channels", [None, 1, 2, 3, 4, 6])
+@pytest.mark.parametrize("kind", TYPES)
+def test_whole_shifts_move_pixels_unchanged(kind, channels, interpolation):
+    pixels = noise((12, 15) if channels is None else (12, 15, channels), kind)
+    warped, valid = warp(pixels, shift_flow(12, 15, 3, -2), interpolation=interpolation, alpha=False)
+    assert warped.dtype == pixels.dtype
+    assert warped.shape == pixels.shape
+    assert valid[2:, :12].all()
+    assert not valid[:2].any()
+    assert not valid[:, 12:].any()
+    np.testing.assert_allclose(
+        warped[2:, :12].astype(float), pixels[:10, 3:].astype(float), atol=0 if kind[0] in "ui" else 1e-4
+    )
+    assert not warped[~valid].any()
+
+
+@pytest.mark.parametrize(("interpolation", "most"), [("linear", 0.06), ("cubic", 0.2), ("lanczos", 0.15)])
+def test_a_ramp_is_sampled_between_pixels(interpolation, most):
+    y, x = np.mgrid[:60, :80].astype(np.float32)
+    ramp = 2 * x + y
+    flow = smooth_flow(60, 80)
+    warped, valid = warp(ramp, flow, interpolation=interpolation)
+    expected = 2 * (x + flow.data[..., 0]) + y + flow.data[..., 1]
+    deep = valid & (np.abs(x + flow.data[..., 0] - 39.5) < 34) & (np.abs(y + flow.data[..., 1] - 29.5) < 24)
+    assert deep.sum() > 1500
+    # OpenCV 4 rounds positions to 1/32 px, and its cubic and Lanczos kernels bend a ramp a little.
+    assert np.abs(warped - expected)[deep].max() <= most
+
+
+def test_higher_orders_are_better_on_a_wave():
+    y, x = np.mgrid[:64, :64].astype(np.float64)
+    wave = np.sin(x * 0.9) * np.cos(y * 0.7)
+    warped = {}
+    for interpolation in ("nearest", "linear", "cubic", "lanczos"):
+        found, valid = warp(
+            wave.astype(np.float32), shift_flow(64, 64, 0.5, 0.25), interpolation=interpolation
+        )
+        expected = np.sin((x + 0.5) * 0.9) * np.cos((y + 0.25) * 0.7)
+        inner = np.s_[6:-6, 6:-6]
+        assert valid[inner].all()
+        warped[interpolation] = np.abs(found - expected)[inner].max()
+    assert warped["nearest"] > warped["linear"] > warped["cubic"] > warped["lanczos"]
+    assert warped["lanczos"] < 0.02
+
+
+def test_nearest_keeps_labels():
+    labels = np.random.default_rng(0).choice(np.array([3, 70_000, 2**31 - 1], np.int64), (60, 80))
+    warped, valid = warp(labels, smooth_flow(60, 80), interpolation="nearest", border=-1)
+    assert set(np.unique(warped)) == {-1, 3, 70_000, 2**31 - 1}
+    assert (warped[~valid] == -1).all()
+
+
+def test_sizes_of_source_and_target_may_differ():
+    pixels = noise((30, 40, 3))
+    flow = from_transform(np.diag([2, 2, 1.0]), (10, 12), (30, 40))
+    warped, valid = warp(pixels, flow)
+    assert warped.shape == (10, 12, 3)
+    assert valid.all()
+    np.testing.assert_array_equal(warped, pixels[0:20:2, 0:24:2])
+
+
+def test_flow_for_another_source_is_refused():
+    with pytest.raises(FlowError, match=r"source of 40 x 30 pixels, the image is 41 x 30"):
+        warp(noise((30, 41)), shift_flow(5, 5, 0, 0, (30, 40)))
+
+
+def test_unknown_pixels_get_the_border():
+    data = np.zeros((4, 4, 2), np.float32)
+    data[1, 2] = np.nan
+    warped, valid = warp(np.full((4, 4), 9, np.uint8), Flow(data), border=200)
+    assert warped[1, 2] == 200
+    assert not valid[1, 2]
+    assert valid.sum() == 15
+
+
+def test_border_per_channel_and_its_errors():
+    flow = shift_flow(2, 2, 50, 0)
+    warped, _ = warp(noise((2, 2, 3)), flow, border=(1, 2, 3))
+    assert (warped == (1, 2, 3)).all()
+    with pytest.raises(FlowError, match="border has 2 values, the image 3 channels"):
+        warp(noise((2, 2, 3)), flow, border=(1, 2))
+    with pytest.raises(FlowError, match="not one of nearest"):
+        warp(noise((2, 2)), flow, interpolation="area")
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
+@pytest.mark.parametrize(("kind", "full"), [("uint8", 255), ("uint16", 65535), ("float32", 1.0)])
+def test_transparent_pixels_leave_no_dark_fringe(kind, full, interpolation):
+    # White on the left, transparent black on the right: whatever is visible in between must stay white.
+    pixels = np.zeros((16, 16, 4), kind)
+    pixels[:, :8] = full
+    warped, _ = warp(pixels, shift_flow(16, 16, 0.37, 0), interpolation=interpolation)
+    alpha = warped[..., 3].astype(float) / full
+    assert ((alpha > 0.05) & (alpha < 0.95)).any(), "the edge must be crossed for this to show anything"
+    assert warped[alpha > 0.05][:, :3].min() >= 0.98 * full
+    assert alpha.max() <= 1
+
+
+def test_outside_is_transparent():
+    pixels = np.full((4, 4, 4), 255, np.uint8)
+    warped, valid = warp(pixels, shift_flow(4, 4, 2, 0), border=77)
+    assert (warped[~valid] == (77, 77, 77, 0)).all()
+    assert (warped[valid] == 255).all()
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("height", "width"), [(3, 40_000), (40_000, 3)])
+def test_sides_beyond_the_limit_of_opencv(height, width, interpolation):
+    pixels = noise((height, width, 3))
+    u, v = (-777, 0) if width > height else (0, -777)
+    warped, valid = warp(pixels, shift_flow(height, width, u, v), interpolation=interpolation)
+    if width > height:
+        np.testing.assert_array_equal(warped[:, 777:], pixels[:, :-777])
+        assert not valid[:, :777].any()
+    else:
+        np.testing.assert_array_equal(warped[777:], pixels[:-777])
+    assert valid.mean() == pytest.approx(1 - 777 / 40_000)
+
+
+def test_positions_stay_exact_far_from_the_origin():
+    # In float32 the position 39,000.3 would be off by up to 0.002 px, and the ramp by as much.
+    ramp = np.broadcast_to(np.arange(40_000, dtype=np.float32), (2, 40_000)).copy()
+    warped, _ = warp(ramp, shift_flow(2, 40_000, 0.25, 0))
+    assert np.abs(warped[0, 38_000:39_900] - (np.arange(38_000, 39_900) + 0.25)).max() < 0.005
+
+
+def test_a_tile_that_gathers_from_a_whole_huge_source():
+    pixels = noise((2, 40_000), "uint16")
+    order = np.random.default_rng(1).permutation(40_000)[:5000].reshape(2, 2500)
+    x = np.broadcast_to(np.arange(2500), (2, 2500))
+    flow = np.zeros((2, 2500, 2), np.float32)
+    flow[..., 0] = order - x
+    warped, valid = warp(pixels, Flow(flow, (2, 40_000)))
+    assert valid.all()
+    np.testing.assert_array_equal(warped, np.take_along_axis(pixels, order, axis=1))
+
+
+def test_tiles_leave_no_seams():
+    y, x = np.mgrid[:700, :5000].astype(np.float32)
+    picture = np.sin(x / 9) + np.cos(y / 7)
+    flow = shift_flow(700, 5000, 0.5, 0.5)
+    warped, valid = warp(picture, flow, interpolation="cubic")
+    expected = np.sin((x + 0.5) / 9) + np.cos((y + 0.5) / 7)
+    inner = np.s_[3:-3, 3:-3]
+    assert valid[inner].all()
+    assert np.abs(warped - expected)[inner].max() < 4e-3  # a pixel off at a seam would be 0.1
+
+
+def test_a_file_in_strips_gives_the_same(tmp_path):
+    pixels, flow = noise((90, 120, 3)), smooth_flow()
+    write_flow(tmp_path / "flow.flo", flow)
+    for result, expected in zip(
+        warp(pixels, open_flow(tmp_path / "flow.flo")), warp(pixels, flow), strict=True
+    ):
+        np.testing.assert_array_equal(result, expected)
