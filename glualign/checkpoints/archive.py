@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -21,7 +23,12 @@ def is_archive(path: Path) -> bool:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return not any(name.endswith("/data.pkl") for name in archive.namelist())
-    return tarfile.is_tarfile(path)
+    try:
+        with tarfile.open(path) as archive:
+            # Zeros pass for a tar archive without members.
+            return archive.next() is not None
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError):
+        return False
 
 
 def extract_weights(path: Path, destination: Path, *, member: str = "") -> None:

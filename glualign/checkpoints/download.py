@@ -24,7 +24,8 @@ from glualign.errors import DownloadError
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes that have arrived and the size of the whole file, None while it is unknown."""
 
-_CHUNK_BYTES = 1 << 18
+# Small, because a chunk that a lost connection cuts short is lost.
+_CHUNK_BYTES = 1 << 13
 _PAGE_BYTES = 1 << 20
 # Answers that another attempt may change.
 _PASSING_TROUBLE = {408, 425, 429, 500, 502, 503, 504}

@@ -63,9 +63,15 @@ def save_checkpoint(
 
 
 def export_checkpoint(
-    name_or_path: str | os.PathLike[str], path: str | os.PathLike[str], *, dtype: Storage = "fp16"
+    name_or_path: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: Storage = "fp16",
 ) -> None:
     """Write an existing checkpoint, be it official or a training state, as self-describing safetensors.
+
+    What the checkpoint says about itself is kept; ``metadata`` is added to it and goes before it.
 
     Raises:
         CheckpointError: the checkpoint is unusable, or ``path`` does not end in ``.safetensors``.
@@ -74,8 +80,9 @@ def export_checkpoint(
     if not os.fspath(path).endswith(".safetensors"):
         raise CheckpointError(f"{path}: the output is a safetensors file; let its name end in .safetensors")
     loaded = load_model(name_or_path)
-    metadata = {key: value for key, value in loaded.metadata.items() if key not in _OWN_KEYS}
-    save_checkpoint(path, loaded.model.state_dict(), loaded.config, metadata=metadata, dtype=dtype)
+    known = {key: value for key, value in loaded.metadata.items() if key not in _OWN_KEYS}
+    facts = {**known, **(metadata or {})}
+    save_checkpoint(path, loaded.model.state_dict(), loaded.config, metadata=facts, dtype=dtype)
 
 
 def _stored(key: str, tensor: Tensor, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:

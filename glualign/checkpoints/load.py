@@ -94,17 +94,19 @@ def complete(state: Mapping[str, Tensor], config: GLUNetConfig, *, where: str) -
         if key in state and state[key].shape != slot.shape
     ]
     problems = [
-        f"{len(keys)} {what} ({_listed(keys)})"
+        f"{what} {_listed(keys)}"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong))
         if keys
     ]
     if problems:
-        raise CheckpointError(f"{where}: does not fit {config.model}: tensors {'; '.join(problems)}")
+        raise CheckpointError(f"{where}: does not fit {config.model}: {'; '.join(problems)}")
     bad = [key for key, tensor in state.items() if not is_finite(tensor)]
     if bad:
         raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
     return {
-        key: state[key].to(slot.dtype).contiguous() if key in state else torch.zeros(slot.shape, dtype=slot.dtype)
+        key: state[key].to(slot.dtype).contiguous()
+        if key in state
+        else torch.zeros(slot.shape, dtype=slot.dtype)
         for key, slot in expected.items()
     }
 

@@ -1,7 +1,8 @@
 """Reading a file of weights of any supported layout into one plain state dict.
 
 Safetensors files, and ``.pth``/``.pth.tar`` files in torch's zip or older format: a bare state dict, or a
-training container that holds one; keys with or without the prefix that ``DataParallel`` adds.
+training container that holds one; keys with or without the prefix that ``DataParallel`` adds. Of the
+state of a run of ``glualign train`` the averaged weights are read.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ CONFIG_KEY = "glualign.config"
 
 # Where training containers keep the state dict, the most specific name first.
 _CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "net")
+# What `glualign train` keeps to resume from.
+_TRAINING_KEYS = {"recipe", "progress", "average"}
 _PREFIX = "module."
 _HEAD_BYTES = 1024
 
@@ -70,6 +73,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     container = read_torch_file(file)
     if not isinstance(container, Mapping):
         raise CheckpointError(f"{file}: holds no state dict (a mapping of names to tensors)")
+    if _TRAINING_KEYS.issubset(container):
+        return _read_training_state(file, container)
     state = _state_dict(file, container)
     facts = container.get("metadata")
     metadata = {str(k): str(v) for k, v in facts.items()} if isinstance(facts, Mapping) else {}
@@ -133,6 +138,18 @@ def _config(path: Path, state: Mapping[str, Tensor], stored: Any) -> GLUNetConfi
         raise CheckpointError(f"{path}: {error}") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its stored configuration is unusable ({error})") from error
+
+
+def _read_training_state(path: Path, container: Mapping[Any, Any]) -> Checkpoint:
+    """The averaged weights of a run of this project, with its recipe and its progress."""
+    if container.get("pyramid") is not None:
+        raise CheckpointError(f"{path}: the run is still in its pyramid stage; there is no whole network yet")
+    recipe, progress = container["recipe"], container["progress"]
+    if not (isinstance(recipe, Mapping) and isinstance(progress, Mapping)):
+        raise CheckpointError(f"{path}: damaged training state")
+    state = _tensors(path, container["average"])
+    metadata = {"recipe": json.dumps(recipe), "progress": json.dumps(progress)}
+    return Checkpoint(path, "torch", state, _config(path, state, recipe.get("model")), metadata)
 
 
 def _state_dict(path: Path, container: Mapping[Any, Any]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _compat_pickle
 import pickle
 import pickletools
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -46,6 +47,10 @@ _CALLED_HARMLESSLY = {
 }
 # torch refuses these modules before it looks for stand-ins.
 _BLOCKED_BY_TORCH = ("os", "posix", "nt", "sys")
+
+
+# The table that torch looks stand-ins up in belongs to the whole process.
+_READING = threading.Lock()
 
 
 class _RefusedError(Exception):
@@ -90,7 +95,8 @@ def read_torch_file(path: Path) -> Any:
     names: set[str] = set()
     try:
         names = _global_names(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals([_stand_in(name) for name in names]):
+        stand_ins = [_stand_in(name) for name in names]
+        with _READING, warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except _RefusedError as error:

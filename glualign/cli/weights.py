@@ -25,6 +25,15 @@ _HASHES = {
 }
 
 
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Click callback: KEY=TEXT options as a dictionary."""
+    pairs = [value.partition("=") for value in values]
+    for (key, equals, _), value in zip(pairs, values, strict=True):
+        if not (key and equals):
+            raise click.BadParameter(f"{value!r} is not KEY=TEXT", context, parameter)
+    return {key: text for key, _, text in pairs}
+
+
 @click.group()
 def command() -> None:
     """List, fetch, check, import and export model weights.
@@ -198,10 +207,22 @@ def info_command(name: str, as_json: bool) -> None:
     show_default=True,
     help="Storage of the kernels; biases and batch norm stay fp32.",
 )
+@click.option(
+    "--meta",
+    "facts",
+    metavar="KEY=TEXT",
+    multiple=True,
+    callback=_pairs,
+    help="A fact to store with the weights, such as licence=Apache-2.0; can be repeated.",
+)
 @json_option
 @quiet_option
-def export_command(checkpoint: str, output: str, dtype: Any, as_json: bool, quiet: bool) -> None:
+def export_command(
+    checkpoint: str, output: str, dtype: Any, facts: dict[str, str], as_json: bool, quiet: bool
+) -> None:
     """Write CHECKPOINT (a name or a file) as one safetensors file that describes itself.
+
+    Of a training run (last.pt) the averaged weights are taken, with the recipe.
 
     \b
     Example:
@@ -210,7 +231,7 @@ def export_command(checkpoint: str, output: str, dtype: Any, as_json: bool, quie
     from glualign.checkpoints.export import export_checkpoint
     from glualign.checkpoints.fetch import verify
 
-    export_checkpoint(checkpoint, output, dtype=dtype)
+    export_checkpoint(checkpoint, output, metadata=facts, dtype=dtype)
     _report(verify(output), as_json=as_json, quiet=quiet)
 
 

@@ -55,7 +55,12 @@ def save_densematching_container(path: Path, state, *, legacy: bool = False) -> 
         cls.__module__, cls.__qualname__ = module.__name__, cls.__name__
         setattr(module, cls.__name__, cls)
     constructor = NetConstructor()
-    constructor.__dict__ = {"fun_name": "glunet_vgg16", "fun_module": "models.GLUNet", "args": (), "kwds": {"md": 4}}
+    constructor.__dict__ = {
+        "fun_name": "glunet_vgg16",
+        "fun_module": "models.GLUNet",
+        "args": (),
+        "kwds": {"md": 4},
+    }
     meter = AverageMeter()
     meter.__dict__ = {"history": [np.float64(1.5)], "sum": np.float32(2), "array": np.arange(3.0)}
     container = {
@@ -71,7 +76,9 @@ def save_densematching_container(path: Path, state, *, legacy: bool = False) -> 
         "epoch_of_best_val": 2,
     }
     with _pretended_modules(
-        admin=types.ModuleType("admin"), admin__model_constructor=constructor_module, admin__stats=stats_module
+        admin=types.ModuleType("admin"),
+        admin__model_constructor=constructor_module,
+        admin__stats=stats_module,
     ):
         torch.save(container, path, _use_new_zipfile_serialization=not legacy)
     assert "admin.stats" not in sys.modules

@@ -56,7 +56,7 @@ def test_official_gocor_key_lists_are_refused(shared, file):
     ],
 )
 def test_gocor_is_refused_with_its_licence(key):
-    with pytest.raises(CheckpointError, match="GOCor.*non-commercial"):
+    with pytest.raises(CheckpointError, match=r"GOCor.*non-commercial"):
         detect_config({**shapes_of("glunet"), key: (1,)})
 
 

@@ -1,0 +1,337 @@
+"""``fetch`` and ``import`` against a server that plays Google Drive."""
+
+import io
+import json
+import tarfile
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+from checkpoint_files import official_state
+
+from glualign.checkpoints import fetch as fetching
+from glualign.checkpoints import load_model, registry
+from glualign.checkpoints.cache import Record, read_record, sha256_of
+from glualign.checkpoints.fetch import fetch, import_file, present_names, verify
+from glualign.errors import CheckpointError, DownloadError
+
+NAME = "glunet-static"
+ARCHIVED = "glunet-dped-cityscape-ade"
+
+
+def saved(content):
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def known_hash(monkeypatch):
+    """Give a registered checkpoint another known hash for the time of a test."""
+
+    def change(name, sha256):
+        entries = [replace(e, sha256=sha256) if e.name == name else e for e in registry.load_registry()]
+        changed = registry.Registry(tuple(entries))
+        monkeypatch.setattr(registry, "load_registry", lambda: changed)
+        monkeypatch.setattr(fetching, "load_registry", lambda: changed)
+
+    return change
+
+
+def left_over(cache):
+    """Visible files in the cache."""
+    return (
+        sorted(path.name for path in cache.iterdir() if not path.name.startswith("."))
+        if cache.exists()
+        else []
+    )
+
+
+@pytest.mark.parametrize("page", ["none", "form", "link", "cookie"])
+def test_every_way_past_drives_warning(drive, cache, hurry, page):
+    drive.page = page
+    verdict = fetch(NAME, patience=hurry)
+    assert verdict.path.read_bytes() == drive.payload
+    assert verdict.hash_state == "as recorded"
+    assert read_record(verdict.path) == Record(
+        name=NAME,
+        sha256=sha256_of(verdict.path),
+        size=len(drive.payload),
+        origin="https://drive.google.com/file/d/1cu_8lwhuqeNsIxEsuB6ihDBzz-yLW_L5/view",
+        checked="strict load",
+        model="glunet",
+    )
+    assert left_over(cache) == ["GLUNet_static.pth", "GLUNet_static.pth.json"]
+    assert load_model(NAME).name == NAME
+    assert load_model("glunet").config.truncate_to_uint8 is False
+
+
+def test_the_drive_id_is_asked_for(drive, hurry):
+    fetch(NAME, patience=hurry)
+    assert "id=1cu_8lwhuqeNsIxEsuB6ihDBzz-yLW_L5" in drive.requests[0]["path"]
+
+
+def test_what_is_there_is_not_fetched_again(drive, hurry):
+    fetch(NAME, patience=hurry)
+    count = len(drive.requests)
+    fetch(NAME, patience=hurry)
+    assert len(drive.requests) == count
+    fetch(NAME, patience=hurry, force=True)
+    assert len(drive.requests) > count
+
+
+def test_dropped_connections_behind_the_warning_page(drive, hurry):
+    drive.page = "form"
+    drive.faults = [("drop", 8192), ("stall", 8192)]
+    assert fetch(NAME, patience=hurry).path.read_bytes() == drive.payload
+    assert drive.ranges == ["", "bytes=8192-", "bytes=16384-"]
+
+
+def test_an_interrupted_fetch_goes_on_in_the_next_one(drive, cache, hurry):
+    drive.page = "form"
+    drive.faults = [("drop", 16384)] + [("drop", 0)] * 2
+    with pytest.raises(DownloadError, match="run the command again"):
+        fetch(NAME, patience=hurry)
+    assert left_over(cache) == ["GLUNet_static.pth.part", "GLUNet_static.pth.part.json"]
+    fetch(NAME, patience=hurry)
+    assert drive.ranges[-1] == "bytes=16384-"
+    assert drive.sent == len(drive.payload)
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("quota", "downloaded too often"),
+        ("login", "no longer public"),
+        ("foreign", "leads to another server"),
+        ("loop", "one warning page after another"),
+    ],
+)
+def test_refusals_say_what_to_do_by_hand(drive, cache, hurry, page, words):
+    drive.page = page
+    with pytest.raises(DownloadError, match=words) as caught:
+        fetch(NAME, patience=hurry)
+    message = str(caught.value)
+    assert (
+        "open https://drive.google.com/file/d/1cu_8lwhuqeNsIxEsuB6ihDBzz-yLW_L5/view in a browser" in message
+    )
+    assert f"glualign weights import FILE --name {NAME}" in message
+    assert "\n" not in message
+    assert left_over(cache) == []
+
+
+def test_a_page_that_claims_to_be_a_file_is_not_kept(drive, cache, hurry):
+    drive.payload = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title></html>"
+    with pytest.raises(DownloadError, match="web page"):
+        fetch(NAME, patience=hurry)
+    assert left_over(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"\x00" * 5000, "neither safetensors nor a torch file"),
+        (saved(official_state("glunet"))[:-2000], "damaged"),
+        (saved(official_state("glunet-star")), "holds glunet-star, but glunet-static is glunet"),
+        (saved({"a": torch.zeros(3)}), "not a GLU-Net"),
+        (saved({**official_state(), "corr.corr_module.x": torch.zeros(1)}), "non-commercial"),
+    ],
+    ids=["garbage", "truncated", "another model", "no model", "GOCor"],
+)
+def test_wrong_bytes_are_discarded(drive, cache, hurry, payload, words):
+    drive.payload = payload
+    with pytest.raises(DownloadError, match=words) as caught:
+        fetch(NAME, patience=hurry)
+    assert "was discarded" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert left_over(cache) == []
+
+
+def test_a_failed_renewal_keeps_the_old_file(drive, hurry):
+    fetch(NAME, patience=hurry)
+    good = drive.payload
+    drive.payload, drive.etag = b"\x00" * 5000, '"v2"'
+    with pytest.raises(DownloadError):
+        fetch(NAME, patience=hurry, force=True)
+    assert verify(NAME).path.read_bytes() == good
+
+
+def test_a_known_hash_is_compared(drive, hurry, cache, known_hash, official_bytes, tmp_path):
+    (tmp_path / "x").write_bytes(official_bytes)
+    known_hash(NAME, sha256_of(tmp_path / "x"))
+    verdict = fetch(NAME, patience=hurry)
+    assert verdict.hash_state == "known"
+    assert read_record(verdict.path).checked == "known SHA-256"
+
+
+def test_another_hash_than_the_known_one_is_refused(drive, hurry, cache, known_hash):
+    known_hash(NAME, "0" * 64)
+    with pytest.raises(DownloadError, match=f"SHA-256 is .*, not {'0' * 64}"):
+        fetch(NAME, patience=hurry)
+    assert left_over(cache) == []
+
+
+def zipped(members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_one_file_is_taken_out_of_an_archive(drive, cache, hurry, known_hash, official_bytes, tmp_path):
+    known_hash(ARCHIVED, "")
+    drive.payload = zipped(
+        {
+            "../../escaped.pth": b"x",
+            "pre_trained_models/Semantic_GLUNet_DPED_CityScape_ADE.pth": b"y",
+            "pre_trained_models/GLUNet_DPED_CityScape_ADE.pth": official_bytes,
+        }
+    )
+    verdict = fetch(ARCHIVED, patience=hurry)
+    assert verdict.path.read_bytes() == official_bytes
+    assert left_over(cache) == ["GLUNet_DPED_CityScape_ADE.pth", "GLUNet_DPED_CityScape_ADE.pth.json"]
+    assert not list(tmp_path.parent.glob("escaped.pth"))
+    assert load_model(ARCHIVED).config.truncate_to_uint8 is True
+
+
+def test_an_archive_without_the_file(drive, cache, hurry):
+    drive.payload = zipped({"readme.txt": b"nothing here"})
+    with pytest.raises(DownloadError, match=r"holds no GLUNet_DPED_CityScape_ADE\.pth"):
+        fetch(ARCHIVED, patience=hurry)
+    assert left_over(cache) == []
+
+
+def test_offline_nothing_is_asked(drive, hurry, monkeypatch):
+    monkeypatch.setenv("GLUALIGN_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="GLUALIGN_OFFLINE forbids"):
+        fetch(NAME, patience=hurry)
+    assert drive.requests == []
+    assert fetch("compact").hash_state == "known"
+
+
+@pytest.mark.parametrize("name", ["glunet-gocor-static", "pdcnet-megadepth"])
+def test_refused_checkpoints_are_not_fetched(drive, name):
+    with pytest.raises(CheckpointError, match="non-commercial"):
+        fetch(name)
+    assert drive.requests == []
+
+
+def test_two_processes_do_not_fetch_the_same_file(drive, hurry, cache):
+    fcntl = pytest.importorskip("fcntl")
+    cache.mkdir()
+    with (cache / ".GLUNet_static.pth.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DownloadError, match="another glualign"):
+            fetch(NAME, patience=hurry)
+    assert fetch(NAME, patience=hurry).name == NAME
+
+
+# ---- import
+
+
+@pytest.fixture
+def official_file(tmp_path, official_bytes):
+    path = tmp_path / "GLUNet_static.pth"
+    path.write_bytes(official_bytes)
+    return path
+
+
+def test_an_official_file_is_recognised_by_its_name(official_file, cache):
+    verdict = import_file(official_file)
+    assert verdict.name == NAME
+    assert verdict.path == cache / "GLUNet_static.pth"
+    assert official_file.exists()
+    assert load_model(NAME).path == verdict.path
+
+
+def test_an_official_file_is_recognised_by_its_hash(official_file, known_hash, tmp_path):
+    known_hash("glunet-dynamic", sha256_of(official_file))
+    renamed = official_file.rename(tmp_path / "download(1).pth")
+    assert import_file(renamed).name == "glunet-dynamic"
+
+
+def test_a_file_of_ones_own_gets_a_name(official_file, cache):
+    verdict = import_file(official_file, name="mine")
+    assert verdict.path == cache / "mine.pth"
+    assert load_model("mine").name == "mine"
+    assert present_names() == ["compact", "mine"]
+
+
+def test_a_second_import_replaces_the_first(official_file, cache, tmp_path):
+    import_file(official_file, name="mine")
+    from glualign.checkpoints.registry import find_weights
+
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(find_weights("compact").path.read_bytes())
+    import_file(other, name="mine")
+    assert load_model("mine").config.model == "compact"
+    assert left_over(cache) == ["mine.safetensors", "mine.safetensors.json"]
+
+
+def test_hand_made_archives_are_unpacked(tmp_path, official_bytes):
+    path = tmp_path / "models.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo("models/GLUNet_dynamic.pth")
+        info.size = len(official_bytes)
+        archive.addfile(info, io.BytesIO(official_bytes))
+    assert import_file(path, name="glunet-dynamic").path.read_bytes() == official_bytes
+
+
+def test_archives_with_several_candidates_are_not_guessed(tmp_path, official_bytes):
+    path = tmp_path / "models.zip"
+    path.write_bytes(zipped({"a.pth": official_bytes, "b.pth": official_bytes}))
+    with pytest.raises(CheckpointError, match=r"several candidates \(a.pth, b.pth\)"):
+        import_file(path)
+
+
+def test_a_wrong_file_is_not_imported(official_file, cache):
+    with pytest.raises(CheckpointError, match=r"holds glunet, but semantic-glunet-static is semantic-glunet"):
+        import_file(official_file, name="semantic-glunet-static")
+    assert left_over(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("compact", "ships with glualign"),
+        ("glunet-gocor-static", "non-commercial"),
+        ("../evil", "not usable as a name"),
+        (".hidden", "not usable as a name"),
+    ],
+)
+def test_names_that_cannot_be_used(official_file, cache, name, words):
+    with pytest.raises(CheckpointError, match=words):
+        import_file(official_file, name=name)
+    assert left_over(cache) == []
+
+
+def test_messages_name_the_imported_file(tmp_path):
+    path = tmp_path / "page.pth"
+    path.write_bytes(b"<html>")
+    with pytest.raises(CheckpointError) as caught:
+        import_file(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    with pytest.raises(CheckpointError, match="no such file"):
+        import_file(tmp_path / "gone.pth")
+
+
+def test_other_bytes_than_the_known_ones_can_be_imported_knowingly(official_file):
+    assert import_file(official_file, name=ARCHIVED).hash_state == "unlike registry"
+    assert verify(ARCHIVED).hash_state == "unlike registry"
+
+
+# ---- verify
+
+
+def test_a_file_that_changed_since_it_was_fetched(drive, hurry):
+    path = fetch(NAME, patience=hurry).path
+    path.write_bytes(saved(official_state(seed=1)))
+    assert verify(NAME).hash_state == "differs"
+
+
+def test_a_damaged_record_counts_as_none(drive, hurry):
+    path = fetch(NAME, patience=hurry).path
+    path.with_name(path.name + ".json").write_text(json.dumps({"name": NAME}))
+    assert verify(NAME).hash_state == "no record"
