@@ -88,8 +88,9 @@ def large_motion(rng: Rng, size: int) -> Map:
 
 
 def rotated_motion(rng: Rng, size: int) -> Map:
-    """Any rotation in the plane with a moderate change of viewpoint and zoom."""
-    turn = motion.similarity(rng, rotation=math.pi, zoom=1.5, shift=0.2)
+    """Rotation in the plane, half the time within 60 degrees, else any, with a moderate change of viewpoint."""
+    most = math.pi / 3 if rng.random() < 0.5 else math.pi
+    turn = motion.similarity(rng, rotation=most, zoom=1.5, shift=0.2)
     return _projective(turn @ motion.homography(rng, 0.25), size)
 
 

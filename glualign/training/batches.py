@@ -1,0 +1,92 @@
+"""Batches of synthetic pairs from worker processes; batch ``n`` of a stage depends on nothing but ``n``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from glualign.network.config import COARSE_SIZE
+from glualign.training.synthesis import PairSynthesis
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchDataset(Dataset[Batch]):
+    """Item ``step`` is a whole batch, so that all its pairs share one working size.
+
+    Attributes:
+        synthesis: draws the pairs.
+        batch: pairs per batch and process.
+        sizes: working sizes to draw from.
+        rank: of this process among those that train together.
+        world: number of those processes.
+    """
+
+    synthesis: PairSynthesis
+    batch: int
+    sizes: Sequence[int]
+    rank: int = 0
+    world: int = 1
+
+    def __getitem__(self, step: int) -> Batch:
+        """Tensors ``source``, ``target`` (B, 3, S, S) uint8 and ``source_256``, ``target_256`` when S > 256,
+
+        ``flow`` (B, 2, S, S) float32 in pixels, ``valid`` and ``visible`` (B, 1, S, S) bool.
+        """
+        size = self.size(step)
+        first = (step * self.world + self.rank) * self.batch
+        pairs = [self.synthesis.pair(first + k, size) for k in range(self.batch)]
+        batch = {
+            "source": _images([p.source for p in pairs]),
+            "target": _images([p.target for p in pairs]),
+            "flow": torch.from_numpy(np.stack([p.flow for p in pairs]).transpose(0, 3, 1, 2).copy()),
+            "valid": torch.from_numpy(np.stack([p.valid for p in pairs])[:, None]),
+            "visible": torch.from_numpy(np.stack([p.visible for p in pairs])[:, None]),
+        }
+        if size != COARSE_SIZE:
+            coarse = (COARSE_SIZE, COARSE_SIZE)
+            for name, images in (("source", [p.source for p in pairs]), ("target", [p.target for p in pairs])):
+                small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
+                batch[f"{name}_256"] = _images(small)
+        return batch
+
+    def size(self, step: int) -> int:
+        """Working size of a step: the same for all processes."""
+        rng = np.random.default_rng((self.synthesis.seed, step, 1))
+        return int(self.sizes[int(rng.integers(len(self.sizes)))])
+
+
+def _images(images: Sequence[np.typing.NDArray[np.uint8]]) -> Tensor:
+    # Channels stay last in memory: the layout that convolutions in bfloat16 want.
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin: bool) -> Iterator[Batch]:
+    """Batches of steps ``first`` to ``last - 1`` in order, made ahead by ``workers`` processes."""
+    loader: DataLoader[Batch] = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers,
+        worker_init_fn=_quiet_worker,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+    )
+    return iter(loader)
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread and a lower priority for each worker: the training step should not wait for its cores."""
+    import os
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(3)

@@ -1,0 +1,48 @@
+"""A pyramid with batch norm for training from scratch, and its folding into the plain one that ships."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from glualign.network.pyramid import VGGPyramid
+
+
+class NormalisedPyramid(VGGPyramid):
+    """`VGGPyramid` with batch norm after every convolution.
+
+    The layers keep their names: each convolution is replaced by one that normalises its own output, so
+    that folding is a matter of the two tensors of each layer.
+    """
+
+    def __init__(self, plain: VGGPyramid) -> None:
+        nn.Module.__init__(self)
+        for name, group in plain.named_children():
+            layers = [_NormalisedConv(layer) if isinstance(layer, nn.Conv2d) else layer for layer in group.children()]
+            self.add_module(name, nn.Sequential(*layers))
+
+    @torch.no_grad()
+    def fold_into(self, plain: VGGPyramid) -> None:
+        """Write the convolutions with their batch norm folded in into a pyramid of the same shape."""
+        for layer, destination in zip(_convolutions(self, _NormalisedConv), _convolutions(plain, nn.Conv2d), strict=True):
+            norm: nn.BatchNorm2d = layer.norm
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
+            destination.weight.copy_(layer.conv.weight * factor[:, None, None, None])
+            destination.bias.copy_(norm.bias - norm.running_mean * factor)
+
+
+class _NormalisedConv(nn.Module):
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        # Batch norm removes any constant, so the convolution needs no bias of its own.
+        self.conv = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(conv.out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(self.conv(x))
+        return normalised
+
+
+def _convolutions(pyramid: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
+    return [module for module in pyramid.modules() if type(module) is kind]
