@@ -57,3 +57,9 @@ def test_a_broken_link_is_found(root, tmp_path):
         "gone.md: no such file",
         "gone.png: no such file",
     ]
+
+
+def test_the_overview_links_every_page(root):
+    overview = (root / "docs" / "index.md").read_text("utf-8")
+    pages = {path.name for path in (root / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"]({page})" not in overview} == set()
