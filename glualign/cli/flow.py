@@ -16,7 +16,7 @@ from glualign.cli.options import (
 )
 
 
-@click.command()
+@click.command(short_help="Write the flow of a pair to a file.")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option(
