@@ -52,6 +52,7 @@ class Trainer:
         folder: where checkpoints, logs and plots go.
         processes: this process among those that train together.
         say: receives one line of text now and then.
+        validators: further scores of the averaged network, logged with the validation.
     """
 
     recipe: Recipe
@@ -59,7 +60,7 @@ class Trainer:
     folder: Path
     processes: Processes
     say: Callable[[str], None] = print
-    validators: dict[str, Callable[[GLUNet], dict[str, float]]] = field(default_factory=dict)
+    validators: list[Callable[[GLUNet], dict[str, float]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         run = self.recipe.run
@@ -304,7 +305,7 @@ class Trainer:
         row = {}
         for name, score in scores.items():
             row |= {f"{name}_mean": score.mean, f"{name}_median": score.median, f"{name}_pck1": score.pck1}
-        for validator in self.validators.values():
+        for validator in self.validators:
             row |= validator(network)
         row |= {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
         journal = Journal(self.folder / "validation.csv", [k for k in row if k not in ("pairs", "stage", "step")])

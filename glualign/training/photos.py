@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -30,14 +31,25 @@ class PhotoStore:
         data_path: flat uint8 file, photographs one after the other, each (H, W, 3) RGB.
         names: path of each photograph relative to its folder, sorted.
         shapes: (N, 2) int64, height and width.
-        offsets: (N,) int64, first byte of each photograph in the file.
     """
 
     data_path: Path
     names: tuple[str, ...]
     shapes: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    data: npt.NDArray[np.uint8]
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(N + 1,) int64, first byte of each photograph in the file, and the end of the last."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.shapes.prod(axis=1) * 3)])
+
+    @cached_property
+    def data(self) -> npt.NDArray[np.uint8]:
+        """The file, mapped into memory."""
+        return np.memmap(self.data_path, dtype=np.uint8, mode="r", shape=(int(self.offsets[-1]),))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A worker process maps the file again; pickling the pixels would copy gigabytes.
+        return PhotoStore, (self.data_path, self.names, self.shapes)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,14 +111,7 @@ def open_photos(
     shapes = np.asarray(index["shapes"], dtype=np.int64).reshape(-1, 2)
     if not len(shapes):
         raise TrainingError(f"{root}: none of its {len(files)} image files could be decoded")
-    ends = np.cumsum(shapes.prod(axis=1) * 3)
-    return PhotoStore(
-        data_path=data_path,
-        names=tuple(index["names"]),
-        shapes=shapes,
-        offsets=np.concatenate([np.zeros(1, np.int64), ends[:-1]]),
-        data=np.memmap(data_path, dtype=np.uint8, mode="r", shape=(int(ends[-1]),)),
-    )
+    return PhotoStore(data_path, tuple(index["names"]), shapes)
 
 
 def _fingerprint(root: Path, files: Sequence[Path], max_side: int) -> str:

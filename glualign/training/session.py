@@ -49,6 +49,10 @@ def train(
         )
         if processes.first:
             say(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
+        if eval_pairs is not None:
+            from glualign.training.real_pairs import real_pairs_validator
+
+            trainer.validators.append(real_pairs_validator(Path(eval_pairs), processes.device))
         if resume:
             trainer.resume()
         elif init or recipe.run.init:
