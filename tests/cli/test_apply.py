@@ -1,0 +1,222 @@
+"""`glualign apply`: images keep what they are, labels stay labels, keypoints move the right way."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+from PIL import ExifTags, ImageCms
+from PIL import Image as PillowImage
+
+from glualign.cli.main import cli, main
+from glualign.flow import Flow, from_transform, write_flow
+from glualign.images import Image, read_image, write_image
+
+SIZE = (30, 40)
+SHIFT = (4, -3)  # the target shows the source 4 px further right and 3 px further up
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def shifted(pixels, outside=0):
+    """What the flow of `SHIFT` makes of the source, computed by slicing."""
+    out = np.full_like(pixels, outside)
+    out[3:, :-4] = pixels[:-3, 4:]
+    return out
+
+
+@pytest.fixture
+def flow_file(tmp_path):
+    write_flow(tmp_path / "flow.flo", Flow(np.broadcast_to(np.float32(SHIFT), (*SIZE, 2)).copy()))
+    return tmp_path / "flow.flo"
+
+
+@pytest.fixture
+def profile():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def noise(shape, kind="uint8"):
+    return np.random.default_rng(0).integers(1, np.iinfo(kind).max, shape, dtype=kind)
+
+
+def test_16_bit_rgba_tiff_keeps_depth_channels_profile_and_exif(tmp_path, flow_file, profile):
+    pixels = noise((*SIZE, 4), "uint16")
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    write_image(tmp_path / "in.tif", Image(pixels, icc=profile, exif=block))
+    assert run("apply", flow_file, tmp_path / "in.tif", "-o", tmp_path / "out.tif").exit_code == 0
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        found, tags = file.asarray(), file.pages[0].tags
+        assert bytes(tags[34675].value) == profile
+        assert tags[271].value == "Maker"
+    assert found.dtype == np.uint16
+    # Colours are weighted by alpha on the way, in float32.
+    assert np.abs(found.astype(int) - shifted(pixels)).max() <= 1
+
+
+def test_rotated_jpeg_comes_out_upright_with_its_profile(tmp_path, flow_file, profile):
+    ramp = np.broadcast_to(np.linspace(0, 255, 30, dtype=np.uint8)[None, :, None], (40, 30, 3))
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    PillowImage.fromarray(ramp.copy()).save(tmp_path / "in.jpg", exif=exif, icc_profile=profile, quality=98)
+    assert run("apply", flow_file, tmp_path / "in.jpg", "-o", tmp_path / "out.jpg").exit_code == 0
+    with PillowImage.open(tmp_path / "out.jpg") as picture:
+        assert picture.size == (40, 30)
+        assert picture.info["icc_profile"] == profile
+        assert picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        found = np.asarray(picture).astype(int)
+    upright = read_image(tmp_path / "in.jpg").pixels
+    assert np.abs(found - shifted(upright))[4:, :-6].mean() < 2
+    stored = run(
+        "apply", flow_file, tmp_path / "in.jpg", "-o", tmp_path / "stored.jpg", "--no-exif", "--json"
+    )
+    assert stored.exit_code == 0
+    with PillowImage.open(tmp_path / "stored.jpg") as picture:
+        assert picture.getexif()[ExifTags.Base.Orientation] == 6
+
+
+def test_labels_and_palettes_stay(tmp_path, flow_file):
+    labels = np.random.default_rng(0).choice(np.array([0, 3, 7], np.uint8), SIZE)
+    picture = PillowImage.fromarray(labels)
+    picture.putpalette(list(range(24)))
+    picture.save(tmp_path / "labels.png")
+    result = run(
+        "apply", flow_file, tmp_path / "labels.png", "--interp", "nearest", "-o", tmp_path / "out.png"
+    )
+    assert result.exit_code == 0
+    with PillowImage.open(tmp_path / "out.png") as found:
+        assert found.mode == "P"
+        np.testing.assert_array_equal(np.asarray(found), shifted(labels))
+        assert found.getpalette()[:24] == list(range(24))
+
+
+def test_a_folder_and_several_files(tmp_path, flow_file):
+    (tmp_path / "channels").mkdir()
+    pixels = {"a.png": noise((*SIZE, 3)), "b.tif": noise(SIZE, "uint16")}
+    for name, values in pixels.items():
+        write_image(tmp_path / "channels" / name, values)
+    (tmp_path / "channels" / "notes.txt").write_text("not an image")
+    write_image(tmp_path / "c.bmp", noise(SIZE))
+    result = run(
+        "apply", flow_file, tmp_path / "channels", tmp_path / "c.bmp", "-o", tmp_path / "out", "--json"
+    )
+    assert result.exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a_warped.png",
+        "b_warped.tif",
+        "c_warped.bmp",
+    ]
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "out" / "a_warped.png").pixels, shifted(pixels["a.png"])
+    )
+    results = json.loads(result.stdout)["results"]
+    assert [entry["pixels"] for entry in results] == ["8-bit RGB", "16-bit grey", "8-bit grey"]
+    assert results[0]["valid_share"] == pytest.approx(27 * 36 / 1200)
+
+
+def test_mask_and_fill(tmp_path, flow_file):
+    pixels = noise((*SIZE, 3))
+    write_image(tmp_path / "in.png", pixels)
+    run("apply", flow_file, tmp_path / "in.png", "-o", tmp_path / "out.png", "--mask", tmp_path / "mask.png")
+    mask = read_image(tmp_path / "mask.png").pixels
+    np.testing.assert_array_equal(mask, shifted(np.full(SIZE, 255, np.uint8)))
+    run("apply", flow_file, tmp_path / "in.png", "-o", tmp_path / "red.png", "--fill", "#ff0000")
+    assert (read_image(tmp_path / "red.png").pixels[mask == 0] == (255, 0, 0)).all()
+    run("apply", flow_file, tmp_path / "in.png", "-o", tmp_path / "clear.png", "--fill", "transparent")
+    np.testing.assert_array_equal(read_image(tmp_path / "clear.png").pixels[..., 3], mask)
+    refused = run("apply", flow_file, tmp_path / "in.png", "-o", tmp_path / "t.png", "--fill", "target")
+    assert refused.exit_code == 2
+
+
+def test_csv_keypoints_of_the_source_move_to_the_target(tmp_path, flow_file):
+    (tmp_path / "points.csv").write_text("name,x,y\nnose,20,10\near,2.5,5\n")
+    result = run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "moved.csv", "--json")
+    assert result.exit_code == 0
+    # Target (x, y) shows source (x + 4, y - 3): source (20, 10) is seen at target (16, 13); (2.5, 5) is not.
+    assert (tmp_path / "moved.csv").read_text() == "name,x,y\nnose,16.0000,13.0000\near,,\n"
+    entry = json.loads(result.stdout)["results"][0]
+    assert (entry["points"], entry["moved"], entry["direction"]) == (2, 1, "source -> target")
+
+
+def test_keypoints_of_the_target_move_to_the_source(tmp_path, flow_file):
+    (tmp_path / "points.csv").write_text("16;13\n0;0\n")
+    run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "back.csv", "--points-from", "target")
+    assert (tmp_path / "back.csv").read_text() == "20.0000;10.0000\n4.0000;-3.0000\n"
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ([[20, 10, 0.9], [2, 5]], [[16.0, 13.0, 0.9], [None, None]]),
+        ([{"x": 20, "y": 10, "id": "a"}], [{"x": 16.0, "y": 13.0, "id": "a"}]),
+        ({"image": "s.png", "keypoints": [[20, 10]]}, {"image": "s.png", "keypoints": [[16.0, 13.0]]}),
+    ],
+)
+def test_json_keypoints(tmp_path, flow_file, document, expected):
+    (tmp_path / "points.json").write_text(json.dumps(document))
+    assert run("apply", flow_file, tmp_path / "points.json", "-o", tmp_path / "moved.json").exit_code == 0
+    assert json.loads((tmp_path / "moved.json").read_text()) == expected
+
+
+def test_points_beyond_a_source_larger_than_the_target(tmp_path):
+    write_flow(tmp_path / "flow.flo", from_transform(np.diag([4, 4, 1.0]), SIZE))
+    (tmp_path / "points.csv").write_text("x,y\n100,80\n")
+    run(
+        "apply",
+        tmp_path / "flow.flo",
+        tmp_path / "points.csv",
+        "-o",
+        tmp_path / "a.csv",
+        "--source-size",
+        "160x120",
+    )
+    assert (tmp_path / "a.csv").read_text() == "x,y\n25.0000,20.0000\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "", "holds no keypoints"),
+        ("a.csv", "name,left,top\nnose,1,2\n", "no columns x and y"),
+        ("a.csv", "x,y\n1,two\n", "row 2: 'two' is not a coordinate"),
+        ("a.csv", "x,y\n1\n", "row 2 has no x and y"),
+        ("a.json", "{", "is not valid JSON"),
+        ("a.json", '{"a": 1}', "not a list of points"),
+        ("a.json", "[[1]]", "point 0 is neither"),
+        ("a.json", "[[1, NaN]]", "not a coordinate"),
+        ("a.png", "text", "is not an image"),
+        ("a.txt", "text", "is not an image"),
+    ],
+)
+def test_bad_inputs_get_one_line(tmp_path, capsys, flow_file, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        main(["apply", str(flow_file), str(tmp_path / name), "-o", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_an_image_of_another_size_than_the_flow_knows(tmp_path, capsys):
+    write_flow(tmp_path / "flow.npz", from_transform(np.eye(3), SIZE, (60, 80)))
+    write_image(tmp_path / "in.png", noise(SIZE))
+    with pytest.raises(SystemExit):
+        main(["apply", str(tmp_path / "flow.npz"), str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png")])
+    assert "belongs to a source of 80 x 60 pixels" in capsys.readouterr().err
+
+
+def test_inputs_are_never_overwritten_and_files_do_not_collide(tmp_path, flow_file, capsys):
+    write_image(tmp_path / "in.png", noise(SIZE))
+    before = (tmp_path / "in.png").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["apply", str(flow_file), str(tmp_path / "in.png"), "-o", str(tmp_path / "in.png")])
+    assert "is an input" in capsys.readouterr().err
+    assert (tmp_path / "in.png").read_bytes() == before
+    two = run("apply", flow_file, tmp_path / "in.png", tmp_path / "in.png", "-o", tmp_path / "one.png")
+    assert two.exit_code == 2
