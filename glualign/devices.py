@@ -61,7 +61,7 @@ def describe_device(device: torch.device) -> str:
 
 def _has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type == "cpu":
         # oneDNN emulates bf16 on older processors, where it is no faster than fp32.
         names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def fold_batch_norms(model: nn.Module) -> nn.Module:
+
+def fold_batch_norms(model: Network) -> Network:
     """A copy of ``model``, in evaluation mode, whose batch norms are part of their convolutions.
 
-    Every pair of a convolution directly followed by a batch norm in a `nn.Sequential` is merged; the batch norm
-    becomes an identity, so that the other layers keep their names.
+    Every convolution directly followed by a batch norm in a `nn.Sequential` is merged with it; the batch
+    norm becomes an identity, so that the other layers keep their names.
     """
     folded = copy.deepcopy(model).eval()
     for block in folded.modules():

@@ -290,7 +290,7 @@ class GLUNet(nn.Module):
         detach: bool,
         trace: Trace | None,
     ) -> Tensor:
-        """Carry flow3 from the 256 x 256 image to 1/8 of the working size, in extra layers if the gap is wide."""
+        """Carry flow3 from 256 x 256 to 1/8 of the working size, in extra layers if the gap is wide."""
         height, width = (8 * side for side in target.shape[2:])
         if extra_layers is None:
             extra_layers = extra_layer_count(height, width, from_width=self.config.extra_layers_from_width)

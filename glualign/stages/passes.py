@@ -90,7 +90,7 @@ class PassRunner:
         return self._matched(self.matcher.encode(image, self.working), transform, inside)
 
     def view(self, transform: Matrix, size: Size) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """The full-size source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
+        """The source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
         level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
         image = self._level(level)
         to_level = resizing(self.source_size, image.shape[:2]) @ transform
@@ -139,7 +139,7 @@ def inside(positions: Field, size: Size) -> npt.NDArray[np.bool_]:
 
 
 def disagreement(forward: Field, backward: Field, working: Size) -> npt.NDArray[np.float32]:
-    """``|f(x) + b(x + f(x))|`` in working pixels on the cells; infinite where ``x + f(x)`` leaves the frame."""
+    """``|f(x) + b(x + f(x))|`` on the cells, working pixels; infinite where ``x + f(x)`` leaves the frame."""
     cells = grid(forward.shape[:2]) + forward / STRIDE
     returned = cv2.remap(
         backward, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

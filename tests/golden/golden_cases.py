@@ -1,0 +1,93 @@
+"""The golden cases: weights, inputs, and how far a network's outputs are from the recorded ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from golden_weights import value_for
+
+from glualign.network import CONFIGS, GLUNet, GLUNetConfig
+from glualign.network.preprocessing import prepare, working_size
+from glualign.network.warping import resize_bilinear
+
+FOLDER = Path(__file__).parent
+
+OFFICIAL: dict[str, GLUNetConfig] = {
+    "glunet": CONFIGS["glunet"],
+    "semantic": CONFIGS["semantic-glunet"],
+    # DenseMatching's GLUNetModel: the same network and weights, two differences in what surrounds it.
+    "dm": dataclasses.replace(CONFIGS["glunet"], truncate_to_uint8=False, extra_layers_from_width=True),
+}
+
+# Largest and mean difference allowed, by the name of what is compared.
+TOLERANCES = {"flow4": (5e-3, 1e-3), "corr4": (1e-5, 1e-6), "corr3": (1e-4, 1e-5), "est_map4": (1e-4, 1e-5)}
+FLOW_TOLERANCE = (2e-3, 1e-4)
+
+
+@cache
+def official_network(name: str) -> GLUNet:
+    """The network with the deterministic weights that the golden outputs were made with."""
+    model = GLUNet(OFFICIAL[name])
+    state = model.state_dict()
+    for key, value in state.items():
+        if value.dtype == torch.float32:
+            is_bn = f"{key.rsplit('.', 1)[0]}.running_mean" in state
+            state[key] = torch.from_numpy(value_for(key, value.shape, is_bn))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def load_case(path: Path) -> dict[str, np.ndarray]:
+    """A case's arrays; images decoded to RGB."""
+    case = {}
+    with np.load(path) as archive:
+        for key in archive.files:
+            if key.endswith("_png"):
+                case[key.removesuffix("_png")] = cv2.imdecode(archive[key], cv2.IMREAD_COLOR)[..., ::-1]
+            else:
+                case[key] = archive[key]
+    return case
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+
+
+def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+    """Every output and intermediate of a pair, by name, without the batch axis."""
+    size = target.shape[:2]
+    working = working_size(*size)
+    truncate = model.config.truncate_to_uint8
+    trace: dict[str, torch.Tensor] = {}
+    with torch.inference_mode():
+        images = [
+            prepare(to_tensor(image), to, truncate=truncate)
+            for to in (working, (256, 256))
+            for image in (source, target)
+        ]
+        output = model(*images, trace=trace)
+        scale = torch.tensor([size[1] / working[1], size[0] / working[0]]).view(1, 2, 1, 1)
+        flow = resize_bilinear(output.flow1, size) * scale
+    trace.update(output._asdict(), flow=flow, flow_s4=flow[:, :, ::4, ::4])
+    return {name: tensor[0].numpy() for name, tensor in trace.items()}
+
+
+def differences(case: dict[str, np.ndarray], name: str) -> dict[str, tuple[float, float]]:
+    """Largest and mean |difference| of everything recorded for a network, in pixels where it is a flow."""
+    outputs = network_outputs(official_network(name), case["source"], case["target"])
+    found = {}
+    for key, recorded in case.items():
+        network, _, what = key.partition(".")
+        if network == name and what in outputs:
+            error = np.abs(outputs[what].reshape(recorded.shape) - recorded)
+            found[what] = (float(error.max()), float(error.mean()))
+    return found
+
+
+def tolerance(what: str) -> tuple[float, float]:
+    return TOLERANCES.get(what, FLOW_TOLERANCE)
