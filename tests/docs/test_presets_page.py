@@ -1,0 +1,14 @@
+"""The table of presets says what the presets are."""
+
+import re
+
+from glualign.aligner import PRESETS
+
+
+def test_the_table_is_what_the_presets_are(root):
+    page = (root / "docs" / "presets.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\w+) \| (\w+) \|", page, re.MULTILINE)
+    documented = {name: (int(passes), search, refine) for name, passes, search, refine in rows}
+    assert documented == {
+        name: (preset.passes, preset.search, preset.refine) for name, preset in PRESETS.items()
+    }
