@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glualign import __version__
-from glualign.checkpoints.load import complete, load_model
+from glualign.checkpoints.load import complete, load_model, skeleton
 from glualign.checkpoints.read import CONFIG_KEY
 from glualign.errors import CheckpointError
 from glualign.files import atomic_path
@@ -52,7 +52,7 @@ def save_checkpoint(
     """
     from safetensors.torch import save_file
 
-    state = complete(state_dict, config, where=str(path))
+    state = complete(state_dict, skeleton(config, where=str(path)), where=str(path))
     stored = {key: _stored(key, tensor, _DTYPES[dtype], path) for key, tensor in state.items()}
     facts = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()

@@ -67,7 +67,7 @@ def fetch(
 ) -> Verdict:
     """Download the checkpoint ``name`` into the cache, check it, and note what was seen.
 
-    An interrupted download is taken up again. A file already there is checked and kept, unless ``force``.
+    An interrupted download is taken up again. A sound file already there is kept, unless ``force``.
 
     Raises:
         CheckpointError: no such name, or a checkpoint that glualign refuses.
@@ -76,8 +76,11 @@ def fetch(
     entry = load_registry().named(name)
     if entry.source == "refused":
         raise CheckpointError(f"{entry.name}: {entry.reason}")
-    if entry.source == "embedded" or (entry.path.is_file() and not force):
+    if entry.source == "embedded":
         return verify(entry.name)
+    present = None if force else _sound(entry)
+    if present is not None:
+        return present
     if cache.is_offline():
         raise DownloadError(
             f"{entry.name}: {cache.OFFLINE_VARIABLE} forbids downloads; unset it, or {_by_hand(entry)}"
@@ -115,8 +118,11 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Ver
         CheckpointError: unusable file or name.
     """
     file = Path(path)
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file")
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
     registry = load_registry()
     entry = registry.get(name) if name else _recognised(file)
     if entry is not None and entry.source != "drive":
@@ -152,6 +158,17 @@ def present_names() -> list[str]:
     """Names of all checkpoints on this machine: embedded, fetched and imported."""
     known = [entry.name for entry in load_registry() if entry.source != "refused" and entry.path.is_file()]
     return known + [stem(path) for path in imported_files()]
+
+
+def _sound(entry: Entry) -> Verdict | None:
+    """The verdict on the file of ``entry`` in the cache, None when it is missing, damaged or changed."""
+    if not entry.path.is_file():
+        return None
+    try:
+        verdict = verify(entry.name)
+    except CheckpointError:
+        return None
+    return None if verdict.hash_state == "differs" else verdict
 
 
 def _recognised(file: Path) -> Entry | None:
@@ -236,8 +253,15 @@ def _alone(path: Path) -> Iterator[None]:
     import fcntl
 
     lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("w")
+    except OSError as error:
+        raise DownloadError(
+            f"{lock.parent}: cannot be written ({error.strerror}); "
+            f"{cache.CACHE_VARIABLE} chooses another folder"
+        ) from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

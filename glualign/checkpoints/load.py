@@ -68,24 +68,24 @@ def build(checkpoint: Checkpoint) -> GLUNet:
     Raises:
         CheckpointError: something does not fit; the message names it.
     """
-    state = complete(checkpoint.state, checkpoint.config, where=str(checkpoint.path))
-    model = _skeleton(checkpoint.config)
-    model.load_state_dict(state, strict=True, assign=True)
+    where = str(checkpoint.path)
+    model = skeleton(checkpoint.config, where=where)
+    model.load_state_dict(complete(checkpoint.state, model, where=where), strict=True, assign=True)
     return model.eval()
 
 
-def complete(state: Mapping[str, Tensor], config: GLUNetConfig, *, where: str) -> dict[str, Tensor]:
-    """``state`` checked against the network of ``config``: fp32 copies in the network's order.
+def complete(state: Mapping[str, Tensor], network: GLUNet, *, where: str) -> dict[str, Tensor]:
+    """``state`` checked against a network: fp32 tensors in the network's order.
 
     Args:
         state: tensors by official key.
-        config: the network they should fit.
+        network: the network they should fit; its own values do not matter.
         where: what messages begin with, usually the file.
 
     Raises:
         CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite values.
     """
-    expected = _skeleton(config).state_dict()
+    expected = network.state_dict()
     missing = [key for key in expected if key not in state and not key.endswith(_OPTIONAL_SUFFIX)]
     unexpected = [key for key in state if key not in expected]
     wrong = [
@@ -99,7 +99,7 @@ def complete(state: Mapping[str, Tensor], config: GLUNetConfig, *, where: str) -
         if keys
     ]
     if problems:
-        raise CheckpointError(f"{where}: does not fit {config.model}: {'; '.join(problems)}")
+        raise CheckpointError(f"{where}: does not fit {network.config.model}: {'; '.join(problems)}")
     bad = [key for key, tensor in state.items() if not is_finite(tensor)]
     if bad:
         raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
@@ -111,10 +111,18 @@ def complete(state: Mapping[str, Tensor], config: GLUNetConfig, *, where: str) -
     }
 
 
-def _skeleton(config: GLUNetConfig) -> GLUNet:
-    """The network without memory: nothing is filled with initial values that are overwritten at once."""
-    with torch.device("meta"):
-        return GLUNet(config)
+def skeleton(config: GLUNetConfig, *, where: str) -> GLUNet:
+    """The network without memory: nothing is filled with initial values that are overwritten at once.
+
+    Raises:
+        CheckpointError: the configuration's numbers, which come from a file, describe no network.
+    """
+    try:
+        with torch.device("meta"):
+            return GLUNet(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]  # torch appends its stack
+        raise CheckpointError(f"{where}: its stored configuration is unusable ({reason})") from error
 
 
 def _listed(names: list[str]) -> str:

@@ -189,7 +189,23 @@ def test_a_state_dict_of_other_things_than_tensors(tmp_path):
     assert "'note'" in refusal(tmp_path / "x.pth")
 
 
-@pytest.mark.parametrize("config", ["{", '{"model": "x", "speed": 3}', "[]", '{"decoder": "quick"}'])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        '{"model": "x", "speed": 3}',
+        "[]",
+        '{"decoder": "quick"}',
+        '{"decoder_width": "x"}',
+        '{"decoder_width": -1}',
+        '{"decoder_width": NaN}',
+        '{"pyramid_channels": [1, 2]}',
+        '{"pyramid_channels": "abcd"}',
+        '{"div": null}',
+        '{"max_displacement": 1e12}',
+        '{"max_displacement": 4000000000000}',
+    ],
+)
 def test_unusable_configurations(tmp_path, config):
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata={"glualign.config": config})

@@ -81,6 +81,21 @@ def test_what_is_there_is_not_fetched_again(drive, hurry):
     assert len(drive.requests) > count
 
 
+def test_a_damaged_file_is_fetched_again(drive, hurry):
+    path = fetch(NAME, patience=hurry).path
+    for damage in (drive.payload[:1000], saved(official_state(seed=1))):
+        path.write_bytes(damage)
+        fetch(NAME, patience=hurry)
+        assert path.read_bytes() == drive.payload
+
+
+def test_a_cache_that_cannot_be_written(drive, hurry, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GLUALIGN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(DownloadError, match="GLUALIGN_CACHE chooses another folder"):
+        fetch(NAME, patience=hurry)
+
+
 def test_dropped_connections_behind_the_warning_page(drive, hurry):
     drive.page = "form"
     drive.faults = [("drop", 8192), ("stall", 8192)]
@@ -313,8 +328,10 @@ def test_messages_name_the_imported_file(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         import_file(path)
     assert str(caught.value).startswith(f"{path}: ")
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="No such file"):
         import_file(tmp_path / "gone.pth")
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        import_file(tmp_path)
 
 
 def test_other_bytes_than_the_known_ones_can_be_imported_knowingly(official_file):
