@@ -37,7 +37,8 @@ marked *published* are what the authors of GLU-Net report with their weights; th
   5 % of the longer side of the source.
 - **Fl** is the share of pixels that are wrong by more than 3 px and by more than 5 % of their motion, in
   per cent.
-- **s/pair** is the median time of one alignment without reading files.
+- **s/pair** is the median time of one alignment without reading files, on a machine that may have had other
+  work at the same time.
 - The classical methods are those of OpenCV. One that finds no alignment *gave up*: it is counted with the
   identity, so that all methods are averaged over the same pairs.
 - **@fast** and **@accurate** are the presets; a model without one runs with the default, `balanced`.
@@ -89,16 +90,19 @@ def main() -> None:
 
 def build(results: Path) -> str:
     """The page as text: the known sections in their order, then any other result file by name."""
-    files = {path.stem: path for path in sorted(results.glob("*.json"))}
+    files = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
+    }
+    files = {stem: content for stem, content in files.items() if content.get("kind") in KINDS}
     ordered = [stem for stem in SECTIONS if stem in files] + [stem for stem in files if stem not in SECTIONS]
     parts = [INTRODUCTION]
     for stem in ordered:
-        content = json.loads(files[stem].read_text(encoding="utf-8"))
+        content = files[stem]
         heading, text = SECTIONS.get(stem, (content["title"], ""))
         parts.append(f"## {heading}\n")
         if text:
             parts.append(text + "\n")
-        parts += speed_section(content) if content["kind"] == "speed" else evaluation_section(content)
+        parts += KINDS[content["kind"]](content)
     return "\n".join(parts)
 
 
@@ -151,6 +155,8 @@ def machine_line(content: dict[str, Any]) -> str:
     gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
     commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     cores = f"{machine['cores']} cores"
+    if content["kind"] == "evaluation":
+        cores += f", {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     facts = (
         machine["cpu"],
         cores + gpu,
@@ -160,6 +166,8 @@ def machine_line(content: dict[str, Any]) -> str:
     )
     return f"{', '.join(facts)}, {content['date']}.\n"
 
+
+KINDS = {"evaluation": evaluation_section, "speed": speed_section}
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Measure everything that docs/benchmarks.md reports, then write that page.
+"""Measure everything that docs/benchmarks.md reports, then write that page and the table of the README.
 
     python benchmarks/run_all.py --data ../shared/eval
     python benchmarks/run_all.py --data ../shared/eval --model old.safetensors --only pairs
@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from build_docs import PAGE, RESULTS
+from build_docs import PAGE, RESULTS, ROOT
 from hpatches_from_pairs import convert
 
-STEPS = ("pairs", "hpatches", "speed")
+STEPS = ("hpatches", "speed", "pairs")
 BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
 
 
@@ -35,15 +35,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         journals = RESULTS / ".runs"  # csv files of single pairs: large, and only of use to --resume
         journals.mkdir(parents=True, exist_ok=True)
-        if "pairs" in steps:
-            evaluate("pairs", arguments.data, "pairs", arguments, BASELINES)
         if "hpatches" in steps:
             convert(arguments.data / "oxford_graf", Path(scratch))
             for size in ("hpatches-240", "hpatches"):
                 evaluate(size, Path(scratch), f"{size}-graf", arguments, ("identity", "sift", "dis"))
         if "speed" in steps:
             glualign("bench", "--threads", "1", "--threads", "2", "--json", str(RESULTS / "speed.json"))
-    subprocess.run([sys.executable, str(Path(__file__).with_name("build_docs.py"))], check=True)
+        if "pairs" in steps:
+            evaluate("pairs", arguments.data, "pairs", arguments, BASELINES)
+    for script in ("benchmarks/build_docs.py", "tools/build_readme_table.py"):
+        subprocess.run([sys.executable, str(ROOT / script)], check=True)
     print(f"wrote {PAGE}")
 
 
@@ -60,7 +61,7 @@ def evaluate(
 
 def glualign(*command: str) -> None:
     """Run a command; failed pairs (exit code 3) are in the results and do not end the whole."""
-    code = subprocess.run([sys.executable, "-m", "glualign", *command], cwd=RESULTS.parent.parent).returncode
+    code = subprocess.run([sys.executable, "-m", "glualign", *command], cwd=ROOT).returncode
     if code not in (0, 3):
         sys.exit(code)
 

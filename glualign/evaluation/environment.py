@@ -15,10 +15,11 @@ _PACKAGES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "pillo
 
 
 def environment() -> dict[str, Any]:
-    """Processor, cores, GPU, platform, versions and commit, as JSON values."""
+    """Processor, cores, threads, GPU, platform, versions and commit, as JSON values."""
     return {
         "cpu": cpu_model(),
         "cores": usable_cores(),
+        "threads": torch_threads(),
         "gpu": gpu_model(),
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -42,6 +43,13 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def torch_threads() -> int:
+    """Threads that the networks compute with on the CPU."""
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 def gpu_model() -> str | None:

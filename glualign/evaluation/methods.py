@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from glualign.errors import GlualignError
@@ -101,10 +102,13 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
     device = choose_device(options.get("device", "auto"))
     dtype = choose_dtype(options.get("precision", "auto"), device)
 
+    @cache
+    def matcher() -> Matcher:
+        return Matcher(loaded.model, device=device, dtype=dtype)
+
     def coarse(source: Pixels, target: Pixels) -> Field:
-        matcher = Matcher(loaded.model, device=device, dtype=dtype)
-        flow, _ = matcher.match_coarse(matcher.encode_coarse(source), matcher.encode_coarse(target))
-        return flow
+        run = matcher()
+        return run.match_coarse(run.encode_coarse(source), run.encode_coarse(target))[0]
 
     settings = {
         "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
