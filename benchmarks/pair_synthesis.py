@@ -26,7 +26,9 @@ def main() -> None:
     photos = open_photos(options.photos, options.cache)
     indices, _ = photos.split()
     total_cpu = 0.0
-    print(f"{len(photos)} photographs, {options.count} pairs of {options.size} x {options.size} per stratum, one core")
+    print(
+        f"{len(photos)} photographs, {options.count} pairs of {options.size} x {options.size} per stratum, one core"
+    )
     for name in STRATA:
         synthesis = PairSynthesis(photos, indices, 1, {name: 1.0})
         synthesis.pair(0, options.size)
@@ -35,7 +37,9 @@ def main() -> None:
             synthesis.pair(k, options.size)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         total_cpu += cpu
-        print(f"{name:10s} {options.count / wall:6.0f} pairs/s of wall time, {options.count / cpu:6.0f} of CPU time")
+        print(
+            f"{name:10s} {options.count / wall:6.0f} pairs/s of wall time, {options.count / cpu:6.0f} of CPU time"
+        )
     print(f"{'all':10s} {'':24s} {len(STRATA) * options.count / total_cpu:6.0f} of CPU time")
 
 

@@ -52,7 +52,10 @@ class BatchDataset(Dataset[Batch]):
         }
         if size != COARSE_SIZE:
             coarse = (COARSE_SIZE, COARSE_SIZE)
-            for name, images in (("source", [p.source for p in pairs]), ("target", [p.target for p in pairs])):
+            for name, images in (
+                ("source", [p.source for p in pairs]),
+                ("target", [p.target for p in pairs]),
+            ):
                 small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
                 batch[f"{name}_256"] = _images(small)
         return batch

@@ -106,8 +106,18 @@ def _plot_with_opencv(curves: Curves, path: Path) -> None:
         logs = np.array([(x, math.log10(y)) for x, y in points])
         line = (logs - low) * scale + (margin, height - margin)
         cv2.polylines(picture, [line.astype(np.int32)], False, colour, 1, cv2.LINE_AA)
-        cv2.putText(picture, name, (margin + 10, margin + 18 * index), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
+        cv2.putText(
+            picture, name, (margin + 10, margin + 18 * index), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1
+        )
     for y, value in ((margin, high[1]), (height - margin, low[1])):
         cv2.putText(picture, f"{10**value:.3g}", (5, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1)
-    cv2.putText(picture, f"{high[0]:.0f} pairs", (width - 150, height - 30), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1)
+    cv2.putText(
+        picture,
+        f"{high[0]:.0f} pairs",
+        (width - 150, height - 30),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.4,
+        (0, 0, 0),
+        1,
+    )
     cv2.imwrite(str(path), picture)

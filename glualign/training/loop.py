@@ -111,13 +111,12 @@ class Trainer:
             self.pyramid.load_state_dict(state.pyramid)
             self._place(self.pyramid)
         self._optimiser_state = state.optimiser
-        torch.set_rng_state(state.random)
         if self.processes.first:
             self.journal.rewind(self.progress.pairs)
 
     # ---- running
 
-    def run(self, limits: Limits = Limits()) -> bool:  # noqa: B008 - frozen
+    def run(self, limits: Limits = Limits()) -> bool:
         """Train until the recipe ends (True) or a limit is reached (False); a checkpoint is left either way."""
         started = time.monotonic()
         remaining = limits.steps
@@ -140,7 +139,9 @@ class Trainer:
             self._place(self.pyramid)
         groups = self._parameter_groups(stage)
         on_cuda = self.processes.device.type == "cuda"
-        optimiser = torch.optim.AdamW(groups, weight_decay=stage.weight_decay, betas=(0.9, 0.99), fused=on_cuda)
+        optimiser = torch.optim.AdamW(
+            groups, weight_decay=stage.weight_decay, betas=(0.9, 0.99), fused=on_cuda
+        )
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
@@ -183,6 +184,7 @@ class Trainer:
             rate = schedule(self.progress.step, stage)
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * rate
+            self._seed_step()
             with torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
                 loss, figures = module(batch, self._extra_layers(stage, batch))
             optimiser.zero_grad(set_to_none=True)
@@ -276,7 +278,9 @@ class Trainer:
         seed = self.recipe.run.seed * 1000 + self.progress.stage
         synthesis = PairSynthesis(self.photos, self.train_photos, seed, self.recipe.data.mix)
         dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
-        return load_batches(dataset, first, last, self.recipe.data.workers, self.processes.device.type == "cuda")
+        return load_batches(
+            dataset, first, last, self.recipe.data.workers, self.processes.device.type == "cuda"
+        )
 
     def _extra_layers(self, stage: StageOptions, batch: Batch) -> int:
         """0 or 1, drawn from the step alone, so that all processes and a resumed run agree."""
@@ -284,6 +288,11 @@ class Trainer:
             return 0
         rng = np.random.default_rng((self.recipe.run.seed, self.progress.stage, self.progress.step, 2))
         return int(rng.random() < stage.extra_layers)
+
+    def _seed_step(self) -> None:
+        """Seed torch from the step alone, so that a resumed run draws what the uninterrupted one does."""
+        where = (self.recipe.run.seed, self.progress.stage, self.progress.step, self.processes.rank)
+        torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
 
     def averaged_network(self) -> GLUNet:
         """A copy of the network with the averaged weights, in evaluation mode."""
@@ -300,7 +309,12 @@ class Trainer:
         network = self.averaged_network()
         held_out = PairSynthesis(self.photos, self.held_out, 0, self.recipe.data.mix)
         scores = score_strata(
-            network, held_out, self.recipe.run.validation_pairs, device=self.processes.device
+            network,
+            held_out,
+            self.recipe.run.validation_pairs,
+            size=self.recipe.run.validation_size,
+            device=self.processes.device,
+            precision=self.recipe.run.precision,
         )
         row = {}
         for name, score in scores.items():
@@ -308,11 +322,17 @@ class Trainer:
         for validator in self.validators:
             row |= validator(network)
         row |= {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
-        journal = Journal(self.folder / "validation.csv", [k for k in row if k not in ("pairs", "stage", "step")])
+        journal = Journal(
+            self.folder / "validation.csv", [k for k in row if k not in ("pairs", "stage", "step")]
+        )
         if self.progress.pairs == 0 or not journal.path.exists():
             journal.path.unlink(missing_ok=True)
         journal.add(row)
-        plot(read_rows(journal.path), [c for c in journal.columns if c.endswith("_median")], self.folder / "validation.png")
+        plot(
+            read_rows(journal.path),
+            [c for c in journal.columns if c.endswith("_median")],
+            self.folder / "validation.png",
+        )
         self.say(
             "validation: "
             + ", ".join(f"{n} {s.mean:.2f}/{s.median:.2f} px {100 * s.pck1:.0f}%" for n, s in scores.items())
@@ -326,7 +346,9 @@ class Trainer:
         row |= {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
         self.journal.add(row)
         shown = [f"{c} {row[c]:.3g}" for c in TRAIN_COLUMNS if c in row]
-        self.say(f"{self.progress.pairs} pairs, stage {row['stage']}, step {row['step']}: " + ", ".join(shown))
+        self.say(
+            f"{self.progress.pairs} pairs, stage {row['stage']}, step {row['step']}: " + ", ".join(shown)
+        )
 
     def save(self) -> None:
         """Write the checkpoint and the plot (first process only)."""
@@ -342,7 +364,6 @@ class Trainer:
             head=self.head.state_dict(),
             pyramid=None if self.pyramid is None else self.pyramid.state_dict(),
             optimiser=None if optimiser is None else optimiser.state_dict(),
-            random=torch.get_rng_state(),
         )
         save_state(self.folder, state)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
@@ -365,4 +386,6 @@ def require_empty(folder: Path) -> None:
         TrainingError: the folder holds a checkpoint.
     """
     if (folder / "last.pt").exists():
-        raise TrainingError(f"{folder}: already holds a run; continue it with --resume, or name another folder")
+        raise TrainingError(
+            f"{folder}: already holds a run; continue it with --resume, or name another folder"
+        )

@@ -91,7 +91,9 @@ def contrastive_loss(
 
     with torch.no_grad():
         best = logits.argmax(dim=2)
-        near = ((best % side - x).abs() <= 1) & ((torch.div(best, side, rounding_mode="floor") - y).abs() <= 1)
+        near = ((best % side - x).abs() <= 1) & (
+            (torch.div(best, side, rounding_mode="floor") - y).abs() <= 1
+        )
         hits = (near.float() * weight).sum() / count
     return loss, hits
 

@@ -40,7 +40,11 @@ def apply_matrix(matrix: Matrix, points: Map) -> Map:
 
 
 def affine(
-    rng: Rng, rotation: float = math.pi / 12, shear: float = math.pi / 12, stretch: float = 0.45, shift: float = 0.25
+    rng: Rng,
+    rotation: float = math.pi / 12,
+    shear: float = math.pi / 12,
+    stretch: float = 0.45,
+    shift: float = 0.25,
 ) -> Matrix:
     """Random affine in the unit frame: rotation, stretch along random axes, shift (all uniform)."""
     angle, axis = rng.uniform(-rotation, rotation), rng.uniform(-shear, shear)

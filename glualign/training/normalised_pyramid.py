@@ -18,13 +18,18 @@ class NormalisedPyramid(VGGPyramid):
     def __init__(self, plain: VGGPyramid) -> None:
         nn.Module.__init__(self)
         for name, group in plain.named_children():
-            layers = [_NormalisedConv(layer) if isinstance(layer, nn.Conv2d) else layer for layer in group.children()]
+            layers = [
+                _NormalisedConv(layer) if isinstance(layer, nn.Conv2d) else layer
+                for layer in group.children()
+            ]
             self.add_module(name, nn.Sequential(*layers))
 
     @torch.no_grad()
     def fold_into(self, plain: VGGPyramid) -> None:
         """Write the convolutions with their batch norm folded in into a pyramid of the same shape."""
-        for layer, destination in zip(_convolutions(self, _NormalisedConv), _convolutions(plain, nn.Conv2d), strict=True):
+        for layer, destination in zip(
+            _convolutions(self, _NormalisedConv), _convolutions(plain, nn.Conv2d), strict=True
+        ):
             norm: nn.BatchNorm2d = layer.norm
             factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
             destination.weight.copy_(layer.conv.weight * factor[:, None, None, None])

@@ -50,7 +50,9 @@ class Objective(nn.Module):
     A module, so that DistributedDataParallel and torch.compile can wrap the whole step.
     """
 
-    def __init__(self, network: GLUNet, head: ContrastiveHead, stage: StageOptions, pyramid: VGGPyramid | None) -> None:
+    def __init__(
+        self, network: GLUNet, head: ContrastiveHead, stage: StageOptions, pyramid: VGGPyramid | None
+    ) -> None:
         super().__init__()
         self.network = network
         self.head = head
@@ -122,7 +124,8 @@ class Objective(nn.Module):
             share = torch.maximum(counted, stage.outside * level_truth(batch["flow"], near, grid)[1])
             total = total + stage.level_weights[index] * robust_error(flow, truth, share, stage.powers[index])
             # In 256-pixels at every level, so that sizes can be averaged and levels compared.
-            error = end_point_error(flow.detach(), truth, counted) * (COARSE_SIZE / size if index > 1 else 1.0)
+            error = end_point_error(flow.detach(), truth, counted) * (
+                COARSE_SIZE / size if index > 1 else 1.0
+            )
             figures[f"epe{4 - index}"] = error
         return total, figures
-

@@ -229,7 +229,9 @@ def _other_modality(pixels: Pixels, rng: Rng) -> Pixels:
     weights = mixture.reshape(1, 3).astype(np.float32)
     offset = 255.0 * float(-np.minimum(mixture, 0).sum())
     scale = 255.0 / max(255.0 * float(np.abs(mixture).sum()), 1.0)
-    one = cv2.transform(pixels, np.concatenate([weights * scale, [[offset * scale]]], axis=1).astype(np.float32))
+    one = cv2.transform(
+        pixels, np.concatenate([weights * scale, [[offset * scale]]], axis=1).astype(np.float32)
+    )
     one = one.reshape(pixels.shape[:2])
     if kind < 0.55:
         table = _curve(rng, 2) if rng.random() < 0.5 else 1 - _LEVELS ** math.exp(rng.uniform(-0.6, 0.6))

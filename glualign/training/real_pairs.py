@@ -42,7 +42,9 @@ def real_pairs_validator(folder: Path, device: torch.device) -> Callable[[GLUNet
             except GlualignError:
                 continue
             flow = single_pass(network, sample.source, sample.target, device)
-            errors[pair.group or pair.name].append(float(sample.truth.errors(flow, sample.longer_side).epe.mean()))
+            errors[pair.group or pair.name].append(
+                float(sample.truth.errors(flow, sample.longer_side).epe.mean())
+            )
         out = {}
         for name, values in errors.items():
             out[f"{name}_eval_mean"] = float(np.mean(values))
@@ -67,7 +69,10 @@ def single_pass(
     truncate = network.config.truncate_to_uint8
 
     def images(shape: tuple[int, int]) -> list[Tensor]:
-        tensors = (torch.from_numpy(np.ascontiguousarray(i)).permute(2, 0, 1)[None].to(device) for i in (source, target))
+        tensors = (
+            torch.from_numpy(np.ascontiguousarray(i)).permute(2, 0, 1)[None].to(device)
+            for i in (source, target)
+        )
         return [prepare(t, shape, truncate=truncate) for t in tensors]
 
     with torch.autocast(device.type, torch.bfloat16):

@@ -107,6 +107,7 @@ class RunOptions:
         checkpoint_minutes: between checkpoints.
         validate_minutes: between validations; one always closes a stage.
         validation_pairs: pairs of each stratum.
+        validation_size: working size of those pairs.
     """
 
     seed: int = 1
@@ -120,6 +121,7 @@ class RunOptions:
     checkpoint_minutes: float = 4.0
     validate_minutes: float = 15.0
     validation_pairs: int = 32
+    validation_size: int = 384
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,9 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
         TrainingError: a key or value is wrong.
     """
     _refuse_unknown(table, ("model", "data", "run", "stages"), "recipe")
-    stages = tuple(_build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(table.get("stages", ())))
+    stages = tuple(
+        _build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(table.get("stages", ()))
+    )
     if not stages:
         raise TrainingError("the recipe has no [[stages]]; add at least one")
     recipe = Recipe(
@@ -241,12 +245,19 @@ def _check(recipe: Recipe) -> None:
     unknown = sorted(set(recipe.data.mix) - set(STRATA))
     rules = [
         (not unknown, f"data.mix: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}"),
-        (bool(recipe.data.mix) and min(recipe.data.mix.values(), default=0) >= 0, "data.mix: weights must be positive"),
+        (
+            bool(recipe.data.mix) and min(recipe.data.mix.values(), default=0) >= 0,
+            "data.mix: weights must be positive",
+        ),
         (sum(recipe.data.mix.values()) > 0, "data.mix: at least one weight must be positive"),
         (recipe.data.workers >= 0, "data.workers must not be negative"),
         (0 <= recipe.run.ema < 1, "run.ema must be in [0, 1)"),
         (recipe.run.log_every > 0, "run.log_every must be positive"),
         (recipe.run.validation_pairs > 0, "run.validation_pairs must be positive"),
+        (
+            recipe.run.validation_size >= 256 and recipe.run.validation_size % 8 == 0,
+            "run.validation_size must be a multiple of 8, at least 256",
+        ),
     ]
     for n, stage in enumerate(recipe.stages):
         where = f"stages[{n}]"

@@ -44,9 +44,7 @@ def train(
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
         store = open_photos(photos, cache, recipe.data.max_side)
-        trainer = Trainer(
-            recipe, store, folder, processes, say=say if processes.first else lambda _: None
-        )
+        trainer = Trainer(recipe, store, folder, processes, say=say if processes.first else lambda _: None)
         if processes.first:
             say(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
         if eval_pairs is not None:

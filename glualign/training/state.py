@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,6 @@ class RunState:
         head: temperatures of the contrastive loss.
         pyramid: the pyramid with batch norm during a pyramid stage, else None.
         optimiser: state of AdamW, or None between stages.
-        random: state of torch's generator.
     """
 
     recipe: dict[str, Any]
@@ -58,7 +57,6 @@ class RunState:
     head: dict[str, Tensor]
     pyramid: dict[str, Tensor] | None
     optimiser: dict[str, Any] | None
-    random: Tensor
 
 
 def save_state(folder: Path, state: RunState) -> Path:
@@ -81,7 +79,8 @@ def load_state(folder: Path) -> RunState:
         raise TrainingError(f"{path}: no checkpoint to resume from; start the run without --resume")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        return RunState(**{**values, "progress": Progress(**values["progress"])})
+        known = {field.name: values[field.name] for field in fields(RunState)}
+        return RunState(**{**known, "progress": Progress(**known["progress"])})
     except Exception as error:  # torch.load raises whatever the pickle or the zip runs into
         raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
 

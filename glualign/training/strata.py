@@ -117,6 +117,8 @@ STRATA: dict[str, Stratum] = {
     "large": Stratum(large_motion, _USUAL),
     "rotation": Stratum(rotated_motion, _USUAL),
     "modality": Stratum(moderate_motion, _HARSH),
-    "dynamic": Stratum(moderate_motion, replace(_USUAL, occlusion=0.0), Objects(chance=1.0, most=3, shift=0.1)),
+    "dynamic": Stratum(
+        moderate_motion, replace(_USUAL, occlusion=0.0), Objects(chance=1.0, most=3, shift=0.1)
+    ),
 }
 """Strata by the name that recipes and validation tables use."""

@@ -87,7 +87,9 @@ class PairSynthesis:
         target_ids = np.zeros((size, size), np.uint8)
         if rng.random() < stratum.objects.chance:
             for identity in range(1, 1 + int(rng.integers(1, stratum.objects.most + 1))):
-                self._paste(rng, stratum.objects, identity, (source, target), (source_ids, target_ids), mapping)
+                self._paste(
+                    rng, stratum.objects, identity, (source, target), (source_ids, target_ids), mapping
+                )
         valid = _inside(mapping, size)
         visible = valid
         if source_ids.any() or target_ids.any():
@@ -181,7 +183,9 @@ def _source_view(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
         matrix[0, 0] = -scale
     if rng.random() < 0.15:
         matrix[:2, :2] = matrix[:2, :2] @ np.array([[0.0, -1.0], [1.0, 0.0]])
-    middle = np.array([rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)]) - 0.5
+    middle = (
+        np.array([rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)]) - 0.5
+    )
     matrix[:2, 2] = middle - matrix[:2, :2] @ np.full(2, (size - 1) / 2)
     return matrix
 
@@ -206,7 +210,9 @@ def _look(photo: Pixels, positions: Map, size: int) -> Pixels:
 
 def _cut_out(rng: Rng, photo: Pixels, size: int) -> tuple[Pixels, float]:
     """A blob cut from a photograph, (2r, 2r, 4) uint8 RGB and alpha, and its radius r in pixels."""
-    radius = int(np.clip(size * math.exp(rng.uniform(math.log(0.05), math.log(0.22))), 8, min(photo.shape[:2]) // 2))
+    radius = int(
+        np.clip(size * math.exp(rng.uniform(math.log(0.05), math.log(0.22))), 8, min(photo.shape[:2]) // 2)
+    )
     y, x = (int(rng.integers(0, n - 2 * radius + 1)) for n in photo.shape[:2])
     angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     outline = np.full(48, 0.72)
@@ -224,7 +230,9 @@ def _cut_out(rng: Rng, photo: Pixels, size: int) -> tuple[Pixels, float]:
 def _box(placement: Matrix, shape: tuple[int, ...], size: int) -> tuple[slice, slice] | None:
     """Rows and columns of the frame that a placed patch can cover, or None."""
     height, width = shape
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ placement[:2, :2].T + placement[:2, 2]
+    corners = (
+        np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ placement[:2, :2].T + placement[:2, 2]
+    )
     low = np.clip(np.floor(corners.min(0)), 0, size).astype(int)
     high = np.clip(np.ceil(corners.max(0)) + 1, 0, size).astype(int)
     if (high - low < 1).any():

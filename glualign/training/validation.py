@@ -11,17 +11,17 @@ import torch.nn.functional as F
 
 from glualign.network.glunet import GLUNet
 from glualign.network.preprocessing import prepare
+from glualign.training.recipe import Precision
 from glualign.training.strata import STRATA
-from glualign.training.synthesis import PairSynthesis
+from glualign.training.synthesis import Pair, PairSynthesis, Pixels
 
-VALIDATION_SIZE = 384
 _SEED = 10_007
 _BATCH = 4
 
 
 @dataclass(frozen=True)
 class StratumScore:
-    """Errors of the network's answer over the valid pixels of a stratum's pairs, each pair resized by none.
+    """Errors of the network's answer over the valid pixels of a stratum's pairs.
 
     Attributes:
         mean: mean end-point error over pairs, in pixels.
@@ -37,7 +37,13 @@ class StratumScore:
 
 
 def score_strata(
-    network: GLUNet, photos: PairSynthesis, pairs: int, *, device: torch.device, size: int = VALIDATION_SIZE
+    network: GLUNet,
+    photos: PairSynthesis,
+    pairs: int,
+    *,
+    size: int,
+    device: torch.device,
+    precision: Precision = "bf16",
 ) -> dict[str, StratumScore]:
     """Score a network on ``pairs`` synthetic pairs of every stratum, always the same ones.
 
@@ -50,7 +56,7 @@ def score_strata(
         errors = []
         for first in range(0, pairs, _BATCH):
             drawn = [synthesis.pair(k, size) for k in range(first, min(first + _BATCH, pairs))]
-            errors += _pixel_errors(network, drawn, device)
+            errors += _pixel_errors(network, drawn, device, precision)
         scores[name] = summarise(errors)
     return scores
 
@@ -67,20 +73,22 @@ def summarise(errors: Sequence[np.typing.NDArray[np.float32]]) -> StratumScore:
 
 @torch.no_grad()
 def _pixel_errors(
-    network: GLUNet, pairs: Sequence[object], device: torch.device
+    network: GLUNet, pairs: Sequence[Pair], device: torch.device, precision: Precision
 ) -> list[np.typing.NDArray[np.float32]]:
-    def images(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.stack([getattr(p, name) for p in pairs])).permute(0, 3, 1, 2).to(device).float()
+    def tensor(images: Sequence[Pixels]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device).float()
 
-    source, target = images("source"), images("target")
+    source, target = tensor([p.source for p in pairs]), tensor([p.target for p in pairs])
     size = (target.shape[2], target.shape[3])
     truncate = network.config.truncate_to_uint8
-    inputs = [prepare(image, shape, truncate=truncate) for shape in (size, (256, 256)) for image in (source, target)]
-    with torch.autocast(device.type, torch.bfloat16):
+    inputs = [
+        prepare(image, shape, truncate=truncate) for shape in (size, (256, 256)) for image in (source, target)
+    ]
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         flow = network(*inputs).flow1
     flow = F.interpolate(flow.float(), size=size, mode="bilinear", align_corners=False).cpu().numpy()
     out = []
     for k, pair in enumerate(pairs):
-        difference = flow[k].transpose(1, 2, 0) - pair.flow  # type: ignore[attr-defined]
-        out.append(np.linalg.norm(difference, axis=2)[pair.valid])  # type: ignore[attr-defined]
+        difference = flow[k].transpose(1, 2, 0) - pair.flow
+        out.append(np.linalg.norm(difference, axis=2)[pair.valid])
     return out

@@ -30,7 +30,11 @@ def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
         mine = state[name]
         if mine.shape == value.shape:
             mine.copy_(value)
-        elif mine.ndim == 4 and mine.shape[1] > value.shape[1] and mine[:, : value.shape[1]].shape == value.shape:
+        elif (
+            mine.ndim == 4
+            and mine.shape[1] > value.shape[1]
+            and mine[:, : value.shape[1]].shape == value.shape
+        ):
             mine.zero_()
             mine[:, : value.shape[1]] = value
         else:

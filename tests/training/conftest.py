@@ -11,7 +11,9 @@ def scene(seed: int, height: int, width: int) -> np.ndarray:
     """Smooth coloured blobs: content that interpolation reproduces to a fraction of a grey level."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(20, 235, (height // 40, width // 40, 3)).astype(np.float32)
-    return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+    return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(
+        np.uint8
+    )
 
 
 @pytest.fixture(scope="session")

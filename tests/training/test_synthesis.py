@@ -9,7 +9,9 @@ from glualign.training.strata import STRATA
 from glualign.training.synthesis import Pair, PairSynthesis
 
 
-def synthesis(photos: PhotoStore, mix: dict[str, float], *, photometric: bool = True, seed: int = 3) -> PairSynthesis:
+def synthesis(
+    photos: PhotoStore, mix: dict[str, float], *, photometric: bool = True, seed: int = 3
+) -> PairSynthesis:
     return PairSynthesis(photos, np.arange(len(photos)), seed, mix, photometric=photometric)
 
 
@@ -53,7 +55,9 @@ def test_valid_means_inside_the_source_frame(photos: PhotoStore) -> None:
 
 def test_the_target_shows_real_content_where_the_source_ends(photos: PhotoStore) -> None:
     pairs = synthesis(photos, {"large": 1.0}, photometric=False)
-    outside = [(p.target[~p.valid]).std() for p in (pairs.pair(k, 256) for k in range(10)) if (~p.valid).any()]
+    outside = [
+        (p.target[~p.valid]).std() for p in (pairs.pair(k, 256) for k in range(10)) if (~p.valid).any()
+    ]
     assert len(outside) >= 5
     assert min(outside) > 1.0
 

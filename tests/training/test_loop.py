@@ -1,0 +1,185 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glualign.errors import TrainingError
+from glualign.training.batches import BatchDataset
+from glualign.training.journal import read_rows
+from glualign.training.loop import Limits, Trainer, schedule
+from glualign.training.photos import PhotoStore
+from glualign.training.processes import Processes
+from glualign.training.recipe import Recipe, StageOptions, read_recipe
+from glualign.training.state import load_state
+from glualign.training.synthesis import PairSynthesis
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture
+def recipe(root: Path) -> Recipe:
+    return read_recipe(root / "recipes" / "tiny.toml")
+
+
+def trainer(recipe: Recipe, photos: PhotoStore, folder: Path) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    return Trainer(recipe, photos, folder, ALONE, say=lambda _: None)
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in read_rows(folder / "train.csv")]
+
+
+def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
+    """Stopped in every stage and once between two, it logs the same losses and ends in the same weights."""
+    whole = trainer(recipe, photos, tmp_path / "whole")
+    assert whole.run()
+    parts = tmp_path / "parts"
+    assert not trainer(recipe, photos, parts).run(Limits(steps=1))
+    for steps in (2, 1, 1):
+        again = trainer(recipe, photos, parts)
+        again.resume()
+        finished = again.run(Limits(steps=steps))
+        assert not finished
+    last = trainer(recipe, photos, parts)
+    last.resume()
+    assert last.run()
+    assert len(losses(tmp_path / "whole")) == 6
+    assert losses(parts) == losses(tmp_path / "whole")
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(last.network.state_dict()[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(last.average.state[name], whole.average.state[name], rtol=0, atol=0)
+
+
+def test_a_run_without_its_last_checkpoint_repeats_the_lost_steps(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    """A kill between two checkpoints: the log of the lost steps is dropped and written again, equal."""
+    folder = tmp_path / "run"
+    trainer(recipe, photos, folder).run(Limits(steps=3))
+    kept = (folder / "last.pt").read_bytes()
+    second = trainer(recipe, photos, folder)
+    second.resume()
+    second.run(Limits(steps=2))
+    expected = losses(folder)
+    assert len(expected) == 5
+    (folder / "last.pt").write_bytes(kept)
+    third = trainer(recipe, photos, folder)
+    third.resume()
+    third.run(Limits(steps=2))
+    assert losses(folder) == expected
+
+
+def test_training_improves_the_loss(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
+    stage = StageOptions(
+        kind="coarse", steps=25, batch=2, learning_rate=3e-3, pyramid_rate=1e-3, contrastive=0.5
+    )
+    data = replace(recipe.data, mix={"small": 1.0})
+    run = trainer(replace(recipe, data=data, stages=(stage,)), photos, tmp_path / "run")
+    run.run()
+    history = losses(tmp_path / "run")
+    assert np.mean(history[-5:]) < 0.7 * np.mean(history[:5])
+
+
+def test_a_frozen_pyramid_stays_and_a_released_group_moves(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    frozen = StageOptions(kind="coarse", steps=1, batch=1)
+    partly = StageOptions(
+        kind="coarse", steps=1, batch=1, pyramid_rate=1e-2, frozen_groups=("level_0", "level_1")
+    )
+
+    def moved(stage: StageOptions, folder: str) -> set[str]:
+        run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path / folder)
+        before = {name: value.clone() for name, value in run.network.named_parameters()}
+        run.run()
+        return {
+            n.rsplit(".", 2)[0] for n, v in run.network.named_parameters() if not torch.equal(v, before[n])
+        }
+
+    first, second = moved(frozen, "a"), moved(partly, "b")
+    assert not any(name.startswith(("pyramid", "decoder1", "decoder2", "l_dc")) for name in first)
+    assert "decoder3.conv_0" in first
+    released = {name for name in second if name.startswith("pyramid")}
+    assert released == {"pyramid.level_2", "pyramid.level_3", "pyramid.level_4"}
+
+
+def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
+    trainer(recipe, photos, tmp_path / "run").run(Limits(steps=1))
+    other = replace(recipe, run=replace(recipe.run, seed=8))
+    with pytest.raises(TrainingError, match=r"run\.seed = 7, the recipe says 8"):
+        trainer(other, photos, tmp_path / "run").resume()
+    longer = replace(recipe, stages=(*recipe.stages, recipe.stages[-1]))
+    trainer(longer, photos, tmp_path / "run").resume()
+
+
+def test_resuming_needs_a_readable_checkpoint(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
+    run = trainer(recipe, photos, tmp_path / "run")
+    with pytest.raises(TrainingError, match="no checkpoint to resume from"):
+        run.resume()
+    (tmp_path / "run" / "last.pt").write_bytes(b"half a file")
+    with pytest.raises(TrainingError, match="not a readable training checkpoint"):
+        run.resume()
+
+
+def test_the_exported_weights_are_the_averaged_ones(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    from glualign.checkpoints import load_model
+
+    run = trainer(recipe, photos, tmp_path / "run")
+    run.run()
+    loaded = load_model(tmp_path / "run" / "last.pt").model.state_dict()
+    for name, value in run.average.state.items():
+        torch.testing.assert_close(loaded[name], value)
+    state = load_state(tmp_path / "run")
+    assert state.progress.pairs == 12
+    assert state.progress.seconds > 0
+
+
+def test_batches_depend_on_the_step_and_differ_between_processes(photos: PhotoStore) -> None:
+    synthesis = PairSynthesis(photos, np.arange(len(photos)), 5, {"moderate": 1.0})
+    sizes = (256, 320)
+    sets = [BatchDataset(synthesis, 2, sizes, rank, 2) for rank in (0, 1)]
+    assert {sets[0].size(step) for step in range(20)} == set(sizes)
+    assert [d.size(3) for d in sets] == [sets[0].size(3)] * 2
+    step = next(k for k in range(20) if sets[0].size(k) == 320)
+    first, second = (d[step] for d in sets)
+    assert not torch.equal(first["flow"], second["flow"])
+    assert first["source_256"].shape == (2, 3, 256, 256)
+    torch.testing.assert_close(sets[0][step], first, rtol=0, atol=0)
+
+
+def test_the_schedule_rises_and_falls() -> None:
+    stage = StageOptions(kind="coarse", steps=100, warm_up=0.1, final_rate=0.05)
+    rates = [schedule(k, stage) for k in range(100)]
+    peak = int(np.argmax(rates))
+    assert 9 <= peak <= 11
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) <= 1.0
+    assert rates[-1] == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(root: Path, photo_folder: Path, tmp_path: Path) -> None:
+    """Under torchrun with gloo: one log, one checkpoint, twice the pairs, and it can be resumed by one."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "glualign",
+        "train", str(root / "recipes" / "tiny.toml"), "--photos", str(photo_folder),
+        "--cache", str(tmp_path / "cache"), "-o", str(tmp_path / "run"),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = read_rows(tmp_path / "run" / "train.csv")
+    assert [row["pairs"] for row in rows] == [4, 8, 12, 16, 20, 24]
+    state = load_state(tmp_path / "run")
+    assert state.progress.stage == 3
+    assert all(torch.isfinite(v).all() for v in state.network.values() if v.is_floating_point())

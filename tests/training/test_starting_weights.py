@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from glualign.errors import TrainingError
+from glualign.network.config import CONFIGS
+from glualign.network.glunet import GLUNet
+from glualign.network.pyramid import VGGPyramid
+from glualign.training.normalised_pyramid import NormalisedPyramid
+from glualign.training.weights import RunningAverage, initialise, start_from
+
+SMALL = replace(
+    CONFIGS["compact"], pyramid_channels=(4, 8, 8, 16), decoder_width=0.125, mapping_decoder_width=0.125
+)
+
+
+def test_additions_to_the_network_change_nothing_at_first() -> None:
+    torch.manual_seed(0)
+    old, new = GLUNet(SMALL), GLUNet(replace(SMALL, match_hints=True, local_mapping=True))
+    initialise(old)
+    undetermined = start_from(new, old.state_dict())
+    assert undetermined
+    assert all(name.startswith("decoder4_local.") for name in undetermined)
+    source, target = torch.randn(2, 1, 3, 256, 256)
+    with torch.no_grad():
+        before = old.eval()(source, target, source, target)
+        after = new.eval()(source, target, source, target)
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    network = GLUNet(SMALL)
+    with pytest.raises(TrainingError, match="recipe's model needs"):
+        start_from(network, GLUNet(replace(SMALL, decoder_width=0.25)).state_dict())
+    with pytest.raises(TrainingError, match="has not"):
+        start_from(network, GLUNet(replace(SMALL, local_mapping=True)).state_dict())
+
+
+def test_a_fresh_network_starts_near_the_flow_it_is_given() -> None:
+    torch.manual_seed(0)
+    network = GLUNet(SMALL)
+    initialise(network)
+    with torch.no_grad():
+        out = network.eval()(*torch.randn(4, 1, 3, 256, 256))
+    assert (
+        out.flow3 - torch.nn.functional.interpolate(out.flow4, size=(32, 32), mode="bilinear")
+    ).abs().mean() < 8
+
+
+def test_the_average_follows_and_lags() -> None:
+    layer = torch.nn.Conv2d(1, 1, 1)
+    torch.nn.init.zeros_(layer.weight)
+    average = RunningAverage(layer, decay=0.9)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    values = []
+    for _ in range(200):
+        average.update(layer)
+        values.append(average.state["weight"].item())
+    assert values == sorted(values)
+    assert 0.3 < values[0] < 0.95
+    assert values[-1] == pytest.approx(1.0, abs=1e-3)
+    assert layer.weight.item() == 1.0
+
+
+def test_batch_norm_folds_into_the_convolutions() -> None:
+    torch.manual_seed(0)
+    plain = VGGPyramid((4, 8, 8, 16))
+    normalised = NormalisedPyramid(plain).train()
+    for _ in range(5):
+        normalised.level_4(normalised.working_features(torch.randn(2, 3, 64, 64) * 2 + 1)[1])
+    for module in normalised.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    normalised.eval().fold_into(plain)
+    image = torch.randn(1, 3, 256, 256)
+    with torch.no_grad():
+        for expected, folded in zip(
+            normalised.coarse_features(image), plain.coarse_features(image), strict=True
+        ):
+            assert expected.abs().max() > 0.1
+            torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-4)
