@@ -67,7 +67,11 @@ _file = click.Path(dir_okay=False)
     help="Grey image (white: certain), for confidence.",
 )
 @click.option(
-    "--mask", "mask_path", type=_file, metavar="IMG", help="Valid mask (white: valid), for mask and pairs."
+    "--mask",
+    "mask_path",
+    type=_file,
+    metavar="IMG",
+    help="Valid mask (white: valid), for mask, jacobian and pairs.",
 )
 @click.option(
     "--legend/--no-legend", default=True, show_default=True, help="Explain the picture in a strip below it."

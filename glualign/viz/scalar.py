@@ -80,12 +80,17 @@ def error(errors: npt.NDArray[np.float32], maximum: float | None = None, *, lege
 
     Args:
         errors: ``(H, W)`` float32 pixels, NaN where undefined, e.g. from `glualign.flow.consistency`.
-        maximum: error in pixels of the brightest colour; None takes the 98th percentile, at least 1 px.
+        maximum: error in pixels of the brightest colour; None takes eight times the median or the 98th
+            percentile,
+            whichever is less, and at least 1 px.
         legend: put the scale bar below the picture.
     """
     finite = errors[np.isfinite(errors)]
     if maximum is None:
-        maximum = max(1.0, float(np.percentile(finite, 98))) if finite.size else 1.0
+        # Where the images do not overlap the error is of any size; it must not hide what happens where they
+        # do.
+        middle, high = np.percentile(finite, [50, 98]) if finite.size else (0.0, 0.0)
+        maximum = max(1.0, float(min(high, 8 * middle)))
     maximum = checked_maximum(maximum)
     picture = colorize(np.where(np.isfinite(errors), errors, np.float32(np.nan)), 0, maximum, "inferno")
     if not legend:

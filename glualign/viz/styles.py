@@ -44,7 +44,7 @@ def draw_flow(
         legend: explain the picture in a strip below it.
         backward: the flow of the other direction, source -> target, for error.
         confidence: ``(H, W)`` float32 in [0, 1], for confidence.
-        valid: ``(H, W)`` bool for mask; None takes ``flow.valid()``.
+        valid: ``(H, W)`` bool, what mask shows (None takes ``flow.valid()``) and where jacobian looks.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB, with a legend taller by the strip.
@@ -63,7 +63,7 @@ def draw_flow(
     if style == "magnitude":
         return scalar.magnitude(flow, max_flow, legend=legend)
     if style == "jacobian":
-        return scalar.jacobian(flow, legend=legend)
+        return scalar.jacobian(flow, valid, legend=legend)
     if style == "error":
         if backward is None:
             raise FlowError(

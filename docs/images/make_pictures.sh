@@ -1,0 +1,32 @@
+#!/bin/sh
+# Draws the pictures of docs/pictures.md anew from examples/: sh docs/images/make_pictures.sh
+# (The two screenshots of the report are taken by hand from report.html, which this leaves in the work folder.)
+set -eu
+cd "$(dirname "$0")/../.."
+work="${1:-build/pictures}"
+out="${2:-docs/images}"
+glualign="${GLUALIGN:-python -m glualign}"
+mkdir -p "$work"
+
+for pair in "graf1.png graf3.png" "rubberwhale1.png rubberwhale2.png"; do
+  set -- $pair
+  stem="${1%.*}"
+  $glualign warp "examples/$1" "examples/$2" -o "$work/" --mask "$work/$stem.mask.png" -q
+done
+$glualign flow examples/graf3.png examples/graf1.png -o "$work/graf_back.flo" -q
+
+graf="$work/graf1_flow.flo -q --size 800 --quality 86 --target examples/graf3.png --source examples/graf1.png"
+masked="$graf --mask $work/graf1.mask.png"
+$glualign viz "$work/rubberwhale1_flow.flo" -q -o "$out/wheel.png"
+$glualign viz $masked --style arrows -o "$out/arrows.jpg"
+$glualign viz $masked --style grid -o "$out/grid.jpg"
+$glualign viz $masked --style magnitude -o "$out/magnitude.jpg"
+$glualign viz $masked --style jacobian -o "$out/jacobian.jpg"
+$glualign viz $masked --style mask -o "$out/mask.jpg"
+$glualign viz $graf --style error --backward "$work/graf_back.flo" -o "$out/error.jpg"
+$glualign viz $masked --style blend -o "$out/blend.jpg"
+$glualign viz $masked --style checkerboard -o "$out/checkerboard.jpg"
+$glualign viz $masked --style difference -o "$out/difference.jpg"
+$glualign viz $masked --style side-by-side --size 1200 -o "$out/side-by-side.jpg"
+$glualign viz $masked --style flicker --size 480 -o "$out/flicker.webp"
+$glualign report examples/graf1.png examples/graf3.png -q -o "$work/report.html"
