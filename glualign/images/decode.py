@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def with_opencv(data: Any, path: Path) -> npt.NDArray[Any]:
     """
     import cv2
 
-    with _quiet_opencv():
+    with _QUIET_OPENCV:
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error as error:
@@ -45,18 +44,35 @@ def with_opencv(data: Any, path: Path) -> npt.NDArray[Any]:
     return np.asarray(pixels)
 
 
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV's own complaints off the terminal: the error raised says what the user needs."""
-    import cv2
+class _Quiet:
+    """Keeps OpenCV's own complaints off the terminal: the error raised says what the user needs.
 
-    logging = cv2.utils.logging
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
+    The log level is one for the whole process, so threads that decode at the same time share one change.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.level = 0
+
+    def __enter__(self) -> None:
+        import cv2
+
+        with self.lock:
+            if self.inside == 0:
+                self.level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        import cv2
+
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                cv2.utils.logging.setLogLevel(self.level)
+
+
+_QUIET_OPENCV = _Quiet()
 
 
 def with_tifffile(path: Path, page: int) -> npt.NDArray[Any]:

@@ -35,11 +35,11 @@ def test_unreadable(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
-@pytest.mark.parametrize("kind", ["uint8", "uint16"])
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize(
+    ("extension", "kind"),
+    [*[(extension, "uint8") for extension in EXTENSIONS], *[(e, "uint16") for e in (".png", ".tif", ".ppm")]],
+)
 def test_truncated(tmp_path, extension, kind, share):
-    if kind == "uint16" and extension in (".jpg", ".webp", ".bmp"):
-        pytest.skip(f"{extension} holds no 16 bit")
     write_image(tmp_path / f"whole{extension}", PIXELS.astype(kind) * (257 if kind == "uint16" else 1))
     data = (tmp_path / f"whole{extension}").read_bytes()
     (tmp_path / f"cut{extension}").write_bytes(data[: int(len(data) * share)])
