@@ -23,7 +23,7 @@ class RayEngine:
     """Actors that read, align and write; this process keeps the manifest.
 
     Inputs and the output folder must have the same paths on all machines of the cluster (a shared file
-    system). Records come in the order in which chunks finish; the outputs are those of `LocalEngine`.
+    system). Records come in the order in which pairs finish; the outputs are those of `LocalEngine`.
 
     Attributes:
         workers: number of actors, each with the model in memory.
@@ -32,8 +32,7 @@ class RayEngine:
         cpus: cores reserved for each actor; its network uses as many threads.
         gpus: GPUs reserved for each actor; a fraction lets actors share one.
         local: how each actor works through its chunk.
-        chunk: pairs an actor takes at a time; records arrive by the chunk, and a chunk is what dies with an
-            actor.
+        chunk: pairs an actor takes at a time, done again if it dies. Records arrive pair by pair.
     """
 
     workers: int = 1
@@ -46,19 +45,18 @@ class RayEngine:
     def __call__(
         self, jobs: Sequence[Job], task: Task, writer: Writer, stop: Callable[[], bool]
     ) -> Iterator[Record]:
-        """Yield records as actors finish their chunks.
+        """Yield records as actors finish pairs.
 
         Raises:
             MissingExtraError: Ray is not installed.
             BatchError: the cluster cannot be reached or gave up, or the disk is full.
         """
         ray = _import_ray()
-        size = max(
-            1, min(self.chunk, len(jobs) // self.workers)
-        )  # a short list, too, is spread over all actors
+        # A short list, too, is spread over all actors.
+        size = max(1, min(self.chunk, len(jobs) // self.workers))
         absolute = [replace(job, source=job.source.absolute(), target=job.target.absolute()) for job in jobs]
         chunks = [absolute[start : start + size] for start in range(0, len(absolute), size)]
-        with self._connected(ray):
+        with self._connected(ray), _streaming(ray):
             # Pickled, because Arrow refuses file names that are not valid Unicode.
             rows = ray.data.from_items(
                 [{"jobs": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks)
@@ -100,16 +98,32 @@ class RayEngine:
                 options["num_gpus"] = math.ceil(self.workers * self.gpus)
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare Exception, too, when a node does not start in time
             raise BatchError(
                 f"no Ray cluster at {self.address or 'this machine'}: {_last_line(error)}"
             ) from error
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        ray.data.DataContext.get_current().enable_progress_bars = False
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _streaming(ray: Any) -> Iterator[None]:
+    """Have Ray Data hand over each record at once, and keep quiet about it, while the block runs."""
+    context = ray.data.DataContext.get_current()
+    wanted = {"target_max_block_size": 1, "enable_progress_bars": False}
+    before = {name: getattr(context, name) for name in wanted}
+    level = logging.getLogger("ray.data").level
+    try:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        logging.getLogger("ray.data").setLevel(level)
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 class _Actor:
@@ -132,8 +146,9 @@ class _Actor:
 
 
 def _import_ray() -> Any:
-    # Ray redraws bars on stderr and reports usage over the network unless told otherwise before its import.
+    # Unless told otherwise, Ray reports usage over the network and writes its own log to stderr.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

@@ -8,6 +8,7 @@ from batch_fakes import FakeAligner, contents, fake_task, picture, picture_folde
 from glualign.batch import LocalEngine, match_folders, read_records, run_batch
 from glualign.batch.ray_engine import RayEngine
 from glualign.errors import BatchError, MissingExtraError
+from glualign.images import read_image
 
 
 def test_without_ray_the_message_names_the_extra(tmp_path, monkeypatch) -> None:
@@ -65,6 +66,23 @@ def test_both_actors_work_and_each_makes_one_aligner(two_workers, tmp_path) -> N
     jobs = match_folders(*picture_folders(tmp_path, 16))
     run_batch(jobs, tmp_path / "out", replace(fake_task(), make_aligner=make), engine=two_workers)
     assert len({path.name.split("-")[0] for path in made.iterdir()}) == len(list(made.iterdir())) == 2
+
+
+def test_the_chunk_of_an_actor_that_dies_is_done_again(two_workers, tmp_path) -> None:
+    died = tmp_path / "died"
+
+    def die_once(path):
+        if path.name == "frame3.png" and not died.exists():
+            died.touch()
+            os._exit(1)
+        return read_image(path)
+
+    jobs = match_folders(*picture_folders(tmp_path, 8))
+    summary = run_batch(jobs, tmp_path / "out", replace(fake_task(), read=die_once), engine=two_workers)
+    assert died.exists()
+    assert (summary.done, summary.failed) == (8, 0)
+    assert len(list(read_records(tmp_path / "out" / "manifest.jsonl"))) == 8
+    assert not (tmp_path / "out" / ".glualign" / "aside").exists()
 
 
 def test_a_full_disk_on_a_worker_ends_the_run_with_its_message(two_workers, tmp_path) -> None:
