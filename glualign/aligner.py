@@ -21,12 +21,14 @@ from glualign.flow import Flow, fit_transform, folding_share, from_transform
 from glualign.images import Image, as_image, to_rgb8
 from glualign.matcher import Matcher
 from glualign.quality import Quality, judge
-from glualign.stages.coarse_to_fine import iterate
-from glualign.stages.dense import full_error, full_flow
-from glualign.stages.passes import Pass, PassRunner, PreparedTarget, prepare_target
+from glualign.stages.blend import Hypothesis
+from glualign.stages.confidence import VALID_ERROR, confidence_from
+from glualign.stages.dense import carried, full_error, upsampled, view_transform
+from glualign.stages.estimate import Effort, Search, estimate
+from glualign.stages.passes import PassRunner, PreparedTarget, prepare_target
+from glualign.stages.refine import refine
 
 Preset = Literal["fast", "balanced", "accurate"]
-Search = Literal["off", "auto", "full"]
 Transform = Literal["dense", "homography", "affine", "similarity", "translation"]
 Refine = Literal["auto", "off"]
 Picture = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
@@ -46,22 +48,29 @@ class AlignOptions:
         passes: most passes after the first one, each after undoing the global motion found so far.
         search: whether to look for large rotations and zooms first.
         transform: free motion (``dense``) or the global model to fit.
-        fallback: with ``dense``, use the fitted homography where the flow is not trusted.
-        refine: sub-pixel refinement at full size.
+        fallback: with ``dense``, use the global transform where it explains the target better than the flow.
+        mirror: also consider that the source is mirrored.
+        refine: sub-pixel refinement at full size, where the pair looks alike.
     """
 
     max_side: int | None = 1024
     passes: int = 1
     search: Search = "auto"
     transform: Transform = "dense"
-    fallback: bool = False
+    fallback: bool = True
+    mirror: bool = False
     refine: Refine = "off"
+
+    @property
+    def effort(self) -> Effort:
+        """What the estimation may try."""
+        return Effort(passes=self.passes, search=self.search, fallback=self.fallback, mirror=self.mirror)
 
 
 PRESETS: dict[str, AlignOptions] = {
-    "fast": AlignOptions(passes=0, search="off"),
+    "fast": AlignOptions(passes=0, search="off", fallback=False),
     "balanced": AlignOptions(),
-    "accurate": AlignOptions(passes=4, search="auto", refine="auto"),
+    "accurate": AlignOptions(passes=3, search="full", refine="auto"),
 }
 
 
@@ -141,17 +150,21 @@ class Aligner:
         with clock.step("read"):
             moving = as_image(source)
             _check(moving)
-        with clock.step("network"):
+        with clock.step("match"):
             fixed = target if isinstance(target, PreparedTarget) else self.prepare_target(target)
             runner = PassRunner(self._matcher, to_rgb8(moving), fixed)
-            found = self._search(runner)
+            best = estimate(runner, self.options.effort)
         with clock.step("flow"):
-            flow = Flow(full_flow(found, runner), source_size=moving.size)
-            error = full_error(found, runner.target_size, runner.working)
-        return self._finish(moving, fixed.image, flow, error, found, clock)
-
-    def _search(self, runner: PassRunner) -> Pass:
-        return iterate(runner, runner.plain(), self.options.passes)
+            residual, error = upsampled(best.flow, runner), full_error(best.error, runner)
+        if self.options.refine == "auto":
+            with clock.step("refine"):
+                refined = refine(best, runner, error)
+                if refined is not None:
+                    residual, error = refined.flow, refined.error
+        with clock.step("flow"):
+            flow = Flow(carried(residual, view_transform(best.found, runner)), source_size=moving.size)
+            unit = max(fixed.image.size) / max(runner.working)
+            return self._finish(moving, fixed.image, flow, error / unit, best, clock)
 
     def _finish(
         self,
@@ -159,24 +172,23 @@ class Aligner:
         target: Image,
         flow: Flow,
         error: npt.NDArray[np.float32],
-        found: Pass,
+        best: Hypothesis,
         clock: _Clock,
     ) -> Alignment:
-        with clock.step("judge"):
-            unit = max(target.size) / max(max(target.size), 1)
-            inside = flow.valid()
-            confidence = np.where(inside, np.exp(-error / (2.0 * unit)), 0).astype(np.float32)
-            valid = inside & (error < max(4.0, 0.01 * max(target.size)))
-            matrix: npt.NDArray[np.float64] | None = None
-            inliers = None
-            if self.options.transform != "dense":
-                fit = fit_transform(flow, self.options.transform, valid)
-                matrix, inliers = fit.matrix, fit.inlier_share
-                flow = from_transform(fit.matrix, target.size, source.size)
-                valid = flow.valid()
-            share = float(valid.mean())
-            median = float(np.median(error[inside])) if inside.any() else None
-            quality = Quality(judge(share, found.score), share, median, inliers, folding_share(flow))
+        inside = flow.valid()
+        confidence = np.where(inside, confidence_from(error), 0).astype(np.float32)
+        valid = inside & (error < VALID_ERROR)
+        matrix: npt.NDArray[np.float64] | None = None
+        inliers = None
+        if self.options.transform != "dense":
+            fit = fit_transform(flow, self.options.transform, confidence if valid.any() else None)
+            matrix, inliers = fit.matrix, fit.inlier_share
+            flow = from_transform(fit.matrix, target.size, source.size)
+            valid = flow.valid()
+        share = float(valid.mean())
+        median = float(np.median(error[inside])) if inside.any() else None
+        verdict = judge(share, best.found.score, best.evidence)
+        quality = Quality(verdict, share, median, best.evidence, inliers, folding_share(flow))
         return Alignment(
             source=source,
             target=target,

@@ -17,6 +17,8 @@ class Quality:
         valid_share: share of target pixels with a trusted source position.
         median_error: median forward-backward disagreement over the pixels that stay in frame, target pixels;
             None when no pixel does.
+        edge_agreement: how far edges of the target and the aligned source run along each other, by a measure
+            in which the network plays no part: about 0 for unrelated images, 1 for equal ones.
         inlier_share: share of the trusted flow that one global transform explains; None when none was fitted.
         folding_share: share of pixels at which the flow folds over itself (negative Jacobian).
     """
@@ -24,6 +26,7 @@ class Quality:
     verdict: Verdict
     valid_share: float
     median_error: float | None
+    edge_agreement: float
     inlier_share: float | None
     folding_share: float
 
@@ -32,11 +35,22 @@ class Quality:
         return asdict(self)
 
 
-def judge(valid_share: float, agreement: float) -> Verdict:
-    """The verdict from the share of valid pixels and the mean agreement of both directions, 0 to 1.
+# Edges of unrelated photographs agree by up to 0.1 after any alignment; those of a right one by 0.4 and more
+# when the images are alike, by 0.15 and more across modalities.
+UNRELATED = 0.12
+CONVINCING = 0.4
 
-    The limits separate pairs with known ground truth from pairs of unrelated photographs.
+
+def judge(valid_share: float, agreement: float, edge_agreement: float) -> Verdict:
+    """The verdict on an alignment.
+
+    Args:
+        valid_share: share of the target's pixels that are valid.
+        agreement: mean agreement of forward and backward flow, 0 to 1.
+        edge_agreement: as in `Quality`.
     """
-    if valid_share < 0.08 or agreement < 0.05:
+    if valid_share < 0.02 or (edge_agreement < UNRELATED and agreement < CONVINCING):
         return "failed"
-    return "good" if valid_share > 0.4 and agreement > 0.35 else "doubtful"
+    if edge_agreement >= CONVINCING or (agreement >= CONVINCING and edge_agreement >= UNRELATED):
+        return "good"
+    return "doubtful"

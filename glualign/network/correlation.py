@@ -82,6 +82,6 @@ def match_hints(cosines: Tensor, source_shape: tuple[int, int], scale: float, ra
     across = (index % columns - best % columns).abs() <= radius
     down = (index // columns - best // columns).abs() <= radius
     windowed = flat.masked_fill(~(across & down), -torch.inf)
-    position = soft_argmax(windowed.unflatten(2, cosines.shape[2:]), source_shape, scale)
+    position = soft_argmax(windowed.view_as(cosines), source_shape, scale)
     peak = torch.cat([flat.gather(1, best), confidence], dim=1)
-    return torch.cat([position, peak.unflatten(2, cosines.shape[2:])], dim=1)
+    return torch.cat([position, peak.view(-1, 2, *cosines.shape[2:])], dim=1)

@@ -246,7 +246,7 @@ class GLUNet(nn.Module):
                 hints = match_hints(cosines, (COARSE_CELLS, COARSE_CELLS), self.config.soft_argmax_scale)
                 # Relative to the initial map, because the decoder predicts what to add to it.
                 inputs.append(torch.cat([hints[:, :2] - initial, hints[:, 2:]], dim=1))
-        mapping = self.decoder4(torch.cat(inputs, dim=1))
+        mapping: Tensor = self.decoder4(torch.cat(inputs, dim=1))
         if self.config.soft_argmax_init:
             mapping = mapping + initial
         position = (mapping + 1) * (COARSE_CELLS - 1) / 2

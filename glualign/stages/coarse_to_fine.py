@@ -43,7 +43,7 @@ def next_transform(found: Pass) -> Matrix | None:
     trusted = found.error < TRUSTED
     if trusted.sum() < FEWEST_VOTES:
         return None
-    cells = Flow(found.flow / STRIDE)
+    cells = Flow(found.flow / np.float32(STRIDE))
     size = cells.size
     to_cells = resizing((size[0] * STRIDE, size[1] * STRIDE), size)
     for model, least in SUPPORT.items():

@@ -6,33 +6,46 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.stages.geometry import Field, Size, apply, grid
+from glualign.stages.geometry import Field, Matrix, apply, grid
 from glualign.stages.passes import Pass, PassRunner
 
 _STRIP = 1 << 22
 """Pixels handled at a time, so that large targets need little memory beyond the result."""
 
 
-def full_flow(found: Pass, runner: PassRunner) -> Field:
-    """Flow ``(H, W, 2)`` float32 of every target pixel in source pixels; NaN where the transform has none.
+def view_transform(found: Pass, runner: PassRunner) -> Matrix:
+    """Full-size target pixel -> full-size source pixel: the view in which the pass matched."""
+    return np.asarray(found.transform @ runner.from_target, np.float64)
 
-    The cells' flow is resized bilinearly (the published up-sampling) and carried through the transform.
+
+def upsampled(cells: Field, runner: PassRunner) -> Field:
+    """A flow of cells in working pixels as ``(H, W, 2)`` in pixels of the target's own frame.
+
+    Bilinear under the half-pixel convention: the published up-sampling.
     """
     height, width = runner.target_size
-    flow = np.asarray(cv2.resize(found.flow, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    scale = np.array([width / runner.working[1], height / runner.working[0]], np.float32)
+    resized = cv2.resize(cells * scale, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
+
+
+def carried(residual: Field, view: Matrix) -> Field:
+    """Flow ``(H, W, 2)`` target -> source from one within a view; overwrites ``residual``.
+
+    Target pixel ``x`` shows source position ``view(x + residual(x))``; NaN where the view has none.
+    """
+    height, width = residual.shape[:2]
     step = max(1, _STRIP // width)
     for top in range(0, height, step):
-        rows = flow[top : top + step]
+        rows = residual[top : top + step]
         here = grid((rows.shape[0], width)) + np.array([0, top], np.float32)
-        source = apply(found.transform, apply(runner.from_target, here) + rows)
-        flow[top : top + step] = source - here
-    return flow
+        residual[top : top + step] = apply(view, here + rows) - here
+    return residual
 
 
-def full_error(found: Pass, target_size: Size, working: Size) -> npt.NDArray[np.float32]:
-    """Disagreement of both directions ``(H, W)`` float32 in target pixels; large where it is not defined."""
-    height, width = target_size
-    worst = float(max(working))
-    cells = np.minimum(found.error, worst)
-    error = cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(error * np.float32(max(target_size) / max(working)), np.float32)
+def full_error(cells: npt.NDArray[np.float32], runner: PassRunner) -> npt.NDArray[np.float32]:
+    """An error of cells in working pixels as ``(H, W)`` float32 in target pixels; large where infinite."""
+    height, width = runner.target_size
+    worst = float(max(runner.working))
+    error = cv2.resize(np.minimum(cells, worst), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(error * np.float32(max(height, width) / worst), np.float32)

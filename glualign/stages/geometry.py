@@ -17,14 +17,24 @@ def resizing(before: Size, after: Size) -> Matrix:
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]], dtype=np.float64)
 
 
-def about_centre(size: Size, *, degrees: float = 0.0, zoom: float = 1.0, mirror: bool = False) -> Matrix:
-    """Rotate by ``degrees`` (clockwise on screen), zoom and optionally mirror a frame about its centre."""
-    angle = np.deg2rad(degrees)
-    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    cx, cy = (size[1] - 1) / 2, (size[0] - 1) / 2
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([-1.0 if mirror else 1.0, 1.0, 1.0])
-    to_centre = np.array([[1, 0, -cx], [0, 1, -cy], [0, 0, 1]])
-    return np.asarray(np.linalg.inv(to_centre) @ turn @ to_centre, dtype=np.float64)
+def turned(
+    frame: Size, image: Size, *, degrees: float = 0.0, zoom: float = 1.0, mirror: bool = False
+) -> Matrix:
+    """Frame pixel -> image pixel: the image about its centre, turned, undistorted and of the frame's area.
+
+    Args:
+        frame: ``(height, width)`` of the frame that looks at the image.
+        image: ``(height, width)`` of the image.
+        degrees: by which the frame is turned against the image, clockwise on screen.
+        zoom: image pixels per frame pixel, relative to equal areas.
+        mirror: left and right exchanged.
+    """
+    scale = zoom * np.sqrt(image[0] * image[1] / (frame[0] * frame[1]))
+    cos, sin = scale * np.cos(np.deg2rad(degrees)), scale * np.sin(np.deg2rad(degrees))
+    turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
+    (fy, fx), (iy, ix) = ((np.array(size) - 1) / 2 for size in (frame, image))
+    shift = np.array([ix, iy]) - turn @ np.array([fx, fy])
+    return np.vstack([np.column_stack([turn, shift]), [0, 0, 1]])
 
 
 def grid(size: Size) -> Field:

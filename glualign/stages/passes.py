@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from glualign.matcher import STRIDE, Encoded, Matcher
 from glualign.stages.geometry import Field, Matrix, Size, apply, grid, local_scale, resizing
 
 Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 AGREEMENT = 1.5
 """Working pixels of forward-backward disagreement at which a cell counts about a third."""
@@ -25,6 +27,7 @@ class Pass:
     Attributes:
         transform: working pixel of the target -> pixel of the full-size source, before the flow.
         flow: ``(h, w, 2)`` float32, target -> transformed source, working pixels.
+        backward: ``(h, w, 2)`` float32, transformed source -> target, working pixels.
         error: ``(h, w)`` float32, forward-backward disagreement in working pixels; infinite where the flow
             leaves the transformed source.
         score: mean agreement over the target's cells, 0 to 1.
@@ -32,6 +35,7 @@ class Pass:
 
     transform: Matrix
     flow: Field
+    backward: Field
     error: npt.NDArray[np.float32]
     score: float
 
@@ -42,12 +46,14 @@ class PreparedTarget:
 
     Attributes:
         image: as given by the caller.
+        pixels: its ``(H, W, 3)`` uint8 RGB, full size.
         working: ``(height, width)`` at which the pair is matched.
         features: of the target at that size.
         max_side: larger images are reduced to this longer side first; None: never.
     """
 
     image: Image
+    pixels: Pixels
     working: Size
     features: Encoded
     max_side: int | None
@@ -55,9 +61,10 @@ class PreparedTarget:
 
 def prepare_target(matcher: Matcher, image: Image, *, max_side: int | None) -> PreparedTarget:
     """Compute a target's features once, for any number of sources."""
-    pixels = reduced(to_rgb8(image), max_side)
-    working = matcher.working_size(*pixels.shape[:2])
-    return PreparedTarget(image, working, matcher.encode(pixels, working), max_side)
+    pixels = to_rgb8(image)
+    small = reduced(pixels, max_side)
+    working = matcher.working_size(*small.shape[:2])
+    return PreparedTarget(image, pixels, working, matcher.encode(small, working), max_side)
 
 
 class PassRunner:
@@ -77,6 +84,8 @@ class PassRunner:
         self.target_size: Size = target.image.size
         self.from_target = resizing(self.target_size, self.working)
         self.squeeze = resizing(self.working, self.source_size)
+        self.source_pixels = source
+        self.target_pixels = target.pixels
         self._levels = [source]
 
     def plain(self) -> Pass:
@@ -89,7 +98,7 @@ class PassRunner:
         image, inside = self.view(transform, self.working)
         return self._matched(self.matcher.encode(image, self.working), transform, inside)
 
-    def view(self, transform: Matrix, size: Size) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    def view(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
         level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
         image = self._level(level)
@@ -110,14 +119,11 @@ class PassRunner:
             return self._level(level + 1)
         return self._levels[level]
 
-    def _matched(self, source: Encoded, transform: Matrix, exists: npt.NDArray[np.bool_] | None) -> Pass:
+    def _matched(self, source: Encoded, transform: Matrix, exists: Mask | None) -> Pass:
         target = self.target.features
         forward, backward = self.matcher.match(source, target), self.matcher.match(target, source)
-        error = disagreement(forward, backward, self.working)
-        if exists is not None:
-            error[~_at(exists, forward)] = np.inf
-        score = float(np.mean(np.exp(-((error / AGREEMENT) ** 2))))
-        return Pass(transform, forward, error, score)
+        error = disagreement(forward, backward, stride=STRIDE, exists=exists)
+        return Pass(transform, forward, backward, error, agreement(error, AGREEMENT))
 
 
 def reduced(image: Pixels, max_side: int | None) -> Pixels:
@@ -130,7 +136,7 @@ def reduced(image: Pixels, max_side: int | None) -> Pixels:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def inside(positions: Field, size: Size) -> npt.NDArray[np.bool_]:
+def inside(positions: npt.NDArray[np.floating[Any]], size: Size) -> Mask:
     """Where positions ``(..., 2)`` are finite and inside a frame of ``size``."""
     height, width = size
     x, y = positions[..., 0], positions[..., 1]
@@ -138,21 +144,35 @@ def inside(positions: Field, size: Size) -> npt.NDArray[np.bool_]:
         return np.asarray((x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5))
 
 
-def disagreement(forward: Field, backward: Field, working: Size) -> npt.NDArray[np.float32]:
-    """``|f(x) + b(x + f(x))|`` on the cells, working pixels; infinite where ``x + f(x)`` leaves the frame."""
-    cells = grid(forward.shape[:2]) + forward / STRIDE
+def disagreement(
+    forward: Field, backward: Field, *, stride: int, exists: Mask | None = None
+) -> npt.NDArray[np.float32]:
+    """``|f(x) + b(x + f(x))|`` in pixels, on the cells of ``forward``.
+
+    Args:
+        forward: ``(h, w, 2)`` target -> source view, in pixels.
+        backward: ``(h, w, 2)`` source view -> target, in pixels.
+        stride: pixels from cell to cell.
+        exists: ``(H, W)`` pixels of the view that show the source; None when all do.
+
+    Returns:
+        ``(h, w)``, infinite where ``x + f(x)`` leaves the frame or the source.
+    """
+    size = (forward.shape[0], forward.shape[1])
+    cells = grid(size) + forward / stride
     returned = cv2.remap(
         backward, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     error = np.linalg.norm(forward + returned, axis=2).astype(np.float32)
-    error[~inside(cells, forward.shape[:2])] = np.inf
+    error[~inside(cells, size)] = np.inf
+    if exists is not None:
+        pixels = (cells + 0.5) * stride - 0.5
+        x = np.clip(np.rint(pixels[..., 0]), 0, exists.shape[1] - 1).astype(np.intp)
+        y = np.clip(np.rint(pixels[..., 1]), 0, exists.shape[0] - 1).astype(np.intp)
+        error[~exists[y, x]] = np.inf
     return np.asarray(error, np.float32)
 
 
-def _at(mask: npt.NDArray[np.bool_], flow: Field) -> npt.NDArray[np.bool_]:
-    """A mask on the working grid, looked up where the flow of each cell points."""
-    height, width = mask.shape
-    positions = (grid(flow.shape[:2]) + 0.5) * STRIDE - 0.5 + flow
-    x = np.clip(np.rint(positions[..., 0]), 0, width - 1).astype(np.intp)
-    y = np.clip(np.rint(positions[..., 1]), 0, height - 1).astype(np.intp)
-    return np.asarray(mask[y, x])
+def agreement(error: npt.NDArray[np.float32], scale: float) -> float:
+    """Mean over the cells of a score that falls from 1 (no disagreement) to 1/e at ``scale`` pixels."""
+    return float(np.mean(np.exp(-((error / scale) ** 2))))

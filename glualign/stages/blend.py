@@ -1,0 +1,71 @@
+"""Where to believe the network's flow and where the global transform it was seen through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.stages.evidence import Evidence, Judge
+from glualign.stages.geometry import Field
+from glualign.stages.passes import AGREEMENT, Pass
+
+WINDOW = 41
+"""Side in pixels of the judged image over which edges are compared."""
+MARGIN = 0.04
+"""Agreement of edges by which the flow must exceed the bare transform to be believed against it."""
+STEEPNESS = 0.03
+LEAST = 0.12
+"""Total agreement below which a transform alone is no alternative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """One explanation of a pair: a view of the source and a flow within it.
+
+    Attributes:
+        found: the pass that ran in this view.
+        flow: ``(h, w, 2)`` float32 cells, the pass's flow or the bare view (zero) where that is better.
+        backward: ``(h, w, 2)`` float32 cells, the same for the view -> target.
+        error: ``(h, w)`` float32, expected error in working pixels.
+        bare: share of the target that the bare view explains better.
+        evidence: agreement of edges over the target, about 0 for unrelated images.
+    """
+
+    found: Pass
+    flow: Field
+    backward: Field
+    error: npt.NDArray[np.float32]
+    bare: float
+    evidence: float
+
+
+def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
+    """Blend a pass's flow with its bare view by local evidence; without ``fallback`` leave it as it is."""
+    dense = judge.look(found.transform, found.flow)
+    bare = judge.look(found.transform)
+    if not fallback or bare.total < LEAST:
+        return Hypothesis(found, found.flow, found.backward, found.error, 0.0, dense.total)
+    cells = found.flow.shape[1], found.flow.shape[0]
+    believed = _believed(found, dense, bare, cells)
+    flow = found.flow * believed[..., None]
+    # What the bare view is good for is told by how well edges agree in it: 1 px where perfectly, 5 where not.
+    view_error = 1.0 + 4.0 * (1.0 - np.clip(cv2.resize(bare.local(WINDOW), cells) / 0.5, 0, 1))
+    exists = cv2.resize(bare.covered.astype(np.float32), cells) > 0.5
+    view_error = np.where(exists, view_error, np.inf).astype(np.float32)
+    error = np.where(believed > 0.5, found.error, view_error).astype(np.float32)
+    total = judge.look(found.transform, flow).total
+    backward = found.backward * believed[..., None]
+    return Hypothesis(found, flow, backward, error, float((believed < 0.5).mean()), total)
+
+
+def _believed(
+    found: Pass, dense: Evidence, bare: Evidence, cells: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """``(h, w)`` 0 to 1: share of the network's flow to take in each cell."""
+    advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - MARGIN
+    by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
+    trusted = cv2.blur(np.exp(-((found.error / (2 * AGREEMENT)) ** 2)).astype(np.float32), (5, 5))
+    return np.asarray(cv2.blur((by_edges * trusted).astype(np.float32), (7, 7)), np.float32)

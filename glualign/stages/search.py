@@ -1,0 +1,61 @@
+"""Search over orientation and scale: the 16 x 16 stage is cheap, so it may look at a pair in many ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glualign.network.config import COARSE_SIZE
+from glualign.stages.geometry import Matrix, resizing, turned
+from glualign.stages.passes import PassRunner, agreement, disagreement
+
+ANGLES = tuple(range(0, 360, 45))
+ZOOMS = (1.0, 0.5, 2.0)
+"""Source pixels per target pixel, relative to the plain view."""
+COARSE_AGREEMENT = 4.0
+"""Pixels of 256 x 256 at which a coarse cell counts about a third."""
+
+_FRAME = (COARSE_SIZE, COARSE_SIZE)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One way to look at the source.
+
+    Attributes:
+        transform: working pixel of the target -> full-size source pixel.
+        degrees: clockwise rotation of the view against the source.
+        zoom: source pixels per target pixel, relative to the plain view.
+        mirrored: left and right exchanged.
+        score: how well both directions of the coarse flow agree, 0 to 1.
+    """
+
+    transform: Matrix
+    degrees: float
+    zoom: float
+    mirrored: bool
+    score: float
+
+
+def search(runner: PassRunner, *, mirror: bool = False) -> list[View]:
+    """Score the source at every angle and zoom (and mirrored, when asked); best first.
+
+    A view agrees with the target where the coarse flow leads forth and back to the same place.
+    """
+    target = runner.target.features.coarse
+    to_working = resizing(_FRAME, runner.working)
+    views = []
+    for mirrored in (False, True) if mirror else (False,):
+        for zoom in ZOOMS:
+            for degrees in ANGLES:
+                transform = turned(
+                    runner.working, runner.source_size, degrees=degrees, zoom=zoom, mirror=mirrored
+                )
+                image, exists = runner.view(np.asarray(transform @ to_working, np.float64), _FRAME)
+                source = runner.matcher.encode_coarse(image)
+                _, forward = runner.matcher.match_coarse(source, target)
+                _, backward = runner.matcher.match_coarse(target, source)
+                error = disagreement(forward, backward, stride=COARSE_SIZE // forward.shape[0], exists=exists)
+                views.append(View(transform, degrees, zoom, mirrored, agreement(error, COARSE_AGREEMENT)))
+    return sorted(views, key=lambda view: -view.score)
