@@ -112,7 +112,9 @@ def evaluation_section(content: dict[str, Any]) -> Iterable[str]:
     yield machine_line(content)
     for name, settings in content["methods"].items():
         if "sha256" in settings:
-            options = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "sha256")
+            options = ", ".join(
+                f"{key} {value}" for key, value in settings.items() if key not in ("glualign", "sha256")
+            )
             yield f"`{name}`: weights {settings['sha256'][:12]}, {options}.\n"
     if content["failures"]:
         yield "Failed:\n"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from glualign import __version__
 from glualign.errors import GlualignError
 from glualign.evaluation.datasets.base import Pixels, Sample
 from glualign.evaluation.mirroring import CoarseFlow, Field, flow_allowing_mirror
@@ -111,6 +112,7 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
         return run.match_coarse(run.encode_coarse(source), run.encode_coarse(target))[0]
 
     settings = {
+        "glualign": __version__,
         "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
         "device": device.type,
         "precision": str(dtype).removeprefix("torch."),
