@@ -8,18 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from glualign.stages.blend import Hypothesis, weigh
+from glualign.stages.blend import LEAST, Hypothesis, weigh
 from glualign.stages.coarse_to_fine import iterate, next_transform
 from glualign.stages.evidence import Judge
 from glualign.stages.geometry import Matrix
 from glualign.stages.keypoints import keypoint_transform
-from glualign.stages.passes import PassRunner
+from glualign.stages.passes import Pass, PassRunner
 from glualign.stages.search import search
 
 Search = Literal["off", "auto", "full"]
 
 CONVINCING = 0.45
-"""Agreement of edges, and of both directions of the flow, from which no search is needed."""
+"""Agreement of edges from which a motion counts as found."""
 CANDIDATES = 2
 """Views of the search that are tried at full working resolution."""
 
@@ -30,7 +30,7 @@ class Effort:
 
     Attributes:
         passes: most passes after the first in any view.
-        search: whether to look for large motions: never, when the plain passes do not convince, or always.
+        search: whether to look for large motions: never, while nothing convinces, or always.
         fallback: believe the bare view where it explains the target better than the flow.
         mirror: also try the source mirrored.
     """
@@ -44,44 +44,40 @@ class Effort:
 def estimate(runner: PassRunner, effort: Effort) -> Hypothesis:
     """The hypothesis with the strongest evidence among those the effort allows."""
     judge = Judge(runner)
-    best = _better(_plain(runner, judge, effort))
-    unsure = best.evidence < CONVINCING or best.found.score < CONVINCING
-    if effort.search == "full" or (effort.search == "auto" and unsure):
-        best = _better([best, *_searched(runner, judge, effort)])
+    best: Hypothesis | None = None
+    for starting, passes in _starts(runner, effort):
+        for hypothesis in _followed(runner, judge, effort, starting, passes):
+            if best is None or hypothesis.evidence > best.evidence:
+                best = hypothesis
+        if best is not None and effort.search == "auto" and best.evidence >= CONVINCING:
+            break
+    assert best is not None
     return best
 
 
-def _plain(runner: PassRunner, judge: Judge, effort: Effort) -> Iterator[Hypothesis]:
-    """The published forward pass and what follows from it."""
-    first = runner.plain()
-    found = iterate(runner, first, effort.passes)
-    yield weigh(found, judge, fallback=effort.fallback)
-    if effort.passes:
-        yield from _final(runner, judge, effort, next_transform(found))
-
-
-def _searched(runner: PassRunner, judge: Judge, effort: Effort) -> Iterator[Hypothesis]:
-    """Views that key points and the coarse stage suggest."""
-    from_working = np.linalg.inv(runner.from_target)
-    seen = keypoint_transform(runner.source_pixels, runner.target_pixels)
-    views: list[Matrix] = [] if seen is None else [np.asarray(seen @ from_working, np.float64)]
-    views += [view.transform for view in search(runner, mirror=effort.mirror)[:CANDIDATES]]
-    for transform in views:
-        found = iterate(runner, runner.transformed(transform), effort.passes)
-        yield weigh(found, judge, fallback=effort.fallback)
-        yield from _final(runner, judge, effort, next_transform(found))
-        if found.transform is not transform:
-            yield from _final(runner, judge, effort, transform)
-
-
-def _final(
-    runner: PassRunner, judge: Judge, effort: Effort, transform: Matrix | None
-) -> Iterator[Hypothesis]:
-    """A transform as a view of its own, if its edges agree at all."""
-    if transform is None or not effort.fallback or judge.look(transform).total < 0.1:
+def _starts(runner: PassRunner, effort: Effort) -> Iterator[tuple[Pass, int]]:
+    """First passes, cheapest first: the published one, then what key points and the coarse search suggest."""
+    yield runner.plain(), effort.passes
+    if effort.search == "off":
         return
-    yield weigh(runner.transformed(transform), judge, fallback=True)
+    seen = keypoint_transform(runner.source_pixels, runner.target_pixels)
+    if seen is not None:
+        view = np.asarray(seen @ np.linalg.inv(runner.from_target), np.float64)
+        yield runner.transformed(view), effort.passes
+    for candidate in search(runner, mirror=effort.mirror)[:CANDIDATES]:
+        yield runner.transformed(candidate.transform), max(1, effort.passes)
 
 
-def _better(hypotheses: Iterator[Hypothesis] | list[Hypothesis]) -> Hypothesis:
-    return max(hypotheses, key=lambda hypothesis: hypothesis.evidence)
+def _followed(
+    runner: PassRunner, judge: Judge, effort: Effort, first: Pass, passes: int
+) -> Iterator[Hypothesis]:
+    """A first pass, the best of the passes that follow it, and a last one in the view they lead to."""
+    yield weigh(first, judge, fallback=effort.fallback)
+    if not passes:
+        return
+    found = iterate(runner, first, passes)
+    if found is not first:
+        yield weigh(found, judge, fallback=effort.fallback)
+    transform: Matrix | None = next_transform(found) if effort.fallback else None
+    if transform is not None and judge.look(transform).total > LEAST:
+        yield weigh(runner.transformed(transform), judge, fallback=True)
