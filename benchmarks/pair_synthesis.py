@@ -26,9 +26,8 @@ def main() -> None:
     photos = open_photos(options.photos, options.cache)
     indices, _ = photos.split()
     total_cpu = 0.0
-    print(
-        f"{len(photos)} photographs, {options.count} pairs of {options.size} x {options.size} per stratum, one core"
-    )
+    side = options.size
+    print(f"{len(photos)} photographs, {options.count} pairs of {side} x {side} per stratum, one core")
     for name in STRATA:
         synthesis = PairSynthesis(photos, indices, 1, {name: 1.0})
         synthesis.pair(0, options.size)
@@ -37,9 +36,8 @@ def main() -> None:
             synthesis.pair(k, options.size)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         total_cpu += cpu
-        print(
-            f"{name:10s} {options.count / wall:6.0f} pairs/s of wall time, {options.count / cpu:6.0f} of CPU time"
-        )
+        wall_rate, cpu_rate = options.count / wall, options.count / cpu
+        print(f"{name:10s} {wall_rate:6.0f} pairs/s of wall time, {cpu_rate:6.0f} of CPU time")
     print(f"{'all':10s} {'':24s} {len(STRATA) * options.count / total_cpu:6.0f} of CPU time")
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training: synthetic pairs from photographs, losses, and a loop that can be interrupted anywhere."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from glualign.network.config import COARSE_SIZE
+from glualign.training.photometric import Pixels
 from glualign.training.synthesis import PairSynthesis
 
 Batch = dict[str, Tensor]
@@ -36,9 +39,10 @@ class BatchDataset(Dataset[Batch]):
     world: int = 1
 
     def __getitem__(self, step: int) -> Batch:
-        """Tensors ``source``, ``target`` (B, 3, S, S) uint8 and ``source_256``, ``target_256`` when S > 256,
+        """The batch of a step.
 
-        ``flow`` (B, 2, S, S) float32 in pixels, ``valid`` and ``visible`` (B, 1, S, S) bool.
+        ``source`` and ``target`` (B, 3, S, S) uint8, also at 256 as ``source_256``, ``target_256`` when S is
+        another size; ``flow`` (B, 2, S, S) float32 in pixels; ``valid`` and ``visible`` (B, 1, S, S) bool.
         """
         size = self.size(step)
         first = (step * self.world + self.rank) * self.batch
@@ -66,7 +70,7 @@ class BatchDataset(Dataset[Batch]):
         return int(self.sizes[int(rng.integers(len(self.sizes)))])
 
 
-def _images(images: Sequence[np.typing.NDArray[np.uint8]]) -> Tensor:
+def _images(images: Sequence[Pixels]) -> Tensor:
     # Channels stay last in memory: the layout that convolutions in bfloat16 want.
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
@@ -87,8 +91,9 @@ def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin
 
 def _quiet_worker(_: int) -> None:
     """One thread and a lower priority for each worker: the training step should not wait for its cores."""
-    import os
-
+    # The training process decides when to stop; a Ctrl-C reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     if hasattr(os, "nice"):

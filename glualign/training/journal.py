@@ -101,7 +101,7 @@ def _plot_with_opencv(curves: Curves, path: Path) -> None:
     span = np.maximum(high - low, 1e-6)
     scale = np.array([width - 2 * margin, -(height - 2 * margin)]) / span
     for index, (name, points) in enumerate(curves.items()):
-        hue = np.uint8([[[index * 180 // len(curves), 200, 170]]])
+        hue = np.array([[[index * 180 // len(curves), 200, 170]]], np.uint8)
         colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
         logs = np.array([(x, math.log10(y)) for x, y in points])
         line = (logs - low) * scale + (margin, height - margin)

@@ -72,6 +72,7 @@ class Trainer:
         initialise(self.network)
         self.head = ContrastiveHead()
         self.pyramid: NormalisedPyramid | None = None
+        self.stop_requested = False
         self.progress = Progress()
         self._optimiser_state: dict[str, Any] | None = None
         self._place(self.network)
@@ -100,7 +101,7 @@ class Trainer:
             TrainingError: there is no checkpoint, or it belongs to another recipe.
         """
         state = load_state(self.folder)
-        check_same_recipe(state.recipe, to_dict(self.recipe), self.folder)
+        check_same_recipe(state.recipe, to_dict(self.recipe), self.folder, stage=state.progress.stage)
         self.progress = state.progress
         self.network.load_state_dict(state.network)
         self.average.state = {k: v.to(self.processes.device) for k, v in state.average.items()}
@@ -117,7 +118,7 @@ class Trainer:
     # ---- running
 
     def run(self, limits: Limits = Limits()) -> bool:
-        """Train until the recipe ends (True) or a limit is reached (False); a checkpoint is left either way."""
+        """Train to the recipe's end (True) or to a limit (False); a checkpoint is left either way."""
         started = time.monotonic()
         remaining = limits.steps
         while self.progress.stage < len(self.recipe.stages):
@@ -145,7 +146,7 @@ class Trainer:
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
-        self.optimiser = optimiser
+        self.optimiser: torch.optim.Optimizer | None = optimiser
         objective = Objective(self.network, self.head, stage, self.pyramid)
         step_module: nn.Module = objective
         if self.recipe.run.compile:
@@ -204,7 +205,7 @@ class Trainer:
                     sums[name] = sums.get(name, 0.0) + number
                     counts[name] = counts.get(name, 0) + 1
             now = time.monotonic()
-            stopping = self.processes.agree(deadline is not None and now >= deadline)
+            stopping = self.processes.agree(self.stop_requested or (deadline is not None and now >= deadline))
             if self.progress.step - logged >= run.log_every or self.progress.step == last or stopping:
                 steps = self.progress.step - logged
                 row = {name: value / counts[name] for name, value in sums.items()}
@@ -222,7 +223,7 @@ class Trainer:
                 self._set_modes(stage)
                 tick = time.monotonic()
             if stopping:
-                self.say(f"stopped at step {self.progress.step}: out of time")
+                self.say(f"stopped at step {self.progress.step}; --resume continues from here")
                 return
 
     def _finish_stage(self, stage: StageOptions) -> None:
@@ -243,9 +244,11 @@ class Trainer:
     def _parameter_groups(self, stage: StageOptions) -> list[dict[str, Any]]:
         """Sets which parameters learn, and returns them with their peak rates."""
         self.network.requires_grad_(False)
+        self.head.requires_grad_(False)
         if stage.kind == "pyramid":
             features = self.pyramid if self.pyramid is not None else self.network.pyramid
             features.requires_grad_(True)
+            self.head.requires_grad_(True)
             parts = [*features.parameters(), *self.head.parameters()]
             return [{"params": parts, "peak": stage.pyramid_rate, "lr": stage.pyramid_rate}]
         rest, pyramid = [], []
@@ -255,7 +258,9 @@ class Trainer:
                     pyramid.append(parameter)
             elif stage.kind == "full" or name.startswith(_COARSE_PARTS):
                 rest.append(parameter)
-        groups = [{"params": rest, "peak": stage.learning_rate, "lr": stage.learning_rate}]
+        groups: list[dict[str, Any]] = [
+            {"params": rest, "peak": stage.learning_rate, "lr": stage.learning_rate}
+        ]
         if pyramid:
             heads = list(self.head.parameters()) if stage.contrastive > 0 else []
             groups.append({"params": pyramid + heads, "peak": stage.pyramid_rate, "lr": stage.pyramid_rate})
@@ -316,7 +321,7 @@ class Trainer:
             device=self.processes.device,
             precision=self.recipe.run.precision,
         )
-        row = {}
+        row: dict[str, float] = {}
         for name, score in scores.items():
             row |= {f"{name}_mean": score.mean, f"{name}_median": score.median, f"{name}_pck1": score.pck1}
         for validator in self.validators:

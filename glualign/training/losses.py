@@ -1,4 +1,4 @@
-"""What training minimises: a robust end-point error of the flows and a dense contrastive loss of the features."""
+"""What training minimises: a robust end-point error of flows, and a dense contrastive loss of features."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> t
 def robust_error(flow: Tensor, truth: Tensor, weight: Tensor, power: float) -> Tensor:
     """Weighted mean of ``(|flow - truth| + 0.01)^power`` (PWC-Net's robust loss); flows in pixels."""
     distance = torch.linalg.vector_norm(flow.float() - truth, dim=1, keepdim=True)
-    return ((distance + EPSILON).pow(power) * weight).sum() / weight.sum().clamp_min(1.0)
+    loss: Tensor = ((distance + EPSILON).pow(power) * weight).sum() / weight.sum().clamp_min(1.0)
+    return loss
 
 
 def end_point_error(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean distance in pixels."""
     distance = torch.linalg.vector_norm(flow.float() - truth, dim=1, keepdim=True)
-    return (distance * weight).sum() / weight.sum().clamp_min(1.0)
+    error: Tensor = (distance * weight).sum() / weight.sum().clamp_min(1.0)
+    return error
 
 
 def contrastive_loss(

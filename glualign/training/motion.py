@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Map = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
+# float32 and float64. OpenCV's type hints do not follow the dtype of an array through its functions.
+Map = npt.NDArray[Any]
+Matrix = npt.NDArray[Any]
 Rng = np.random.Generator
 
 
@@ -109,7 +111,8 @@ def thin_plate(rng: Rng, offset: float, grid: int = 3, normal: bool = False) -> 
     def evaluate(points: Map) -> Map:
         flat = points.reshape(-1, 2).astype(np.float64)
         out = flat + _radial(flat, controls) @ weights[:count] + weights[count] + flat @ weights[count + 1 :]
-        return out.reshape(points.shape).astype(np.float32)
+        moved: Map = out.reshape(points.shape).astype(np.float32)
+        return moved
 
     return evaluate
 

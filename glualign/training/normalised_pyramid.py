@@ -27,13 +27,13 @@ class NormalisedPyramid(VGGPyramid):
     @torch.no_grad()
     def fold_into(self, plain: VGGPyramid) -> None:
         """Write the convolutions with their batch norm folded in into a pyramid of the same shape."""
-        for layer, destination in zip(
-            _convolutions(self, _NormalisedConv), _convolutions(plain, nn.Conv2d), strict=True
-        ):
-            norm: nn.BatchNorm2d = layer.norm
-            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
-            destination.weight.copy_(layer.conv.weight * factor[:, None, None, None])
-            destination.bias.copy_(norm.bias - norm.running_mean * factor)
+        layers = [layer for layer in self.modules() if isinstance(layer, _NormalisedConv)]
+        plain_layers = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
+        for layer, destination in zip(layers, plain_layers, strict=True):
+            weight, bias = layer.folded()
+            destination.weight.copy_(weight)
+            assert destination.bias is not None
+            destination.bias.copy_(bias)
 
 
 class _NormalisedConv(nn.Module):
@@ -48,6 +48,10 @@ class _NormalisedConv(nn.Module):
         normalised: Tensor = self.norm(self.conv(x))
         return normalised
 
-
-def _convolutions(pyramid: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
-    return [module for module in pyramid.modules() if type(module) is kind]
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the plain convolution that does the same in evaluation mode."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return self.conv.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor

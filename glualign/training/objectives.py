@@ -29,7 +29,7 @@ class ContrastiveHead(nn.Module):
         self.log_scales = nn.Parameter(torch.full((len(CONTRASTIVE_STRIDES),), math.log(20.0)))
 
     def forward(self, features: dict[int, Tensor], batch: Batch) -> tuple[Tensor, Figures]:
-        """Sum of the losses of the strides in ``features``, each ``(2 B, C, N, N)``: sources, then targets."""
+        """Sum of the losses of the strides in ``features``, ``(2 B, C, N, N)`` each, sources then targets."""
         total = self.log_scales.sum() * 0.0
         figures: Figures = {}
         flow, visible = batch["flow"], batch["visible"].float()

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+# uint8. OpenCV's type hints do not follow the dtype of an array through its functions.
+Pixels = npt.NDArray[Any]
+Field = npt.NDArray[Any]
 Rng = np.random.Generator
 
 _LEVELS = np.linspace(0, 1, 256)
@@ -134,7 +137,7 @@ def _noise(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     bank = _noise_bank()
     count = rows * columns * channels
     start = int(rng.integers(0, max(1, len(bank) - count)))
-    noise = np.resize(bank[start : start + count], (rows, columns, channels)) * np.float32(sigma)
+    noise: Field = np.resize(bank[start : start + count], (rows, columns, channels)) * np.float32(sigma)
     if grain > 1:
         noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
     if channels == 1:
@@ -145,17 +148,17 @@ def _noise(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
 def _jpeg(pixels: Pixels, rng: Rng) -> Pixels:
     quality = int(rng.integers(15, 80))
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
-def _coarse_field(rng: Rng, shape: tuple[int, int], low: float, high: float) -> npt.NDArray[np.float32]:
+def _coarse_field(rng: Rng, shape: tuple[int, ...], low: float, high: float) -> Field:
     """A smooth random field (H, W) between about ``low`` and ``high``."""
     cells = int(rng.integers(2, 7))
     coarse = rng.uniform(low, high, (cells, cells)).astype(np.float32)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def _polygon(rng: Rng, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _polygon(rng: Rng, shape: tuple[int, ...]) -> Pixels:
     """A mask (H, W), 0 or 255, of one random quadrilateral or half plane."""
     mask = np.zeros(shape, np.uint8)
     points = rng.uniform(-0.3, 1.3, (4, 2)) * np.array(shape[::-1])
@@ -195,7 +198,7 @@ def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, npt.NDArray[np.bool_]]:
         else:
             cv2.ellipse(hidden, centre.tolist(), half.tolist(), float(rng.uniform(0, 180)), 0, 360, 255, -1)
     cells = int(rng.integers(1, 9))
-    cover = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+    cover: Pixels = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
     cover = cv2.resize(cover, (width, height), interpolation=cv2.INTER_LINEAR)
     cv2.copyTo(cover, hidden, pixels)
     return pixels, hidden > 0
@@ -255,10 +258,10 @@ def _gradient_picture(pixels: Pixels, rng: Rng) -> Pixels:
         grey = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.6, 1.5))
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    gain = rng.uniform(0.6, 1.6) * 40.0 / (float(cv2.mean(cv2.absdiff(across, 0.0))[0]) + 4.0)
-    edges = np.clip(cv2.magnitude(across, down) * gain, 0, 255).astype(np.uint8)
+    gain = rng.uniform(0.6, 1.6) * 40.0 / (float(np.abs(across).mean()) + 4.0)
+    edges: Pixels = np.clip(cv2.magnitude(across, down) * gain, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
         edges = 255 - edges
     if rng.random() < 0.5:
         edges = cv2.addWeighted(edges, 0.6, grey, 0.4, 0)
-    return cv2.merge([edges, edges, edges])
+    return np.dstack([edges, edges, edges])

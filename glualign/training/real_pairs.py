@@ -24,7 +24,7 @@ MAX_SIDE = 768
 
 
 def real_pairs_validator(folder: Path, device: torch.device) -> Callable[[GLUNet], dict[str, float]]:
-    """A function that scores a network on the pairs of ``folder``, laid out as for ``glualign evaluate pairs``.
+    """A function that scores a network on the pairs of ``folder`` (layout of ``glualign evaluate pairs``).
 
     It returns, for every set, ``SET_eval_mean`` and ``SET_eval_median``: mean and median over its pairs of a
     pair's mean end-point error, in pixels of the source. Pairs that cannot be read are left out.

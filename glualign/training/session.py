@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import cv2
 
@@ -58,4 +62,25 @@ def train(
 
             trainer.start_from(load_model(init or recipe.run.init).model.state_dict())
             trainer.validate(recipe.stages[0])
-        return trainer.run(Limits(max_steps, max_minutes))
+        with _stopping_politely(trainer):
+            return trainer.run(Limits(max_steps, max_minutes))
+
+
+@contextmanager
+def _stopping_politely(trainer: Trainer) -> Iterator[None]:
+    """On Ctrl-C or a polite kill, finish the step and write a checkpoint; a second one stops at once."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if trainer.stop_requested:
+            raise KeyboardInterrupt
+        trainer.stop_requested = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -60,7 +60,7 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState) -> Path:
-    """Write ``last.pt`` into the run's folder; the former one is replaced only when the new one is complete."""
+    """Write ``last.pt`` into the run's folder; the former one stands until the new one is complete."""
     path = folder / CHECKPOINT_NAME
     values = {**vars(state), "progress": vars(state.progress)}
     with atomic_path(path) as temporary:
@@ -85,20 +85,23 @@ def load_state(folder: Path) -> RunState:
         raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
 
 
-def check_same_recipe(stored: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
+def check_same_recipe(stored: Mapping[str, Any], given: Mapping[str, Any], path: Path, *, stage: int) -> None:
     """Refuse to resume under a recipe that would not continue the same run.
 
-    Later stages and the practical side (threads, workers, how often to log) may change; the model, the data,
-    the seed and the stages already begun may not.
+    The model, the data, the seed and the kinds of the stages begun so far may not change. Rates, lengths and
+    later stages may (the run is then another one from there on), and so may threads, workers and the log.
 
     Raises:
         TrainingError: they differ; the message names the key.
     """
+    begun = stage + 1
+    if [s["kind"] for s in stored["stages"][:begun]] != [s["kind"] for s in given["stages"][:begun]]:
+        raise TrainingError(f"{path}: the run was started with other stages; give the same recipe")
     for key in ("model", "data.mix", "data.held_out", "data.max_side", "run.seed", "run.ema"):
         if _at(stored, key) != _at(given, key):
             raise TrainingError(
-                f"{path}: the run was started with {key} = {_at(stored, key)}, the recipe says {_at(given, key)}; "
-                "give the same recipe, or start a new run with --init"
+                f"{path}: the run was started with {key} = {_at(stored, key)}, "
+                f"the recipe says {_at(given, key)}; give the same recipe, or start a new run with --init"
             )
 
 

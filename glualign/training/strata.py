@@ -1,4 +1,4 @@
-"""The kinds of pairs training draws from: each names a motion, independent objects and photometric changes."""
+"""The kinds of pairs that training draws: each has a motion, moving objects and photometric changes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def large_motion(rng: Rng, size: int) -> Map:
 
 
 def rotated_motion(rng: Rng, size: int) -> Map:
-    """Rotation in the plane, half the time within 60 degrees, else any, with a moderate change of viewpoint."""
+    """Rotation in the plane, half the time within 60 degrees, else any; with a moderate viewpoint change."""
     most = math.pi / 3 if rng.random() < 0.5 else math.pi
     turn = motion.similarity(rng, rotation=most, zoom=1.5, shift=0.2)
     return _projective(turn @ motion.homography(rng, 0.25), size)

@@ -1,4 +1,4 @@
-"""Training pairs with exact flow, made from photographs: pair ``i`` of a seed is a pure function of (seed, i).
+"""Training pairs with exact flow, made from photographs; a pair is a function of its seed and index alone.
 
 Both images are looks at the *full-size* photograph: the source through an upright crop, the target through
 that crop after the random map. Each pixel is resampled once, and the target shows real content where the
@@ -18,11 +18,10 @@ import numpy.typing as npt
 from glualign.errors import TrainingError
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
-from glualign.training.photometric import PhotometricOptions, change
+from glualign.training.photometric import PhotometricOptions, Pixels, change
 from glualign.training.photos import PhotoStore
 from glualign.training.strata import STRATA, Objects
 
-Pixels = npt.NDArray[np.uint8]
 _HIDDEN = 255
 
 
@@ -103,7 +102,7 @@ class PairSynthesis:
             if target_hidden is not None:
                 target_ids[target_hidden] = _HIDDEN - 1
         if source_ids.any() or target_ids.any():
-            seen = cv2.remap(source_ids, mapping, None, cv2.INTER_NEAREST)
+            seen = cv2.remap(source_ids, mapping[..., 0], mapping[..., 1], cv2.INTER_NEAREST)
             visible = valid & (seen == target_ids) & (target_ids < _HIDDEN - 1)
         flow = mapping - motion.identity_map(size)
         return Pair(source, target, flow, valid, visible, name)
@@ -193,9 +192,9 @@ def _source_view(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
 def _look(photo: Pixels, positions: Map, size: int) -> Pixels:
     """Sample a photograph at (size, size, 2) positions, from a reduced copy where the map shrinks it."""
     middle = size // 2
-    across = positions[middle, middle + 1] - positions[middle, middle]
-    down = positions[middle + 1, middle] - positions[middle, middle]
-    shrink = math.sqrt(abs(float(across[0] * down[1] - across[1] * down[0])))
+    right = positions[middle, middle + 1] - positions[middle, middle]
+    below = positions[middle + 1, middle] - positions[middle, middle]
+    shrink = math.sqrt(abs(float(right[0] * below[1] - right[1] * below[0])))
     octave = max(0, round(math.log2(max(shrink, 1e-3))))
     if octave:
         factor = 0.5 ** min(octave, 3)
@@ -205,7 +204,8 @@ def _look(photo: Pixels, positions: Map, size: int) -> Pixels:
         positions = (positions + np.float32(0.5)) * ratio - np.float32(0.5)
     # A homography near its horizon sends pixels arbitrarily far; reflection needs them within a few frames.
     positions = np.clip(positions, -4 * photo.shape[1], 5 * photo.shape[1])
-    return cv2.remap(photo, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    across, down = cv2.split(positions)
+    return cv2.remap(photo, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _cut_out(rng: Rng, photo: Pixels, size: int) -> tuple[Pixels, float]:

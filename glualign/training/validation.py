@@ -11,9 +11,10 @@ import torch.nn.functional as F
 
 from glualign.network.glunet import GLUNet
 from glualign.network.preprocessing import prepare
+from glualign.training.photometric import Pixels
 from glualign.training.recipe import Precision
 from glualign.training.strata import STRATA
-from glualign.training.synthesis import Pair, PairSynthesis, Pixels
+from glualign.training.synthesis import Pair, PairSynthesis
 
 _SEED = 10_007
 _BATCH = 4

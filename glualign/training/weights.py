@@ -71,7 +71,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Move towards the module's tensors; the first updates move faster, so that the start is forgotten."""
+        """Move towards the module's tensors; the first updates move faster, to forget the start."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         mine, theirs = [], []

@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -6,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
-from glualign.errors import TrainingError
 from glualign.training.journal import read_rows
+from glualign.training.state import load_state
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*arguments: object) -> str:
     result = CliRunner().invoke(cli, ["train", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refusal(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, ["train", *map(str, arguments)])
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
     return result.output
 
 
@@ -50,8 +61,7 @@ def test_a_second_run_does_not_overwrite_the_first(root: Path, photos: Path, tmp
         tmp_path / "r",
     ]
     run(*common, "--max-steps", 1)
-    with pytest.raises(TrainingError, match="already holds a run"):
-        run(*common)
+    assert "already holds a run; continue it with --resume" in refusal(*common)
 
 
 def test_real_pairs_are_scored_during_the_run(root: Path, photos: Path, tmp_path: Path) -> None:
@@ -61,10 +71,8 @@ def test_real_pairs_are_scored_during_the_run(root: Path, photos: Path, tmp_path
     cv2.imwrite(str(pair / "source.png"), image)
     cv2.imwrite(str(pair / "target.png"), image)
     np.savetxt(pair / "H_target_to_source.txt", np.eye(3))
-    run(
-        root / "recipes" / "tiny.toml", "--photos", photos, "--cache", tmp_path / "cache", "-o", tmp_path / "r",
-        "--eval-pairs", tmp_path / "pairs", "--max-steps", 5,
-    )  # fmt: skip
+    common = [root / "recipes" / "tiny.toml", "--photos", photos, "--cache", tmp_path / "cache"]
+    run(*common, "-o", tmp_path / "r", "--eval-pairs", tmp_path / "pairs", "--max-steps", 5)
     rows = read_rows(tmp_path / "r" / "validation.csv")
     scores = [value for name, value in rows[-1].items() if name.endswith("_eval_median")]
     assert len(scores) == 1
@@ -74,8 +82,9 @@ def test_real_pairs_are_scored_during_the_run(root: Path, photos: Path, tmp_path
 def test_a_wrong_recipe_is_one_line(photos: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "bad.toml"
     recipe.write_text('[[stages]]\nkind = "full"\nstepz = 3\n')
-    with pytest.raises(TrainingError, match=r"bad\.toml: stages\[0\]: unknown key stepz"):
-        run(recipe, "--photos", photos, "-o", tmp_path / "r")
+    output = refusal(recipe, "--photos", photos, "-o", tmp_path / "r")
+    assert "bad.toml: stages[0]: unknown key stepz" in output
+    assert output.count("\n") == 1
 
 
 def test_help_says_how_to_resume() -> None:
@@ -83,3 +92,26 @@ def test_help_says_how_to_resume() -> None:
     assert result.exit_code == 0
     assert "--resume" in result.output
     assert "torchrun" in result.output
+
+
+def test_a_polite_kill_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -> None:
+    """SIGTERM in the middle of a run: it ends with a checkpoint of the step it was in."""
+    folder = tmp_path / "run"
+    recipe = tmp_path / "long.toml"
+    text = (root / "recipes" / "tiny.toml").read_text().replace("steps = 2", "steps = 500")
+    recipe.write_text(text)
+    command = [sys.executable, "-m", "glualign", "train", str(recipe), "--photos", str(photos)]
+    command += ["--cache", str(tmp_path / "cache"), "-o", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "step 3:" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 0
+    assert "--resume continues from here" in rest
+    steps = load_state(folder).progress.step
+    assert 3 <= steps < 500
+    assert read_rows(folder / "train.csv")[-1]["step"] == steps
