@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -25,7 +25,14 @@ from glualign.stages.blend import Hypothesis
 from glualign.stages.confidence import VALID_ERROR, confidence_from
 from glualign.stages.dense import carried, full_error, upsampled, view_transform
 from glualign.stages.estimate import Effort, Search, estimate
-from glualign.stages.passes import PassRunner, PreparedTarget, prepare_target
+from glualign.stages.passes import (
+    Pass,
+    PassRunner,
+    PreparedTarget,
+    plain_passes,
+    prepare_target,
+    prepare_targets,
+)
 from glualign.stages.refine import refine
 
 Preset = Literal["fast", "balanced", "accurate"]
@@ -153,7 +160,41 @@ class Aligner:
         with clock.step("match"):
             fixed = target if isinstance(target, PreparedTarget) else self.prepare_target(target)
             runner = PassRunner(self._matcher, to_rgb8(moving), fixed)
-            best = estimate(runner, self.options.effort)
+        return self._align(moving, runner, None, clock)
+
+    def align_many(self, pairs: Sequence[tuple[Picture, Picture]]) -> list[Alignment]:
+        """Align several pairs; those of one working size share their first forward pass.
+
+        It pays on a GPU. The results are those of `align` up to rounding.
+
+        Raises:
+            ImageError: as `align`; nothing is aligned then.
+        """
+        images = [(as_image(source), as_image(target)) for source, target in pairs]
+        for image in (image for pair in images for image in pair):
+            _check(image)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, (_, target) in enumerate(images):
+            groups.setdefault(target.size, []).append(index)
+        results: dict[int, Alignment] = {}
+        for members in groups.values():
+            clock = _Clock()
+            with clock.step("match"):
+                targets = prepare_targets(
+                    self._matcher, [images[i][1] for i in members], max_side=self.options.max_side
+                )
+                runners = [
+                    PassRunner(self._matcher, to_rgb8(images[i][0]), target)
+                    for i, target in zip(members, targets, strict=True)
+                ]
+                firsts = plain_passes(runners)
+            for index, runner, first in zip(members, runners, firsts, strict=True):
+                results[index] = self._align(images[index][0], runner, first, clock.share(len(members)))
+        return [results[index] for index in range(len(images))]
+
+    def _align(self, source: Image, runner: PassRunner, first: Pass | None, clock: _Clock) -> Alignment:
+        with clock.step("match"):
+            best = estimate(runner, self.options.effort, first)
         with clock.step("flow"):
             residual, error = upsampled(best.flow, runner), full_error(best.error, runner)
         if self.options.refine == "auto":
@@ -162,9 +203,9 @@ class Aligner:
                 if refined is not None:
                     residual, error = refined.flow, refined.error
         with clock.step("flow"):
-            flow = Flow(carried(residual, view_transform(best.found, runner)), source_size=moving.size)
-            unit = max(fixed.image.size) / max(runner.working)
-            return self._finish(moving, fixed.image, flow, error / unit, best, clock)
+            flow = Flow(carried(residual, view_transform(best.found, runner)), source_size=source.size)
+        unit = max(runner.target_size) / max(runner.working)
+        return self._finish(source, runner.target.image, flow, error / unit, best, clock)
 
     def _finish(
         self,
@@ -206,9 +247,10 @@ class Aligner:
 class _Clock:
     """Seconds spent by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, spent: Mapping[str, float] | None = None) -> None:
         self._started = time.perf_counter()
-        self._steps: dict[str, float] = {}
+        self._before = dict(spent or {})
+        self._steps: dict[str, float] = dict(self._before)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -216,8 +258,13 @@ class _Clock:
         yield
         self._steps[name] = self._steps.get(name, 0.0) + time.perf_counter() - started
 
+    def share(self, count: int) -> _Clock:
+        """A clock that starts with this one's time divided by ``count``."""
+        return _Clock({name: seconds / count for name, seconds in self._steps.items()})
+
     def finished(self) -> dict[str, float]:
-        return {**self._steps, "total": time.perf_counter() - self._started}
+        total = time.perf_counter() - self._started + sum(self._before.values())
+        return {**self._steps, "total": total}
 
 
 def _check(image: Image) -> None:

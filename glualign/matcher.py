@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -49,12 +49,23 @@ class Matcher:
 
     def encode(self, image: Pixels, size: tuple[int, int]) -> Encoded:
         """Features of ``(H, W, 3)`` uint8 RGB, squeezed to the working ``size`` (height, width)."""
+        return self.encode_many([image], size)[0]
+
+    def encode_many(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
+        """Features of several images in one forward pass of the pyramid."""
+        truncate = self.config.truncate_to_uint8
         with self._computing():
-            pixels = self._tensor(image)
-            truncate = self.config.truncate_to_uint8
-            working = self._working_features(prepare(pixels, size, truncate=truncate))
-            coarse = self._coarse_features(prepare(pixels, (COARSE_SIZE, COARSE_SIZE), truncate=truncate))
-            return Encoded(coarse, working)
+            tensors = [self._tensor(image) for image in images]
+
+            def resized(to: tuple[int, int]) -> Tensor:
+                return torch.cat([prepare(tensor, to, truncate=truncate) for tensor in tensors])
+
+            coarse = self._coarse_features(resized((COARSE_SIZE, COARSE_SIZE)))
+            working = self._working_features(resized(size))
+            return [
+                Encoded(CoarseFeatures(*each), WorkingFeatures(*rest))
+                for each, rest in zip(_split(coarse), _split(working), strict=True)
+            ]
 
     def encode_coarse(self, image: Pixels) -> CoarseFeatures:
         """Features of ``(H, W, 3)`` uint8 RGB for `match_coarse` alone."""
@@ -66,16 +77,28 @@ class Matcher:
 
     def match(self, source: Encoded, target: Encoded) -> Field:
         """Flow target -> source ``(H'/4, W'/4, 2)`` float32, in working pixels."""
+        return self.match_many([(source, target)])[0]
+
+    def match_many(self, pairs: Sequence[tuple[Encoded, Encoded]]) -> list[Field]:
+        """Flow target -> source of several (source, target) of one working size, in one forward pass."""
+        sources, targets = zip(*pairs, strict=True)
         with self._computing():
+            source, target = (
+                Encoded(
+                    CoarseFeatures(*_joined([each.coarse for each in side])),
+                    WorkingFeatures(*_joined([each.working for each in side])),
+                )
+                for side in (sources, targets)
+            )
             _, flow3 = self.network.match_coarse(source.coarse, target.coarse)
             _, flow1 = self.network.match_fine(source.working, target.working, flow3)
-            return _field(flow1)
+            return [_field(flow) for flow in flow1]
 
     def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
         """The global half alone: flow ``(16, 16, 2)`` and ``(32, 32, 2)`` in pixels of 256 x 256."""
         with self._computing():
             flow4, flow3 = self.network.match_coarse(source, target)
-            return _field(flow4), _field(flow3)
+            return _field(flow4[0]), _field(flow3[0])
 
     def _coarse_features(self, image: Tensor) -> CoarseFeatures:
         return self.network.coarse_features(image.contiguous(memory_format=torch.channels_last))
@@ -95,6 +118,17 @@ class Matcher:
             yield
 
 
+def _joined(features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The feature maps of several images, level by level, as one batch."""
+    return [torch.cat(level) for level in zip(*features, strict=True)]
+
+
+def _split(features: Sequence[Tensor]) -> list[list[Tensor]]:
+    """The inverse of `_joined`."""
+    return [list(image) for image in zip(*(torch.split(level, 1) for level in features), strict=True)]
+
+
 def _field(flow: Tensor) -> Field:
-    array: Field = flow[0].permute(1, 2, 0).float().cpu().numpy()
+    """``(2, h, w)`` on any device to ``(h, w, 2)`` in numpy."""
+    array: Field = flow.permute(1, 2, 0).float().cpu().numpy()
     return np.ascontiguousarray(array)

@@ -41,11 +41,17 @@ class Effort:
     mirror: bool = False
 
 
-def estimate(runner: PassRunner, effort: Effort) -> Hypothesis:
-    """The hypothesis with the strongest evidence among those the effort allows."""
+def estimate(runner: PassRunner, effort: Effort, first: Pass | None = None) -> Hypothesis:
+    """The hypothesis with the strongest evidence among those the effort allows.
+
+    Args:
+        runner: of the pair.
+        effort: how much to try.
+        first: the published forward pass, where it has been computed already.
+    """
     judge = Judge(runner)
     best: Hypothesis | None = None
-    for starting, passes in _starts(runner, effort):
+    for starting, passes in _starts(runner, effort, first):
         for hypothesis in _followed(runner, judge, effort, starting, passes):
             if best is None or hypothesis.evidence > best.evidence:
                 best = hypothesis
@@ -55,9 +61,9 @@ def estimate(runner: PassRunner, effort: Effort) -> Hypothesis:
     return best
 
 
-def _starts(runner: PassRunner, effort: Effort) -> Iterator[tuple[Pass, int]]:
+def _starts(runner: PassRunner, effort: Effort, first: Pass | None) -> Iterator[tuple[Pass, int]]:
     """First passes, cheapest first: the published one, then what key points and the coarse search suggest."""
-    yield runner.plain(), effort.passes
+    yield first or runner.plain(), effort.passes
     if effort.search == "off":
         return
     seen = keypoint_transform(runner.source_pixels, runner.target_pixels)

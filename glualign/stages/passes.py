@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +62,20 @@ class PreparedTarget:
 
 def prepare_target(matcher: Matcher, image: Image, *, max_side: int | None) -> PreparedTarget:
     """Compute a target's features once, for any number of sources."""
-    pixels = to_rgb8(image)
-    small = reduced(pixels, max_side)
-    working = matcher.working_size(*small.shape[:2])
-    return PreparedTarget(image, pixels, working, matcher.encode(small, working), max_side)
+    return prepare_targets(matcher, [image], max_side=max_side)[0]
+
+
+def prepare_targets(
+    matcher: Matcher, images: Sequence[Image], *, max_side: int | None
+) -> list[PreparedTarget]:
+    """The same for several targets of one size, in one forward pass of the pyramid."""
+    pixels = [to_rgb8(image) for image in images]
+    small = [reduced(each, max_side) for each in pixels]
+    working = matcher.working_size(*small[0].shape[:2])
+    return [
+        PreparedTarget(image, full, working, features, max_side)
+        for image, full, features in zip(images, pixels, matcher.encode_many(small, working), strict=True)
+    ]
 
 
 class PassRunner:
@@ -88,10 +99,13 @@ class PassRunner:
         self.target_pixels = target.pixels
         self._levels = [source]
 
+    def plain_source(self) -> Pixels:
+        """The source as the published forward pass takes it: whole, at most ``max_side`` long."""
+        return reduced(self.source_pixels, self.target.max_side)
+
     def plain(self) -> Pass:
         """The published forward pass: the source is resized to the target's working size."""
-        image = reduced(self._levels[0], self.target.max_side)
-        return self._matched(self.matcher.encode(image, self.working), self.squeeze, None)
+        return self._matched(self.matcher.encode(self.plain_source(), self.working), self.squeeze, None)
 
     def transformed(self, transform: Matrix) -> Pass:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
@@ -122,8 +136,26 @@ class PassRunner:
     def _matched(self, source: Encoded, transform: Matrix, exists: Mask | None) -> Pass:
         target = self.target.features
         forward, backward = self.matcher.match(source, target), self.matcher.match(target, source)
-        error = disagreement(forward, backward, stride=STRIDE, exists=exists)
-        return Pass(transform, forward, backward, error, agreement(error, AGREEMENT))
+        return judged(transform, forward, backward, exists)
+
+
+def plain_passes(runners: Sequence[PassRunner]) -> list[Pass]:
+    """The published forward pass of several pairs of one working size, computed together."""
+    matcher, working = runners[0].matcher, runners[0].working
+    sources = matcher.encode_many([runner.plain_source() for runner in runners], working)
+    targets = [runner.target.features for runner in runners]
+    forward = matcher.match_many(list(zip(sources, targets, strict=True)))
+    backward = matcher.match_many(list(zip(targets, sources, strict=True)))
+    return [
+        judged(runner.squeeze, there, back)
+        for runner, there, back in zip(runners, forward, backward, strict=True)
+    ]
+
+
+def judged(transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None) -> Pass:
+    """A pass with the disagreement of its two directions."""
+    error = disagreement(forward, backward, stride=STRIDE, exists=exists)
+    return Pass(transform, forward, backward, error, agreement(error, AGREEMENT))
 
 
 def reduced(image: Pixels, max_side: int | None) -> Pixels:
