@@ -20,6 +20,10 @@ FEWEST_ALIKE = 0.25
 """Share of the overlap that must look alike after the alignment; other pairs are left alone."""
 ALIKE = 0.6
 """Normalised cross-correlation from which two windows look alike."""
+REACH = 1.0
+"""Pixels beyond the expected error by which the refined flow may differ: it refines, it does not search."""
+MOST_EXPECTED = 4.0
+"""Pixels; where more error is expected there is nothing to refine."""
 FLAT = 3.0
 """Standard deviation, in grey levels, below which a window shows nothing to compare."""
 
@@ -72,10 +76,10 @@ def refine(best: Hypothesis, runner: PassRunner, error: npt.NDArray[np.float32])
     back = np.asarray(search.calc(source, target, start), np.float32)
     disagreeing = disagreement(after, back, stride=1, exists=exists)
     old = np.asarray(cv2.resize(error, size[::-1], interpolation=cv2.INTER_LINEAR)) * scale
-    better = (disagreeing < np.maximum(old, 1.0)) & (
-        _likeness(target, _moved(source, after)) >= likeness - 0.02
-    )
-    kept = cv2.blur((better & alike).astype(np.float32), (9, 9))
+    better = disagreeing < np.maximum(old, 1.0)
+    near = np.linalg.norm(after - before, axis=2) < REACH + np.minimum(old, MOST_EXPECTED)
+    no_worse = _likeness(target, _moved(source, after)) >= likeness - 0.02
+    kept = cv2.blur((better & near & no_worse & alike).astype(np.float32), (9, 9))
     # Soft edges between kept and old flow: a hard one would tear the picture.
     weight = np.clip(2 * kept - 0.5, 0, 1)[..., None]
     flow = before * (1 - weight) + after * weight
