@@ -50,7 +50,8 @@ SECTIONS = {
         "Real image pairs with ground truth",
         "Photographs, multi-modal pairs (day and night, map and aerial image, visible and infrared), optical "
         "flow and objects of one class, with homographies, dense flow or hand-made points as ground truth, "
-        "which is good to 1 to 3 px. None of them was used in training. `ROOT` is a folder of "
+        "which is good to 1 to 3 px. The pairs of `roadscene_aligned` are aligned already, so a method that "
+        "gives up is right there. None of them was used in training. `ROOT` is a folder of "
         "`<set>/<pair>/`.\n\n"
         "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
     ),

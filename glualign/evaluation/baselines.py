@@ -100,6 +100,7 @@ def ecc(source: Pixels, target: Pixels) -> Field:
     except cv2.error as error:
         raise GaveUp("the correlation does not converge") from error
     full = _resampled(np.asarray(matrix, dtype=np.float64), size, (first.shape[1], first.shape[0]))
+    _require_plausible(full, second, first)
     return _unstretch(_transform_flow(full, target), source, target)
 
 
