@@ -109,7 +109,7 @@ method_options: Callable[[Any], Any] = stack(
         "--search",
         type=click.Choice(["off", "auto", "full"]),
         show_default="by preset",
-        help="Look for a large rotation or zoom first: never, when the plain pass is not trusted, or always.",
+        help="Look for large rotations and zooms: never, while nothing convinces, or always.",
     ),
     click.option(
         "--transform",
@@ -122,13 +122,18 @@ method_options: Callable[[Any], Any] = stack(
         "--fallback/--no-fallback",
         default=None,
         show_default="by preset",
-        help="With --transform dense: use the fitted transform where the flow is not trusted.",
+        help="With --transform dense: use a global transform where it explains more than the flow.",
+    ),
+    click.option(
+        "--mirror",
+        is_flag=True,
+        help="Also consider that the source is mirrored, left for right (needs a --search).",
     ),
     click.option(
         "--refine",
         type=click.Choice(["auto", "off"]),
         show_default="by preset",
-        help="Sub-pixel refinement at full size, kept only where forward and backward flow agree better.",
+        help="Sub-pixel refinement at full size, for pairs that look alike and only where it helps.",
     ),
 )
 min_quality_option = click.option(
@@ -206,7 +211,9 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing b
 verbosity_options: Callable[[Any], Any] = stack(json_option, quiet_option)
 
 # Options that Aligner.from_pretrained takes under the same name. None means: not given, keep its default.
-_ALIGNER_KEYS = ("device", "precision", "preset", "passes", "search", "transform", "fallback", "refine")
+_ALIGNER_KEYS = (
+    *("device", "precision", "preset", "passes", "search", "transform", "fallback", "mirror", "refine"),
+)
 
 
 def aligner_arguments(options: Mapping[str, Any]) -> dict[str, Any]:

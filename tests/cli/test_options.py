@@ -60,7 +60,7 @@ def test_defaults_in_the_help_are_those_of_the_library():
 
 def test_only_what_was_given_reaches_the_aligner():
     given = options.aligner_arguments(parse(options.align_options))
-    assert given == {"device": "auto", "precision": "auto", "transform": "dense"}
+    assert given == {"device": "auto", "precision": "auto", "transform": "dense", "mirror": False}
     given = options.aligner_arguments(parse(options.align_options, "--refine", "off", "--no-fallback"))
     assert (given["refine"], given["fallback"]) == ("off", False)
 
