@@ -16,7 +16,13 @@ WINDOW = 41
 """Side in pixels of the judged image over which edges are compared."""
 MARGIN = 0.04
 """Agreement of edges by which the flow must exceed the bare transform to be believed against it."""
+FLAT_SCENE = 0.85
+"""When the bare transform explains this share of what the flow explains, the scene is nearly flat ..."""
+FLAT_SCENE_MARGIN = 0.15
+"""... and a flow that explains a few more has likely bent itself to fit them."""
 STEEPNESS = 0.03
+TRUST = 4.0
+"""Weight of the forward-backward check beside the edges."""
 LEAST = 0.12
 """Total agreement below which a transform alone is no alternative."""
 
@@ -65,7 +71,13 @@ def _believed(
     found: Pass, dense: Evidence, bare: Evidence, cells: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
     """``(h, w)`` 0 to 1: share of the network's flow to take in each cell."""
-    advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - MARGIN
-    by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
+    flat_scene = bare.total > FLAT_SCENE * dense.total
+    margin = FLAT_SCENE_MARGIN if flat_scene else MARGIN
+    # Compared where both show the source: a flow finds something for every pixel, a view may rightly not.
+    both = dense.covered & bare.covered
+    dense, bare = dense._replace(covered=both), bare._replace(covered=both)
+    advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - margin
     trusted = cv2.blur(np.exp(-((found.error / (2 * AGREEMENT)) ** 2)).astype(np.float32), (5, 5))
-    return np.asarray(cv2.blur((by_edges * trusted).astype(np.float32), (7, 7)), np.float32)
+    odds = advantage / STEEPNESS + TRUST * (trusted - 0.5)
+    believed = 1.0 / (1.0 + np.exp(-np.clip(odds, -30, 30)))
+    return np.asarray(cv2.blur(believed.astype(np.float32), (7, 7)), np.float32)
