@@ -1,6 +1,6 @@
 #!/bin/sh
 # Draws the pictures of docs/pictures.md anew from examples/: sh docs/images/make_pictures.sh
-# (The two screenshots of the report are taken by hand from report.html, which this leaves in the work folder.)
+# The screenshot of the report is taken afterwards: python docs/images/take_screenshot.py build/pictures/report.html
 set -eu
 cd "$(dirname "$0")/../.."
 work="${1:-build/pictures}"
