@@ -229,7 +229,9 @@ def test_an_unwritable_folder_is_refused_before_computing(blank, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="/proc is where not even root can write")
 def test_a_folder_that_cannot_be_made_is_named(blank):
-    refused(glualign("warp", blank, blank, "-o", "/proc/nowhere/", *QUICK), "/proc/nowhere", "cannot be written")
+    refused(
+        glualign("warp", blank, blank, "-o", "/proc/nowhere/", *QUICK), "/proc/nowhere", "cannot be written"
+    )
 
 
 def test_an_input_is_not_overwritten(blank):
