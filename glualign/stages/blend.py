@@ -21,10 +21,10 @@ FLAT_SCENE = 0.85
 FLAT_SCENE_MARGIN = 0.15
 """... and a flow that explains a few more has likely bent itself to fit them."""
 STEEPNESS = 0.03
-TRUST = 4.0
-"""Weight of the forward-backward check beside the edges."""
 LEAST = 0.12
-"""Total agreement below which a transform alone is no alternative."""
+"""Total agreement below which a transform alone is no alternative ..."""
+LEAST_OF_FLOW = 0.5
+"""... and the share of the flow's agreement that it must reach to be one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     """Blend a pass's flow with its bare view by local evidence; without ``fallback`` leave it as it is."""
     dense = judge.look(found.transform, found.flow)
     bare = judge.look(found.transform)
-    if not fallback or bare.total < LEAST:
+    if not fallback or bare.total < max(LEAST, LEAST_OF_FLOW * dense.total):
         return Hypothesis(found, found.flow, found.backward, found.error, 0.0, dense.total)
     cells = found.flow.shape[1], found.flow.shape[0]
     believed = _believed(found, dense, bare, cells)
@@ -78,6 +78,5 @@ def _believed(
     dense, bare = dense._replace(covered=both), bare._replace(covered=both)
     advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - margin
     trusted = cv2.blur(np.exp(-((found.error / (2 * AGREEMENT)) ** 2)).astype(np.float32), (5, 5))
-    odds = advantage / STEEPNESS + TRUST * (trusted - 0.5)
-    believed = 1.0 / (1.0 + np.exp(-np.clip(odds, -30, 30)))
-    return np.asarray(cv2.blur(believed.astype(np.float32), (7, 7)), np.float32)
+    by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
+    return np.asarray(cv2.blur((by_edges * trusted).astype(np.float32), (7, 7)), np.float32)
