@@ -17,7 +17,7 @@ from glualign.alignment import Alignment
 from glualign.checkpoints import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import ImageError
-from glualign.flow import Flow, fit_transform, folding_share, from_transform
+from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.images import Image, as_image, to_rgb8
 from glualign.matcher import Matcher
 from glualign.quality import Quality, judge
@@ -36,7 +36,7 @@ from glualign.stages.passes import (
 from glualign.stages.refine import refine
 
 Preset = Literal["fast", "balanced", "accurate"]
-Transform = Literal["dense", "homography", "affine", "similarity", "translation"]
+Transform = Literal["dense", "homography", "affine", "similarity", "translation", "tps"]
 Refine = Literal["auto", "off"]
 Picture = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
 
@@ -54,7 +54,7 @@ class AlignOptions:
         max_side: longer side in pixels that the network works at; None for the images' own size.
         passes: most passes after the first one, each after undoing the global motion found so far.
         search: whether to look for large rotations and zooms first.
-        transform: free motion (``dense``) or the global model to fit.
+        transform: free motion (``dense``) or the global model to fit; ``tps`` is a thin-plate spline.
         fallback: with ``dense``, use the global transform where it explains the target better than the flow.
         mirror: also consider that the source is mirrored.
         refine: sub-pixel refinement at full size, where the pair looks alike.
@@ -221,8 +221,13 @@ class Aligner:
         valid = inside & (error < VALID_ERROR)
         matrix: npt.NDArray[np.float64] | None = None
         inliers = None
-        if self.options.transform != "dense":
-            fit = fit_transform(flow, self.options.transform, confidence if valid.any() else None)
+        trusted = confidence if valid.any() else None
+        if self.options.transform == "tps":
+            spline = fit_tps(flow, trusted)
+            inliers, flow = spline.inlier_share, spline.flow(target.size, source.size)
+            valid = flow.valid()
+        elif self.options.transform != "dense":
+            fit = fit_transform(flow, self.options.transform, trusted)
             matrix, inliers = fit.matrix, fit.inlier_share
             flow = from_transform(fit.matrix, target.size, source.size)
             valid = flow.valid()

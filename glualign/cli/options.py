@@ -23,7 +23,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
-TRANSFORMS = ("dense", "homography", "affine", "similarity", "translation")
+TRANSFORMS = ("dense", "homography", "affine", "similarity", "translation", "tps")
+WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes
 SMALLEST_MAX_SIDE = 16
 VERDICTS = ("failed", "doubtful", "good")  # from worst to best: --min-quality compares positions
 
@@ -116,7 +117,7 @@ method_options: Callable[[Any], Any] = stack(
         type=click.Choice(TRANSFORMS),
         default="dense",
         show_default=True,
-        help="Motion: free for every pixel (dense), or one global transform fitted to the trusted flow.",
+        help="Motion: free for every pixel (dense), or one model of all of it (tps: a smooth bend).",
     ),
     click.option(
         "--fallback/--no-fallback",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from glualign.cli.options import WITHOUT_MATRIX
 from glualign.errors import FlowError, ImageError, OutputError
 
 OPAQUE = frozenset({".jpg", ".jpeg", ".jpe", ".bmp", ".ppm", ".pgm", ".pnm"})  # formats without alpha
@@ -80,7 +81,7 @@ def plan_outputs(source: str, options: Mapping[str, Any]) -> Outputs:
         flow=named(options["flow_path"], "flow.flo", not options["no_flow"]),
         flow_image=named(options["flow_image"], "flow.png", not options["no_flow_image"]),
         mask=named(options["mask_path"], "", False),
-        transform=named(options["matrix"], "transform.txt", options["transform"] != "dense"),
+        transform=named(options["matrix"], "transform.txt", options["transform"] not in WITHOUT_MATRIX),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.options import (
+    WITHOUT_MATRIX,
     align_options,
     mask_option,
     min_quality_option,
@@ -59,7 +60,8 @@ def command(source: str, target: str, **options: Any) -> None:
 
     Writes three files, named after the source: STEM_warped.EXT in the source's format, depth and channels;
     STEM_flow.flo, the flow from target to source in source pixels; and STEM_flow.png, its picture on the
-    colour wheel. With a --transform other than dense also STEM_transform.txt.
+    colour wheel. With a --transform that has a matrix (not dense, not tps) also
+    STEM_transform.txt.
 
     A name that starts with a dash goes after `--`, or is written with its folder: ./-name.png.
 
@@ -73,8 +75,10 @@ def command(source: str, target: str, **options: Any) -> None:
     from glualign.cli.outputs import plan_outputs
     from glualign.cli.pair import align_pair, tell
 
-    if options["matrix"] and options["transform"] == "dense":
-        raise click.UsageError("--matrix needs a --transform other than dense: a free flow has no matrix.")
+    if options["matrix"] and options["transform"] in WITHOUT_MATRIX:
+        raise click.UsageError(
+            f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
+        )
     outputs = plan_outputs(source, options)
     outputs.check(source, target)
     alignment = align_pair(source, target, options)

@@ -13,6 +13,7 @@ from glualign.flow.fit import Fit, TransformModel, fit_transform
 from glualign.flow.formats import FLOW_EXTENSIONS, open_flow, read_flow, write_flow
 from glualign.flow.inverse import invert, to_source, to_target
 from glualign.flow.sampling import sample
+from glualign.flow.tps import ThinPlateSpline, fit_tps
 from glualign.flow.warp import Interpolation, warp
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "Flow",
     "FlowRows",
     "Interpolation",
+    "ThinPlateSpline",
     "TransformModel",
     "compose",
     "consistency",
+    "fit_tps",
     "fit_transform",
     "folding_share",
     "from_transform",

@@ -18,7 +18,7 @@ _HYPOTHESES = 400
 _SCORED_POINTS = 2000
 _REFITS = 12
 # Outside this range of scale the matrix describes no picture of the same thing.
-_SCALE_RANGE = (1 / 50, 50.0)
+SCALE_RANGE = (1 / 50, 50.0)
 
 Points = npt.NDArray[np.float64]
 
@@ -66,7 +66,7 @@ def fit_transform(
     if model not in get_args(TransformModel):
         raise FlowError(f"transform {model!r} is not one of {', '.join(get_args(TransformModel))}")
     generator = np.random.default_rng(seed)
-    target, source = _draw(flow, weights, max_points, generator)
+    target, source = draw_points(flow, weights, max_points, generator)
     needed = _MINIMAL[model]
     if len(target) < needed:
         raise FlowError(f"a {model} needs {needed} known pixels, the flow has {len(target)}")
@@ -85,12 +85,17 @@ def fit_transform(
     return Fit(model, matrix, float(inliers.mean()), residual)
 
 
-def _draw(
+def draw_points(
     flow: Flow,
     weights: npt.NDArray[np.float32] | npt.NDArray[np.bool_] | None,
     max_points: int,
     generator: np.random.Generator,
 ) -> tuple[Points, Points]:
+    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
+
+    Raises:
+        FlowError: the weights are not of the flow's size.
+    """
     usable = flow.known
     if weights is not None:
         if weights.shape != flow.size:
@@ -225,6 +230,6 @@ def _check_sane(matrix: Points, flow: Flow, model: str) -> None:
         raise FlowError(f"no real {model}: the one that fits best puts the horizon inside the picture")
     # Area change at each corner: det(matrix) / depth^3 (derivative of a projective map).
     area = np.linalg.det(matrix) / depth**3
-    low, high = _SCALE_RANGE
+    low, high = SCALE_RANGE
     if not ((np.abs(area) >= low**2) & (np.abs(area) <= high**2)).all():
         raise FlowError(f"no real {model}: the one that fits best changes the scale more than {high:g} times")

@@ -114,8 +114,20 @@ def test_a_matrix_can_be_json(pair, tmp_path):
     assert np.shape(json.loads((tmp_path / "m.json").read_text())["matrix"]) == (3, 3)
 
 
-def test_a_matrix_without_a_transform_is_a_usage_error(pair, tmp_path):
-    result = glualign("warp", *pair, "-o", tmp_path, "--matrix", tmp_path / "m.txt")
+def test_a_spline_is_smooth_and_has_no_matrix(pair, tmp_path):
+    result = glualign("warp", *pair, "-o", tmp_path, "--transform", "tps", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "source_transform.txt").exists()
+    flow = read_flow(tmp_path / "source_flow.flo").data
+    assert np.isfinite(flow).all()
+    assert np.abs(np.diff(flow, n=2, axis=0)).max() < 0.1
+    np.testing.assert_allclose(np.median(flow, axis=(0, 1)), [10, 6], atol=1.5)
+
+
+@pytest.mark.parametrize("transform", ["dense", "tps"])
+def test_a_matrix_without_a_matrix_transform_is_a_usage_error(pair, tmp_path, transform):
+    matrix = tmp_path / "m.txt"
+    result = glualign("warp", *pair, "-o", tmp_path, "--matrix", matrix, "--transform", transform)
     assert result.exit_code == 2
     assert "--transform" in result.stderr
 

@@ -1,0 +1,130 @@
+"""Fitting a thin-plate spline: recovered through gross errors, an affine map exactly, or refused."""
+
+import numpy as np
+import pytest
+from smooth import similarity
+
+from glualign.errors import FlowError
+from glualign.flow import Flow, ThinPlateSpline, fit_tps, from_transform
+
+SIZE = (120, 160)
+AFFINE = np.array([[1.1, 0.1, -12], [-0.05, 0.9, 9], [0, 0, 1]])
+
+
+def bent(amount=1.0, seed=0):
+    """A spline on the 6 x 6 lattice that the fit uses, bent by several pixels beside its affine part."""
+    generator = np.random.default_rng(seed)
+    height, width = SIZE
+    columns, rows = np.meshgrid(np.linspace(0, width - 1, 6), np.linspace(0, height - 1, 6))
+    controls = np.stack([columns.ravel(), rows.ravel()], axis=-1)
+    free = np.linalg.qr(np.column_stack([np.ones(36), controls]), mode="complete")[0][:, 3:]
+    bending = free @ generator.normal(0, amount, (33, 2))
+    return ThinPlateSpline(controls, bending, AFFINE[:2], 80.0, 1.0, 0.0)
+
+
+def errors(spline, truth):
+    return np.linalg.norm(spline.flow(SIZE).data - truth, axis=-1)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    flow = bent().flow(SIZE).data
+    away = flow - from_transform(AFFINE, SIZE).data
+    assert 3 < np.linalg.norm(away, axis=-1).max() < 40, "the test needs a real bend"
+    return flow
+
+
+def test_recovered_through_a_fifth_of_gross_errors(truth):
+    generator = np.random.default_rng(1)
+    data = truth + generator.normal(0, 0.3, truth.shape).astype(np.float32)
+    wrong = generator.random(SIZE) < 0.2
+    data[wrong] = generator.uniform(-60, 60, (wrong.sum(), 2))
+    spline = fit_tps(Flow(data))
+    assert errors(spline, truth).mean() < 0.1
+    assert np.percentile(errors(spline, truth), 99) < 0.2
+    assert spline.inlier_share == pytest.approx(0.8, abs=0.02)
+    assert 0.2 < spline.residual < 0.5
+
+
+def test_a_region_that_moves_on_its_own_does_not_bend_the_spline(truth):
+    data = truth.copy()
+    data[30:90, 40:100] += (25, -18)  # 19 % of the frame
+    spline = fit_tps(Flow(data))
+    assert errors(spline, truth).mean() < 0.2
+    assert spline.inlier_share == pytest.approx(0.81, abs=0.02)
+
+
+def test_an_affine_flow_is_reproduced_exactly():
+    flow = from_transform(AFFINE, SIZE)
+    spline = fit_tps(flow, smoothing=10.0)
+    np.testing.assert_allclose(spline.flow(SIZE).data, flow.data, atol=1e-4)
+    np.testing.assert_allclose(spline.affine, AFFINE[:2], atol=1e-4)
+    assert spline.inlier_share == 1
+
+
+def test_unknown_parts_continue_smoothly():
+    flow = from_transform(AFFINE, SIZE)
+    data = flow.data.copy()
+    data[:, 60:] = np.nan
+    spline = fit_tps(Flow(data))
+    found = spline.flow(SIZE, (50, 70))
+    assert found.known.all()
+    assert found.source_size == (50, 70)
+    np.testing.assert_allclose(found.data, flow.data, atol=0.01)
+
+
+def test_a_smoother_spline_bends_less(truth):
+    loose, stiff = (fit_tps(Flow(truth), smoothing=smoothing) for smoothing in (1e-4, 1e3))
+    assert np.abs(stiff.bending).max() < 0.05 * np.abs(loose.bending).max()
+
+
+def test_evaluation_in_parts_changes_nothing(truth, monkeypatch):
+    spline = bent()
+    monkeypatch.setattr("glualign.flow.tps._CHUNK", 36 * 17)
+    np.testing.assert_allclose(spline.flow(SIZE).data, truth, atol=1e-5)
+
+
+def test_the_spline_of_points_is_the_spline_of_pixels(truth):
+    points = np.array([[0, 0], [159, 119], [33, 71]])
+    moved = points + truth[points[:, 1], points[:, 0]]
+    np.testing.assert_allclose(bent()(points), moved, atol=1e-4)
+
+
+def test_spline_weights_decide_whom_to_believe():
+    data = from_transform(similarity(0, 1, (7.25, -3.5)), SIZE).data.copy()
+    data[:80] = (40, 40)  # the majority
+    mask = np.zeros(SIZE, bool)
+    mask[80:] = True
+    assert fit_tps(Flow(data), mask)([[80, 100]])[0] == pytest.approx([87.25, 96.5], abs=0.01)
+
+
+def test_equal_seeds_give_equal_splines(truth):
+    first, second = (fit_tps(Flow(truth), seed=3, max_points=500) for _ in range(2))
+    np.testing.assert_array_equal(first.bending, second.bending)
+
+
+def test_too_few_points_are_refused():
+    data = np.full((*SIZE, 2), np.nan, np.float32)
+    data[::40, ::20] = 1
+    with pytest.raises(FlowError, match="36 control points needs 36 known pixels; got 24"):
+        fit_tps(Flow(data))
+    assert fit_tps(Flow(data), controls=(2, 3)).inlier_share == 1
+
+
+def test_points_on_a_line_are_refused():
+    data = np.full((*SIZE, 2), np.nan, np.float32)
+    data[60] = 1
+    with pytest.raises(FlowError, match="on a line"):
+        fit_tps(Flow(data))
+
+
+def test_a_flow_that_collapses_the_picture_is_refused():
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    with pytest.raises(FlowError, match="changes the scale more than 50"):
+        fit_tps(Flow(np.stack([-columns, -rows], axis=-1).astype(np.float32)))
+
+
+@pytest.mark.parametrize("wrong", [{"controls": (1, 6)}, {"smoothing": -1}])
+def test_spline_options_out_of_range(truth, wrong):
+    with pytest.raises(ValueError, match="controls must be at least 2 x 2"):
+        fit_tps(Flow(truth), **wrong)
