@@ -1,12 +1,12 @@
-"""What all tests share: where data lies, and how many threads a test may take."""
+"""What all tests share: where data lies, and that a test takes one thread."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-# Before anything imports torch or OpenCV: tests run beside each other and beside other work.
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+# Before anything imports torch: threads that wait for one another on a busy machine take many times longer.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
