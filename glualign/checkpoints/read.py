@@ -19,6 +19,7 @@ from torch import Tensor
 
 from glualign.checkpoints.detect import detect_config
 from glualign.checkpoints.restricted import read_torch_file
+from glualign.checkpoints.untrusted import check_tensors, plain, stored_config
 from glualign.errors import CheckpointError
 from glualign.network.config import GLUNetConfig
 
@@ -77,7 +78,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         return _read_training_state(file, container)
     state = _state_dict(file, container)
     facts = container.get("metadata")
-    metadata = {str(k): str(v) for k, v in facts.items()} if isinstance(facts, Mapping) else {}
+    metadata = {k: str(v) for k, v in _plain(file, facts).items()} if isinstance(facts, Mapping) else {}
     return Checkpoint(file, "torch", state, _config(file, state, container.get("config")), metadata)
 
 
@@ -130,25 +131,33 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _config(path: Path, state: Mapping[str, Tensor], stored: Any) -> GLUNetConfig:
     try:
+        check_tensors(state)
         if stored is None:
             return detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
-        values = json.loads(stored) if isinstance(stored, str) else stored
-        return GLUNetConfig.from_dict(values)
+        return stored_config(stored)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its stored configuration is unusable ({error})") from error
+
+
+def _plain(path: Path, facts: Mapping[Any, Any]) -> dict[str, Any]:
+    try:
+        return dict(plain(facts))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _read_training_state(path: Path, container: Mapping[Any, Any]) -> Checkpoint:
     """The averaged weights of a run of this project, with its recipe and its progress."""
     if container.get("pyramid") is not None:
         raise CheckpointError(f"{path}: the run is still in its pyramid stage; there is no whole network yet")
-    recipe, progress = container["recipe"], container["progress"]
-    if not (isinstance(recipe, Mapping) and isinstance(progress, Mapping)):
+    recipe, progress, average = (container[key] for key in ("recipe", "progress", "average"))
+    if not all(isinstance(part, Mapping) for part in (recipe, progress, average)):
         raise CheckpointError(f"{path}: damaged training state")
-    state = _tensors(path, container["average"])
-    metadata = {"recipe": json.dumps(recipe), "progress": json.dumps(progress)}
+    state = _tensors(path, average)
+    metadata = {
+        "recipe": json.dumps(_plain(path, recipe)),
+        "progress": json.dumps(_plain(path, progress)),
+    }
     return Checkpoint(path, "torch", state, _config(path, state, recipe.get("model")), metadata)
 
 
@@ -162,7 +171,9 @@ def _state_dict(path: Path, container: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 def _tensors(path: Path, candidate: Mapping[Any, Any]) -> dict[str, Tensor]:
     for key, value in candidate.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
+        if not isinstance(key, str):
+            raise CheckpointError(f"{path}: its state dict has a key of type {type(key).__name__}")
+        if not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: entry {key!r} of its state dict is not a tensor")
     return {key: value.detach() for key, value in candidate.items()}
 

@@ -1,0 +1,87 @@
+"""What a file of weights says, checked before anything believes it.
+
+Torch's restricted reading keeps a file from running code. It does not keep it from holding tensors of forms
+or sizes that no weights have, or values of a few bytes that fill the memory as soon as they are written out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glualign.errors import CheckpointError
+from glualign.network.config import GLUNetConfig
+
+# An expanded tensor claims any size with one number in the file. The largest member has some 10^8 values.
+_MAX_VALUES = 1 << 29
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
+# Objects that refer to each other multiply when they are written out.
+_MAX_ITEMS = 100_000
+_MAX_DEPTH = 50
+
+
+def check_tensors(state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are no weights: sparse, quantised, complex, without data, or too many values.
+
+    Raises:
+        CheckpointError: names the first such tensor.
+    """
+    total = 0
+    for key, tensor in state.items():
+        plain = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
+        if not plain or tensor.dtype not in _DTYPES:
+            raise CheckpointError(f"{key} is a tensor of a kind that no weights have; the file is unusable")
+        total += tensor.numel()
+        if total > _MAX_VALUES:
+            raise CheckpointError(f"claims more than {_MAX_VALUES:,} values; it is damaged or no GLU-Net")
+
+
+def plain(value: Any) -> Any:
+    """Metadata as JSON values; what has no such form (a tensor, a date ...) becomes the name of its type.
+
+    Raises:
+        CheckpointError: too deep or too much of it.
+    """
+    items = 0
+
+    def convert(value: Any, depth: int) -> Any:
+        nonlocal items
+        items += 1
+        if items > _MAX_ITEMS or depth > _MAX_DEPTH:
+            raise CheckpointError("its metadata is nested or repeated beyond reason; it is damaged")
+        if isinstance(value, Mapping):
+            return {str(convert(k, depth + 1)): convert(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [convert(v, depth + 1) for v in value]
+        return value if value is None or isinstance(value, (str, int, float)) else type(value).__name__
+
+    return convert(value, 0)
+
+
+def stored_config(stored: Any) -> GLUNetConfig:
+    """The configuration a file carries, as JSON text or as a mapping.
+
+    Raises:
+        CheckpointError: not JSON, an unknown key, or a value of the wrong type.
+    """
+    try:
+        values = plain(json.loads(stored) if isinstance(stored, str) else stored)
+        if not isinstance(values, Mapping):
+            raise TypeError("not a mapping of names to values")
+        config = GLUNetConfig.from_dict(values)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"its stored configuration is unusable ({error})") from error
+    for field in fields(config):
+        value, usual = getattr(config, field.name), field.default
+        number = isinstance(usual, float) and type(value) is int
+        if not (number or type(value) is type(usual)) or (
+            isinstance(usual, float) and not math.isfinite(value)
+        ):
+            raise CheckpointError(f"its stored configuration is unusable ({field.name} is {value!r:.40})")
+    return config
