@@ -59,8 +59,7 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     flow = found.flow * believed[..., None]
     # What the bare view is good for is told by how well edges agree in it: 1 px where perfectly, 5 where not.
     view_error = 1.0 + 4.0 * (1.0 - np.clip(cv2.resize(bare.local(WINDOW), cells) / 0.5, 0, 1))
-    exists = cv2.resize(bare.covered.astype(np.float32), cells) > 0.5
-    view_error = np.where(exists, view_error, np.inf).astype(np.float32)
+    # Where the view ends is decided at full size, by whether a pixel's position lies in the source.
     error = np.where(believed > 0.5, found.error, view_error).astype(np.float32)
     total = judge.look(found.transform, flow).total
     backward = found.backward * believed[..., None]

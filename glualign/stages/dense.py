@@ -9,6 +9,8 @@ import numpy.typing as npt
 from glualign.stages.geometry import Field, Matrix, apply, grid
 from glualign.stages.passes import Pass, PassRunner
 
+WORST = 10.0
+"""Working pixels: larger errors are not told apart."""
 _STRIP = 1 << 22
 """Pixels handled at a time, so that large targets need little memory beyond the result."""
 
@@ -44,8 +46,8 @@ def carried(residual: Field, view: Matrix) -> Field:
 
 
 def full_error(cells: npt.NDArray[np.float32], runner: PassRunner) -> npt.NDArray[np.float32]:
-    """An error of cells in working pixels as ``(H, W)`` float32 in target pixels; large where infinite."""
+    """An error of cells in working pixels as ``(H, W)`` float32 in target pixels, at most `WORST`."""
     height, width = runner.target_size
-    worst = float(max(runner.working))
-    error = cv2.resize(np.minimum(cells, worst), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(error * np.float32(max(height, width) / worst), np.float32)
+    # Capped first: between a good cell and an infinite one the border of the valid mask would be a staircase.
+    error = cv2.resize(np.minimum(cells, WORST), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(error * np.float32(max(height, width) / max(runner.working)), np.float32)
