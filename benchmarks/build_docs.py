@@ -73,6 +73,17 @@ SECTIONS = {
         "than the seconds.\n\n"
         "    glualign bench --threads 1 --threads 2",
     ),
+    "reliability": (
+        "Is the confidence worth its name?",
+        "True end-point error of the pixels with ground truth, by the confidence that glualign gave them.\n\n"
+        "    python benchmarks/reliability.py ROOT --json benchmarks/results/reliability.json",
+    ),
+    "parity": (
+        "Equality with the official networks",
+        "How far our flow, in fp32, is from what the official code gives for the same weights; these come "
+        "from a rule (`tests/golden`). The name of a case ends with height x width.\n\n"
+        "    python benchmarks/parity.py FOLDER --json benchmarks/results/parity.json",
+    ),
 }
 
 
@@ -99,7 +110,7 @@ def build(results: Path) -> str:
     parts = [INTRODUCTION]
     for stem in ordered:
         content = files[stem]
-        heading, text = SECTIONS.get(stem, (content["title"], ""))
+        heading, text = SECTIONS.get(stem, (content.get("title", stem), ""))
         parts.append(f"## {heading}\n")
         if text:
             parts.append(text + "\n")
@@ -170,7 +181,36 @@ def machine_line(content: dict[str, Any]) -> str:
     return f"{', '.join(facts)}, {content['date']}.\n"
 
 
-KINDS = {"evaluation": evaluation_section, "speed": speed_section}
+def reliability_section(content: dict[str, Any]) -> Iterable[str]:
+    """True error by confidence."""
+    cells = [
+        (
+            f"{row['from']:.1f} to {row['to']:.1f}",
+            f"{row['share']:.1%}",
+            f"{row['median']:.2f}",
+            f"{row['p90']:.2f}",
+        )
+        for row in content["rows"]
+    ]
+    yield table(("confidence", "share", "median, px", "90 % within, px"), cells, (1, 2, 3))
+    sets = ", ".join(f"`{name}`" for name in content["sets"])
+    yield f"{content['pairs']} pairs of {sets}, preset `{content['preset']}`.\n"
+    yield machine_line(content)
+
+
+def parity_section(content: dict[str, Any]) -> Iterable[str]:
+    """Differences from the official networks."""
+    headers = ("case", "network", "largest, px", "mean, px", "16 x 16 level, largest, px")
+    yield table(headers, content["rows"], (2, 3, 4))
+    yield machine_line(content)
+
+
+KINDS = {
+    "evaluation": evaluation_section,
+    "speed": speed_section,
+    "reliability": reliability_section,
+    "parity": parity_section,
+}
 
 if __name__ == "__main__":
     main()

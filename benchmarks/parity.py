@@ -2,7 +2,7 @@
 
     python benchmarks/parity.py                     the cases in the repository
     python benchmarks/parity.py FOLDER [...]        further folders of cases
-    python benchmarks/parity.py --markdown          as a table for the documentation
+    python benchmarks/parity.py --json FILE         for the documentation
 
 Exits with 1 when a difference is above its tolerance.
 """
@@ -10,12 +10,16 @@ Exits with 1 when a difference is above its tolerance.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "golden"))
 
-from golden_cases import FOLDER, OFFICIAL, differences, load_case, tolerance
+from golden_cases import FOLDER, differences, load_case, tolerance
+
+from glualign.evaluation.environment import environment
+from glualign.files import write_text
 
 TITLES = {"glunet": "GLU-Net", "semantic": "Semantic-GLU-Net", "dm": "GLU-Net in DenseMatching"}
 
@@ -25,24 +29,20 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     paths = {
         path.stem: path for folder in (*arguments.folders, FOLDER) for path in sorted(folder.glob("*.npz"))
     }
+    rows = []
     failed = 0
-    row = (
-        "| {:24} | {:24} | {:>9} | {:>9} | {:>9} |" if arguments.markdown else "{:24} {:24} {:>9} {:>9} {:>9}"
-    )
-    print(row.format("case", "network", "max, px", "mean, px", "16x16 max"))
-    if arguments.markdown:
-        print("|---|---|---|---|---|")
+    layout = "{:24} {:24} {:>9} {:>9} {:>9}"
+    print(layout.format("case", "network", "max, px", "mean, px", "16x16 max"))
     for name in sorted(paths):
         if name.startswith(("flip", "compact")):
             continue
         case = load_case(paths[name])
         for network, title in TITLES.items():
-            assert network in OFFICIAL
             found = differences(case, network)
             failed += any(
                 error > limit
@@ -50,10 +50,12 @@ def main() -> int:
                 for error, limit in zip(found[what], tolerance(what), strict=True)
             )
             largest, mean = found.get("flow") or found["flow_s4"]
-            print(
-                row.format(name, title, f"{largest:.1e}", f"{mean:.1e}", f"{found['flow4'][0]:.1e}"),
-                flush=True,
-            )
+            figures = [f"{value:.1e}" for value in (largest, mean, found["flow4"][0])]
+            rows.append([name, title, *figures])
+            print(layout.format(*rows[-1]), flush=True)
+    if arguments.json:
+        content = {"kind": "parity", "machine": environment(), "rows": rows}
+        write_text(arguments.json, json.dumps(content, indent=1) + "\n")
     return 1 if failed else 0
 
 

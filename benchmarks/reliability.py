@@ -17,6 +17,7 @@ import numpy as np
 
 from glualign import Aligner
 from glualign.evaluation.datasets.pairs import pairs
+from glualign.evaluation.environment import environment
 from glualign.files import write_text
 
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -83,7 +84,14 @@ def main() -> None:
         print(f"{span}  {share}  {row['median']:6.2f}  {row['p90']:8.2f} px")
     if arguments.json:
         sets = sorted({row[0] for row in found})
-        content = {"preset": arguments.preset, "sets": sets, "pairs": len(found), "rows": rows}
+        content = {
+            "kind": "reliability",
+            "preset": arguments.preset,
+            "sets": sets,
+            "pairs": len(found),
+            "machine": environment(),
+            "rows": rows,
+        }
         write_text(arguments.json, json.dumps(content, indent=2) + "\n")
 
 
