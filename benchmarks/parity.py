@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "golden"))
@@ -54,7 +55,7 @@ def main() -> int:
             rows.append([name, title, *figures])
             print(layout.format(*rows[-1]), flush=True)
     if arguments.json:
-        content = {"kind": "parity", "machine": environment(), "rows": rows}
+        content = {"kind": "parity", "date": date.today().isoformat(), "machine": environment(), "rows": rows}
         write_text(arguments.json, json.dumps(content, indent=1) + "\n")
     return 1 if failed else 0
 

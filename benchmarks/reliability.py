@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def main() -> None:
         sets = sorted({row[0] for row in found})
         content = {
             "kind": "reliability",
+            "date": date.today().isoformat(),
             "preset": arguments.preset,
             "sets": sets,
             "pairs": len(found),
