@@ -21,8 +21,8 @@ def test_a_changed_result_is_noticed(root, tmp_path):
     code = "import build_docs, pathlib; print(build_docs.build(pathlib.Path(r'%s')))" % tmp_path  # noqa: UP031
     for path in (root / "benchmarks" / "results").glob("*.json"):
         content = json.loads(path.read_text())
-        for row in content["rows"]:
-            if row.get("metrics"):
+        for row in content["rows"] if content["kind"] == "evaluation" else []:
+            if row["metrics"]:
                 row["metrics"]["aepe"] = 1234.5
         (tmp_path / path.name).write_text(json.dumps(content))
     page = run(root / "benchmarks", "-c", code).stdout
