@@ -29,12 +29,19 @@ def test_a_refusal_is_one_line(drive, cache):
     assert "glualign weights import FILE --name glunet-static" in done.stderr
 
 
+def listen_to_interrupts():
+    """Undo what a shell does to commands in its background: they, and their children, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_fetch_goes_on_next_time(drive, cache, how):
     drive.faults = [("stall", 16384)]
     part = cache / "GLUNet_static.pth.part"
-    process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen_to_interrupts
+    )
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size == 16384):
         assert time.monotonic() < deadline, process.communicate(timeout=5)
