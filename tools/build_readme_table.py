@@ -26,6 +26,19 @@ COLUMNS = {
     "dis": "DIS flow",
     "identity": "unaligned",
 }
+# Group in the results -> what its pairs are; a group that is not listed goes by its own name.
+SETS = {
+    "homogr": "scenes and facades, other light or modality",
+    "middlebury_flow": "successive frames of moving scenes",
+    "multimodal_daynight": "day and night",
+    "multimodal_remote_map_optical": "map and aerial image",
+    "multimodal_remote_optical_optical": "aerial images of different dates",
+    "multimodal_rgb_nir": "visible and near infrared",
+    "multimodal_vis_ir": "visible and thermal infrared",
+    "oxford_graf": "painted wall from six viewpoints",
+    "pf_willow": "different objects of a class",
+    "roadscene_aligned": "visible and thermal, aligned already",
+}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -37,12 +50,12 @@ def _lines(results: dict[str, Any]) -> Iterator[str]:
     rows = {(row["group"], row["method"]): row for row in results["rows"]}
     methods = [method for method in COLUMNS if ("", method) in rows]
     groups = [group for group in dict.fromkeys(group for group, _ in rows) if group in _sets(results)]
-    yield "| set (pairs) | " + " | ".join(COLUMNS[method] for method in methods) + " |"
+    yield "| pairs (number) | " + " | ".join(COLUMNS[method] for method in methods) + " |"
     yield "|---|" + "---:|" * len(methods)
     for group in groups:
         metrics = [rows[group, method]["metrics"] for method in methods]
         count = max(measured["pairs"] for measured in metrics if measured)
-        yield f"| {group.replace('_', ' ')} ({count}) | " + " | ".join(map(_cell, metrics)) + " |"
+        yield f"| {SETS.get(group, group)} ({count}) | " + " | ".join(map(_cell, metrics)) + " |"
     seconds = (f"{rows['', method]['seconds_per_pair']:.2f} s" for method in methods)
     yield "| *median time of a pair* | " + " | ".join(seconds) + " |"
     yield ""

@@ -34,9 +34,9 @@ RESULTS = {
 def test_a_row_for_each_set_and_the_time(tool):
     lines = tool.table(RESULTS).splitlines()
     assert lines[:4] == [
-        "| set (pairs) | glualign | SIFT + MAGSAC++ |",
+        "| pairs (number) | glualign | SIFT + MAGSAC++ |",
         "|---|---:|---:|",
-        "| wall set (3) | 2.3 px, 88 % | - |",
+        "| wall_set (3) | 2.3 px, 88 % | - |",
         "| *median time of a pair* | 1.23 s | 1.23 s |",
     ]
     assert "Some CPU" in lines[-1]
