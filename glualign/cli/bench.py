@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import device_option, quiet_option
+from glualign.cli.options import device_option, parse_sizes, quiet_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,30 +17,13 @@ if TYPE_CHECKING:
     from glualign.evaluation.speed import Contender
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """``WIDTHxHEIGHT`` in pixels, as (height, width)."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Two positive numbers with an x between them."""
-        if isinstance(value, tuple):
-            return value
-        found = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", str(value).strip().lower())
-        if not found:
-            self.fail(f"{value!r} is not a size such as 1024x768.", param, ctx)
-        return int(found[2]), int(found[1])
-
-
 @click.command(name="bench")
 @click.option(
     "-m", "--model", "models", metavar="NAME|FILE", multiple=True, default=("compact",), show_default=True,
     help="Model to time: a name from `glualign weights list` or a file of weights. May be repeated.",
 )  # fmt: skip
 @click.option(
-    "--size", "sizes", type=SizeType(), metavar="WxH", multiple=True, default=("520x520", "1024x768"),
+    "--size", "sizes", callback=parse_sizes, metavar="WxH", multiple=True, default=("520x520", "1024x768"),
     show_default=True, help="Size of both images. May be repeated.",
 )  # fmt: skip
 @click.option(

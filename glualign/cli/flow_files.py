@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from glualign.cli.options import parse_size
+
 if TYPE_CHECKING:
     from glualign.flow import Flow
 
 DIRECTION = "target -> source"
-
-
-def parse_size(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
-    """A click callback: ``WxH`` as ``(height, width)``."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", value.strip())
-    if match is None or 0 in (int(match[1]), int(match[2])):
-        raise click.BadParameter(f"{value!r} is not a size in pixels such as 1920x1080.", context, parameter)
-    return int(match[2]), int(match[1])
 
 
 source_size_option = click.option(

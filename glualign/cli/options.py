@@ -47,6 +47,25 @@ def _working_side(context: click.Context, parameter: click.Parameter, value: int
     return value
 
 
+def parse_size(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """A click callback: ``WxH`` as ``(height, width)``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", value.strip())
+    if match is None or 0 in (int(match[1]), int(match[2])):
+        raise click.BadParameter(f"{value!r} is not a size in pixels such as 1920x1080.", context, parameter)
+    return int(match[2]), int(match[1])
+
+
+def parse_sizes(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[int, int] | None, ...]:
+    """The same for an option that may be repeated."""
+    return tuple(parse_size(context, parameter, value) for value in values)
+
+
 def stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
     """One decorator that applies several, so that ``--help`` lists them in the order given here."""
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from glualign.cli.flow_files import flow_output_option, parse_size
-from glualign.cli.options import verbosity_options
+from glualign.cli.flow_files import flow_output_option
+from glualign.cli.options import parse_size, verbosity_options
 
 
 @click.command("resize-flow")
