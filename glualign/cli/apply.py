@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from glualign.flow import FlowRows
 
 
-@click.command()
+@click.command(short_help="Warp other images, masks or points by a flow file.")
 @click.argument("flow_file", metavar="FLOW", type=click.Path())
 @click.argument("inputs", metavar="IMAGE...", nargs=-1, required=True, type=click.Path())
 @click.option(

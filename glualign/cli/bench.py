@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from glualign.evaluation.speed import Contender
 
 
-@click.command(name="bench")
+@click.command(name="bench", short_help="Measure speed on this machine.")
 @click.option(
     "-m", "--model", "models", metavar="NAME|FILE", multiple=True, default=("compact",), show_default=True,
     help="Model to time: a name from `glualign weights list` or a file of weights. May be repeated.",

@@ -10,7 +10,7 @@ from glualign.cli.flow_files import flow_output_option
 from glualign.cli.options import verbosity_options
 
 
-@click.command()
+@click.command(short_help="Follow two flows one after the other.")
 @click.argument("first", metavar="A", type=click.Path())
 @click.argument("second", metavar="B", type=click.Path())
 @flow_output_option

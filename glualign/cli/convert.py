@@ -10,7 +10,7 @@ from glualign.cli.flow_files import source_size_option
 from glualign.cli.options import verbosity_options
 
 
-@click.command()
+@click.command(short_help="Turn a flow file into another format.")
 @click.argument("flow_in", metavar="IN", type=click.Path())
 @click.argument("flow_out", metavar="OUT", type=click.Path())
 @source_size_option

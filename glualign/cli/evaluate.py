@@ -66,7 +66,7 @@ output_options = stack(
 )  # fmt: skip
 
 
-@click.command(name="evaluate")
+@click.command(name="evaluate", short_help="Measure accuracy by the published protocols.")
 @click.argument("dataset", type=click.Choice(DATASETS), metavar="DATASET")
 @click.argument("root", type=click.Path(path_type=Path))
 @choice_options

@@ -11,7 +11,7 @@ from glualign.cli.options import json_option, reading_options
 CHECKPOINTS = (".safetensors", ".pth", ".tar", ".pt", ".ckpt", ".bin")
 
 
-@click.command()
+@click.command(short_help="Say what a file is: image, flow or checkpoint.")
 @click.argument("file", type=click.Path())
 @reading_options
 @json_option

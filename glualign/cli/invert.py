@@ -10,7 +10,7 @@ from glualign.cli.flow_files import flow_output_option, source_size_option
 from glualign.cli.options import verbosity_options
 
 
-@click.command()
+@click.command(short_help="Turn a flow around: source -> target.")
 @click.argument("flow_file", metavar="FLOW", type=click.Path())
 @flow_output_option
 @source_size_option

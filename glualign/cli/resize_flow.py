@@ -10,7 +10,7 @@ from glualign.cli.flow_files import flow_output_option
 from glualign.cli.options import parse_size, verbosity_options
 
 
-@click.command("resize-flow")
+@click.command("resize-flow", short_help="Make a flow fit images of another size.")
 @click.argument("flow_file", metavar="FLOW", type=click.Path())
 @flow_output_option
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="Train a network on pairs made from photographs.")
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--photos", required=True, type=click.Path(exists=True, file_okay=False), help="Folder of photographs."
