@@ -157,4 +157,4 @@ def test_bench_prints_and_writes_ratios(tmp_path):
 def test_bench_refuses_a_size_that_is_none():
     result = CliRunner().invoke(cli, ["bench", "--size", "large"])
     assert result.exit_code == 2
-    assert "1024x768" in result.stderr
+    assert "not a size in pixels" in result.stderr
