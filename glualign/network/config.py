@@ -34,6 +34,8 @@ class GLUNetConfig:
         soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
             of predicting the map from nothing.
         soft_argmax_scale: inverse temperature of that soft-argmax.
+        context_layers: layers of attention within and between the 1/16 features of the two images before
+            they are compared.
         match_hints: the 16 x 16 decoder also sees the mutual best match of every cell and how sure it is.
         local_mapping: a local correlation around the first 16 x 16 flow and a decoder that improves it: the
             same matches seen by displacement, where the global correlation lists them by absolute position.
@@ -55,6 +57,7 @@ class GLUNetConfig:
     unit_local_features: bool = False
     soft_argmax_init: bool = False
     soft_argmax_scale: float = 30.0
+    context_layers: int = 0
     match_hints: bool = False
     local_mapping: bool = False
     truncate_to_uint8: bool = True
@@ -69,6 +72,10 @@ class GLUNetConfig:
             raise ValueError(f"pyramid_channels must be four positive numbers, not {self.pyramid_channels}")
         if self.max_displacement < 1 or self.div <= 0:
             raise ValueError("max_displacement and div must be positive")
+        if self.context_layers < 0:
+            raise ValueError("context_layers must not be negative")
+        if self.context_layers and self.semantic:
+            raise ValueError("context_layers and semantic hyper-columns exclude each other")
 
     @property
     def correlation_channels(self) -> int:

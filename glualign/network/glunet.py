@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from glualign.network.config import COARSE_SIZE, GLUNetConfig
 from glualign.network.consensus import NeighbourhoodConsensus
+from glualign.network.context import MatchingContext
 from glualign.network.correlation import (
     global_correlation,
     match_hints,
@@ -96,6 +97,8 @@ class GLUNet(nn.Module):
         if config.semantic:
             # The official name; checkpoints carry it.
             self.NeighConsensus = NeighbourhoodConsensus()
+        if config.context_layers:
+            self.context = MatchingContext(config.pyramid_channels[3], config.context_layers)
         hints = 4 if config.match_hints else 0
         self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2 + hints, width=config.mapping_decoder_width)
         if config.local_mapping:
@@ -178,6 +181,28 @@ class GLUNet(nn.Module):
         trace: Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image."""
+        source, target = self.in_context(source, target)
+        return self.coarse_flows(source, target, detach=detach, trace=trace)
+
+    def in_context(
+        self, source: CoarseFeatures, target: CoarseFeatures
+    ) -> tuple[CoarseFeatures, CoarseFeatures]:
+        """The features of both images after they have seen each other; as they are without context layers."""
+        if not self.config.context_layers:
+            return source, target
+        seen = self.context(source.level4, target.level4)
+        source4, target4 = (unit_vectors(level4.float()) for level4 in seen)
+        return CoarseFeatures(source4, source.level3), CoarseFeatures(target4, target.level3)
+
+    def coarse_flows(
+        self,
+        source: CoarseFeatures,
+        target: CoarseFeatures,
+        *,
+        detach: bool = False,
+        trace: Trace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`match_coarse` from features that are already `in_context`."""
         flow4 = self._global_flow(source, target, trace)
         if self.config.local_mapping:
             _, flow4 = self._local_flow(

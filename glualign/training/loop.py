@@ -22,7 +22,7 @@ from glualign.training.normalised_pyramid import NormalisedPyramid
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
-from glualign.training.recipe import Recipe, StageOptions, to_dict
+from glualign.training.recipe import Recipe, StageKind, StageOptions, to_dict
 from glualign.training.state import Progress, RunState, check_same_recipe, load_state, save_state
 from glualign.training.synthesis import PairSynthesis
 from glualign.training.validation import score_strata
@@ -31,7 +31,13 @@ from glualign.training.weights import RunningAverage, initialise, start_from
 TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "hit16", "hit8", "hit4", "rate", "gradient", "pairs_per_second"
 )  # fmt: skip
-_COARSE_PARTS = ("decoder4", "decoder3", "dc_conv", "deconv4")
+_COARSE_PARTS = ("context", "decoder4", "decoder3", "dc_conv", "deconv4")
+_LEARNING: dict[StageKind, tuple[str, ...]] = {
+    "features": ("context",),
+    "coarse": _COARSE_PARTS,
+    "full": (*_COARSE_PARTS, "decoder", "upfeat", "deconv", "l_dc_conv"),
+}
+"""What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ class Trainer:
 
     def _stage(self, stage: StageOptions, steps: int | None, deadline: float | None) -> int:
         """Run (the rest of) a stage; returns the steps done."""
-        if stage.kind == "pyramid" and self.pyramid is None and not self.progress.warm:
+        if stage.kind == "features" and self.pyramid is None and not self.progress.warm:
             self.pyramid = NormalisedPyramid(self.network.pyramid)
             self._place(self.pyramid)
         groups = self._parameter_groups(stage)
@@ -232,7 +238,7 @@ class Trainer:
             self.pyramid = None
             # The average of unfolded weights means nothing for the folded ones; it starts anew.
             self.average = RunningAverage(self.network, self.recipe.run.ema)
-        if stage.kind != "pyramid":
+        if stage.kind != "features":
             self.validate(stage)
         self.progress.stage += 1
         self.progress.step = 0
@@ -245,25 +251,22 @@ class Trainer:
         """Sets which parameters learn, and returns them with their peak rates."""
         self.network.requires_grad_(False)
         self.head.requires_grad_(False)
-        if stage.kind == "pyramid":
+        pyramid: list[nn.Parameter] = []
+        if stage.pyramid_rate > 0:
             features = self.pyramid if self.pyramid is not None else self.network.pyramid
-            features.requires_grad_(True)
-            self.head.requires_grad_(True)
-            parts = [*features.parameters(), *self.head.parameters()]
-            return [{"params": parts, "peak": stage.pyramid_rate, "lr": stage.pyramid_rate}]
-        rest, pyramid = [], []
-        for name, parameter in self.network.named_parameters():
-            if name.startswith("pyramid."):
-                if stage.pyramid_rate > 0 and name.split(".")[1] not in stage.frozen_groups:
-                    pyramid.append(parameter)
-            elif stage.kind == "full" or name.startswith(_COARSE_PARTS):
-                rest.append(parameter)
+            pyramid = [
+                parameter
+                for name, parameter in features.named_parameters()
+                if name.split(".")[0] not in stage.frozen_groups
+            ]
+        rest = [p for n, p in self.network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
+        if stage.contrastive > 0:
+            rest += self.head.parameters()
         groups: list[dict[str, Any]] = [
-            {"params": rest, "peak": stage.learning_rate, "lr": stage.learning_rate}
+            {"params": parameters, "peak": rate, "lr": rate}
+            for parameters, rate in ((rest, stage.learning_rate), (pyramid, stage.pyramid_rate))
+            if parameters
         ]
-        if pyramid:
-            heads = list(self.head.parameters()) if stage.contrastive > 0 else []
-            groups.append({"params": pyramid + heads, "peak": stage.pyramid_rate, "lr": stage.pyramid_rate})
         for group in groups:
             for parameter in group["params"]:
                 parameter.requires_grad_(True)
@@ -271,7 +274,7 @@ class Trainer:
 
     def _set_modes(self, stage: StageOptions) -> None:
         """Training mode for what learns; parts that do not keep their batch-norm statistics."""
-        self.network.train(stage.kind != "pyramid")
+        self.network.train(stage.kind != "features")
         if stage.kind == "coarse":
             for name, module in self.network.named_children():
                 module.train(name.startswith(_COARSE_PARTS) or name == "pyramid")
@@ -309,7 +312,7 @@ class Trainer:
     def validate(self, stage: StageOptions) -> None:
         """Score the averaged weights on held-out photographs and on any further validators; log both."""
         self._last_validation = time.monotonic()
-        if not self.processes.first or stage.kind == "pyramid":
+        if not self.processes.first or stage.kind == "features":
             return
         network = self.averaged_network()
         held_out = PairSynthesis(self.photos, self.held_out, 0, self.recipe.data.mix)

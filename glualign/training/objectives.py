@@ -61,29 +61,41 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Figures]:
         """Scalar loss and figures (errors in pixels, shares of found cells) of one batch."""
-        if self.stage.kind == "pyramid":
+        if self.stage.kind == "features":
             return self._features_only(batch)
         return self._flows(batch, extra_layers)
 
     def _features_only(self, batch: Batch) -> tuple[Tensor, Figures]:
         pyramid = self.pyramid if self.pyramid is not None else self.network.pyramid
         images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-        quarter, eighth = pyramid.working_features(images)
-        loss, figures = self.head({16: pyramid.level_4(eighth), 8: eighth, 4: quarter}, batch)
+        with self._pyramid_gradients():
+            quarter, eighth = pyramid.working_features(images)
+            level4 = pyramid.level_4(eighth)
+        coarse = self.network.in_context(*_coarse_features(level4, eighth))
+        loss, figures = self._contrast(coarse, eighth, quarter, batch)
         return loss * self.stage.contrastive, figures
+
+    def _contrast(
+        self, coarse: tuple[CoarseFeatures, CoarseFeatures], eighth: Tensor, quarter: Tensor, batch: Batch
+    ) -> tuple[Tensor, Figures]:
+        """Contrastive loss of the levels that learn: 1/8 and 1/4 do with the pyramid only."""
+        features = {16: torch.cat([image.level4 for image in coarse])}
+        if self.stage.pyramid_rate > 0:
+            features |= {8: eighth, 4: quarter}
+        result: tuple[Tensor, Figures] = self.head(features, batch)
+        return result
+
+    def _pyramid_gradients(self) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0)
 
     def _flows(self, batch: Batch, extra_layers: int) -> tuple[Tensor, Figures]:
         stage, network, size = self.stage, self.network, batch["flow"].shape[2]
-        frozen = stage.pyramid_rate == 0
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        with self._pyramid_gradients():
             working, coarse_quarter, coarse_eighth, level4 = self._pyramid(batch)
         count = len(batch["flow"])
-        coarse = [
-            CoarseFeatures(as_unit(level4[part]), coarse_eighth[part])
-            for part in (slice(0, count), slice(count, None))
-        ]
         detach = stage.stop_gradients
-        flow4, flow3 = network.match_coarse(coarse[0], coarse[1], detach=detach)
+        coarse = network.in_context(*_coarse_features(level4, coarse_eighth))
+        flow4, flow3 = network.coarse_flows(*coarse, detach=detach)
         flows = [flow4, flow3]
         if stage.kind == "full":
             fine = [
@@ -92,9 +104,8 @@ class Objective(nn.Module):
             ]
             flows += network.match_fine(fine[0], fine[1], flow3, extra_layers=extra_layers, detach=detach)
         loss, figures = self._flow_loss(flows, batch, size)
-        if stage.contrastive > 0 and not frozen:
-            features = {16: level4, 8: coarse_eighth, 4: coarse_quarter}
-            contrast, hits = self.head(features, batch)
+        if stage.contrastive > 0:
+            contrast, hits = self._contrast(coarse, coarse_eighth, coarse_quarter, batch)
             loss = loss + stage.contrastive * contrast
             figures.update(hits)
         return loss, figures
@@ -129,3 +140,9 @@ class Objective(nn.Module):
             )
             figures[f"epe{4 - index}"] = error
         return total, figures
+
+
+def _coarse_features(level4: Tensor, level3: Tensor) -> tuple[CoarseFeatures, CoarseFeatures]:
+    """Of source and target, from tensors that hold all sources before all targets."""
+    (source4, target4), (source3, target3) = as_unit(level4).chunk(2), level3.chunk(2)
+    return CoarseFeatures(source4, source3), CoarseFeatures(target4, target3)

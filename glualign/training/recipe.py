@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 Precision = Literal["fp32", "bf16"]
-StageKind = Literal["pyramid", "coarse", "full"]
+StageKind = Literal["features", "coarse", "full"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class StageOptions:
     """One stage of training.
 
     Attributes:
-        kind: ``pyramid`` (contrastive, features only), ``coarse`` (levels 4 and 3 at 256 x 256) or ``full``
-            (all levels).
+        kind: ``features`` (contrastive, pyramid and context alone), ``coarse`` (levels 4 and 3 at
+            256 x 256) or ``full`` (all levels).
         steps: optimiser steps.
         batch: pairs per step and process.
         learning_rate: peak, for everything but the pyramid.
@@ -59,7 +59,7 @@ class StageOptions:
         sizes: working sizes (multiples of 8, at least 256); each batch draws one.
         extra_layers: probability that a batch above 256 passes through one extra adaptive-resolution layer.
         detach: stop gradients at the flow that enters each warp. Follows ``pyramid_rate == 0`` if unset.
-        contrastive: weight of the contrastive loss (the only loss of a ``pyramid`` stage).
+        contrastive: weight of the contrastive loss (the only loss of a ``features`` stage).
         outside: weight of pixels whose match lies outside the source frame.
         level_weights: of flow4, flow3, flow2, flow1.
         powers: exponent q of the robust end-point error (|d| + eps)^q, per level.
@@ -273,8 +273,10 @@ def _check(recipe: Recipe) -> None:
                 f"{where}.sizes: a {stage.kind} stage works at 256 only",
             ),
             (
-                stage.kind != "pyramid" or (stage.pyramid_rate > 0 and stage.contrastive > 0),
-                f"{where}: a pyramid stage needs pyramid_rate and contrastive above 0",
+                stage.kind != "features"
+                or (stage.contrastive > 0 and (stage.pyramid_rate > 0 or recipe.model.context_layers > 0)),
+                f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 "
+                "unless the model has context_layers",
             ),
             (min(stage.powers) > 0, f"{where}.powers must be positive"),
         ]

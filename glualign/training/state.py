@@ -45,7 +45,7 @@ class RunState:
         network: the network's tensors.
         average: the running average of those tensors, and its number of updates.
         head: temperatures of the contrastive loss.
-        pyramid: the pyramid with batch norm during a pyramid stage, else None.
+        pyramid: the pyramid with batch norm during a features stage from scratch, else None.
         optimiser: state of AdamW, or None between stages.
     """
 

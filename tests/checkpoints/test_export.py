@@ -156,7 +156,7 @@ def test_the_averaged_weights_of_a_training_run(tmp_path, compact):
 
 def test_a_training_run_without_a_whole_network(tmp_path, compact):
     torch.save(run_state(compact, pyramid={"a": torch.zeros(1)}), tmp_path / "last.pt")
-    with pytest.raises(CheckpointError, match="pyramid stage"):
+    with pytest.raises(CheckpointError, match="in a features stage"):
         read_checkpoint(tmp_path / "last.pt")
 
 

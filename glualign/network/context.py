@@ -1,0 +1,98 @@
+"""Context for the global correlation: attention within and between the two images at 16 x 16.
+
+A 1/16 feature describes some 90 pixels about its cell, which is ambiguous in repeated or plain texture and
+changes with viewpoint. Attention lets a cell look at the rest of its own image and at the cells of the other
+one before the two are compared (LoFTR, section 3.2; GMFlow, section 3.2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MatchingContext(nn.Module):
+    """Layers of self-attention, cross-attention and a perceptron, with the same weights for both images.
+
+    Each adds to its input and ends in a projection that starts at zero: an untrained context changes nothing.
+    """
+
+    def __init__(self, channels: int, layers: int, *, heads: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(channels, heads) for _ in range(layers))
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors ``(B, C, N, N)`` of both images in the light of each other, of any length."""
+        batch, channels, height, width = source.shape
+        # Unit vectors times this have entries of order one, what the layers are initialised for.
+        scale = math.sqrt(channels)
+        place = position_code(channels, height, width, device=source.device)
+        tokens = torch.cat([source, target]).flatten(2).transpose(1, 2) * scale
+        for layer in self.layers:
+            tokens = layer(tokens, place)
+        source, target = (tokens / scale).transpose(1, 2).reshape(2 * batch, channels, height, width).chunk(2)
+        return source, target
+
+
+class _Layer(nn.Module):
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.within = _Attention(channels, heads)
+        self.between = _Attention(channels, heads)
+        self.norm = nn.LayerNorm(channels)
+        self.widen = nn.Linear(channels, 4 * channels)
+        self.narrow = _silent(nn.Linear(4 * channels, channels))
+
+    def forward(self, tokens: Tensor, place: Tensor) -> Tensor:
+        """``(2 B, N * N, C)``, sources before targets, to the same shape."""
+        tokens = self.within(tokens, tokens, place)
+        tokens = self.between(tokens, torch.cat(tokens.chunk(2)[::-1]), place)
+        update: Tensor = self.narrow(F.gelu(self.widen(self.norm(tokens))))
+        return tokens + update
+
+
+class _Attention(nn.Module):
+    """Multi-head attention of every cell to all cells of one image, places added to queries and keys."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.out = _silent(nn.Linear(channels, channels))
+
+    def forward(self, tokens: Tensor, seen: Tensor, place: Tensor) -> Tensor:
+        """``tokens`` with what they gather from ``seen`` added."""
+        queries, seen = self.norm(tokens), self.norm(seen)
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query(queries + place), self.key(seen + place), self.value(seen))
+        )
+        # Two plain products: on a CPU the backward pass of the fused attention takes several times as long.
+        weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]), dim=3)
+        gathered = (weights @ v).transpose(1, 2).flatten(2)
+        update: Tensor = self.out(gathered)
+        return tokens + update
+
+
+def position_code(channels: int, height: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """Sines and cosines of a cell's place, ``(height * width, channels)``: half of them of x, half of y."""
+    count = channels // 4
+    # Wavelengths from two cells to twenty: the longest still tells the two ends of 16 cells apart.
+    frequencies = math.pi * 0.1 ** (torch.arange(count, device=device) / count)
+    ys = torch.arange(height, device=device)[:, None] * frequencies
+    xs = torch.arange(width, device=device)[:, None] * frequencies
+    y = torch.cat([ys.sin(), ys.cos()], dim=1)[:, None].expand(-1, width, -1)
+    x = torch.cat([xs.sin(), xs.cos()], dim=1)[None].expand(height, -1, -1)
+    return torch.cat([x, y], dim=2).flatten(0, 1)
+
+
+def _silent(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
