@@ -36,7 +36,6 @@ class Hypothesis:
         flow: ``(h, w, 2)`` float32 cells, the pass's flow or the bare view (zero) where that is better.
         backward: ``(h, w, 2)`` float32 cells, the same for the view -> target.
         error: ``(h, w)`` float32, expected error in working pixels.
-        bare: share of the target that the bare view explains better.
         evidence: agreement of edges over the target, about 0 for unrelated images.
     """
 
@@ -44,7 +43,6 @@ class Hypothesis:
     flow: Field
     backward: Field
     error: npt.NDArray[np.float32]
-    bare: float
     evidence: float
 
 
@@ -53,7 +51,7 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     dense = judge.look(found.transform, found.flow)
     bare = judge.look(found.transform)
     if not fallback or bare.total < max(LEAST, LEAST_OF_FLOW * dense.total):
-        return Hypothesis(found, found.flow, found.backward, found.error, 0.0, dense.total)
+        return Hypothesis(found, found.flow, found.backward, found.error, dense.total)
     cells = found.flow.shape[1], found.flow.shape[0]
     believed = _believed(found, dense, bare, cells)
     flow = found.flow * believed[..., None]
@@ -63,7 +61,7 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     error = np.where(believed > 0.5, found.error, view_error).astype(np.float32)
     total = judge.look(found.transform, flow).total
     backward = found.backward * believed[..., None]
-    return Hypothesis(found, flow, backward, error, float((believed < 0.5).mean()), total)
+    return Hypothesis(found, flow, backward, error, total)
 
 
 def _believed(

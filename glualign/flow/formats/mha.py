@@ -1,4 +1,4 @@
-"""ITK displacement field as MetaImage ``.mha``; geometry and direction as in `nrrd`. Unknown is NaN."""
+"""ITK displacement field as MetaImage ``.mha``; geometry and direction as `itk` says."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.flow.formats.checks import (
-    DIRECTION,
-    MAX_DEFLATE_RATIO,
-    check_grid,
-    check_length,
-    unknown_to_nan,
-)
+from glualign.flow.formats.checks import DIRECTION
+from glualign.flow.formats.itk import HEADER_BYTES, Body, source_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HEADER_BYTES = 65536
 _TYPES = {"MET_FLOAT": "f4", "MET_DOUBLE": "f8"}
 _LAST_KEY = b"ElementDataFile"
 _SIZE_NOTE = "source size (height width): "
@@ -33,8 +27,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         FlowError: no MetaImage, not a 2-vector image with unit geometry, truncated, damaged or too large.
     """
     with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
-        length = stream.seek(0, 2)
+        head = stream.read(HEADER_BYTES)
     fields, offset = _header(head, path)
     sizes = fields.get("DimSize", "").split()
     kind = _TYPES.get(fields.get("ElementType", ""))
@@ -49,20 +42,11 @@ def read(path: Path, max_pixels: int | None) -> Flow:
     if fields[_LAST_KEY.decode()] != "LOCAL":
         raise FlowError(f"{path}: keeps its values in another file; save it as one .mha")
     _check_geometry(fields, path)
-    width, height = int(sizes[0]), int(sizes[1])
-    check_grid(path, width, height, max_pixels)
-    needed = 2 * width * height * int(kind[1])
     order = ">" if fields.get("BinaryDataByteOrderMSB", "False").lower() == "true" else "<"
-    if fields.get("CompressedData", "False").lower() == "true":
-        if needed > (length - offset) * MAX_DEFLATE_RATIO + 1024:
-            raise FlowError(f"{path}: is truncated (too little data for {width} x {height} pixels)")
-        inflated = zlib.decompressobj().decompress(path.read_bytes()[offset:], needed + 1)
-        check_length(path, len(inflated), needed, width, height)
-        values = np.frombuffer(inflated, order + kind)
-    else:
-        check_length(path, length - offset, needed, width, height)
-        values = np.fromfile(path, order + kind, 2 * width * height, offset=offset)
-    return Flow(unknown_to_nan(values.reshape(height, width, 2)), _source_size(fields.get("Comment", "")))
+    deflated = fields.get("CompressedData", "False").lower() == "true"
+    body = Body(int(sizes[0]), int(sizes[1]), np.dtype(order + kind), offset, 15 if deflated else None)
+    frame = source_frame(fields.get("Comment", "").partition(_SIZE_NOTE)[2])
+    return Flow(body.read(path, max_pixels), frame)
 
 
 def write(path: Path, flow: Flow) -> None:
@@ -106,10 +90,3 @@ def _check_geometry(fields: dict[str, str], path: Path) -> None:
                 f"{path}: its {key} is not that of a plain pixel grid; "
                 "resample it to spacing 1 and origin 0 first"
             )
-
-
-def _source_size(comment: str) -> tuple[int, int] | None:
-    parts = comment.partition(_SIZE_NOTE)[2].split()
-    if len(parts) == 2 and all(part.isdigit() and len(part) < 10 for part in parts):
-        return int(parts[0]), int(parts[1])
-    return None

@@ -1,9 +1,4 @@
-"""ITK displacement field as NRRD: a two-component vector image whose header names its geometry.
-
-ITK's direction is ours: the field on the fixed (target) image points into the moving (source) image.
-Spacing 1 and origin 0 make ITK's physical units pixels; other geometry is refused rather than guessed.
-Unknown pixels are NaN.
-"""
+"""ITK displacement field as NRRD: a two-component vector image whose header names its geometry; see `itk`."""
 
 from __future__ import annotations
 
@@ -14,19 +9,14 @@ import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.flow.formats.checks import (
-    DIRECTION,
-    MAX_DEFLATE_RATIO,
-    check_grid,
-    check_length,
-    unknown_to_nan,
-)
+from glualign.flow.formats.checks import DIRECTION
+from glualign.flow.formats.itk import HEADER_BYTES, Body, source_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HEADER_BYTES = 65536
 _TYPES = {"float": "f4", "double": "f8"}
+_WINDOWS = {"raw": None, "gzip": 31, "gz": 31}
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
@@ -36,8 +26,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         FlowError: no NRRD, not a 2-vector image with unit geometry, truncated, damaged or too large.
     """
     with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
-        length = stream.seek(0, 2)
+        head = stream.read(HEADER_BYTES)
     fields, keys, offset = _header(head, path)
     try:
         sizes = [int(part) for part in fields.get("sizes", "").split()]
@@ -49,25 +38,13 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         raise FlowError(f"{path}: keeps its values in another file; save it as one attached .nrrd")
     _check_geometry(fields, path)
     _, width, height = sizes
-    check_grid(path, width, height, max_pixels)
-    kind = _TYPES[fields["type"]]
-    needed = 2 * width * height * int(kind[1])
-    order = ">" if fields.get("endian", "little") == "big" else "<"
     encoding = fields.get("encoding", "raw")
-    if encoding == "raw":
-        check_length(path, length - offset, needed, width, height)
-        values = np.fromfile(path, order + kind, 2 * width * height, offset=offset)
-    elif encoding in ("gzip", "gz"):
-        if needed > (length - offset) * MAX_DEFLATE_RATIO + 1024:
-            raise FlowError(f"{path}: is truncated (too little data for {width} x {height} pixels)")
-        inflated = zlib.decompressobj(31).decompress(path.read_bytes()[offset:], needed + 1)
-        check_length(path, len(inflated), needed, width, height)
-        values = np.frombuffer(inflated, order + kind)
-    else:
+    if encoding not in _WINDOWS:
         raise FlowError(f"{path}: NRRD encoding {encoding} is not supported; save it as raw or gzip")
-    return Flow(
-        unknown_to_nan(values.reshape(height, width, 2)), _source_size(keys.get("glualign_source_size"))
-    )
+    order = ">" if fields.get("endian", "little") == "big" else "<"
+    dtype = np.dtype(order + _TYPES[fields["type"]])
+    body = Body(width, height, dtype, offset, _WINDOWS[encoding])
+    return Flow(body.read(path, max_pixels), source_frame(keys.get("glualign_source_size")))
 
 
 def write(path: Path, flow: Flow) -> None:
@@ -121,10 +98,3 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.replace("(", ",").replace(")", ",").split(",") if part]
     except ValueError:
         return []
-
-
-def _source_size(text: str | None) -> tuple[int, int] | None:
-    parts = (text or "").split()
-    if len(parts) == 2 and all(part.isdigit() and len(part) < 10 for part in parts):
-        return int(parts[0]), int(parts[1])
-    return None
