@@ -95,19 +95,26 @@ def test_help_says_how_to_resume() -> None:
 
 
 def test_a_polite_kill_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -> None:
-    """SIGTERM in the middle of a run: it ends with a checkpoint of the step it was in."""
+    """SIGTERM to the run and its workers, as torchrun sends it: it ends with a checkpoint of the step it was in."""
     folder = tmp_path / "run"
     recipe = tmp_path / "long.toml"
-    text = (root / "recipes" / "tiny.toml").read_text().replace("steps = 2", "steps = 500")
+    text = (
+        (root / "recipes" / "tiny.toml")
+        .read_text()
+        .replace("steps = 2", "steps = 500")
+        .replace("workers = 0", "workers = 1")
+    )
     recipe.write_text(text)
     command = [sys.executable, "-m", "glualign", "train", str(recipe), "--photos", str(photos)]
     command += ["--cache", str(tmp_path / "cache"), "-o", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "step 3:" in line:
-                process.send_signal(signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)
                 break
         rest = process.stdout.read()
         assert process.wait(timeout=60) == 0
