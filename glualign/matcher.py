@@ -69,18 +69,31 @@ class Matcher:
 
     def encode_coarse(self, image: Pixels) -> CoarseFeatures:
         """Features of ``(H, W, 3)`` uint8 RGB for `match_coarse` alone."""
+        return self.encode_coarse_many([image])
+
+    def encode_coarse_many(self, images: Sequence[Pixels]) -> CoarseFeatures:
+        """The same for several images, as one batch."""
+        truncate, size = self.config.truncate_to_uint8, (COARSE_SIZE, COARSE_SIZE)
         with self._computing():
-            size = (COARSE_SIZE, COARSE_SIZE)
-            return self._coarse_features(
-                prepare(self._tensor(image), size, truncate=self.config.truncate_to_uint8)
-            )
+            prepared = [prepare(self._tensor(image), size, truncate=truncate) for image in images]
+            return self._coarse_features(torch.cat(prepared))
 
     def match(self, source: Encoded, target: Encoded) -> Field:
         """Flow target -> source ``(H'/4, W'/4, 2)`` float32, in working pixels."""
-        return self.match_many([(source, target)])[0]
+        with self._computing():
+            _, flow3 = self.network.match_coarse(source.coarse, target.coarse)
+            _, flow1 = self.network.match_fine(source.working, target.working, flow3)
+            return _field(flow1[0])
 
-    def match_many(self, pairs: Sequence[tuple[Encoded, Encoded]]) -> list[Field]:
-        """Flow target -> source of several (source, target) of one working size, in one forward pass."""
+    def match_both_ways(self, source: Encoded, target: Encoded) -> tuple[Field, Field]:
+        """Flow target -> source and flow source -> target, as `match` gives them, for less."""
+        forward, backward = self.match_many_both_ways([(source, target)])
+        return forward[0], backward[0]
+
+    def match_many_both_ways(
+        self, pairs: Sequence[tuple[Encoded, Encoded]]
+    ) -> tuple[list[Field], list[Field]]:
+        """Both flows of several (source, target) of one working size, in one forward pass each way."""
         sources, targets = zip(*pairs, strict=True)
         with self._computing():
             source, target = (
@@ -90,15 +103,33 @@ class Matcher:
                 )
                 for side in (sources, targets)
             )
-            _, flow3 = self.network.match_coarse(source.coarse, target.coarse)
-            _, flow1 = self.network.match_fine(source.working, target.working, flow3)
-            return [_field(flow) for flow in flow1]
+            # What the images see in each other is the same in both directions.
+            source_seen, target_seen = self.network.in_context(source.coarse, target.coarse)
+            source, target = source._replace(coarse=source_seen), target._replace(coarse=target_seen)
+            return self._fields(source, target), self._fields(target, source)
+
+    def _fields(self, source: Encoded, target: Encoded) -> list[Field]:
+        _, flow3 = self.network.coarse_flows(source.coarse, target.coarse)
+        _, flow1 = self.network.match_fine(source.working, target.working, flow3)
+        return [_field(flow) for flow in flow1]
 
     def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
         """The global half alone: flow ``(16, 16, 2)`` and ``(32, 32, 2)`` in pixels of 256 x 256."""
         with self._computing():
             flow4, flow3 = self.network.match_coarse(source, target)
             return _field(flow4[0]), _field(flow3[0])
+
+    def match_coarse_both_ways(
+        self, sources: CoarseFeatures, target: CoarseFeatures
+    ) -> tuple[list[Field], list[Field]]:
+        """The ``(32, 32, 2)`` flows target -> source and back of a batch of sources with one target."""
+        with self._computing():
+            count = len(sources.level4)
+            targets = CoarseFeatures(*(level.expand(count, -1, -1, -1) for level in target))
+            sources, targets = self.network.in_context(sources, targets)
+            _, forward = self.network.coarse_flows(sources, targets)
+            _, backward = self.network.coarse_flows(targets, sources)
+            return [_field(flow) for flow in forward], [_field(flow) for flow in backward]
 
     def _coarse_features(self, image: Tensor) -> CoarseFeatures:
         return self.network.coarse_features(image.contiguous(memory_format=torch.channels_last))

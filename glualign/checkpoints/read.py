@@ -149,9 +149,7 @@ def _plain(path: Path, facts: Mapping[Any, Any]) -> dict[str, Any]:
 def _read_training_state(path: Path, container: Mapping[Any, Any]) -> Checkpoint:
     """The averaged weights of a run of this project, with its recipe and its progress."""
     if container.get("pyramid") is not None:
-        raise CheckpointError(
-            f"{path}: the run is still in a features stage; its network is not whole yet"
-        )
+        raise CheckpointError(f"{path}: the run is still in a features stage; its network is not whole yet")
     recipe, progress, average = (container[key] for key in ("recipe", "progress", "average"))
     if not all(isinstance(part, Mapping) for part in (recipe, progress, average)):
         raise CheckpointError(f"{path}: damaged training state")

@@ -135,7 +135,7 @@ class PassRunner:
 
     def _matched(self, source: Encoded, transform: Matrix, exists: Mask | None) -> Pass:
         target = self.target.features
-        forward, backward = self.matcher.match(source, target), self.matcher.match(target, source)
+        forward, backward = self.matcher.match_both_ways(source, target)
         return judged(transform, forward, backward, exists)
 
 
@@ -144,8 +144,7 @@ def plain_passes(runners: Sequence[PassRunner]) -> list[Pass]:
     matcher, working = runners[0].matcher, runners[0].working
     sources = matcher.encode_many([runner.plain_source() for runner in runners], working)
     targets = [runner.target.features for runner in runners]
-    forward = matcher.match_many(list(zip(sources, targets, strict=True)))
-    backward = matcher.match_many(list(zip(targets, sources, strict=True)))
+    forward, backward = matcher.match_many_both_ways(list(zip(sources, targets, strict=True)))
     return [
         judged(runner.squeeze, there, back)
         for runner, there, back in zip(runners, forward, backward, strict=True)

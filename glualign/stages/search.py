@@ -43,19 +43,28 @@ def search(runner: PassRunner, *, mirror: bool = False) -> list[View]:
 
     A view agrees with the target where the coarse flow leads forth and back to the same place.
     """
-    target = runner.target.features.coarse
-    to_working = resizing(_FRAME, runner.working)
-    views = []
+    views: list[View] = []
     for mirrored in (False, True) if mirror else (False,):
         for zoom in ZOOMS:
-            for degrees in ANGLES:
-                transform = turned(
-                    runner.working, runner.source_size, degrees=degrees, zoom=zoom, mirror=mirrored
-                )
-                image, exists = runner.view(np.asarray(transform @ to_working, np.float64), _FRAME)
-                source = runner.matcher.encode_coarse(image)
-                _, forward = runner.matcher.match_coarse(source, target)
-                _, backward = runner.matcher.match_coarse(target, source)
-                error = disagreement(forward, backward, stride=COARSE_SIZE // forward.shape[0], exists=exists)
-                views.append(View(transform, degrees, zoom, mirrored, agreement(error, COARSE_AGREEMENT)))
+            views += _scored(runner, zoom, mirrored)
     return sorted(views, key=lambda view: -view.score)
+
+
+def _scored(runner: PassRunner, zoom: float, mirrored: bool) -> list[View]:
+    """The views at every angle, matched as one batch."""
+    to_working = resizing(_FRAME, runner.working)
+    transforms = [
+        turned(runner.working, runner.source_size, degrees=degrees, zoom=zoom, mirror=mirrored)
+        for degrees in ANGLES
+    ]
+    shown = [runner.view(np.asarray(transform @ to_working, np.float64), _FRAME) for transform in transforms]
+    forward, backward = runner.matcher.match_coarse_both_ways(
+        runner.matcher.encode_coarse_many([image for image, _ in shown]), runner.target.features.coarse
+    )
+    views = []
+    for degrees, transform, (_, exists), there, back in zip(
+        ANGLES, transforms, shown, forward, backward, strict=True
+    ):
+        error = disagreement(there, back, stride=COARSE_SIZE // there.shape[0], exists=exists)
+        views.append(View(transform, degrees, zoom, mirrored, agreement(error, COARSE_AGREEMENT)))
+    return views
