@@ -95,7 +95,7 @@ def test_help_says_how_to_resume() -> None:
 
 
 def test_a_polite_kill_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -> None:
-    """SIGTERM to the run and its workers, as torchrun sends it: it ends with a checkpoint of the step it was in."""
+    """SIGTERM to run and workers, as torchrun sends it: it ends with a checkpoint of the step it was in."""
     folder = tmp_path / "run"
     recipe = tmp_path / "long.toml"
     text = (
