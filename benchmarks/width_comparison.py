@@ -1,0 +1,139 @@
+"""What width buys: networks of several widths, each trained from nothing for the same time, beside what they cost.
+
+Every candidate gets one `features` stage (contrastive, pyramid and context) of the same length in minutes on this
+machine. Reported are the share of held-out target cells whose match is found within one cell, and the time of one
+pass between two images.
+
+Run: python benchmarks/width_comparison.py PHOTOS [--minutes 6] [--cache DIR] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from glualign.evaluation.environment import environment
+from glualign.evaluation.speed import model_contender, time_contenders
+from glualign.files import write_text
+from glualign.network.config import CONFIGS, GLUNetConfig
+from glualign.network.glunet import GLUNet
+from glualign.training.batches import BatchDataset
+from glualign.training.loop import Limits, Trainer
+from glualign.training.objectives import ContrastiveHead, Objective
+from glualign.training.photos import PhotoStore, open_photos
+from glualign.training.processes import Processes
+from glualign.training.recipe import DataOptions, Recipe, RunOptions, StageOptions
+from glualign.training.synthesis import PairSynthesis
+
+Indices = npt.NDArray[np.int64]
+
+COMPACT = dataclasses.replace(CONFIGS["compact"], context_layers=3, match_hints=True, local_mapping=True)
+CANDIDATES: dict[str, GLUNetConfig] = {
+    "half": dataclasses.replace(COMPACT, pyramid_channels=(8, 16, 32, 64)),
+    "compact": COMPACT,
+    "one and a half": dataclasses.replace(COMPACT, pyramid_channels=(24, 48, 96, 192)),
+    "compact, no context": dataclasses.replace(COMPACT, context_layers=0),
+}
+MIX = {"small": 0.1, "moderate": 0.2, "large": 0.3, "rotation": 0.14, "modality": 0.17, "dynamic": 0.09}
+TRIAL_STEPS = 15
+STRIDES = (16, 8, 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos")
+    parser.add_argument("--minutes", type=float, default=6.0, help="training time of each candidate")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=24, help="held-out pairs of each kind")
+    parser.add_argument("--cache")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(options.threads)
+    photos = open_photos(options.photos, options.cache)
+    rows = []
+    for name, config in CANDIDATES.items():
+        row = {"name": name} | measured(config, photos, options)
+        rows.append(row)
+        hits = ", ".join(f"1/{stride} {row['hits'][str(stride)]:.1%}" for stride in STRIDES)
+        print(
+            f"{name}: {row['pairs']} pairs in {row['minutes']:.1f} min, found {hits}, {row['seconds']:.3f} s"
+        )
+    if options.json:
+        document = {
+            "kind": "widths",
+            "rows": rows,
+            "threads": options.threads,
+            "date": date.today().isoformat(),
+            "machine": environment(),
+        }
+        write_text(options.json, json.dumps(document, indent=1) + "\n")
+
+
+def measured(config: GLUNetConfig, photos: PhotoStore, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one candidate for the given time and score it."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = trainer(config, photos, TRIAL_STEPS, options.threads, Path(folder) / "trial")
+        started = time.monotonic()
+        trial.run(Limits(steps=TRIAL_STEPS))
+        # The schedule has to know its length, so the trial run says how many steps the minutes hold.
+        steps = int(60 * options.minutes / ((time.monotonic() - started) / TRIAL_STEPS))
+        run = trainer(config, photos, steps, options.threads, Path(folder) / "run")
+        started = time.monotonic()
+        run.run()
+        minutes = (time.monotonic() - started) / 60
+    network = run.network.eval()
+    contender = model_contender("candidate", network, "auto", torch.device("cpu"))
+    timing = time_contenders(
+        [contender], sizes=[(520, 520)], threads=[1], repeat=5, device=torch.device("cpu")
+    )[0]
+    return {
+        "channels": list(config.pyramid_channels),
+        "context": config.context_layers,
+        "megabytes": sum(p.numel() for p in network.parameters()) * 2 / 1e6,
+        "minutes": minutes,
+        "pairs": run.progress.pairs,
+        "hits": hits(network, photos, run.held_out, options.pairs),
+        "seconds": timing.median,
+    }
+
+
+def trainer(config: GLUNetConfig, photos: PhotoStore, steps: int, threads: int, folder: Path) -> Trainer:
+    """One features stage from nothing."""
+    stage = StageOptions(kind="features", steps=steps, learning_rate=1e-3, pyramid_rate=2e-3, contrastive=1.0)
+    recipe = Recipe(config, (stage,), DataOptions(mix=MIX, workers=1), RunOptions(threads=threads))
+    folder.mkdir()
+    return Trainer(recipe, photos, folder, Processes(0, 1, torch.device("cpu")), say=lambda _: None)
+
+
+def hits(network: GLUNet, photos: PhotoStore, held_out: Indices, pairs: int) -> dict[str, float]:
+    """Share of held-out cells found within one cell, by stride, mean over all kinds of pairs."""
+    stage = StageOptions(kind="features", steps=1, pyramid_rate=1.0, contrastive=1.0)
+    objective = Objective(network, ContrastiveHead(), stage, None)
+    found: dict[str, list[float]] = {f"hit{stride}": [] for stride in STRIDES}
+    for name in MIX:
+        batches = BatchDataset(PairSynthesis(photos, held_out, 0, {name: 1.0}), 8, (256,))
+        for step in range(-(-pairs // 8)):
+            torch.manual_seed(step)
+            with torch.inference_mode():
+                figures = objective(batches[step])[1]
+            for key, values in found.items():
+                values.append(float(figures[key]))
+    return {str(stride): float(np.mean(found[f"hit{stride}"])) for stride in STRIDES}
+
+
+if __name__ == "__main__":
+    main()
