@@ -80,9 +80,9 @@ SECTIONS = {
     ),
     "widths": (
         "What width buys",
-        "Networks of several widths, trained from nothing for the same minutes on the same machine (contrastive "
-        "training of the features alone): share of held-out target cells whose match is found within one cell, "
-        "after so many pairs; time of one pass at 520 x 520 with one thread.\n\n"
+        "Networks of several widths, trained from nothing for the same minutes on the same machine "
+        "(contrastive training of the features alone): share of held-out target cells whose match is found "
+        "within one cell, after so many pairs; time of one pass at 520 x 520 with one thread.\n\n"
         "    python benchmarks/width_comparison.py PHOTOS --json benchmarks/results/widths.json",
     ),
     "parity": (

@@ -1,8 +1,8 @@
-"""What width buys: networks of several widths, each trained from nothing for the same time, beside what they cost.
+"""What width buys: networks of several widths, trained from nothing for the same time, beside what they cost.
 
-Every candidate gets one `features` stage (contrastive, pyramid and context) of the same length in minutes on this
-machine. Reported are the share of held-out target cells whose match is found within one cell, and the time of one
-pass between two images.
+Every candidate gets one `features` stage (contrastive, pyramid and context) of so many minutes on this machine.
+Reported are the share of held-out target cells whose match is found within one cell, and the time of one pass
+between two images.
 
 Run: python benchmarks/width_comparison.py PHOTOS [--minutes 6] [--cache DIR] [--json FILE]
 """
