@@ -1,6 +1,6 @@
 """What width buys: networks of several widths, trained from nothing for the same time, beside what they cost.
 
-Every candidate gets one `features` stage (contrastive, pyramid and context) of so many minutes on this machine.
+Every candidate gets one `features` stage (contrastive, pyramid and context) of so many minutes here.
 Reported are the share of held-out target cells whose match is found within one cell, and the time of one pass
 between two images.
 
