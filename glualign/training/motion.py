@@ -91,6 +91,26 @@ def homography(rng: Rng, offset: float = 0.5) -> Matrix:
         moves *= 0.5
 
 
+def viewpoint(rng: Rng, tilt: float) -> Matrix:
+    """A plane seen head-on and from the side, by a pinhole camera that goes round its centre.
+
+    By up to ``tilt`` radians in any direction, far off or close by, but never so close that the plane's
+    horizon enters the frame. Half the time the map starts in the head-on view, half the time it ends there.
+    """
+    angle, direction = rng.uniform(0, tilt), rng.uniform(-math.pi, math.pi)
+    turn = rotation_matrix(direction)
+    about_y = np.array(
+        [[math.cos(angle), 0.0, math.sin(angle)], [0.0, 1.0, 0.0], [-math.sin(angle), 0.0, math.cos(angle)]]
+    )
+    rotation = turn @ about_y @ turn.T
+    # The frame's corners lie at sqrt(2), the horizon at distance / tan(angle).
+    distance = max(rng.uniform(1.8, 5.0), 1.6 * math.tan(angle))
+    matrix = np.column_stack([rotation[:, 0], rotation[:, 1], np.zeros(3)])
+    matrix[:2] *= distance
+    matrix[2, 2] = distance
+    return matrix if rng.random() < 0.5 else np.linalg.inv(matrix)
+
+
 def thin_plate(rng: Rng, offset: float, grid: int = 3, normal: bool = False) -> Callable[[Map], Map]:
     """Random thin-plate spline of the unit frame on a grid x grid lattice of control points.
 

@@ -71,7 +71,10 @@ def moderate_motion(rng: Rng, size: int) -> Map:
 
 
 def large_motion(rng: Rng, size: int) -> Map:
-    """Wide viewpoint changes: strong homographies, zoom up to 3x, strong splines and compositions."""
+    """Wide baselines: oblique views, strong homographies, zoom up to 3x, strong splines, compositions."""
+    if rng.random() < 0.3:
+        turn = motion.similarity(rng, rotation=math.pi / 5, zoom=1.6, shift=0.3)
+        return _projective(turn @ motion.viewpoint(rng, math.radians(68)), size)
     kind = rng.random()
     if kind < 0.35:
         return _projective(motion.homography(rng, rng.uniform(0.3, 2 / 3)), size)
