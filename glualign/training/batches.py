@@ -91,10 +91,12 @@ def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin
 
 def _quiet_worker(_: int) -> None:
     """One thread and a lower priority for each worker: the training step should not wait for its cores."""
-    # The training process decides when to stop; a Ctrl-C, and torchrun's polite kill, reach the whole group.
-    # Workers leave when it tells them to, or when it is gone.
+    # The training process decides when to stop. A Ctrl-C and torchrun's polite kill go to its whole group, so
+    # workers leave the group; they end when it tells them to, or when it is gone.
+    if hasattr(os, "setsid"):
+        os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
