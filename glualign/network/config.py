@@ -12,6 +12,9 @@ Upsampling = Literal["transposed", "bilinear"]
 COARSE_SIZE = 256
 """Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
 
+MAX_CONTEXT_LAYERS = 32
+"""More layers than anyone trains; a damaged file may ask for billions."""
+
 # Written by the first training runs; the value is the field it means today.
 _FORMER_NAMES = {"uint8_truncation": "truncate_to_uint8"}
 
@@ -72,8 +75,10 @@ class GLUNetConfig:
             raise ValueError(f"pyramid_channels must be four positive numbers, not {self.pyramid_channels}")
         if self.max_displacement < 1 or self.div <= 0:
             raise ValueError("max_displacement and div must be positive")
-        if self.context_layers < 0:
-            raise ValueError("context_layers must not be negative")
+        if not 0 <= self.context_layers <= MAX_CONTEXT_LAYERS:
+            raise ValueError(f"context_layers must be 0 to {MAX_CONTEXT_LAYERS}, not {self.context_layers}")
+        if self.context_layers and self.pyramid_channels[3] % 4:
+            raise ValueError("context_layers need 1/16 channels that are a multiple of 4")
         if self.context_layers and self.semantic:
             raise ValueError("context_layers and semantic hyper-columns exclude each other")
 

@@ -74,7 +74,9 @@ def test_a_network_with_an_untrained_context_is_the_one_without():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"context_layers": -1}, "must not be negative"),
+        ({"context_layers": -1}, "must be 0 to 32"),
+        ({"context_layers": 10**9}, "must be 0 to 32"),
+        ({"context_layers": 1, "pyramid_channels": [4, 8, 8, 18]}, "multiple of 4"),
         ({"context_layers": 1, "semantic": True}, "exclude each other"),
     ],
 )
