@@ -26,26 +26,27 @@ import torch
 from glualign.evaluation.environment import environment
 from glualign.evaluation.speed import model_contender, time_contenders
 from glualign.files import write_text
-from glualign.network.config import CONFIGS, GLUNetConfig
+from glualign.network.config import GLUNetConfig
 from glualign.network.glunet import GLUNet
 from glualign.training.batches import BatchDataset
 from glualign.training.loop import Limits, Trainer
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore, open_photos
 from glualign.training.processes import Processes
-from glualign.training.recipe import DataOptions, Recipe, RunOptions, StageOptions
+from glualign.training.recipe import DataOptions, Recipe, RunOptions, StageOptions, read_recipe
 from glualign.training.synthesis import PairSynthesis
 
 Indices = npt.NDArray[np.int64]
 
-COMPACT = dataclasses.replace(CONFIGS["compact"], context_layers=3, match_hints=True, local_mapping=True)
+RECIPE = read_recipe(Path(__file__).resolve().parent.parent / "recipes" / "compact-context.toml")
+COMPACT = RECIPE.model
 CANDIDATES: dict[str, GLUNetConfig] = {
     "half": dataclasses.replace(COMPACT, pyramid_channels=(8, 16, 32, 64)),
     "compact": COMPACT,
     "one and a half": dataclasses.replace(COMPACT, pyramid_channels=(24, 48, 96, 192)),
     "compact, no context": dataclasses.replace(COMPACT, context_layers=0),
 }
-MIX = {"small": 0.1, "moderate": 0.2, "large": 0.3, "rotation": 0.14, "modality": 0.17, "dynamic": 0.09}
+MIX = RECIPE.data.mix
 TRIAL_STEPS = 15
 STRIDES = (16, 8, 4)
 

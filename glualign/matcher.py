@@ -81,9 +81,7 @@ class Matcher:
     def match(self, source: Encoded, target: Encoded) -> Field:
         """Flow target -> source ``(H'/4, W'/4, 2)`` float32, in working pixels."""
         with self._computing():
-            _, flow3 = self.network.match_coarse(source.coarse, target.coarse)
-            _, flow1 = self.network.match_fine(source.working, target.working, flow3)
-            return _field(flow1[0])
+            return self._fields(*self._in_context(source, target))[0]
 
     def match_both_ways(self, source: Encoded, target: Encoded) -> tuple[Field, Field]:
         """Flow target -> source and flow source -> target, as `match` gives them, for less."""
@@ -104,9 +102,12 @@ class Matcher:
                 for side in (sources, targets)
             )
             # What the images see in each other is the same in both directions.
-            source_seen, target_seen = self.network.in_context(source.coarse, target.coarse)
-            source, target = source._replace(coarse=source_seen), target._replace(coarse=target_seen)
+            source, target = self._in_context(source, target)
             return self._fields(source, target), self._fields(target, source)
+
+    def _in_context(self, source: Encoded, target: Encoded) -> tuple[Encoded, Encoded]:
+        source_seen, target_seen = self.network.in_context(source.coarse, target.coarse)
+        return source._replace(coarse=source_seen), target._replace(coarse=target_seen)
 
     def _fields(self, source: Encoded, target: Encoded) -> list[Field]:
         _, flow3 = self.network.coarse_flows(source.coarse, target.coarse)
@@ -116,7 +117,7 @@ class Matcher:
     def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
         """The global half alone: flow ``(16, 16, 2)`` and ``(32, 32, 2)`` in pixels of 256 x 256."""
         with self._computing():
-            flow4, flow3 = self.network.match_coarse(source, target)
+            flow4, flow3 = self.network.coarse_flows(*self.network.in_context(source, target))
             return _field(flow4[0]), _field(flow3[0])
 
     def match_coarse_both_ways(

@@ -119,7 +119,7 @@ class GLUNet(nn.Module):
     # ---- features of one image
 
     def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
-        """Features of a normalised image ``(B, 3, 256, 256)`` for `match_coarse`."""
+        """Features of a normalised image ``(B, 3, 256, 256)`` for `in_context`."""
         level3, level4 = self.pyramid.coarse_features(image_256)
         if self.config.semantic:
             level5 = resize_area(level4, (COARSE_CELLS // 2, COARSE_CELLS // 2))
@@ -159,9 +159,8 @@ class GLUNet(nn.Module):
             detach: stop gradients at the flow that enters each warp (for training with a frozen pyramid).
             trace: receives the intermediates by their names in the paper's figures.
         """
-        flow4, flow3 = self.match_coarse(
-            self.coarse_features(source_256), self.coarse_features(target_256), detach=detach, trace=trace
-        )
+        coarse = self.in_context(self.coarse_features(source_256), self.coarse_features(target_256))
+        flow4, flow3 = self.coarse_flows(*coarse, detach=detach, trace=trace)
         flow2, flow1 = self.match_fine(
             self.working_features(source),
             self.working_features(target),
@@ -171,18 +170,6 @@ class GLUNet(nn.Module):
             trace=trace,
         )
         return GLUNetOutput(flow4, flow3, flow2, flow1)
-
-    def match_coarse(
-        self,
-        source: CoarseFeatures,
-        target: CoarseFeatures,
-        *,
-        detach: bool = False,
-        trace: Trace | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image."""
-        source, target = self.in_context(source, target)
-        return self.coarse_flows(source, target, detach=detach, trace=trace)
 
     def in_context(
         self, source: CoarseFeatures, target: CoarseFeatures
@@ -202,7 +189,10 @@ class GLUNet(nn.Module):
         detach: bool = False,
         trace: Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """`match_coarse` from features that are already `in_context`."""
+        """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image.
+
+        The features are what `in_context` returned.
+        """
         flow4 = self._global_flow(source, target, trace)
         if self.config.local_mapping:
             _, flow4 = self._local_flow(
