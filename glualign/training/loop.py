@@ -284,7 +284,8 @@ class Trainer:
     def _batches(self, stage: StageOptions, first: int, last: int) -> Iterator[Batch]:
         # Every stage has a seed of its own, so that no stage repeats another's pairs.
         seed = self.recipe.run.seed * 1000 + self.progress.stage
-        synthesis = PairSynthesis(self.photos, self.train_photos, seed, self.recipe.data.mix)
+        mix = stage.mix or self.recipe.data.mix
+        synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix)
         dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
         return load_batches(
             dataset, first, last, self.recipe.data.workers, self.processes.device.type == "cuda"

@@ -39,6 +39,7 @@ class PhotometricOptions:
         fog: haze towards a light colour, denser in places.
         modality: intensity curves as between sensors: inversion, non-monotone curves, gradient pictures.
         occlusion: a few patches that hide the content.
+        resurfacing: another surface: the content's fine detail makes way for that of another photograph.
         strength: factor on the range of tone, colour, blur and noise.
     """
 
@@ -52,6 +53,7 @@ class PhotometricOptions:
     fog: float = 0.08
     modality: float = 0.0
     occlusion: float = 0.1
+    resurfacing: float = 0.0
     strength: float = 1.0
 
 
@@ -82,6 +84,25 @@ def change(
     if rng.random() < options.jpeg:
         pixels = _jpeg(pixels, rng)
     return pixels, hidden
+
+
+def resurface(pixels: Pixels, surface: Pixels, rng: Rng) -> Pixels:
+    """The shapes of one (H, W, 3) uint8 RGB image under the fine detail of another, in colours of their own.
+
+    Two objects of one class agree in their parts and outlines and in little else.
+    """
+    shapes = cv2.medianBlur(pixels, int(rng.choice([3, 5, 7, 9])))
+    kind = rng.random()
+    if kind < 0.4:
+        shapes = _other_modality(shapes, rng)
+    elif kind < 0.8:
+        shapes = cv2.transform(shapes, _colour_matrix(rng, 3.0))
+    detail = cv2.subtract(surface, cv2.GaussianBlur(surface, (0, 0), rng.uniform(1.5, 6.0)), dtype=cv2.CV_16S)
+    return (
+        cv2.addWeighted(shapes.astype(np.int16), 1.0, detail, rng.uniform(0.2, 1.0), 0.0, dtype=cv2.CV_16S)
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
 
 
 def _tone(pixels: Pixels, rng: Rng, strength: float) -> Pixels:

@@ -63,6 +63,7 @@ class StageOptions:
         outside: weight of pixels whose match lies outside the source frame.
         level_weights: of flow4, flow3, flow2, flow1.
         powers: exponent q of the robust end-point error (|d| + eps)^q, per level.
+        mix: weight of each stratum of pairs in this stage; empty: that of ``data``.
         weight_decay: of AdamW.
         clip: largest gradient norm.
     """
@@ -82,6 +83,7 @@ class StageOptions:
     outside: float = 0.05
     level_weights: tuple[float, float, float, float] = (0.3, 0.4, 0.6, 1.0)
     powers: tuple[float, float, float, float] = (0.8, 0.7, 0.6, 0.5)
+    mix: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 1e-4
     clip: float = 1.0
 
@@ -242,14 +244,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _check(recipe: Recipe) -> None:
-    unknown = sorted(set(recipe.data.mix) - set(STRATA))
     rules = [
-        (not unknown, f"data.mix: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}"),
-        (
-            bool(recipe.data.mix) and min(recipe.data.mix.values(), default=0) >= 0,
-            "data.mix: weights must be positive",
-        ),
-        (sum(recipe.data.mix.values()) > 0, "data.mix: at least one weight must be positive"),
+        *_mix_rules(recipe.data.mix, "data.mix"),
         (recipe.data.workers >= 0, "data.workers must not be negative"),
         (0 <= recipe.run.ema < 1, "run.ema must be in [0, 1)"),
         (recipe.run.log_every > 0, "run.log_every must be positive"),
@@ -279,7 +275,17 @@ def _check(recipe: Recipe) -> None:
                 "unless the model has context_layers",
             ),
             (min(stage.powers) > 0, f"{where}.powers must be positive"),
+            *(_mix_rules(stage.mix, f"{where}.mix") if stage.mix else ()),
         ]
     for holds, message in rules:
         if not holds:
             raise TrainingError(message)
+
+
+def _mix_rules(mix: Mapping[str, float], where: str) -> list[tuple[bool, str]]:
+    unknown = sorted(set(mix) - set(STRATA))
+    return [
+        (not unknown, f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}"),
+        (min(mix.values(), default=-1) >= 0, f"{where}: weights must be positive"),
+        (sum(mix.values()) > 0, f"{where}: at least one weight must be positive"),
+    ]

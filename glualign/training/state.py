@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,15 @@ def load_state(folder: Path) -> RunState:
 def check_same_recipe(stored: Mapping[str, Any], given: Mapping[str, Any], path: Path, *, stage: int) -> None:
     """Refuse to resume under a recipe that would not continue the same run.
 
-    The model, the data, the seed and the kinds of the stages begun so far may not change. Rates, lengths and
-    later stages may (the run is then another one from there on), and so may threads, workers and the log.
+    The model, the data, the seed, and kinds and mixes of the stages begun so far may not change. Rates,
+    lengths and later stages may (the run is then another one from there on), and so may threads, workers
+    and the log.
 
     Raises:
         TrainingError: they differ; the message names the key.
     """
     begun = stage + 1
-    if [s["kind"] for s in stored["stages"][:begun]] != [s["kind"] for s in given["stages"][:begun]]:
+    if _draws(stored["stages"][:begun]) != _draws(given["stages"][:begun]):
         raise TrainingError(f"{path}: the run was started with other stages; give the same recipe")
     for key in ("model", "data.mix", "data.held_out", "data.max_side", "run.seed", "run.ema"):
         if _at(stored, key) != _at(given, key):
@@ -103,6 +104,11 @@ def check_same_recipe(stored: Mapping[str, Any], given: Mapping[str, Any], path:
                 f"{path}: the run was started with {key} = {_at(stored, key)}, "
                 f"the recipe says {_at(given, key)}; give the same recipe, or start a new run with --init"
             )
+
+
+def _draws(stages: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+    # A checkpoint written before stages had mixes of their own lacks the key.
+    return [(stage["kind"], stage.get("mix", {})) for stage in stages]
 
 
 def _at(values: Mapping[str, Any], key: str) -> Any:

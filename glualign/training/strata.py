@@ -97,6 +97,13 @@ def rotated_motion(rng: Rng, size: int) -> Map:
     return _projective(turn @ motion.homography(rng, 0.25), size)
 
 
+def class_motion(rng: Rng, size: int) -> Map:
+    """One object of a class onto another: shift, zoom and slight turn, and parts of other proportions."""
+    turn = motion.similarity(rng, rotation=math.pi / 10, zoom=1.6, shift=0.25)
+    spline = motion.thin_plate(rng, rng.uniform(0.03, 0.15), normal=True)
+    return _projective(turn, size, motion.bend(motion.identity_map(size), spline, size))
+
+
 def _projective(matrix: motion.Matrix, size: int, points: Map | None = None) -> Map:
     frame = motion.frame_matrix(size)
     if points is None:
@@ -123,5 +130,6 @@ STRATA: dict[str, Stratum] = {
     "dynamic": Stratum(
         moderate_motion, replace(_USUAL, occlusion=0.0), Objects(chance=1.0, most=3, shift=0.1)
     ),
+    "class": Stratum(class_motion, replace(_USUAL, colour=0.8, grey=0.15, resurfacing=0.9)),
 }
 """Strata by the name that recipes and validation tables use."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from glualign.errors import TrainingError
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
-from glualign.training.photometric import PhotometricOptions, Pixels, change
+from glualign.training.photometric import PhotometricOptions, Pixels, change, resurface
 from glualign.training.photos import PhotoStore
 from glualign.training.strata import STRATA, Objects
 
@@ -110,10 +110,14 @@ class PairSynthesis:
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]
 
-    @staticmethod
     def _change(
-        pixels: Pixels, rng: Rng, options: PhotometricOptions
+        self, pixels: Pixels, rng: Rng, options: PhotometricOptions
     ) -> tuple[Pixels, npt.NDArray[np.bool_] | None]:
+        if options.resurfacing and rng.random() < options.resurfacing:
+            size, other = len(pixels), self._photo(rng)
+            view = _source_view(rng, other.shape[:2], size)
+            surface = _look(other, cv2.transform(motion.identity_map(size), view[:2]), size)
+            pixels = resurface(pixels, surface, rng)
         return change(pixels, rng, options)
 
     def _paste(

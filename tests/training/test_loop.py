@@ -86,6 +86,19 @@ def test_training_improves_the_loss(recipe: Recipe, photos: PhotoStore, tmp_path
     assert np.mean(history[-5:]) < 0.7 * np.mean(history[:5])
 
 
+def test_a_stage_may_draw_pairs_of_its_own(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
+    stage = StageOptions(kind="coarse", steps=1, batch=1)
+
+    def loss(mix: dict[str, float], own: dict[str, float], folder: str) -> float:
+        stages = (replace(stage, mix=own),)
+        run = replace(recipe, data=replace(recipe.data, mix=mix), stages=stages)
+        trainer(run, photos, tmp_path / folder).run()
+        return losses(tmp_path / folder)[0]
+
+    small, large = {"small": 1.0}, {"large": 1.0}
+    assert loss(small, large, "a") == loss(large, {}, "b") != loss(small, {}, "c")
+
+
 def test_a_frozen_pyramid_stays_and_a_released_group_moves(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:

@@ -66,6 +66,8 @@ def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
         ({"stages": [STAGE], "data": {"mix": {"small": -1}}}, "weights must be positive"),
         ({"stages": [STAGE], "data": {"mix": {"small": 0}}}, "at least one weight"),
         ({"stages": [STAGE], "data": {"mix": 3}}, "data.mix: must be a table"),
+        ({"stages": [{**STAGE, "mix": {"wobble": 1}}]}, "stages[0].mix: unknown stratum wobble"),
+        ({"stages": [{**STAGE, "mix": {"small": 0}}]}, "stages[0].mix: at least one weight"),
         ({"stages": [STAGE], "data": {"workers": -1}}, "workers"),
         ({"stages": [STAGE], "run": {"ema": 1.0}}, "ema"),
         ({"stages": [STAGE], "run": {"precision": "fp8"}}, "'fp8' is not one of fp32, bf16"),

@@ -103,6 +103,24 @@ def test_objects_move_by_themselves(photos: PhotoStore) -> None:
     assert all(sharpest("modality", k) < 2 for k in range(10))
 
 
+def test_two_of_a_class_share_shapes_but_no_fine_detail(photos: PhotoStore) -> None:
+    """Warped back by the exact flow, fine detail is unrelated between the images; elsewhere it is not."""
+
+    def fine(image: np.ndarray) -> np.ndarray:
+        grey = image.mean(axis=2).astype(np.float32)
+        return grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
+
+    def agreement(stratum: str) -> float:
+        values = []
+        for pair in (synthesis(photos, {stratum: 1.0}).pair(k, 256) for k in range(16)):
+            seen = cv2.erode(pair.visible.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+            values.append(abs(np.corrcoef(fine(warped(pair))[seen], fine(pair.target)[seen])[0, 1]))
+        return float(np.median(values))
+
+    assert agreement("class") < 0.25
+    assert agreement("moderate") > 2 * agreement("class")
+
+
 def test_what_an_object_hides_is_valid_but_not_visible(photos: PhotoStore) -> None:
     pairs = synthesis(photos, {"dynamic": 1.0}, photometric=False)
     hidden = [(p.valid & ~p.visible).mean() for p in (pairs.pair(k, 256) for k in range(10))]
