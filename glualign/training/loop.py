@@ -278,6 +278,10 @@ class Trainer:
         if stage.kind == "coarse":
             for name, module in self.network.named_children():
                 module.train(name.startswith(_COARSE_PARTS) or name == "pyramid")
+        if stage.frozen_norms:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         if self.pyramid is not None:
             self.pyramid.train()
 

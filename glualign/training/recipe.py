@@ -64,6 +64,8 @@ class StageOptions:
         level_weights: of flow4, flow3, flow2, flow1.
         powers: exponent q of the robust end-point error (|d| + eps)^q, per level.
         mix: weight of each stratum of pairs in this stage; empty: that of ``data``.
+        frozen_norms: the decoders' batch norms normalise by the statistics they have, as at inference. Those
+            of a small batch depend on which motions happen to be in it, and flow bears that badly.
         weight_decay: of AdamW.
         clip: largest gradient norm.
     """
@@ -84,6 +86,7 @@ class StageOptions:
     level_weights: tuple[float, float, float, float] = (0.3, 0.4, 0.6, 1.0)
     powers: tuple[float, float, float, float] = (0.8, 0.7, 0.6, 0.5)
     mix: Mapping[str, float] = field(default_factory=dict)
+    frozen_norms: bool = False
     weight_decay: float = 1e-4
     clip: float = 1.0
 

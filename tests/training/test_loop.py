@@ -99,6 +99,22 @@ def test_a_stage_may_draw_pairs_of_its_own(recipe: Recipe, photos: PhotoStore, t
     assert loss(small, large, "a") == loss(large, {}, "b") != loss(small, {}, "c")
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_norms_keep_their_statistics_while_all_else_learns(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path, frozen: bool
+) -> None:
+    stage = StageOptions(kind="coarse", steps=1, batch=2, frozen_norms=frozen)
+    run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.run()
+    after = run.network.state_dict()
+    changed = {
+        name for name in after if name.startswith("decoder3") and not torch.equal(after[name], before[name])
+    }
+    assert any(name.endswith("running_var") for name in changed) is not frozen
+    assert any(name.endswith("weight") for name in changed)
+
+
 def test_a_frozen_pyramid_stays_and_a_released_group_moves(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:
