@@ -43,7 +43,7 @@ def main() -> None:
             glualign("bench", "--threads", "1", "--threads", "2", "--json", str(RESULTS / "speed.json"))
         if "pairs" in steps:
             evaluate("pairs", arguments.data, "pairs", arguments, BASELINES)
-    for script in ("benchmarks/build_docs.py", "tools/build_readme_table.py"):
+    for script in ("benchmarks/build_docs.py", "tools/build_accuracy_tables.py"):
         subprocess.run([sys.executable, str(ROOT / script)], check=True)
     print(f"wrote {PAGE}")
 

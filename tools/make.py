@@ -29,7 +29,7 @@ CHECKS = (
     ("types", ["-m", "mypy"]),
     ("CLI reference", ["tools/build_cli_reference.py", "--check"]),
     ("benchmarks page", ["benchmarks/build_docs.py", "--check"]),
-    ("README table", ["tools/build_readme_table.py", "--check"]),
+    ("accuracy tables", ["tools/build_accuracy_tables.py", "--check"]),
     ("links", ["tools/check_links.py"]),
 )
 

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture
 def tool(root):
     spec = importlib.util.spec_from_file_location(
-        "build_readme_table", root / "tools" / "build_readme_table.py"
+        "build_accuracy_tables", root / "tools" / "build_accuracy_tables.py"
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -32,7 +32,7 @@ RESULTS = {
 
 
 def test_a_row_for_each_set_and_the_time(tool):
-    lines = tool.table(RESULTS).splitlines()
+    lines = tool.readme_table(RESULTS).splitlines()
     assert lines[:4] == [
         "| pairs (number) | glualign | SIFT + MAGSAC++ |",
         "|---|---:|---:|",
@@ -42,16 +42,30 @@ def test_a_row_for_each_set_and_the_time(tool):
     assert "Some CPU" in lines[-1]
 
 
+def test_the_card_compares_the_first_weights_with_those_of_today(tool):
+    def measured(method: str, median: float) -> dict:
+        metrics = {
+            "pairs": 4, "median": median, "aepe": 2 * median,
+            "pck_px": {"1": 0.1, "5": 0.25}, "pck_alpha": {"0.05": 0.5},
+        }  # fmt: skip
+        return {"group": "wall_set", "method": method, "metrics": metrics}
+
+    rows = [measured("compact-v0@fast", 8.0), measured("compact@fast", 1.5)]
+    assert tool.card_table({"rows": rows}).splitlines()[2:] == [
+        "| wall_set (4) | 8.00 -> 1.50 | 16.00 -> 3.00 | 10.0 -> 10.0 | 25.0 -> 25.0 | 50.0 -> 50.0 |"
+    ]
+
+
 def test_only_what_is_between_the_markers_changes(tool):
     readme = f"before\n{tool.BEGIN}old\n{tool.END}\nafter\n"
-    assert tool.updated(readme, "new\n") == f"before\n{tool.BEGIN}new\n{tool.END}\nafter\n"
+    assert tool.updated(readme, "new\n", "README.md") == f"before\n{tool.BEGIN}new\n{tool.END}\nafter\n"
 
 
 def test_missing_markers_are_an_error(tool):
-    with pytest.raises(SystemExit, match="markers"):
-        tool.updated("no markers", "new")
+    with pytest.raises(SystemExit, match=r"README.md.*markers"):
+        tool.updated("no markers", "new", "README.md")
 
 
-def test_the_readme_is_up_to_date(tool, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["build_readme_table.py", "--check"])
+def test_both_documents_are_up_to_date(tool, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["build_accuracy_tables.py", "--check"])
     tool.main()
