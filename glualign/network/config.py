@@ -73,8 +73,11 @@ class GLUNetConfig:
             raise ValueError(f"upsampling must be 'transposed' or 'bilinear', not {self.upsampling!r}")
         if len(self.pyramid_channels) != 4 or min(self.pyramid_channels) < 1:
             raise ValueError(f"pyramid_channels must be four positive numbers, not {self.pyramid_channels}")
-        if self.max_displacement < 1 or self.div <= 0:
-            raise ValueError("max_displacement and div must be positive")
+        if self.max_displacement < 1:
+            raise ValueError(f"max_displacement must be positive, not {self.max_displacement}")
+        for name in ("div", "soft_argmax_scale"):
+            if not 1e-3 <= getattr(self, name) <= 1e3:
+                raise ValueError(f"{name} must be 0.001 to 1000, not {getattr(self, name)}")
         if not 0 <= self.context_layers <= MAX_CONTEXT_LAYERS:
             raise ValueError(f"context_layers must be 0 to {MAX_CONTEXT_LAYERS}, not {self.context_layers}")
         if self.context_layers and self.pyramid_channels[3] % 4:

@@ -225,10 +225,8 @@ def test_configurations_with_values_of_the_wrong_kind(tmp_path, state, field):
     for value in UNUSABLE:
         if field == "model" and value in ("x", 2.5j):
             continue  # a name like any other; of a complex number only the type is kept
-        # Any number will do where the network is concerned; what it must not do is crash.
-        harmless = field in ("div", "soft_argmax_scale") and value in (10**30, -1)
         torch.save(container(state, config={**TINY.to_dict(), field: value}), path)
-        assert refused(path) or harmless
+        assert refused(path)
 
 
 def hostile(state):
