@@ -23,7 +23,14 @@ from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageKind, StageOptions, to_dict
-from glualign.training.state import Progress, RunState, check_same_recipe, load_state, save_state
+from glualign.training.state import (
+    CHECKPOINT_NAME,
+    Progress,
+    RunState,
+    check_same_recipe,
+    load_state,
+    save_state,
+)
 from glualign.training.synthesis import PairSynthesis
 from glualign.training.validation import score_strata
 from glualign.training.weights import RunningAverage, initialise, start_from
@@ -244,6 +251,8 @@ class Trainer:
         self.progress.step = 0
         self.optimiser = None
         self.save()
+        # The next stage may go wrong long before anyone looks.
+        self.save(f"stage-{self.progress.stage}.pt")
 
     # ---- pieces
 
@@ -363,8 +372,8 @@ class Trainer:
             f"{self.progress.pairs} pairs, stage {row['stage']}, step {row['step']}: " + ", ".join(shown)
         )
 
-    def save(self) -> None:
-        """Write the checkpoint and the plot (first process only)."""
+    def save(self, name: str = CHECKPOINT_NAME) -> None:
+        """Write a checkpoint and the plot (first process only)."""
         if not self.processes.first:
             return
         optimiser = getattr(self, "optimiser", None)
@@ -378,7 +387,7 @@ class Trainer:
             pyramid=None if self.pyramid is None else self.pyramid.state_dict(),
             optimiser=None if optimiser is None else optimiser.state_dict(),
         )
-        save_state(self.folder, state)
+        save_state(self.folder, state, name)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
         plot(read_rows(self.journal.path), errors, self.folder / "train.png")
 
@@ -398,7 +407,7 @@ def require_empty(folder: Path) -> None:
     Raises:
         TrainingError: the folder holds a checkpoint.
     """
-    if (folder / "last.pt").exists():
+    if (folder / CHECKPOINT_NAME).exists():
         raise TrainingError(
             f"{folder}: already holds a run; continue it with --resume, or name another folder"
         )

@@ -59,9 +59,9 @@ class RunState:
     optimiser: dict[str, Any] | None
 
 
-def save_state(folder: Path, state: RunState) -> Path:
-    """Write ``last.pt`` into the run's folder; the former one stands until the new one is complete."""
-    path = folder / CHECKPOINT_NAME
+def save_state(folder: Path, state: RunState, name: str = CHECKPOINT_NAME) -> Path:
+    """Write a checkpoint into the run's folder; a former one stands until the new one is complete."""
+    path = folder / name
     values = {**vars(state), "progress": vars(state.progress)}
     with atomic_path(path) as temporary:
         torch.save(values, temporary)

@@ -75,6 +75,23 @@ def test_a_run_without_its_last_checkpoint_repeats_the_lost_steps(
     assert losses(folder) == expected
 
 
+def test_a_stage_can_be_repeated_from_the_end_of_the_one_before(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    stages = (StageOptions(kind="coarse", steps=1, batch=1), StageOptions(kind="coarse", steps=2, batch=1))
+    folder = tmp_path / "run"
+    trainer(replace(recipe, stages=stages), photos, folder).run()
+    whole = losses(folder)
+    (folder / "stage-1.pt").replace(folder / "last.pt")
+    slower = (stages[0], replace(stages[1], learning_rate=1e-7))
+    again = trainer(replace(recipe, stages=slower), photos, folder)
+    again.resume()
+    again.run()
+    # The first step sees the same weights and pairs; the second feels the other rate.
+    assert losses(folder)[:2] == whole[:2]
+    assert losses(folder)[2] != whole[2]
+
+
 def test_training_improves_the_loss(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     stage = StageOptions(
         kind="coarse", steps=25, batch=2, learning_rate=3e-3, pyramid_rate=1e-3, contrastive=0.5
