@@ -33,3 +33,15 @@ def test_confidence_falls_where_a_match_is_not_mutual() -> None:
     mutual, other = hints[0, 3, 0, :2].tolist()
     assert mutual == pytest.approx(0.9, abs=1e-3)
     assert other == pytest.approx(0.6 * 0.6 / 0.9, abs=1e-3)
+
+
+def test_hints_stay_bounded_where_nothing_matches() -> None:
+    """A target cell unlike every source cell, and a source cell whose best cosine is next to nothing."""
+    generator = torch.Generator().manual_seed(2)
+    values = torch.rand(1, 64, 8, 8, generator=generator) * 0.5
+    values[0, :, 3, 4] = -0.4
+    values[0, 9] = -1e-5 + 1e-9
+    values[0, 9, 3, 4] = -0.3
+    hints = match_hints(values, (8, 8), scale=30.0)
+    assert hints.abs().max() <= 1 + 1e-5
+    assert hints[0, 3, 3, 4] == 0
