@@ -77,7 +77,7 @@ def match_hints(cosines: Tensor, source_shape: tuple[int, int], scale: float, ra
     """
     rows, columns = source_shape
     flat = cosines.flatten(2)
-    # Mutual matching divides by the best cosines, which are near zero or below it for cells that match nothing.
+    # Mutual matching divides by the best cosines: near zero or below it for cells that match nothing.
     confidence, best = mutual_matching(cosines.clamp_min(0)).flatten(2).max(dim=1, keepdim=True)
     index = torch.arange(rows * columns, device=cosines.device).view(1, -1, 1)
     across = (index % columns - best % columns).abs() <= radius
