@@ -33,8 +33,14 @@ def mutual_matching(correlation: Tensor) -> Tensor:
     """Damp matches that are not each other's best (soft mutual nearest neighbours, from NC-Net).
 
     Args:
-        correlation: ``(B, S, Ht, Wt)`` with source cells as channels.
+        correlation: ``(B, S, Ht, Wt)`` with source cells as channels. What is negative counts as zero, or the
+            best of a cell that matches nothing would be a divisor near zero or below. Features after a ReLU
+            have nothing negative, those in context do.
+
+    Returns:
+        The same shape, 0 to the largest correlation.
     """
+    correlation = correlation.clamp_min(0)
     best_of_source = correlation.amax(dim=(2, 3), keepdim=True)
     best_of_target = correlation.amax(dim=1, keepdim=True)
     ratio = (correlation / (best_of_source + MUTUAL_EPSILON)) * (
@@ -77,8 +83,7 @@ def match_hints(cosines: Tensor, source_shape: tuple[int, int], scale: float, ra
     """
     rows, columns = source_shape
     flat = cosines.flatten(2)
-    # Mutual matching divides by the best cosines: near zero or below it for cells that match nothing.
-    confidence, best = mutual_matching(cosines.clamp_min(0)).flatten(2).max(dim=1, keepdim=True)
+    confidence, best = mutual_matching(cosines).flatten(2).max(dim=1, keepdim=True)
     index = torch.arange(rows * columns, device=cosines.device).view(1, -1, 1)
     across = (index % columns - best % columns).abs() <= radius
     down = (index // columns - best // columns).abs() <= radius
