@@ -250,7 +250,6 @@ class Trainer:
         self.progress.stage += 1
         self.progress.step = 0
         self.optimiser = None
-        self.save()
         # The next stage may go wrong long before anyone looks.
         self.save(f"stage-{self.progress.stage}.pt")
 
@@ -372,8 +371,8 @@ class Trainer:
             f"{self.progress.pairs} pairs, stage {row['stage']}, step {row['step']}: " + ", ".join(shown)
         )
 
-    def save(self, name: str = CHECKPOINT_NAME) -> None:
-        """Write a checkpoint and the plot (first process only)."""
+    def save(self, *also: str) -> None:
+        """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
         if not self.processes.first:
             return
         optimiser = getattr(self, "optimiser", None)
@@ -387,7 +386,8 @@ class Trainer:
             pyramid=None if self.pyramid is None else self.pyramid.state_dict(),
             optimiser=None if optimiser is None else optimiser.state_dict(),
         )
-        save_state(self.folder, state, name)
+        for name in (CHECKPOINT_NAME, *also):
+            save_state(self.folder, state, name)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
         plot(read_rows(self.journal.path), errors, self.folder / "train.png")
 

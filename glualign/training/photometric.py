@@ -93,8 +93,9 @@ def resurface(pixels: Pixels, surface: Pixels, rng: Rng) -> Pixels:
     """
     height, width = pixels.shape[:2]
     # A median of 3 or 5 at half the size costs a tenth of one of 7 or 9.
-    reduced = cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    shapes = cv2.medianBlur(reduced if rng.random() < 0.5 else pixels, int(rng.choice([3, 5])))
+    if rng.random() < 0.5:
+        pixels = cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    shapes = cv2.medianBlur(pixels, int(rng.choice([3, 5])))
     shapes = cv2.resize(shapes, (width, height), interpolation=cv2.INTER_LINEAR)
     kind = rng.random()
     if kind < 0.4:
