@@ -42,6 +42,8 @@ class GLUNetConfig:
         match_hints: the 16 x 16 decoder also sees the mutual best match of every cell and how sure it is.
         local_mapping: a local correlation around the first 16 x 16 flow and a decoder that improves it: the
             same matches seen by displacement, where the global correlation lists them by absolute position.
+        fitted_map: the 16 x 16 decoder starts from the smooth map that most matches agree on, instead of from
+            the soft-argmax, and sees where single matches differ from it. Needs ``match_hints``.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
             GLU-Net repository does and DenseMatching does not.
         extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
@@ -63,6 +65,7 @@ class GLUNetConfig:
     context_layers: int = 0
     match_hints: bool = False
     local_mapping: bool = False
+    fitted_map: bool = False
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
 
@@ -82,6 +85,8 @@ class GLUNetConfig:
             raise ValueError(f"context_layers must be 0 to {MAX_CONTEXT_LAYERS}, not {self.context_layers}")
         if self.context_layers and self.pyramid_channels[3] % 4:
             raise ValueError("context_layers need 1/16 channels that are a multiple of 4")
+        if self.fitted_map and not (self.match_hints and self.soft_argmax_init):
+            raise ValueError("fitted_map needs match_hints and soft_argmax_init")
         if self.context_layers and self.semantic:
             raise ValueError("context_layers and semantic hyper-columns exclude each other")
 

@@ -29,6 +29,7 @@ from glualign.network.decoders import (
     refinement_blocks,
 )
 from glualign.network.local_correlation import local_correlation
+from glualign.network.map_fit import fit_map
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
@@ -99,7 +100,7 @@ class GLUNet(nn.Module):
             self.NeighConsensus = NeighbourhoodConsensus()
         if config.context_layers:
             self.context = MatchingContext(config.pyramid_channels[3], config.context_layers)
-        hints = 4 if config.match_hints else 0
+        hints = 4 * config.match_hints + 4 * config.fitted_map
         self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2 + hints, width=config.mapping_decoder_width)
         if config.local_mapping:
             self.decoder4_local = flow_decoder(window + 2, width=config.mapping_decoder_width)
@@ -250,18 +251,8 @@ class GLUNet(nn.Module):
             if self.config.semantic:
                 correlation = mutual_matching(self.NeighConsensus(correlation))
             correlation = unit_vectors(F.relu(correlation))
-            if self.config.soft_argmax_init:
-                cells = (COARSE_CELLS, COARSE_CELLS)
-                initial = soft_argmax(cosines, cells, self.config.soft_argmax_scale)
-            else:
-                # The official network was trained with a slot for an initial map and always leaves it empty.
-                initial = correlation.new_zeros(correlation.shape[0], 2, COARSE_CELLS, COARSE_CELLS)
-            inputs = [correlation, initial]
-            if self.config.match_hints:
-                hints = match_hints(cosines, (COARSE_CELLS, COARSE_CELLS), self.config.soft_argmax_scale)
-                # Relative to the initial map, because the decoder predicts what to add to it.
-                inputs.append(torch.cat([hints[:, :2] - initial, hints[:, 2:]], dim=1))
-        mapping: Tensor = self.decoder4(torch.cat(inputs, dim=1))
+            initial, *hints = self._initial_map(cosines)
+        mapping: Tensor = self.decoder4(torch.cat([correlation, initial, *hints], dim=1))
         if self.config.soft_argmax_init:
             mapping = mapping + initial
         position = (mapping + 1) * (COARSE_CELLS - 1) / 2
@@ -269,6 +260,26 @@ class GLUNet(nn.Module):
         if trace is not None:
             trace.update(corr4=correlation, est_map4=mapping)
         return (position - grid) * (COARSE_SIZE / COARSE_CELLS) / self.config.div
+
+    def _initial_map(self, cosines: Tensor) -> list[Tensor]:
+        """The map that the 16 x 16 decoder adds to, then what else it is told about the matches."""
+        cells = (COARSE_CELLS, COARSE_CELLS)
+        if not self.config.soft_argmax_init:
+            # The official network was trained with a slot for an initial map and always leaves it empty.
+            return [cosines.new_zeros(cosines.shape[0], 2, *cells)]
+        mean = initial = soft_argmax(cosines, cells, self.config.soft_argmax_scale)
+        if not self.config.match_hints:
+            return [initial]
+        hints = match_hints(cosines, cells, self.config.soft_argmax_scale)
+        best, confidence = hints[:, :2], hints[:, 3:]
+        more = []
+        if self.config.fitted_map:
+            with torch.no_grad():
+                fitted = fit_map(best, confidence)
+            initial = fitted.position
+            more = [mean - initial, fitted.agreement, fitted.support.expand_as(fitted.agreement)]
+        # Relative to the initial map, because the decoder predicts what to add to it.
+        return [initial, best - initial, hints[:, 2:], *more]
 
     def _local_flow(
         self,

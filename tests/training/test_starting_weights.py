@@ -30,6 +30,27 @@ def test_additions_to_the_network_change_nothing_at_first() -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_a_fitted_map_starts_from_the_weights_of_a_network_without_one() -> None:
+    """The decoder starts from another map, so flows differ; what it knows of its old inputs is kept."""
+    torch.manual_seed(0)
+    old = GLUNet(replace(SMALL, match_hints=True))
+    initialise(old)
+    new = GLUNet(replace(SMALL, match_hints=True, fitted_map=True))
+    assert start_from(new, old.state_dict()) == []
+    grown, before = new.decoder4.conv_0[0].weight, old.decoder4.conv_0[0].weight
+    assert grown.shape[1] == before.shape[1] + 4
+    torch.testing.assert_close(grown[:, :-4], before)
+    assert grown[:, -4:].abs().max() == 0
+    with torch.no_grad():
+        out = new.eval()(*torch.randn(4, 1, 3, 256, 256))
+    assert all(flow.isfinite().all() for flow in out)
+
+
+def test_a_fitted_map_needs_matches() -> None:
+    with pytest.raises(ValueError, match="fitted_map needs match_hints"):
+        replace(SMALL, fitted_map=True)
+
+
 def test_weights_of_another_network_are_refused() -> None:
     network = GLUNet(SMALL)
     with pytest.raises(TrainingError, match="recipe's model needs"):

@@ -1,0 +1,127 @@
+"""The smooth map that most matches of two images agree on: RANSAC and a robust fit to 16 x 16 matches.
+
+A plane, a distant scene or any scene from a turned camera moves by nearly one smooth map. Wrong matches are
+wrong in all directions and right ones agree, so a map through those that agree is right where single
+matches are not (Fischler and Bolles 1981; the truncated score is MSAC, Torr and Zisserman 2000).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+HYPOTHESES = 256
+"""Affine maps that are tried, each through three matches."""
+AFFINE_REACH = 0.2
+"""Distance at which a match stops to count for an affine map: one and a half cells of a side of 2."""
+SMOOTH_REACH = 0.3
+"""The same for the final map, which is tried on matches near the affine one only."""
+STEPS = 4
+"""Re-weighted least squares after the best hypothesis, for each of the two maps."""
+CURVATURE_COST = 0.003
+"""Penalty of a squared second-order coefficient, per weight of the matches."""
+LARGEST_ZOOM = 5.0
+"""A hypothesis may scale areas by the square of this at most, either way, and may not mirror."""
+LIMIT = 2.0
+"""The map stays within half a frame of the frame."""
+
+
+class FittedMap(NamedTuple):
+    """A smooth map of target cells to source positions, and which matches it explains."""
+
+    position: Tensor
+    """``(B, 2, H, W)``, x then y in [-2, 2]; the source frame is [-1, 1]."""
+    agreement: Tensor
+    """``(B, 1, H, W)``: 1 where a cell's own match lies on the map, 0 from `SMOOTH_REACH` on."""
+    support: Tensor
+    """``(B, 1, 1, 1)``: the weighted mean agreement of all matches."""
+
+
+def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
+    """Fit an affine map by RANSAC, then a second-order one to the matches near it.
+
+    Args:
+        matches: ``(B, 2, H, W)``, source position of every target cell, x then y in [-1, 1].
+        weight: ``(B, 1, H, W)``, at least 0: how far a match is to be believed.
+    """
+    batch, _, height, width = matches.shape
+    points = matches.float().flatten(2).transpose(1, 2)
+    weight = weight.float().flatten(1)
+    cells = _cells(height, width, matches.device)
+    linear = torch.cat([cells, torch.ones_like(cells[:, :1])], dim=1)
+    second = torch.stack([cells[:, 0].square(), cells[:, 0] * cells[:, 1], cells[:, 1].square()], dim=1)
+    basis = torch.cat([linear, second], dim=1)
+
+    affine = _best_affine(linear, points, weight)
+    position = linear @ affine
+    for _ in range(STEPS):
+        position = _refit(linear, points, weight * _agreement(position, points, AFFINE_REACH), 0.0)
+    for _ in range(STEPS):
+        near = weight * _agreement(position, points, SMOOTH_REACH)
+        position = _refit(basis, points, near, CURVATURE_COST)
+    agreement = _agreement(position, points, SMOOTH_REACH)
+    support = (weight * agreement).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
+    return FittedMap(
+        position.clamp(-LIMIT, LIMIT).transpose(1, 2).reshape(batch, 2, height, width),
+        agreement.view(batch, 1, height, width),
+        support.view(batch, 1, 1, 1),
+    )
+
+
+def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
+    """The affine map ``(B, 3, 2)`` through three matches that most of the weight agrees with."""
+    batch = len(points)
+    # Squared, because one wrong match of three spoils a hypothesis.
+    total = (weight.square() + 1e-9).cumsum(dim=1)
+    draws = _spread_draws(HYPOTHESES, points.device) * total[:, -1:]
+    chosen = torch.searchsorted(total, draws).clamp_max(points.shape[1] - 1)
+    corners = linear[chosen].view(batch, HYPOTHESES, 3, 3)
+    goals = points.gather(1, chosen[:, :, None].expand(-1, -1, 2)).view(batch, HYPOTHESES, 3, 2)
+    area = torch.linalg.cross(corners[:, :, 0], corners[:, :, 1]).mul(corners[:, :, 2]).sum(dim=-1)
+    usable = area.abs() > 0.02
+    corners = torch.where(usable[:, :, None, None], corners, torch.eye(3, device=corners.device))
+    # Without a check for singular systems, which costs a wait for the device; there are none.
+    maps, _ = torch.linalg.solve_ex(corners, goals)
+    zoom = maps[:, :, 0, 0] * maps[:, :, 1, 1] - maps[:, :, 0, 1] * maps[:, :, 1, 0]
+    usable = usable & (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
+    agreement = _agreement(linear @ maps, points[:, None], AFFINE_REACH)
+    score = (agreement * weight[:, None]).sum(dim=2) * usable
+    best = score.argmax(dim=1)
+    chosen_map: Tensor = maps[torch.arange(batch, device=best.device), best]
+    return chosen_map
+
+
+def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float) -> Tensor:
+    """Weighted least squares on ``basis`` ``(N, K)``: fitted positions ``(B, N, 2)``."""
+    weighted = basis * weight[:, :, None]
+    # What keeps the system solvable with too few matches, and the second order small without good reason.
+    cost = torch.full((basis.shape[1],), 1e-4, device=basis.device)
+    cost = cost.repeat(len(points), 1)
+    cost[:, 3:] += curvature_cost * weight.sum(dim=1, keepdim=True)
+    normal = weighted.transpose(1, 2) @ basis + torch.diag_embed(cost)
+    coefficients, _ = torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)
+    fitted: Tensor = basis @ coefficients
+    return fitted
+
+
+def _agreement(position: Tensor, points: Tensor, reach: float) -> Tensor:
+    return (1 - (position - points).square().sum(dim=-1) / reach**2).clamp_min(0)
+
+
+def _cells(height: int, width: int, device: torch.device) -> Tensor:
+    """Centres of the cells in row-major order, ``(H * W, 2)``, x then y in [-1, 1]."""
+    ys = torch.linspace(-1, 1, height, device=device)
+    xs = torch.linspace(-1, 1, width, device=device)
+    return torch.stack([xs.repeat(height), ys.repeat_interleave(width)], dim=1)
+
+
+def _spread_draws(triples: int, device: torch.device) -> Tensor:
+    """Three numbers in [0, 1) per hypothesis, evenly spread and always the same, ``(3 * triples,)``.
+
+    The additive recurrence of Roberts (2018) for three dimensions.
+    """
+    steps = 1.2207440846057596 ** -torch.arange(1, 4, dtype=torch.float64)
+    draws = (0.5 + torch.arange(1, triples + 1, dtype=torch.float64)[:, None] * steps) % 1
+    return draws.flatten().float().to(device)
