@@ -38,7 +38,7 @@ from glualign.training.synthesis import PairSynthesis
 
 Indices = npt.NDArray[np.int64]
 
-RECIPE = read_recipe(Path(__file__).resolve().parent.parent / "recipes" / "compact-context.toml")
+RECIPE = read_recipe(Path(__file__).resolve().parent.parent / "recipes" / "compact.toml")
 COMPACT = RECIPE.model
 CANDIDATES: dict[str, GLUNetConfig] = {
     "half": dataclasses.replace(COMPACT, pyramid_channels=(8, 16, 32, 64)),
