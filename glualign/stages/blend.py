@@ -37,6 +37,8 @@ class Hypothesis:
         backward: ``(h, w, 2)`` float32 cells, the same for the view -> target.
         error: ``(h, w)`` float32, expected error in working pixels.
         evidence: agreement of edges over the target, about 0 for unrelated images.
+        rank: the evidence by which hypotheses are compared. A free flow bends itself to fit edges: it must
+            exceed a nearly flat scene's explanation by `MARGIN` here as it must within one view.
     """
 
     found: Pass
@@ -44,6 +46,7 @@ class Hypothesis:
     backward: Field
     error: npt.NDArray[np.float32]
     evidence: float
+    rank: float
 
 
 def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
@@ -51,9 +54,10 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     dense = judge.look(found.transform, found.flow)
     bare = judge.look(found.transform)
     if not fallback or bare.total < max(LEAST, LEAST_OF_FLOW * dense.total):
-        return Hypothesis(found, found.flow, found.backward, found.error, dense.total)
+        return Hypothesis(found, found.flow, found.backward, found.error, dense.total, dense.total)
     cells = found.flow.shape[1], found.flow.shape[0]
-    believed = _believed(found, dense, bare, cells)
+    flat_scene = bare.total > FLAT_SCENE * dense.total
+    believed = _believed(found, dense, bare, cells, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
     flow = found.flow * believed[..., None]
     # What the bare view is good for is told by how well edges agree in it: 1 px where perfectly, 5 where not.
     view_error = 1.0 + 4.0 * (1.0 - np.clip(cv2.resize(bare.local(WINDOW), cells) / 0.5, 0, 1))
@@ -61,15 +65,13 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     error = np.where(believed > 0.5, found.error, view_error).astype(np.float32)
     total = judge.look(found.transform, flow).total
     backward = found.backward * believed[..., None]
-    return Hypothesis(found, flow, backward, error, total)
+    return Hypothesis(found, flow, backward, error, total, total + MARGIN if flat_scene else total)
 
 
 def _believed(
-    found: Pass, dense: Evidence, bare: Evidence, cells: tuple[int, int]
+    found: Pass, dense: Evidence, bare: Evidence, cells: tuple[int, int], margin: float
 ) -> npt.NDArray[np.float32]:
     """``(h, w)`` 0 to 1: share of the network's flow to take in each cell."""
-    flat_scene = bare.total > FLAT_SCENE * dense.total
-    margin = FLAT_SCENE_MARGIN if flat_scene else MARGIN
     # Compared where both show the source: a flow finds something for every pixel, a view may rightly not.
     both = dense.covered & bare.covered
     dense, bare = dense._replace(covered=both), bare._replace(covered=both)

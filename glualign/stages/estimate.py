@@ -53,7 +53,7 @@ def estimate(runner: PassRunner, effort: Effort, first: Pass | None = None) -> H
     best: Hypothesis | None = None
     for starting, passes in _starts(runner, effort, first):
         for hypothesis in _followed(runner, judge, effort, starting, passes):
-            if best is None or hypothesis.evidence > best.evidence:
+            if best is None or hypothesis.rank > best.rank:
                 best = hypothesis
         if best is not None and effort.search == "auto" and best.evidence >= CONVINCING:
             break
