@@ -20,6 +20,8 @@ FLAT_SCENE = 0.85
 """When the bare transform explains this share of what the flow explains, the scene is nearly flat ..."""
 FLAT_SCENE_MARGIN = 0.15
 """... and a flow that explains a few more has likely bent itself to fit them."""
+FLAT_SCENE_ADVANTAGE = 1.02
+"""Factor on the evidence of a nearly flat scene where it is compared with other views."""
 STEEPNESS = 0.03
 LEAST = 0.12
 """Total agreement below which a transform alone is no alternative ..."""
@@ -37,8 +39,8 @@ class Hypothesis:
         backward: ``(h, w, 2)`` float32 cells, the same for the view -> target.
         error: ``(h, w)`` float32, expected error in working pixels.
         evidence: agreement of edges over the target, about 0 for unrelated images.
-        rank: the evidence by which hypotheses are compared. A free flow bends itself to fit edges: it must
-            exceed a nearly flat scene's explanation by `MARGIN` here as it must within one view.
+        rank: the evidence by which hypotheses are compared. A free flow bends itself to fit edges, so one
+            that explains no more than the view of a nearly flat scene ranks behind it.
     """
 
     found: Pass
@@ -65,7 +67,8 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     error = np.where(believed > 0.5, found.error, view_error).astype(np.float32)
     total = judge.look(found.transform, flow).total
     backward = found.backward * believed[..., None]
-    return Hypothesis(found, flow, backward, error, total, total + MARGIN if flat_scene else total)
+    rank = total * FLAT_SCENE_ADVANTAGE if flat_scene else total
+    return Hypothesis(found, flow, backward, error, total, rank)
 
 
 def _believed(

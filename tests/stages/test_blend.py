@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from stage_pairs import example, runner_for
 
-from glualign.stages.blend import MARGIN, weigh
+from glualign.stages.blend import FLAT_SCENE_ADVANTAGE, weigh
 from glualign.stages.evidence import Judge
 from glualign.stages.passes import Pass
 
@@ -33,9 +33,9 @@ def test_a_view_that_explains_the_scene_ranks_above_a_flow_that_does_as_well(shi
     moved[0, 2] += SHIFT
     free = weigh(found(runner, runner.squeeze, working_shift), judge, fallback=True)
     view = weigh(found(runner, moved, 0.0), judge, fallback=True)
-    assert view.evidence == pytest.approx(free.evidence, abs=MARGIN / 2)
+    assert view.evidence == pytest.approx(free.evidence, rel=(FLAT_SCENE_ADVANTAGE - 1) / 2)
     assert free.rank == free.evidence
-    assert view.rank == pytest.approx(view.evidence + MARGIN)
+    assert view.rank == pytest.approx(view.evidence * FLAT_SCENE_ADVANTAGE)
     assert view.rank > free.rank
 
 
