@@ -20,8 +20,8 @@ FLAT_SCENE = 0.85
 """When the bare transform explains this share of what the flow explains, the scene is nearly flat ..."""
 FLAT_SCENE_MARGIN = 0.15
 """... and a flow that explains a few more has likely bent itself to fit them."""
-FLAT_SCENE_ADVANTAGE = 1.02
-"""Factor on the evidence of a nearly flat scene where it is compared with other views."""
+FLAT_SCENE_ADVANTAGE = 0.08
+"""Share of what a nearly flat scene's view leaves unexplained that a free flow can explain by bending."""
 STEEPNESS = 0.03
 LEAST = 0.12
 """Total agreement below which a transform alone is no alternative ..."""
@@ -67,7 +67,7 @@ def weigh(found: Pass, judge: Judge, *, fallback: bool) -> Hypothesis:
     error = np.where(believed > 0.5, found.error, view_error).astype(np.float32)
     total = judge.look(found.transform, flow).total
     backward = found.backward * believed[..., None]
-    rank = total * FLAT_SCENE_ADVANTAGE if flat_scene else total
+    rank = total + FLAT_SCENE_ADVANTAGE * (1.0 - total) if flat_scene else total
     return Hypothesis(found, flow, backward, error, total, rank)
 
 

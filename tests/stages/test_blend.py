@@ -33,9 +33,9 @@ def test_a_view_that_explains_the_scene_ranks_above_a_flow_that_does_as_well(shi
     moved[0, 2] += SHIFT
     free = weigh(found(runner, runner.squeeze, working_shift), judge, fallback=True)
     view = weigh(found(runner, moved, 0.0), judge, fallback=True)
-    assert view.evidence == pytest.approx(free.evidence, rel=(FLAT_SCENE_ADVANTAGE - 1) / 2)
+    assert view.evidence == pytest.approx(free.evidence, abs=FLAT_SCENE_ADVANTAGE * (1 - free.evidence) / 2)
     assert free.rank == free.evidence
-    assert view.rank == pytest.approx(view.evidence * FLAT_SCENE_ADVANTAGE)
+    assert view.rank == pytest.approx(view.evidence + FLAT_SCENE_ADVANTAGE * (1 - view.evidence))
     assert view.rank > free.rank
 
 
