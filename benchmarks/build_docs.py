@@ -80,9 +80,10 @@ SECTIONS = {
     ),
     "widths": (
         "What width buys",
-        "Networks of several widths, trained from nothing for the same minutes on the same machine "
-        "(contrastive training of the features alone): share of held-out target cells whose match is found "
-        "within one cell, after so many pairs; time of one pass at 520 x 520 with one thread.\n\n"
+        "Networks of several widths, trained from nothing on the same machine for as near the same minutes "
+        "as a short trial can foretell (contrastive training of the features alone): share of held-out "
+        "target cells whose match is found within one cell, after so many pairs; time of one pass at "
+        "520 x 520 with one thread.\n\n"
         "    python benchmarks/width_comparison.py PHOTOS --json benchmarks/results/widths.json",
     ),
     "parity": (
@@ -214,21 +215,21 @@ def parity_section(content: dict[str, Any]) -> Iterable[str]:
 
 def widths_section(content: dict[str, Any]) -> Iterable[str]:
     """Quality and cost of networks of several widths."""
-    headers = ("network", "channels", "MB", "pairs", "found at 1/16", "1/8", "1/4", "s/pass")
+    headers = ("network", "channels", "MB", "minutes", "pairs", "found at 1/16", "1/8", "1/4", "s/pass")
     cells = [
         (
             row["name"],
             ", ".join(map(str, row["channels"])),
             f"{row['megabytes']:.1f}",
+            f"{row['minutes']:.1f}",
             f"{row['pairs']:,}",
             *(f"{row['hits'][stride]:.1%}" for stride in ("16", "8", "4")),
             f"{row['seconds']:.3f}",
         )
         for row in content["rows"]
     ]
-    yield table(headers, cells, range(2, 8))
-    minutes = content["rows"][0]["minutes"]
-    yield f"{minutes:.0f} minutes of training each, {content['threads']} threads.\n"
+    yield table(headers, cells, range(2, 9))
+    yield f"Training used {content['threads']} threads.\n"
     yield machine_line(content)
 
 
