@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glualign.network.correlation import cell_centres
+
 HYPOTHESES = 256
 """Affine maps that are tried, each through three matches."""
 AFFINE_REACH = 0.2
@@ -49,9 +51,9 @@ def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
     batch, _, height, width = matches.shape
     points = matches.float().flatten(2).transpose(1, 2)
     weight = weight.float().flatten(1)
-    cells = _cells(height, width, matches.device)
-    linear = torch.cat([cells, torch.ones_like(cells[:, :1])], dim=1)
-    second = torch.stack([cells[:, 0].square(), cells[:, 0] * cells[:, 1], cells[:, 1].square()], dim=1)
+    x, y = cell_centres(height, width, device=matches.device)
+    linear = torch.stack([x, y, torch.ones_like(x)], dim=1)
+    second = torch.stack([x.square(), x * y, y.square()], dim=1)
     basis = torch.cat([linear, second], dim=1)
 
     affine = _best_affine(linear, points, weight)
@@ -97,8 +99,7 @@ def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float)
     """Weighted least squares on ``basis`` ``(N, K)``: fitted positions ``(B, N, 2)``."""
     weighted = basis * weight[:, :, None]
     # What keeps the system solvable with too few matches, and the second order small without good reason.
-    cost = torch.full((basis.shape[1],), 1e-4, device=basis.device)
-    cost = cost.repeat(len(points), 1)
+    cost = torch.full((len(points), basis.shape[1]), 1e-4, device=basis.device)
     cost[:, 3:] += curvature_cost * weight.sum(dim=1, keepdim=True)
     normal = weighted.transpose(1, 2) @ basis + torch.diag_embed(cost)
     coefficients, _ = torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)
@@ -108,13 +109,6 @@ def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float)
 
 def _agreement(position: Tensor, points: Tensor, reach: float) -> Tensor:
     return (1 - (position - points).square().sum(dim=-1) / reach**2).clamp_min(0)
-
-
-def _cells(height: int, width: int, device: torch.device) -> Tensor:
-    """Centres of the cells in row-major order, ``(H * W, 2)``, x then y in [-1, 1]."""
-    ys = torch.linspace(-1, 1, height, device=device)
-    xs = torch.linspace(-1, 1, width, device=device)
-    return torch.stack([xs.repeat(height), ys.repeat_interleave(width)], dim=1)
 
 
 def _spread_draws(triples: int, device: torch.device) -> Tensor:

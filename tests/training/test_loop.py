@@ -94,14 +94,15 @@ def test_a_stage_can_be_repeated_from_the_end_of_the_one_before(
 
 def test_training_improves_the_loss(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     stage = StageOptions(
-        kind="coarse", steps=50, batch=2, learning_rate=3e-3, pyramid_rate=1e-3, contrastive=0.5
+        kind="coarse", steps=25, batch=2, learning_rate=3e-3, pyramid_rate=1e-3, contrastive=0.5
     )
     data = replace(recipe.data, mix={"small": 1.0})
-    run = trainer(replace(recipe, data=data, stages=(stage,)), photos, tmp_path / "run")
+    # A map fitted to matches of features that know nothing is wild, and takes longer to train away.
+    model = replace(recipe.model, fitted_map=False)
+    run = trainer(replace(recipe, model=model, data=data, stages=(stage,)), photos, tmp_path / "run")
     run.run()
     history = losses(tmp_path / "run")
-    # Medians: among so few pairs a wild one makes a loss twice as large.
-    assert np.median(history[-10:]) < 0.75 * np.median(history[:5])
+    assert np.mean(history[-5:]) < 0.7 * np.mean(history[:5])
 
 
 def test_a_stage_may_draw_pairs_of_its_own(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
