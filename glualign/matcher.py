@@ -15,6 +15,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.folding import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.preprocessing import prepare, working_size
+from glualign.network.second_look import followed_by, returned_through
 
 Pixels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
@@ -24,10 +25,13 @@ STRIDE = 4
 
 
 class Encoded(NamedTuple):
-    """Features of one image at one working size; matching two of them costs no further pyramid."""
+    """Features of images of one working size, one or a batch of them."""
 
     coarse: CoarseFeatures
-    working: WorkingFeatures
+    working: WorkingFeatures | None
+    """None where a second look decides how the image is seen at its working size."""
+    image: Tensor
+    """``(B, 3, H', W')``, normalised."""
 
 
 class Matcher:
@@ -47,12 +51,23 @@ class Matcher:
         """The size at which a target of that size is processed: at least 256 a side, multiples of 8."""
         return working_size(height, width)
 
-    def encode(self, image: Pixels, size: tuple[int, int]) -> Encoded:
-        """Features of ``(H, W, 3)`` uint8 RGB, squeezed to the working ``size`` (height, width)."""
-        return self.encode_many([image], size)[0]
+    def encode_source(self, image: Pixels, size: tuple[int, int]) -> Encoded:
+        """What `match` needs of a source, ``(H, W, 3)`` uint8 RGB, squeezed to the working ``size``."""
+        return self.encode_sources([image], size)[0]
 
-    def encode_many(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
-        """Features of several images in one forward pass of the pyramid."""
+    def encode_target(self, image: Pixels, size: tuple[int, int]) -> Encoded:
+        """The same of a target; it can be matched with any number of sources."""
+        return self.encode_targets([image], size)[0]
+
+    def encode_sources(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
+        """Several sources in one forward pass of the pyramid; ``size`` is (height, width)."""
+        return self._encoded(images, size, working=not self.config.second_look)
+
+    def encode_targets(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
+        """Several targets in one forward pass of the pyramid; ``size`` is (height, width)."""
+        return self._encoded(images, size, working=True)
+
+    def _encoded(self, images: Sequence[Pixels], size: tuple[int, int], *, working: bool) -> list[Encoded]:
         truncate = self.config.truncate_to_uint8
         with self._computing():
             tensors = [self._tensor(image) for image in images]
@@ -60,11 +75,16 @@ class Matcher:
             def resized(to: tuple[int, int]) -> Tensor:
                 return torch.cat([prepare(tensor, to, truncate=truncate) for tensor in tensors])
 
-            coarse = self._coarse_features(resized((COARSE_SIZE, COARSE_SIZE)))
-            working = self._working_features(resized(size))
+            coarse = _split(self._coarse_features(resized((COARSE_SIZE, COARSE_SIZE))))
+            at_size = resized(size)
+            fine = (
+                [WorkingFeatures(*each) for each in _split(self._working_features(at_size))]
+                if working
+                else []
+            )
             return [
-                Encoded(CoarseFeatures(*each), WorkingFeatures(*rest))
-                for each, rest in zip(_split(coarse), _split(working), strict=True)
+                Encoded(CoarseFeatures(*each), fine[k] if working else None, at_size[k : k + 1])
+                for k, each in enumerate(coarse)
             ]
 
     def encode_coarse(self, image: Pixels) -> CoarseFeatures:
@@ -81,7 +101,7 @@ class Matcher:
     def match(self, source: Encoded, target: Encoded) -> Field:
         """Flow target -> source ``(H'/4, W'/4, 2)`` float32, in working pixels."""
         with self._computing():
-            return self._fields(*self._in_context(source, target))[0]
+            return self._matched(source, target, both_ways=False)[0][0]
 
     def match_both_ways(self, source: Encoded, target: Encoded) -> tuple[Field, Field]:
         """Flow target -> source and flow source -> target, as `match` gives them, for less."""
@@ -94,25 +114,24 @@ class Matcher:
         """Both flows of several (source, target) of one working size, in one forward pass each way."""
         sources, targets = zip(*pairs, strict=True)
         with self._computing():
-            source, target = (
-                Encoded(
-                    CoarseFeatures(*_joined([each.coarse for each in side])),
-                    WorkingFeatures(*_joined([each.working for each in side])),
-                )
-                for side in (sources, targets)
-            )
-            # What the images see in each other is the same in both directions.
-            source, target = self._in_context(source, target)
-            return self._fields(source, target), self._fields(target, source)
+            return self._matched(_joined(sources), _joined(targets), both_ways=True)
 
-    def _in_context(self, source: Encoded, target: Encoded) -> tuple[Encoded, Encoded]:
-        source_seen, target_seen = self.network.in_context(source.coarse, target.coarse)
-        return source._replace(coarse=source_seen), target._replace(coarse=target_seen)
-
-    def _fields(self, source: Encoded, target: Encoded) -> list[Field]:
-        _, flow3 = self.network.coarse_flows(source.coarse, target.coarse)
-        _, flow1 = self.network.match_fine(source.working, target.working, flow3)
-        return [_field(flow) for flow in flow1]
+    def _matched(
+        self, source: Encoded, target: Encoded, *, both_ways: bool
+    ) -> tuple[list[Field], list[Field]]:
+        """Flows target -> source, and source -> target when asked for."""
+        network, size = self.network, (source.image.shape[2], source.image.shape[3])
+        match = network.match_coarse(source.image, source.coarse, target.coarse)
+        fine, target_fine = source.working or self._working_features(match.image), target.working
+        assert target_fine is not None
+        forward = network.match_fine(fine, target_fine, match.flow3)[1]
+        fields = _fields(followed_by(forward, match.view, size))
+        if not both_ways:
+            return fields, []
+        # What the images see in each other is the same in both directions.
+        _, flow3 = network.coarse_flows(match.target, match.source)
+        backward = network.match_fine(target_fine, fine, flow3)[1]
+        return fields, _fields(returned_through(backward, match.view, size))
 
     def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
         """The global half alone: flow ``(16, 16, 2)`` and ``(32, 32, 2)`` in pixels of 256 x 256."""
@@ -130,7 +149,7 @@ class Matcher:
             sources, targets = self.network.in_context(sources, targets)
             _, forward = self.network.coarse_flows(sources, targets)
             _, backward = self.network.coarse_flows(targets, sources)
-            return [_field(flow) for flow in forward], [_field(flow) for flow in backward]
+            return _fields(forward), _fields(backward)
 
     def _coarse_features(self, image: Tensor) -> CoarseFeatures:
         return self.network.coarse_features(image.contiguous(memory_format=torch.channels_last))
@@ -150,14 +169,25 @@ class Matcher:
             yield
 
 
-def _joined(features: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """The feature maps of several images, level by level, as one batch."""
-    return [torch.cat(level) for level in zip(*features, strict=True)]
+def _joined(images: Sequence[Encoded]) -> Encoded:
+    """Several images as one batch."""
+    if len(images) == 1:
+        return images[0]
+    working = [each.working for each in images if each.working is not None]
+    return Encoded(
+        CoarseFeatures(*(torch.cat(level) for level in zip(*(each.coarse for each in images), strict=True))),
+        WorkingFeatures(*(torch.cat(level) for level in zip(*working, strict=True))) if working else None,
+        torch.cat([each.image for each in images]),
+    )
 
 
 def _split(features: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The inverse of `_joined`."""
+    """The feature maps of a batch image by image, level by level."""
     return [list(image) for image in zip(*(torch.split(level, 1) for level in features), strict=True)]
+
+
+def _fields(flows: Tensor) -> list[Field]:
+    return [_field(flow) for flow in flows]
 
 
 def _field(flow: Tensor) -> Field:

@@ -98,7 +98,7 @@ def model_contender(name: str, model: GLUNet, precision: Precision, device: torc
     def align(source: Pixels, target: Pixels) -> Field:
         height, width = target.shape[:2]
         size = matcher.working_size(height, width)
-        flow = matcher.match(matcher.encode(source, size), matcher.encode(target, size))
+        flow = matcher.match(matcher.encode_source(source, size), matcher.encode_target(target, size))
         full = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR))
         return np.asarray(full * [width / size[1], height / size[0]], dtype=np.float32)
 

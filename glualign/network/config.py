@@ -44,6 +44,8 @@ class GLUNetConfig:
             same matches seen by displacement, where the global correlation lists them by absolute position.
         fitted_map: the 16 x 16 decoder starts from the smooth map that most matches agree on, instead of from
             the soft-argmax, and sees where single matches differ from it. Needs ``match_hints``.
+        second_look: the coarse half matches once, and the whole network matches the source as the affine map
+            of that first look shows it.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
             GLU-Net repository does and DenseMatching does not.
         extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
@@ -66,6 +68,7 @@ class GLUNetConfig:
     match_hints: bool = False
     local_mapping: bool = False
     fitted_map: bool = False
+    second_look: bool = False
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
 

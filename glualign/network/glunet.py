@@ -31,6 +31,7 @@ from glualign.network.decoders import (
 from glualign.network.local_correlation import local_correlation
 from glualign.network.map_fit import fit_map
 from glualign.network.pyramid import VGGPyramid
+from glualign.network.second_look import followed_by, is_moved, rectifying_view, seen_through
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
 COARSE_CELLS = COARSE_SIZE // 16
@@ -55,6 +56,23 @@ class WorkingFeatures(NamedTuple):
     """``(B, C, H'/8, W'/8)``."""
     quarter: Tensor
     """``(B, C, H'/4, W'/4)``."""
+
+
+class CoarseMatch(NamedTuple):
+    """What the coarse half answers: the source as it is best seen, and the flow to what is seen."""
+
+    view: Tensor
+    """``(B, 2, 3)``, see `second_look`; the identity where there is no second look."""
+    image: Tensor
+    """``(B, 3, H', W')``: the source through the view."""
+    source: CoarseFeatures
+    """Of that image, in context."""
+    target: CoarseFeatures
+    """In context."""
+    flow4: Tensor
+    """``(B, 2, 16, 16)``, target -> seen source, in pixels of the 256 x 256 image."""
+    flow3: Tensor
+    """``(B, 2, 32, 32)``, the same."""
 
 
 class GLUNetOutput(NamedTuple):
@@ -160,17 +178,56 @@ class GLUNet(nn.Module):
             detach: stop gradients at the flow that enters each warp (for training with a frozen pyramid).
             trace: receives the intermediates by their names in the paper's figures.
         """
-        coarse = self.in_context(self.coarse_features(source_256), self.coarse_features(target_256))
-        flow4, flow3 = self.coarse_flows(*coarse, detach=detach, trace=trace)
+        match = self.match_coarse(
+            source,
+            self.coarse_features(source_256),
+            self.coarse_features(target_256),
+            detach=detach,
+            trace=trace,
+        )
         flow2, flow1 = self.match_fine(
-            self.working_features(source),
+            self.working_features(match.image),
             self.working_features(target),
-            flow3,
+            match.flow3,
             extra_layers=extra_layers,
             detach=detach,
             trace=trace,
         )
-        return GLUNetOutput(flow4, flow3, flow2, flow1)
+        small, size = (COARSE_SIZE, COARSE_SIZE), (target.shape[2], target.shape[3])
+        levels = ((match.flow4, small), (match.flow3, small), (flow2, size), (flow1, size))
+        return GLUNetOutput(*(followed_by(flow, match.view, of) for flow, of in levels))
+
+    def match_coarse(
+        self,
+        image: Tensor,
+        source: CoarseFeatures,
+        target: CoarseFeatures,
+        *,
+        detach: bool = False,
+        trace: Trace | None = None,
+    ) -> CoarseMatch:
+        """The coarse half, which looks twice if the configuration says so.
+
+        Args:
+            image: the normalised source ``(B, 3, H', W')``, for a second look.
+            source: its features, not yet in context.
+            target: of the target, not yet in context.
+            detach: as in `forward`.
+            trace: as in `forward`.
+        """
+        seen = self.in_context(source, target)
+        flow4, flow3 = self.coarse_flows(*seen, detach=detach, trace=trace)
+        still = torch.eye(2, 3, device=flow3.device).expand(len(flow3), 2, 3)
+        view = rectifying_view(flow3) if self.config.second_look else still
+        moved = is_moved(view)
+        if self.config.second_look and moved.any():
+            image = seen_through(image, view)
+            again = self.coarse_features(resize_area(image, (COARSE_SIZE, COARSE_SIZE)))
+            # A pair that stays as it is keeps the features of the image at 256 x 256 that was given.
+            kept = (torch.where(moved, new, old) for new, old in zip(again, source, strict=True))
+            seen = self.in_context(CoarseFeatures(*kept), target)
+            flow4, flow3 = self.coarse_flows(*seen, detach=detach, trace=trace)
+        return CoarseMatch(view, image, *seen, flow4, flow3)
 
     def in_context(
         self, source: CoarseFeatures, target: CoarseFeatures

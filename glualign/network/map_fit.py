@@ -56,13 +56,10 @@ def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
     second = torch.stack([x.square(), x * y, y.square()], dim=1)
     basis = torch.cat([linear, second], dim=1)
 
-    affine = _best_affine(linear, points, weight)
-    position = linear @ affine
-    for _ in range(STEPS):
-        position = _refit(linear, points, weight * _agreement(position, points, AFFINE_REACH), 0.0)
+    position = linear @ _robust_affine(linear, points, weight)
     for _ in range(STEPS):
         near = weight * _agreement(position, points, SMOOTH_REACH)
-        position = _refit(basis, points, near, CURVATURE_COST)
+        position = basis @ _refit(basis, points, near, CURVATURE_COST)
     agreement = _agreement(position, points, SMOOTH_REACH)
     support = (weight * agreement).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
     return FittedMap(
@@ -70,6 +67,31 @@ def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
         agreement.view(batch, 1, height, width),
         support.view(batch, 1, 1, 1),
     )
+
+
+def fit_affine(matches: Tensor, weight: Tensor) -> Tensor:
+    """The affine map that most of the weight agrees with, as the first half of `fit_map` finds it.
+
+    Args:
+        matches: ``(B, 2, H, W)``, source position of every target cell, x then y in [-1, 1].
+        weight: ``(B, 1, H, W)``, at least 0: how far a match is to be believed.
+
+    Returns:
+        ``(B, 2, 3)``: times the centre ``(x, y, 1)`` of a target cell, its source position.
+    """
+    x, y = cell_centres(*matches.shape[2:], device=matches.device)
+    linear = torch.stack([x, y, torch.ones_like(x)], dim=1)
+    points = matches.float().flatten(2).transpose(1, 2)
+    return _robust_affine(linear, points, weight.float().flatten(1)).transpose(1, 2)
+
+
+def _robust_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
+    """Coefficients ``(B, 3, 2)``: the best of many hypotheses, then re-weighted least squares."""
+    affine = _best_affine(linear, points, weight)
+    for _ in range(STEPS):
+        near = weight * _agreement(linear @ affine, points, AFFINE_REACH)
+        affine = _refit(linear, points, near, 0.0)
+    return affine
 
 
 def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
@@ -96,15 +118,14 @@ def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
 
 
 def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float) -> Tensor:
-    """Weighted least squares on ``basis`` ``(N, K)``: fitted positions ``(B, N, 2)``."""
+    """Weighted least squares on ``basis`` ``(N, K)``: coefficients ``(B, K, 2)``."""
     weighted = basis * weight[:, :, None]
     # What keeps the system solvable with too few matches, and the second order small without good reason.
     cost = torch.full((len(points), basis.shape[1]), 1e-4, device=basis.device)
     cost[:, 3:] += curvature_cost * weight.sum(dim=1, keepdim=True)
     normal = weighted.transpose(1, 2) @ basis + torch.diag_embed(cost)
-    coefficients, _ = torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)
-    fitted: Tensor = basis @ coefficients
-    return fitted
+    coefficients: Tensor = torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)[0]
+    return coefficients
 
 
 def _agreement(position: Tensor, points: Tensor, reach: float) -> Tensor:

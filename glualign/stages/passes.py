@@ -74,7 +74,7 @@ def prepare_targets(
     working = matcher.working_size(*small[0].shape[:2])
     return [
         PreparedTarget(image, full, working, features, max_side)
-        for image, full, features in zip(images, pixels, matcher.encode_many(small, working), strict=True)
+        for image, full, features in zip(images, pixels, matcher.encode_targets(small, working), strict=True)
     ]
 
 
@@ -105,12 +105,13 @@ class PassRunner:
 
     def plain(self) -> Pass:
         """The published forward pass: the source is resized to the target's working size."""
-        return self._matched(self.matcher.encode(self.plain_source(), self.working), self.squeeze, None)
+        source = self.matcher.encode_source(self.plain_source(), self.working)
+        return self._matched(source, self.squeeze, None)
 
     def transformed(self, transform: Matrix) -> Pass:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
         image, inside = self.view(transform, self.working)
-        return self._matched(self.matcher.encode(image, self.working), transform, inside)
+        return self._matched(self.matcher.encode_source(image, self.working), transform, inside)
 
     def view(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
@@ -142,7 +143,7 @@ class PassRunner:
 def plain_passes(runners: Sequence[PassRunner]) -> list[Pass]:
     """The published forward pass of several pairs of one working size, computed together."""
     matcher, working = runners[0].matcher, runners[0].working
-    sources = matcher.encode_many([runner.plain_source() for runner in runners], working)
+    sources = matcher.encode_sources([runner.plain_source() for runner in runners], working)
     targets = [runner.target.features for runner in runners]
     forward, backward = matcher.match_many_both_ways(list(zip(sources, targets, strict=True)))
     return [

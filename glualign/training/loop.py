@@ -36,7 +36,8 @@ from glualign.training.validation import score_strata
 from glualign.training.weights import RunningAverage, initialise, start_from
 
 TRAIN_COLUMNS = (
-    "loss", "epe4", "epe3", "epe2", "epe1", "hit16", "hit8", "hit4", "rate", "gradient", "pairs_per_second"
+    "loss", "epe4", "epe3", "epe2", "epe1", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
+    "rate", "gradient", "pairs_per_second",
 )  # fmt: skip
 _COARSE_PARTS = ("context", "decoder4", "decoder3", "dc_conv", "deconv4")
 _LEARNING: dict[StageKind, tuple[str, ...]] = {

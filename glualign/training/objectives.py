@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.preprocessing import normalise
 from glualign.network.pyramid import VGGPyramid
+from glualign.network.second_look import followed_by, inverse, is_moved, rectifying_view, seen_through
+from glualign.network.warping import pixel_grid, resize_area
 from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
 from glualign.training.recipe import StageOptions
@@ -19,6 +22,24 @@ Figures = dict[str, Tensor]
 CONTRASTIVE_STRIDES = (16, 8, 4)
 SAMPLES = (256, 128, 64)
 """Target cells per image at each stride: all of them at 1/16; a step costs the same number at each level."""
+
+
+class _Features(NamedTuple):
+    """Of a batch of images at its working size and at 256 x 256."""
+
+    quarter: Tensor
+    eighth: Tensor
+    coarse_quarter: Tensor
+    coarse_eighth: Tensor
+    level4: Tensor
+
+    @property
+    def coarse(self) -> CoarseFeatures:
+        return CoarseFeatures(as_unit(self.level4), self.coarse_eighth)
+
+    @property
+    def working(self) -> WorkingFeatures:
+        return WorkingFeatures(self.eighth, self.quarter)
 
 
 class ContrastiveHead(nn.Module):
@@ -71,58 +92,101 @@ class Objective(nn.Module):
         with self._pyramid_gradients():
             quarter, eighth = pyramid.working_features(images)
             level4 = pyramid.level_4(eighth)
-        coarse = self.network.in_context(*_coarse_features(level4, eighth))
-        loss, figures = self._contrast(coarse, eighth, quarter, batch)
+        source, target = _split((quarter, eighth, quarter, eighth, level4), 2)
+        loss, figures = self._contrast(source, target, self._in_context(source, target), batch)
         return loss * self.stage.contrastive, figures
 
+    def _in_context(self, source: _Features, target: _Features) -> tuple[CoarseFeatures, CoarseFeatures]:
+        return self.network.in_context(source.coarse, target.coarse)
+
     def _contrast(
-        self, coarse: tuple[CoarseFeatures, CoarseFeatures], eighth: Tensor, quarter: Tensor, batch: Batch
+        self,
+        source: _Features,
+        target: _Features,
+        seen: tuple[CoarseFeatures, CoarseFeatures],
+        truth: Batch,
     ) -> tuple[Tensor, Figures]:
         """Contrastive loss of the levels that learn: 1/8 and 1/4 do with the pyramid only."""
-        features = {16: torch.cat([image.level4 for image in coarse])}
+        features = {16: torch.cat([image.level4 for image in seen])}
         if self.stage.pyramid_rate > 0:
-            features |= {8: eighth, 4: quarter}
-        result: tuple[Tensor, Figures] = self.head(features, batch)
+            features |= {
+                8: torch.cat([source.coarse_eighth, target.coarse_eighth]),
+                4: torch.cat([source.coarse_quarter, target.coarse_quarter]),
+            }
+        result: tuple[Tensor, Figures] = self.head(features, truth)
         return result
 
     def _pyramid_gradients(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0)
 
     def _flows(self, batch: Batch, extra_layers: int) -> tuple[Tensor, Figures]:
-        stage, network, size = self.stage, self.network, batch["flow"].shape[2]
-        with self._pyramid_gradients():
-            working, coarse_quarter, coarse_eighth, level4 = self._pyramid(batch)
-        count = len(batch["flow"])
-        detach = stage.stop_gradients
-        coarse = network.in_context(*_coarse_features(level4, coarse_eighth))
-        flow4, flow3 = network.coarse_flows(*coarse, detach=detach)
-        flows = [flow4, flow3]
+        both = normalise(torch.cat([batch["source"], batch["target"]]).float())
+        both_256 = both
+        if "source_256" in batch:
+            both_256 = normalise(torch.cat([batch["source_256"], batch["target_256"]]).float())
+        source, target = self._features(both, both_256)
+        if not self.network.config.second_look:
+            return self._look(source, target, batch, None, extra_layers)
+        image, image_256 = both.chunk(2)[0], both_256.chunk(2)[0]
+        first, found, flow3 = self._first_look(source, target, batch)
+        view = rectifying_view(flow3)
+        image = seen_through(image, view)
+        image_256 = torch.where(is_moved(view), resize_area(image, (COARSE_SIZE, COARSE_SIZE)), image_256)
+        (source,) = self._features(image, image_256, count=1)
+        second, figures = self._look(source, target, batch, view, extra_layers)
+        return first + second, {**figures, **found}
+
+    def _first_look(
+        self, source: _Features, target: _Features, batch: Batch
+    ) -> tuple[Tensor, Figures, Tensor]:
+        """Loss and figures of the coarse half on the images as they are, and the flow at 32 x 32."""
+        coarse = self._in_context(source, target)
+        flows = self.network.coarse_flows(*coarse, detach=self.stage.stop_gradients)
+        loss, figures = self._flow_loss(list(flows), batch)
+        found = {"first_epe3": figures["epe3"]}
+        if self.stage.contrastive > 0:
+            # The finer levels are compared by the second look alone, where they need not bear large motions.
+            contrast, hits = self.head({16: torch.cat([image.level4 for image in coarse])}, batch)
+            loss = loss + self.stage.contrastive * contrast
+            found["first_hit16"] = hits["hit16"]
+        return loss, found, flows[1].detach()
+
+    def _look(
+        self, source: _Features, target: _Features, batch: Batch, view: Tensor | None, extra_layers: int
+    ) -> tuple[Tensor, Figures]:
+        """Loss and figures of the whole network; the source's features are those of what ``view`` shows."""
+        stage, network, detach = self.stage, self.network, self.stage.stop_gradients
+        coarse = self._in_context(source, target)
+        flows = list(network.coarse_flows(*coarse, detach=detach))
         if stage.kind == "full":
-            fine = [
-                WorkingFeatures(working[1][part], working[0][part])
-                for part in (slice(0, count), slice(count, None))
-            ]
-            flows += network.match_fine(fine[0], fine[1], flow3, extra_layers=extra_layers, detach=detach)
-        loss, figures = self._flow_loss(flows, batch, size)
+            flows += network.match_fine(
+                source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
+            )
+        if view is not None:
+            size = batch["flow"].shape[2]
+            sizes = (COARSE_SIZE, COARSE_SIZE, size, size)
+            flows = [followed_by(flow, view, (side, side)) for flow, side in zip(flows, sizes, strict=False)]
+        loss, figures = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
-            contrast, hits = self._contrast(coarse, coarse_eighth, coarse_quarter, batch)
+            truth = batch if view is None else _seen_truth(batch, view)
+            contrast, hits = self._contrast(source, target, coarse, truth)
             loss = loss + stage.contrastive * contrast
             figures.update(hits)
         return loss, figures
 
-    def _pyramid(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor, Tensor]:
-        """Features of both images in one pass; a working size of 256 needs only that one."""
+    def _features(self, images: Tensor, images_256: Tensor, count: int = 2) -> list[_Features]:
+        """Features of ``count`` batches that follow one another; a working size of 256 needs one pyramid."""
         pyramid = self.network.pyramid
-        images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-        quarter, eighth = pyramid.working_features(images)
-        coarse_quarter, coarse_eighth = quarter, eighth
-        if "source_256" in batch:
-            small = normalise(torch.cat([batch["source_256"], batch["target_256"]]).float())
-            coarse_quarter, coarse_eighth = pyramid.working_features(small)
-        return (quarter, eighth), coarse_quarter, coarse_eighth, pyramid.level_4(coarse_eighth)
+        with self._pyramid_gradients():
+            quarter, eighth = pyramid.working_features(images)
+            coarse_quarter, coarse_eighth = quarter, eighth
+            if images.shape[2] != COARSE_SIZE:
+                coarse_quarter, coarse_eighth = pyramid.working_features(images_256)
+            level4 = pyramid.level_4(coarse_eighth)
+        return _split((quarter, eighth, coarse_quarter, coarse_eighth, level4), count)
 
-    def _flow_loss(self, flows: list[Tensor], batch: Batch, size: int) -> tuple[Tensor, Figures]:
-        stage = self.stage
+    def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Figures]:
+        stage, size = self.stage, batch["flow"].shape[2]
         valid = batch["valid"].float()
         # A match far outside the frame has no evidence at all; within half a frame the motion extends to it.
         near = (batch["flow"].abs().amax(dim=1, keepdim=True) < size).float()
@@ -142,7 +206,15 @@ class Objective(nn.Module):
         return total, figures
 
 
-def _coarse_features(level4: Tensor, level3: Tensor) -> tuple[CoarseFeatures, CoarseFeatures]:
-    """Of source and target, from tensors that hold all sources before all targets."""
-    (source4, target4), (source3, target3) = as_unit(level4).chunk(2), level3.chunk(2)
-    return CoarseFeatures(source4, source3), CoarseFeatures(target4, target3)
+def _split(levels: tuple[Tensor, ...], count: int) -> list[_Features]:
+    """Features of ``count`` batches from tensors in which they follow one another."""
+    return [_Features(*each) for each in zip(*(level.chunk(count) for level in levels), strict=True)]
+
+
+def _seen_truth(batch: Batch, view: Tensor) -> Batch:
+    """The true flow to the source as the view shows it, and which pixels have their match in it."""
+    size = batch["flow"].shape[2]
+    flow = followed_by(batch["flow"], inverse(view), (size, size))
+    position = pixel_grid(size, size, device=flow.device) + flow
+    within = ((position >= 0) & (position <= size - 1)).all(dim=1, keepdim=True)
+    return {"flow": flow, "visible": batch["visible"] & within}

@@ -1,0 +1,118 @@
+"""A second look: the source through the affine map that the first look found.
+
+Features change with rotation, scale and perspective, so that large motions are matched roughly. Once the best
+affine map is undone the rest of the motion is small, and the same network matches it well: a spatial
+transformer (Jaderberg et al. 2015, section 3) whose map is fitted to matches instead of regressed.
+
+A *view* is that map, ``(B, 2, 3)``: times a position ``(x, y, 1)`` of the target's frame it is a position of
+the source's frame. Frames reach from -1 to 1, edge to edge, at any resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glualign.network.config import COARSE_SIZE
+from glualign.network.correlation import cell_centres
+from glualign.network.map_fit import LARGEST_ZOOM, fit_affine
+from glualign.network.warping import resize_area
+
+FIT_CELLS = 16
+"""Side of the grid of matches that a view is fitted to."""
+STILL = 0.125
+"""A view that moves no corner of the frame by more (16 of 256 pixels) gains less than resampling costs."""
+
+
+def rectifying_view(flow: Tensor) -> Tensor:
+    """The view in which the source looks most like the target.
+
+    Args:
+        flow: ``(B, 2, N, N)`` target -> source in pixels of the 256 x 256 image.
+
+    Returns:
+        ``(B, 2, 3)``; the identity where the motion is small or not one that a scene can show.
+    """
+    coarse = resize_area(flow.float(), (FIT_CELLS, FIT_CELLS))
+    batch, _, rows, columns = coarse.shape
+    # From the first to the last cell centre in units of the fit, from edge to edge in units of the frame.
+    inner = (FIT_CELLS - 1) / FIT_CELLS
+    centres = cell_centres(rows, columns, device=flow.device).view(2, rows, columns)
+    matches = centres + coarse * (2 / COARSE_SIZE / inner)
+    with torch.autocast(flow.device.type, enabled=False):
+        fitted = fit_affine(matches, torch.ones_like(matches[:, :1]))
+    view = torch.cat([fitted[:, :, :2], fitted[:, :, 2:] * inner], dim=2)
+    zoom = torch.linalg.det(view[:, :, :2])
+    sensible = (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
+    corners = view.new_tensor([[-1, 1, -1, 1], [-1, -1, 1, 1]])
+    moved = torch.linalg.vector_norm(_through(view, corners) - corners, dim=1).amax(dim=1) > STILL
+    identity = torch.eye(2, 3, device=view.device).expand(batch, 2, 3)
+    return torch.where((sensible & moved)[:, None, None], view, identity)
+
+
+def is_moved(view: Tensor) -> Tensor:
+    """``(B, 1, 1, 1)``: whether a view differs from the identity."""
+    moved = (view != torch.eye(2, 3, device=view.device)).any(dim=2).any(dim=1)
+    return moved[:, None, None, None]
+
+
+def seen_through(image: Tensor, view: Tensor) -> Tensor:
+    """``(B, C, H, W)`` as the view shows it: zero, the mean colour, outside; the same if unmoved."""
+    grid = F.affine_grid(view, list(image.shape), align_corners=False)
+    shown = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return torch.where(is_moved(view), shown.to(image.dtype), image)
+
+
+def followed_by(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow target -> source of a flow target -> seen source.
+
+    Args:
+        flow: ``(B, 2, h, w)`` in pixels of a frame of ``size``.
+        view: ``(B, 2, 3)``.
+        size: (height, width) in which the flow is measured.
+    """
+    centres, half = _centres(flow), _half(size, flow)
+    position = _through(view, (centres + flow.float() / half).flatten(2)).view_as(flow)
+    return torch.where(is_moved(view), (position - centres) * half, flow)
+
+
+def returned_through(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow source -> target of a flow seen source -> target; the arguments are those of `followed_by`.
+
+    What the view does not show continues as at its edge.
+    """
+    centres, half = _centres(flow), _half(size, flow)
+    seen = _through(inverse(view), centres.flatten(1)).view_as(flow)
+    there = F.grid_sample(
+        flow.float(),
+        seen.permute(0, 2, 3, 1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return torch.where(is_moved(view), (seen - centres) * half + there, flow)
+
+
+def inverse(view: Tensor) -> Tensor:
+    """The view of the target from the source's frame."""
+    linear = torch.linalg.inv_ex(view[:, :, :2])[0]
+    return torch.cat([linear, -(linear * view[:, None, :, 2]).sum(dim=2, keepdim=True)], dim=2)
+
+
+def _through(view: Tensor, points: Tensor) -> Tensor:
+    """Where the view takes points ``(..., 2, K)``; sums of products, because autocast rounds a matmul."""
+    return (view[:, :, :2, None] * points.unsqueeze(-3)).sum(dim=2) + view[:, :, 2:]
+
+
+def _centres(maps: Tensor) -> Tensor:
+    """Cell centres ``(2, h, w)`` in units of the frame."""
+    height, width = maps.shape[2:]
+    ys = (2 * torch.arange(height, device=maps.device) + 1) / height - 1
+    xs = (2 * torch.arange(width, device=maps.device) + 1) / width - 1
+    return torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)])
+
+
+def _half(size: tuple[int, int], like: Tensor) -> Tensor:
+    """Pixels in half a frame, ``(2, 1, 1)``, x then y."""
+    return torch.tensor([size[1] / 2, size[0] / 2], device=like.device).view(2, 1, 1)

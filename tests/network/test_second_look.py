@@ -1,0 +1,187 @@
+"""Views: how they are found, what they show, and that flow through them is flow of the whole pair."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from glualign.matcher import Matcher
+from glualign.network import CONFIGS, GLUNet, glunet
+from glualign.network.second_look import (
+    followed_by,
+    inverse,
+    is_moved,
+    rectifying_view,
+    returned_through,
+    seen_through,
+)
+
+IDENTITY = torch.eye(2, 3)[None]
+SMALL = replace(CONFIGS["compact"], pyramid_channels=(4, 8, 8, 16), decoder_width=0.125)
+
+
+def turned(degrees: float, zoom: float = 1.0, x: float = 0.0, y: float = 0.0) -> torch.Tensor:
+    """A view that turns and zooms about the middle, then shifts by parts of half a frame."""
+    angle = math.radians(degrees)
+    c, s = zoom * math.cos(angle), zoom * math.sin(angle)
+    return torch.tensor([[[c, -s, x], [s, c, y]]])
+
+
+def centres(height: int, width: int) -> torch.Tensor:
+    """Cell centres in units of the frame, ``(1, 2, height, width)``."""
+    x = (2 * torch.arange(width) + 1) / width - 1
+    y = (2 * torch.arange(height) + 1) / height - 1
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
+
+
+def flow_of(view: torch.Tensor, cells: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+    """The flow of a view in pixels of a frame of ``size`` (height, width)."""
+    here = centres(*cells)
+    there = view[:, :, :2] @ here.flatten(2) + view[:, :, 2:]
+    return (there.view_as(here) - here) * torch.tensor([size[1] / 2, size[0] / 2]).view(2, 1, 1)
+
+
+VIEWS = [turned(90), turned(-35, zoom=0.5, x=0.3), turned(170, zoom=1.8, y=-0.2), turned(0, x=0.4)]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("wrong", [0.0, 0.4])
+def test_the_view_of_an_affine_motion_is_that_motion(view: torch.Tensor, wrong: float) -> None:
+    flow = flow_of(view, (32, 32), (256, 256))
+    generator = torch.Generator().manual_seed(5)
+    # Whole blocks, because the flow is averaged to half its resolution before the fit.
+    chosen = torch.rand(1, 1, 16, 16, generator=generator) < wrong
+    chosen = chosen.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    flow = torch.where(chosen, 100 * torch.randn(flow.shape, generator=generator), flow)
+    torch.testing.assert_close(rectifying_view(flow), view, atol=0.05, rtol=0)
+    assert is_moved(rectifying_view(flow)).all()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [turned(2), turned(0, x=0.1), torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), turned(0, zoom=0.1)],
+    ids=["nearly still", "small shift", "mirrored", "collapsed"],
+)
+def test_a_small_motion_and_one_that_no_scene_shows_give_no_view(view: torch.Tensor) -> None:
+    assert torch.equal(rectifying_view(flow_of(view, (32, 32), (256, 256))), IDENTITY)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_flow_within_a_view_follows_it(view: torch.Tensor) -> None:
+    size = (80, 112)
+    still = torch.zeros(1, 2, 20, 28)
+    torch.testing.assert_close(followed_by(still, view, size), flow_of(view, (20, 28), size))
+    flow = torch.randn(1, 2, 20, 28, generator=torch.Generator().manual_seed(1)) * 9
+    there_and_back = followed_by(followed_by(flow, view, size), inverse(view), size)
+    torch.testing.assert_close(there_and_back, flow, atol=1e-4, rtol=0)
+
+
+def test_both_flows_through_a_view_lead_back_to_the_start() -> None:
+    """Within the view the two flows undo each other; so must what the view makes of them."""
+    view, size = turned(50, zoom=0.7, x=0.1), (96, 128)
+    forward = flow_of(turned(3, x=0.02), (24, 32), size)
+    backward = flow_of(inverse(turned(3, x=0.02)), (24, 32), size)
+    there = followed_by(forward, view, size)
+    back = returned_through(backward, view, size)
+    half = torch.tensor([size[1] / 2, size[0] / 2]).view(2, 1, 1)
+    position = centres(24, 32) + there / half
+    returned = F.grid_sample(back, position.permute(0, 2, 3, 1), align_corners=False, padding_mode="border")
+    inside = (position.abs() < 0.9).all(dim=1) & (centres(24, 32).abs() < 0.9).all(dim=1)
+    assert inside.float().mean() > 0.5
+    assert torch.linalg.vector_norm(there + returned, dim=1)[inside].max() < 0.05
+
+
+def test_a_view_shows_what_its_flow_leads_to() -> None:
+    image = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(2))
+    # Eight pixels to the right of 24, four down of 16: whole pixels, so nothing is interpolated.
+    shown = seen_through(image, turned(0, x=8 / 12, y=4 / 8))
+    torch.testing.assert_close(shown[..., :12, :16], image[..., 4:, 8:], atol=1e-5, rtol=0)
+    assert shown[..., 13:, :].abs().max() < 1e-5
+
+
+def test_what_does_not_move_stays_bit_for_bit() -> None:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(2, 3, 16, 24, generator=generator)
+    flow = torch.randn(2, 2, 4, 6, generator=generator)
+    view = torch.cat([IDENTITY, turned(90)])
+    for kept, given in (
+        (seen_through(images, view), images),
+        (followed_by(flow, view, (16, 24)), flow),
+        (returned_through(flow, view, (16, 24)), flow),
+    ):
+        assert torch.equal(kept[0], given[0])
+        assert not torch.equal(kept[1], given[1])
+
+
+@pytest.fixture
+def networks() -> tuple[GLUNet, GLUNet]:
+    """The same untrained weights without and with a second look."""
+    torch.manual_seed(4)
+    plain = GLUNet(SMALL).eval()
+    looking = GLUNet(replace(SMALL, second_look=True)).eval()
+    looking.load_state_dict(plain.state_dict())
+    return plain, looking
+
+
+def scene(seed: int) -> torch.Tensor:
+    coarse = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, size=(256, 256), mode="bicubic", align_corners=False)
+
+
+@pytest.mark.parametrize("view", [IDENTITY, turned(40, zoom=0.8)], ids=["still", "moved"])
+def test_the_second_look_is_the_network_on_what_the_view_shows(
+    networks: tuple[GLUNet, GLUNet], view: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, looking = networks
+    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: view)
+    source, target = scene(1), scene(2)
+    with torch.inference_mode():
+        looked = looking(source, target, source, target)
+        seen = seen_through(source, view)
+        once = plain(seen, target, seen, target)
+        for got, within in zip(looked, once, strict=True):
+            torch.testing.assert_close(got, followed_by(within, view, (256, 256)), atol=1e-3, rtol=0)
+
+
+def test_the_view_comes_from_the_flow_of_the_first_look(
+    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, looking = networks
+    given: list[torch.Tensor] = []
+    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: given.append(flow) or IDENTITY)
+    source, target = scene(1), scene(2)
+    with torch.inference_mode():
+        looking(source, target, source, target)
+        torch.testing.assert_close(given[0], plain(source, target, source, target).flow3)
+
+
+def test_a_matcher_gives_the_flow_of_the_network_both_ways_and_in_batches(
+    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pair moves, the second does not; alone and together they give the same."""
+    _, looking = networks
+    view = turned(40, zoom=0.8)
+
+    def views(flow: torch.Tensor) -> torch.Tensor:
+        return torch.cat([view, IDENTITY])[: len(flow)]
+
+    monkeypatch.setattr(glunet, "rectifying_view", views)
+    matcher = Matcher(looking, device=torch.device("cpu"), dtype=torch.float32)
+    pixels = [(image[0].permute(1, 2, 0).clamp(0, 1) * 255).byte().numpy() for image in map(scene, (1, 2, 3))]
+    size = (256, 256)
+    sources = matcher.encode_sources(pixels[:2], size)
+    target = matcher.encode_target(pixels[2], size)
+
+    forward, backward = matcher.match_many_both_ways([(source, target) for source in sources])
+    alone = matcher.match(matcher.encode_source(pixels[0], size), target)
+    np.testing.assert_allclose(forward[0], alone, atol=2e-3)
+    there, back = matcher.match_both_ways(sources[0], target)
+    np.testing.assert_allclose(forward[0], there, atol=2e-3)
+    np.testing.assert_allclose(backward[0], back, atol=2e-3)
+    assert all(source.working is None for source in sources)
+
+    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: IDENTITY)
+    np.testing.assert_allclose(forward[1], matcher.match(sources[1], target), atol=2e-3)
