@@ -77,14 +77,11 @@ class Matcher:
 
             coarse = _split(self._coarse_features(resized((COARSE_SIZE, COARSE_SIZE))))
             at_size = resized(size)
-            fine = (
-                [WorkingFeatures(*each) for each in _split(self._working_features(at_size))]
-                if working
-                else []
-            )
+            fine: list[WorkingFeatures | None] = [None] * len(images)
+            if working:
+                fine = [WorkingFeatures(*each) for each in _split(self._working_features(at_size))]
             return [
-                Encoded(CoarseFeatures(*each), fine[k] if working else None, at_size[k : k + 1])
-                for k, each in enumerate(coarse)
+                Encoded(CoarseFeatures(*each), fine[k], at_size[k : k + 1]) for k, each in enumerate(coarse)
             ]
 
     def encode_coarse(self, image: Pixels) -> CoarseFeatures:

@@ -92,7 +92,8 @@ class Objective(nn.Module):
         with self._pyramid_gradients():
             quarter, eighth = pyramid.working_features(images)
             level4 = pyramid.level_4(eighth)
-        source, target = _split((quarter, eighth, quarter, eighth, level4), 2)
+        levels = (quarter, eighth, quarter, eighth, level4)
+        source, target = (_Features(*half) for half in zip(*(each.chunk(2) for each in levels), strict=True))
         loss, figures = self._contrast(source, target, self._in_context(source, target), batch)
         return loss * self.stage.contrastive, figures
 
@@ -120,20 +121,18 @@ class Objective(nn.Module):
         return torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0)
 
     def _flows(self, batch: Batch, extra_layers: int) -> tuple[Tensor, Figures]:
-        both = normalise(torch.cat([batch["source"], batch["target"]]).float())
-        both_256 = both
+        image, target_image = (normalise(batch[name].float()) for name in ("source", "target"))
+        image_256, target_256 = image, target_image
         if "source_256" in batch:
-            both_256 = normalise(torch.cat([batch["source_256"], batch["target_256"]]).float())
-        source, target = self._features(both, both_256)
+            image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
+        target = self._features(target_image, target_256)
         if not self.network.config.second_look:
-            return self._look(source, target, batch, None, extra_layers)
-        image, image_256 = both.chunk(2)[0], both_256.chunk(2)[0]
-        first, found, flow3 = self._first_look(source, target, batch)
+            return self._look(self._features(image, image_256), target, batch, None, extra_layers)
+        first, found, flow3 = self._first_look(self._features(image_256, image_256), target, batch)
         view = rectifying_view(flow3)
         image = seen_through(image, view)
         image_256 = torch.where(is_moved(view), resize_area(image, (COARSE_SIZE, COARSE_SIZE)), image_256)
-        (source,) = self._features(image, image_256, count=1)
-        second, figures = self._look(source, target, batch, view, extra_layers)
+        second, figures = self._look(self._features(image, image_256), target, batch, view, extra_layers)
         return first + second, {**figures, **found}
 
     def _first_look(
@@ -174,16 +173,15 @@ class Objective(nn.Module):
             figures.update(hits)
         return loss, figures
 
-    def _features(self, images: Tensor, images_256: Tensor, count: int = 2) -> list[_Features]:
-        """Features of ``count`` batches that follow one another; a working size of 256 needs one pyramid."""
+    def _features(self, images: Tensor, images_256: Tensor) -> _Features:
+        """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
         pyramid = self.network.pyramid
         with self._pyramid_gradients():
             quarter, eighth = pyramid.working_features(images)
             coarse_quarter, coarse_eighth = quarter, eighth
             if images.shape[2] != COARSE_SIZE:
                 coarse_quarter, coarse_eighth = pyramid.working_features(images_256)
-            level4 = pyramid.level_4(coarse_eighth)
-        return _split((quarter, eighth, coarse_quarter, coarse_eighth, level4), count)
+            return _Features(quarter, eighth, coarse_quarter, coarse_eighth, pyramid.level_4(coarse_eighth))
 
     def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Figures]:
         stage, size = self.stage, batch["flow"].shape[2]
@@ -204,11 +202,6 @@ class Objective(nn.Module):
             )
             figures[f"epe{4 - index}"] = error
         return total, figures
-
-
-def _split(levels: tuple[Tensor, ...], count: int) -> list[_Features]:
-    """Features of ``count`` batches from tensors in which they follow one another."""
-    return [_Features(*each) for each in zip(*(level.chunk(count) for level in levels), strict=True)]
 
 
 def _seen_truth(batch: Batch, view: Tensor) -> Batch:
