@@ -163,13 +163,15 @@ def speed_document(timings: Sequence[Timing], device: str) -> dict[str, Any]:
 
 
 def make_pair(size: Size) -> tuple[Pixels, Pixels]:
-    """A textured source and the same moved by a few pixels."""
+    """A textured source and the same turned by 40 degrees: so large a motion costs a second look."""
     height, width = size
-    noise = np.random.default_rng(0).uniform(0, 255, (height // 8 + 2, width // 8 + 2, 3)).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(0, 255, (40, 40, 3)).astype(np.float32)
     source = np.clip(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(
         np.uint8
     )
-    return source, np.roll(source, (3, 5), axis=(0, 1))
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 40, 1.0)
+    target = cv2.warpAffine(source, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
+    return source, np.asarray(target, np.uint8)
 
 
 def _time_round(
