@@ -68,10 +68,10 @@ SECTIONS = {
     "speed": (
         "Speed",
         "One pass, flow from target to source at full size, without reading files. `glunet` is the published "
-        "network as its code runs it on a CPU (fp32, channels first, random weights). The target is the source "
-        "turned by 40 degrees, so `compact` looks twice; pairs that hardly move cost it less. All rows of one "
-        "size were timed in turns within one run; the machine had other work at the time, so the ratio means "
-        "more than the seconds.\n\n"
+        "network as its code runs it on a CPU (fp32, channels first, random weights). The target is the "
+        "source turned by 40 degrees, so `compact` looks twice; pairs that hardly move cost it less. All "
+        "rows of one size were timed in turns within one run; the machine had other work at the time, so "
+        "the ratio means more than the seconds.\n\n"
         "    glualign bench --threads 1 --threads 2",
     ),
     "reliability": (
