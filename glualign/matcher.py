@@ -15,7 +15,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.folding import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.preprocessing import prepare, working_size
-from glualign.network.second_look import followed_by, returned_through
+from glualign.network.views import followed_by, returned_through
 
 Pixels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
@@ -29,7 +29,7 @@ class Encoded(NamedTuple):
 
     coarse: CoarseFeatures
     working: WorkingFeatures | None
-    """None where a second look decides how the image is seen at its working size."""
+    """None where further looks decide how the image is seen at its working size."""
     image: Tensor
     """``(B, 3, H', W')``, normalised."""
 
@@ -61,7 +61,7 @@ class Matcher:
 
     def encode_sources(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
         """Several sources in one forward pass of the pyramid; ``size`` is (height, width)."""
-        return self._encoded(images, size, working=not self.config.second_look)
+        return self._encoded(images, size, working=self.config.looks == 1)
 
     def encode_targets(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
         """Several targets in one forward pass of the pyramid; ``size`` is (height, width)."""

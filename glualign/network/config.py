@@ -15,6 +15,9 @@ COARSE_SIZE = 256
 MAX_CONTEXT_LAYERS = 32
 """More layers than anyone trains; a damaged file may ask for billions."""
 
+MAX_LOOKS = 16
+"""More than any pair gains from."""
+
 # Written by the first training runs; the value is the field it means today.
 _FORMER_NAMES = {"uint8_truncation": "truncate_to_uint8"}
 
@@ -44,8 +47,8 @@ class GLUNetConfig:
             same matches seen by displacement, where the global correlation lists them by absolute position.
         fitted_map: the 16 x 16 decoder starts from the smooth map that most matches agree on, instead of from
             the soft-argmax, and sees where single matches differ from it. Needs ``match_hints``.
-        second_look: the coarse half matches once, and the whole network matches the source as the affine map
-            of that first look shows it.
+        looks: how often at most the coarse half looks at a pair: after the first time at the source as an
+            affine map of what it found shows it, while that agrees better with the target than before.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
             GLU-Net repository does and DenseMatching does not.
         extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
@@ -68,7 +71,7 @@ class GLUNetConfig:
     match_hints: bool = False
     local_mapping: bool = False
     fitted_map: bool = False
-    second_look: bool = False
+    looks: int = 1
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
 
@@ -86,6 +89,8 @@ class GLUNetConfig:
                 raise ValueError(f"{name} must be 0.001 to 1000, not {getattr(self, name)}")
         if not 0 <= self.context_layers <= MAX_CONTEXT_LAYERS:
             raise ValueError(f"context_layers must be 0 to {MAX_CONTEXT_LAYERS}, not {self.context_layers}")
+        if not 1 <= self.looks <= MAX_LOOKS:
+            raise ValueError(f"looks must be 1 to {MAX_LOOKS}, not {self.looks}")
         if self.context_layers and self.pyramid_channels[3] % 4:
             raise ValueError("context_layers need 1/16 channels that are a multiple of 4")
         if self.fitted_map and not (self.match_hints and self.soft_argmax_init):

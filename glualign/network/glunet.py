@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -31,7 +33,17 @@ from glualign.network.decoders import (
 from glualign.network.local_correlation import local_correlation
 from glualign.network.map_fit import fit_map
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.second_look import followed_by, is_moved, rectifying_view, seen_through
+from glualign.network.views import (
+    GAIN,
+    agreement_in_place,
+    followed_by,
+    inverse,
+    is_moved,
+    rectifying_view,
+    seen_through,
+    stepped,
+    unlike,
+)
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
 COARSE_CELLS = COARSE_SIZE // 16
@@ -62,7 +74,7 @@ class CoarseMatch(NamedTuple):
     """What the coarse half answers: the source as it is best seen, and the flow to what is seen."""
 
     view: Tensor
-    """``(B, 2, 3)``, see `second_look`; the identity where there is no second look."""
+    """``(B, 2, 3)``, see `views`; the identity where one look is enough."""
     image: Tensor
     """``(B, 3, H', W')``: the source through the view."""
     source: CoarseFeatures
@@ -206,28 +218,61 @@ class GLUNet(nn.Module):
         detach: bool = False,
         trace: Trace | None = None,
     ) -> CoarseMatch:
-        """The coarse half, which looks twice if the configuration says so.
+        """The coarse half: one look, and more while a view of the source agrees better with the target.
 
         Args:
-            image: the normalised source ``(B, 3, H', W')``, for a second look.
+            image: the normalised source ``(B, 3, H', W')``, for further looks.
             source: its features, not yet in context.
             target: of the target, not yet in context.
             detach: as in `forward`.
             trace: as in `forward`.
         """
+        flow = partial(self.coarse_flows, detach=detach, trace=trace)
         seen = self.in_context(source, target)
-        flow4, flow3 = self.coarse_flows(*seen, detach=detach, trace=trace)
-        still = torch.eye(2, 3, device=flow3.device).expand(len(flow3), 2, 3)
-        view = rectifying_view(flow3) if self.config.second_look else still
-        moved = is_moved(view)
-        if self.config.second_look and moved.any():
-            image = seen_through(image, view)
-            again = self.coarse_features(resize_area(image, (COARSE_SIZE, COARSE_SIZE)))
-            # A pair that stays as it is keeps the features of the image at 256 x 256 that was given.
-            kept = (torch.where(moved, new, old) for new, old in zip(again, source, strict=True))
-            seen = self.in_context(CoarseFeatures(*kept), target)
-            flow4, flow3 = self.coarse_flows(*seen, detach=detach, trace=trace)
-        return CoarseMatch(view, image, *seen, flow4, flow3)
+        flow4, flow3 = flow(*seen)
+        view = torch.eye(2, 3, device=flow3.device).expand(len(flow3), 2, 3)
+        for _ in range(self.config.looks - 1):
+            step = rectifying_view(flow3)
+            if not is_moved(step).any():
+                break
+            # The other direction has an opinion of its own: what is foreshortened is found more easily.
+            _, back3 = self.coarse_flows(seen[1], seen[0])
+            other = unlike(inverse(rectifying_view(back3)), step)
+            before = view
+            view, source = self._best_view(image, view, (step, other), source, target)
+            if torch.equal(view, before):
+                break
+            seen = self.in_context(source, target)
+            flow4, flow3 = flow(*seen)
+        return CoarseMatch(view, seen_through(image, view), *seen, flow4, flow3)
+
+    def _best_view(
+        self,
+        image: Tensor,
+        view: Tensor,
+        steps: Iterable[Tensor],
+        source: CoarseFeatures,
+        target: CoarseFeatures,
+    ) -> tuple[Tensor, CoarseFeatures]:
+        """The view, or a step on from it, in which the source's features agree best with the target's."""
+        reduced = image
+        if max(image.shape[2:]) > 2 * COARSE_SIZE:
+            reduced = resize_area(image, (2 * COARSE_SIZE, 2 * COARSE_SIZE))
+        best, agreement = view, agreement_in_place(source.level4, target.level4)
+        for step in steps:
+            if not is_moved(step).any():
+                continue
+            candidate = stepped(view, step)
+            shown = resize_area(seen_through(reduced, candidate), (COARSE_SIZE, COARSE_SIZE))
+            features = self.coarse_features(shown)
+            reached = agreement_in_place(features.level4, target.level4)
+            better = is_moved(step) & (reached > GAIN * agreement)
+            best = torch.where(better[:, 0], candidate, best)
+            agreement = torch.where(better, reached, agreement)
+            source = CoarseFeatures(
+                *(torch.where(better, new, old) for new, old in zip(features, source, strict=True))
+            )
+        return best, source
 
     def in_context(
         self, source: CoarseFeatures, target: CoarseFeatures

@@ -12,7 +12,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.preprocessing import normalise
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.second_look import followed_by, inverse, is_moved, rectifying_view, seen_through
+from glualign.network.views import followed_by, inverse, is_moved, rectifying_view, seen_through
 from glualign.network.warping import pixel_grid, resize_area
 from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
@@ -126,7 +126,7 @@ class Objective(nn.Module):
         if "source_256" in batch:
             image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
         target = self._features(target_image, target_256)
-        if not self.network.config.second_look:
+        if self.network.config.looks == 1:
             return self._look(self._features(image, image_256), target, batch, None, extra_layers)
         first, found, flow3 = self._first_look(self._features(image_256, image_256), target, batch)
         view = rectifying_view(flow3)

@@ -1,4 +1,4 @@
-"""The loss of a network with a second look."""
+"""The loss of a network that looks twice."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from glualign.network import CONFIGS, GLUNet
-from glualign.network.second_look import seen_through
+from glualign.network.views import seen_through
 from glualign.training.batches import BatchDataset
 from glualign.training.objectives import ContrastiveHead, Objective, _seen_truth
 from glualign.training.photos import PhotoStore
@@ -52,7 +52,7 @@ def test_both_looks_are_learned_from(photos: PhotoStore) -> None:
         pyramid_channels=(4, 8, 8, 16),
         decoder_width=0.125,
         mapping_decoder_width=0.125,
-        second_look=True,
+        looks=2,
     )
     stage = StageOptions(kind="full", steps=1, contrastive=0.5, pyramid_rate=1e-4)
     for size in (SIZE, 320):

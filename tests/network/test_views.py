@@ -1,5 +1,6 @@
 """Views: how they are found, what they show, and that flow through them is flow of the whole pair."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -10,13 +11,15 @@ import torch.nn.functional as F
 
 from glualign.matcher import Matcher
 from glualign.network import CONFIGS, GLUNet, glunet
-from glualign.network.second_look import (
+from glualign.network.views import (
+    agreement_in_place,
     followed_by,
     inverse,
     is_moved,
     rectifying_view,
     returned_through,
     seen_through,
+    unlike,
 )
 
 IDENTITY = torch.eye(2, 3)[None]
@@ -121,7 +124,7 @@ def networks() -> tuple[GLUNet, GLUNet]:
     """The same untrained weights without and with a second look."""
     torch.manual_seed(4)
     plain = GLUNet(SMALL).eval()
-    looking = GLUNet(replace(SMALL, second_look=True)).eval()
+    looking = GLUNet(replace(SMALL, looks=2)).eval()
     looking.load_state_dict(plain.state_dict())
     return plain, looking
 
@@ -131,12 +134,22 @@ def scene(seed: int) -> torch.Tensor:
     return F.interpolate(coarse, size=(256, 256), mode="bicubic", align_corners=False)
 
 
+def let_the_network_see(view: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both directions of every first look propose this view, and it agrees better than none."""
+    proposals = itertools.cycle([view, inverse(view)])
+    agreements = itertools.count()
+    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: next(proposals)[: len(flow)])
+    monkeypatch.setattr(
+        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), float(next(agreements)))
+    )
+
+
 @pytest.mark.parametrize("view", [IDENTITY, turned(40, zoom=0.8)], ids=["still", "moved"])
 def test_the_second_look_is_the_network_on_what_the_view_shows(
     networks: tuple[GLUNet, GLUNet], view: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, looking = networks
-    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: view)
+    let_the_network_see(view, monkeypatch)
     source, target = scene(1), scene(2)
     with torch.inference_mode():
         looked = looking(source, target, source, target)
@@ -158,17 +171,78 @@ def test_the_view_comes_from_the_flow_of_the_first_look(
         torch.testing.assert_close(given[0], plain(source, target, source, target).flow3)
 
 
+def test_a_view_that_agrees_no_better_is_not_taken(
+    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, looking = networks
+    let_the_network_see(turned(40), monkeypatch)
+    monkeypatch.setattr(glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), 0.5))
+    source, target = scene(1), scene(2)
+    with torch.inference_mode():
+        looked, once = (network(source, target, source, target) for network in (looking, plain))
+    assert torch.equal(looked.flow1, once.flow1)
+
+
+@pytest.mark.parametrize(("of_forward", "of_backward", "degrees"), [(0.2, 0.4, -60), (0.4, 0.2, 60)])
+def test_the_direction_that_agrees_better_decides(
+    networks: tuple[GLUNet, GLUNet],
+    monkeypatch: pytest.MonkeyPatch,
+    of_forward: float,
+    of_backward: float,
+    degrees: float,
+) -> None:
+    """The forward flow proposes a turn to one side, the backward flow one to the other."""
+    _, looking = networks
+    agreements = iter([0.1, of_forward, of_backward])
+    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: turned(60))
+    monkeypatch.setattr(
+        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), next(agreements))
+    )
+    source, target = scene(1), scene(2)
+    with torch.inference_mode():
+        coarse = [looking.coarse_features(image) for image in (source, target)]
+        match = looking.match_coarse(source, *coarse)
+    torch.testing.assert_close(match.view, turned(degrees), atol=1e-6, rtol=0)
+
+
+def test_looks_go_on_from_the_view_of_the_last_one(
+    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three looks, each of which proposes another thirty degrees, end in a view turned by sixty."""
+    plain, _ = networks
+    looking = GLUNet(replace(SMALL, looks=3)).eval()
+    looking.load_state_dict(plain.state_dict())
+    let_the_network_see(turned(30), monkeypatch)
+    source, target = scene(1), scene(2)
+    with torch.inference_mode():
+        coarse = [looking.coarse_features(image) for image in (source, target)]
+        match = looking.match_coarse(source, *coarse)
+    torch.testing.assert_close(match.view, turned(60), atol=1e-6, rtol=0)
+    torch.testing.assert_close(match.image, seen_through(source, turned(60)))
+
+
+def test_steps_that_show_nearly_the_same_are_one() -> None:
+    assert torch.equal(unlike(turned(40), turned(43)), IDENTITY)
+    assert torch.equal(unlike(turned(40), turned(70)), turned(40))
+
+
+def test_what_lies_in_place_agrees() -> None:
+    generator = torch.Generator().manual_seed(6)
+    features = F.normalize(torch.randn(1, 32, 16, 16, generator=generator), dim=1)
+    beside = features.roll(1, dims=3)
+    far = features.roll((5, 6), dims=(2, 3))
+    same, near, other = (agreement_in_place(each, features).item() for each in (features, beside, far))
+    assert same > 0.9
+    assert near > 0.8
+    assert other < 0.1
+
+
 def test_a_matcher_gives_the_flow_of_the_network_both_ways_and_in_batches(
     networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first pair moves, the second does not; alone and together they give the same."""
     _, looking = networks
-    view = turned(40, zoom=0.8)
-
-    def views(flow: torch.Tensor) -> torch.Tensor:
-        return torch.cat([view, IDENTITY])[: len(flow)]
-
-    monkeypatch.setattr(glunet, "rectifying_view", views)
+    let_the_network_see(torch.cat([turned(40, zoom=0.8), IDENTITY]), monkeypatch)
     matcher = Matcher(looking, device=torch.device("cpu"), dtype=torch.float32)
     pixels = [(image[0].permute(1, 2, 0).clamp(0, 1) * 255).byte().numpy() for image in map(scene, (1, 2, 3))]
     size = (256, 256)

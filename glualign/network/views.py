@@ -1,4 +1,4 @@
-"""A second look: the source through the affine map that the first look found.
+"""Views: the source as an affine map shows it, so that a large motion becomes a small one.
 
 Features change with rotation, scale and perspective, so that large motions are matched roughly. Once the best
 affine map is undone the rest of the motion is small, and the same network matches it well: a spatial
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glualign.network.config import COARSE_SIZE
-from glualign.network.correlation import cell_centres
+from glualign.network.correlation import cell_centres, global_correlation
 from glualign.network.map_fit import LARGEST_ZOOM, fit_affine
 from glualign.network.warping import resize_area
 
@@ -23,6 +23,10 @@ FIT_CELLS = 16
 """Side of the grid of matches that a view is fitted to."""
 STILL = 0.125
 """A view that moves no corner of the frame by more (16 of 256 pixels) gains less than resampling costs."""
+GAIN = 1.1
+"""A view is taken when the agreement in place is this many times as high as before."""
+SHARPNESS = 20.0
+"""Inverse temperature of the agreement in place: where the contrastive training of features starts."""
 
 
 def rectifying_view(flow: Tensor) -> Tensor:
@@ -45,7 +49,7 @@ def rectifying_view(flow: Tensor) -> Tensor:
     view = torch.cat([fitted[:, :, :2], fitted[:, :, 2:] * inner], dim=2)
     zoom = torch.linalg.det(view[:, :, :2])
     sensible = (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
-    corners = view.new_tensor([[-1, 1, -1, 1], [-1, -1, 1, 1]])
+    corners = _corners(view)
     moved = torch.linalg.vector_norm(_through(view, corners) - corners, dim=1).amax(dim=1) > STILL
     identity = torch.eye(2, 3, device=view.device).expand(batch, 2, 3)
     return torch.where((sensible & moved)[:, None, None], view, identity)
@@ -94,6 +98,42 @@ def returned_through(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tenso
     return torch.where(is_moved(view), (seen - centres) * half + there, flow)
 
 
+def agreement_in_place(source: Tensor, target: Tensor) -> Tensor:
+    """How well two images agree as they lie, ``(B, 1, 1, 1)``, 0 to 1.
+
+    Args:
+        source: unit vectors ``(B, C, N, N)`` of each image alone: in the light of each other even wrong
+            matches agree.
+        target: the same.
+
+    Returns:
+        The mean share of a target cell's similarity that falls on the same source cell or one beside it.
+    """
+    side = target.shape[3]
+    with torch.autocast(source.device.type, enabled=False):
+        cosines = global_correlation(source.float(), target.float()).flatten(2)
+    share = torch.softmax(SHARPNESS * cosines, dim=1)
+    cell = torch.arange(cosines.shape[1], device=source.device)
+    row, column = torch.div(cell, side, rounding_mode="floor"), cell % side
+    near = ((row[:, None] - row).abs() <= 1) & ((column[:, None] - column).abs() <= 1)
+    return (share * near).sum(dim=1).mean(dim=1).view(-1, 1, 1, 1)
+
+
+def stepped(view: Tensor, step: Tensor) -> Tensor:
+    """The view of a view: ``step`` within what ``view`` shows."""
+    linear = (view[:, :, :2, None] * step[:, None, :, :2]).sum(dim=2)
+    shift = _through(view, step[:, :, 2:])
+    return torch.where(is_moved(step)[:, 0], torch.cat([linear, shift], dim=2), view)
+
+
+def unlike(view: Tensor, other: Tensor) -> Tensor:
+    """The view where it differs visibly from the other; the identity where both show nearly the same."""
+    corners = _corners(view)
+    apart = torch.linalg.vector_norm(_through(view, corners) - _through(other, corners), dim=1).amax(dim=1)
+    identity = torch.eye(2, 3, device=view.device).expand_as(view)
+    return torch.where((apart > STILL)[:, None, None], view, identity)
+
+
 def inverse(view: Tensor) -> Tensor:
     """The view of the target from the source's frame."""
     linear = torch.linalg.inv_ex(view[:, :, :2])[0]
@@ -103,6 +143,10 @@ def inverse(view: Tensor) -> Tensor:
 def _through(view: Tensor, points: Tensor) -> Tensor:
     """Where the view takes points ``(..., 2, K)``; sums of products, because autocast rounds a matmul."""
     return (view[:, :, :2, None] * points.unsqueeze(-3)).sum(dim=2) + view[:, :, 2:]
+
+
+def _corners(view: Tensor) -> Tensor:
+    return view.new_tensor([[-1, 1, -1, 1], [-1, -1, 1, 1]])
 
 
 def _centres(maps: Tensor) -> Tensor:
