@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ from glualign.network.views import (
     followed_by,
     inverse,
     is_moved,
+    matched_views,
     rectifying_view,
     seen_through,
     stepped,
@@ -74,7 +75,7 @@ class CoarseMatch(NamedTuple):
     """What the coarse half answers: the source as it is best seen, and the flow to what is seen."""
 
     view: Tensor
-    """``(B, 2, 3)``, see `views`; the identity where one look is enough."""
+    """``(B, 2, 3)``, see `glualign.network.views`; the identity where one look is enough."""
     image: Tensor
     """``(B, 3, H', W')``: the source through the view."""
     source: CoarseFeatures
@@ -231,15 +232,17 @@ class GLUNet(nn.Module):
         seen = self.in_context(source, target)
         flow4, flow3 = flow(*seen)
         view = torch.eye(2, 3, device=flow3.device).expand(len(flow3), 2, 3)
-        for _ in range(self.config.looks - 1):
+        for look in range(self.config.looks - 1):
             step = rectifying_view(flow3)
             if not is_moved(step).any():
                 break
             # The other direction has an opinion of its own: what is foreshortened is found more easily.
             _, back3 = self.coarse_flows(seen[1], seen[0])
-            other = unlike(inverse(rectifying_view(back3)), step)
+            steps = [step, inverse(rectifying_view(back3))]
+            if look == 0:
+                steps += matched_views(source.level4, target.level4)
             before = view
-            view, source = self._best_view(image, view, (step, other), source, target)
+            view, source = self._best_view(image, view, steps, source, target)
             if torch.equal(view, before):
                 break
             seen = self.in_context(source, target)
@@ -250,7 +253,7 @@ class GLUNet(nn.Module):
         self,
         image: Tensor,
         view: Tensor,
-        steps: Iterable[Tensor],
+        steps: Sequence[Tensor],
         source: CoarseFeatures,
         target: CoarseFeatures,
     ) -> tuple[Tensor, CoarseFeatures]:
@@ -259,7 +262,9 @@ class GLUNet(nn.Module):
         if max(image.shape[2:]) > 2 * COARSE_SIZE:
             reduced = resize_area(image, (2 * COARSE_SIZE, 2 * COARSE_SIZE))
         best, agreement = view, agreement_in_place(source.level4, target.level4)
-        for step in steps:
+        for index, step in enumerate(steps):
+            for tried in steps[:index]:
+                step = unlike(step, tried)
             if not is_moved(step).any():
                 continue
             candidate = stepped(view, step)

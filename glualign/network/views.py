@@ -3,6 +3,7 @@
 Features change with rotation, scale and perspective, so that large motions are matched roughly. Once the best
 affine map is undone the rest of the motion is small, and the same network matches it well: a spatial
 transformer (Jaderberg et al. 2015, section 3) whose map is fitted to matches instead of regressed.
+Several maps may be proposed; how well features agree in place decides.
 
 A *view* is that map, ``(B, 2, 3)``: times a position ``(x, y, 1)`` of the target's frame it is a position of
 the source's frame. Frames reach from -1 to 1, edge to edge, at any resolution.
@@ -15,12 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glualign.network.config import COARSE_SIZE
-from glualign.network.correlation import cell_centres, global_correlation
-from glualign.network.map_fit import LARGEST_ZOOM, fit_affine
+from glualign.network.correlation import cell_centres, global_correlation, match_hints
+from glualign.network.map_fit import LARGEST_ZOOM, SMOOTH_REACH, fit_affine
 from glualign.network.warping import resize_area
 
 FIT_CELLS = 16
 """Side of the grid of matches that a view is fitted to."""
+INNER = (FIT_CELLS - 1) / FIT_CELLS
+"""Half a frame from the first to the last cell centre, the unit of the fit, in units of the frame."""
+MATCHED_VIEWS = 2
+MATCH_SHARPNESS = 30.0
+"""Inverse temperature of the soft-argmax about a match."""
 STILL = 0.125
 """A view that moves no corner of the frame by more (16 of 256 pixels) gains less than resampling costs."""
 GAIN = 1.1
@@ -39,19 +45,51 @@ def rectifying_view(flow: Tensor) -> Tensor:
         ``(B, 2, 3)``; the identity where the motion is small or not one that a scene can show.
     """
     coarse = resize_area(flow.float(), (FIT_CELLS, FIT_CELLS))
-    batch, _, rows, columns = coarse.shape
-    # From the first to the last cell centre in units of the fit, from edge to edge in units of the frame.
-    inner = (FIT_CELLS - 1) / FIT_CELLS
-    centres = cell_centres(rows, columns, device=flow.device).view(2, rows, columns)
-    matches = centres + coarse * (2 / COARSE_SIZE / inner)
+    matches = _places(coarse) + coarse * (2 / COARSE_SIZE / INNER)
     with torch.autocast(flow.device.type, enabled=False):
-        fitted = fit_affine(matches, torch.ones_like(matches[:, :1]))
-    view = torch.cat([fitted[:, :, :2], fitted[:, :, 2:] * inner], dim=2)
+        return _view_of(fit_affine(matches, torch.ones_like(matches[:, :1])))
+
+
+def matched_views(source: Tensor, target: Tensor) -> list[Tensor]:
+    """Views that the mutual matches of two images speak for: the best one, then the best of what is left.
+
+    Args:
+        source: unit vectors ``(B, C, 16, 16)`` of each image alone. They know less than those in context, and
+            are not led astray together.
+        target: the same.
+
+    Returns:
+        As `rectifying_view`, `MATCHED_VIEWS` times.
+    """
+    views = []
+    with torch.autocast(source.device.type, enabled=False):
+        cosines = global_correlation(source.float(), target.float())
+        hints = match_hints(cosines, (FIT_CELLS, FIT_CELLS), MATCH_SHARPNESS)
+        matches, weight = hints[:, :2], hints[:, 3:]
+        places = _places(matches)
+        for _ in range(MATCHED_VIEWS):
+            fitted = fit_affine(matches, weight)
+            views.append(_view_of(fitted))
+            position = _through(fitted, places.flatten(1)).view_as(matches)
+            away = torch.linalg.vector_norm(position - matches, dim=1, keepdim=True) > SMOOTH_REACH
+            weight = weight * away
+    return views
+
+
+def _places(maps: Tensor) -> Tensor:
+    """Centres of the cells of ``(B, C, N, N)`` in units of the fit, ``(2, N, N)``."""
+    rows, columns = maps.shape[2:]
+    return cell_centres(rows, columns, device=maps.device).view(2, rows, columns)
+
+
+def _view_of(fitted: Tensor) -> Tensor:
+    """The view of an affine map in units of the fit; the identity where it is near that or makes no sense."""
+    view = torch.cat([fitted[:, :, :2], fitted[:, :, 2:] * INNER], dim=2)
     zoom = torch.linalg.det(view[:, :, :2])
     sensible = (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
     corners = _corners(view)
     moved = torch.linalg.vector_norm(_through(view, corners) - corners, dim=1).amax(dim=1) > STILL
-    identity = torch.eye(2, 3, device=view.device).expand(batch, 2, 3)
+    identity = torch.eye(2, 3, device=view.device).expand_as(view)
     return torch.where((sensible & moved)[:, None, None], view, identity)
 
 

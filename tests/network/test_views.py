@@ -16,6 +16,7 @@ from glualign.network.views import (
     followed_by,
     inverse,
     is_moved,
+    matched_views,
     rectifying_view,
     returned_through,
     seen_through,
@@ -120,8 +121,9 @@ def test_what_does_not_move_stays_bit_for_bit() -> None:
 
 
 @pytest.fixture
-def networks() -> tuple[GLUNet, GLUNet]:
-    """The same untrained weights without and with a second look."""
+def networks(monkeypatch: pytest.MonkeyPatch) -> tuple[GLUNet, GLUNet]:
+    """The same untrained weights without and with a second look, for which only flow proposes views."""
+    monkeypatch.setattr(glunet, "matched_views", lambda source, target: [])
     torch.manual_seed(4)
     plain = GLUNet(SMALL).eval()
     looking = GLUNet(replace(SMALL, looks=2)).eval()
@@ -224,6 +226,56 @@ def test_looks_go_on_from_the_view_of_the_last_one(
 def test_steps_that_show_nearly_the_same_are_one() -> None:
     assert torch.equal(unlike(turned(40), turned(43)), IDENTITY)
     assert torch.equal(unlike(turned(40), turned(70)), turned(40))
+
+
+def features_through(view: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors of a source, and of the target whose cells lie in it where the view says."""
+    wide = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(seed))
+    here = centres(16, 16).flatten(2)
+    there = (view[:, :, :2] @ here + view[:, :, 2:]).view(1, 2, 16, 16).permute(0, 2, 3, 1)
+    seen = F.grid_sample(wide, there, mode="nearest", align_corners=False)
+    return F.normalize(wide, dim=1), F.normalize(seen, dim=1, eps=1e-6)
+
+
+@pytest.mark.parametrize("view", [turned(30), turned(0, x=0.75), turned(180)])
+def test_matches_of_single_images_speak_for_their_view(view: torch.Tensor) -> None:
+    """Also where half of the target lies outside the source."""
+    best, _ = matched_views(*features_through(view, seed=7))
+    torch.testing.assert_close(best, view, atol=0.05, rtol=0)
+
+
+def test_a_second_view_is_that_of_the_matches_left_over() -> None:
+    """The left half of the target lies to the right in the source, the right half upside down."""
+    source, left = features_through(turned(0, x=0.75), seed=8)
+    _, right = features_through(turned(180), seed=8)
+    target = torch.cat([left[..., :8], right[..., 8:]], dim=3)
+    found = matched_views(source, target)
+    for view in (turned(0, x=0.75), turned(180)):
+        assert min((view - each).abs().max().item() for each in found) < 0.1
+
+
+def test_what_matches_in_place_speaks_for_no_view() -> None:
+    source, target = features_through(turned(0), seed=9)
+    assert torch.equal(matched_views(source, target)[0], IDENTITY)
+
+
+def test_views_from_matches_are_tried_at_the_first_look(
+    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, looking = networks
+    agreements = itertools.count()
+    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: turned(60))
+    monkeypatch.setattr(glunet, "matched_views", lambda source, target: [turned(62), turned(120)])
+    monkeypatch.setattr(
+        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), 1.2 ** next(agreements))
+    )
+    source, target = scene(1), scene(2)
+    with torch.inference_mode():
+        coarse = [looking.coarse_features(image) for image in (source, target)]
+        match = looking.match_coarse(source, *coarse)
+    torch.testing.assert_close(match.view, turned(120), atol=1e-6, rtol=0)
+    # The features as they are, the forward view, the backward one and the second match: 62 degrees are as 60.
+    assert next(agreements) == 4
 
 
 def test_what_lies_in_place_agrees() -> None:
