@@ -173,16 +173,20 @@ def test_the_view_comes_from_the_flow_of_the_first_look(
         torch.testing.assert_close(given[0], plain(source, target, source, target).flow3)
 
 
-def test_a_view_that_agrees_no_better_is_not_taken(
-    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("gain", "taken"), [(0.9, False), (1.0, False), (1.05, False), (1.15, True)])
+def test_a_view_must_agree_by_a_tenth_better(
+    networks: tuple[GLUNet, GLUNet], monkeypatch: pytest.MonkeyPatch, gain: float, taken: bool
 ) -> None:
     plain, looking = networks
     let_the_network_see(turned(40), monkeypatch)
-    monkeypatch.setattr(glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), 0.5))
+    agreements = iter([0.5, 0.5 * gain])
+    monkeypatch.setattr(
+        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), next(agreements))
+    )
     source, target = scene(1), scene(2)
     with torch.inference_mode():
         looked, once = (network(source, target, source, target) for network in (looking, plain))
-    assert torch.equal(looked.flow1, once.flow1)
+    assert torch.equal(looked.flow1, once.flow1) is not taken
 
 
 @pytest.mark.parametrize(("of_forward", "of_backward", "degrees"), [(0.2, 0.4, -60), (0.4, 0.2, 60)])
