@@ -37,6 +37,7 @@ from glualign.network.views import (
     GAIN,
     agreement_in_place,
     followed_by,
+    identity,
     inverse,
     is_moved,
     matched_views,
@@ -231,7 +232,7 @@ class GLUNet(nn.Module):
         flow = partial(self.coarse_flows, detach=detach, trace=trace)
         seen = self.in_context(source, target)
         flow4, flow3 = flow(*seen)
-        view = torch.eye(2, 3, device=flow3.device).expand(len(flow3), 2, 3)
+        view = identity(flow3)
         for look in range(self.config.looks - 1):
             step = rectifying_view(flow3)
             if not is_moved(step).any():
@@ -247,7 +248,9 @@ class GLUNet(nn.Module):
                 break
             seen = self.in_context(source, target)
             flow4, flow3 = flow(*seen)
-        return CoarseMatch(view, seen_through(image, view), *seen, flow4, flow3)
+        if is_moved(view).any():
+            image = seen_through(image, view)
+        return CoarseMatch(view, image, *seen, flow4, flow3)
 
     def _best_view(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import cell_centres, global_correlation, match_hints
 from glualign.network.map_fit import LARGEST_ZOOM, SMOOTH_REACH, fit_affine
-from glualign.network.warping import resize_area
+from glualign.network.warping import pixel_grid, resize_area
 
 FIT_CELLS = 16
 """Side of the grid of matches that a view is fitted to."""
@@ -87,15 +87,18 @@ def _view_of(fitted: Tensor) -> Tensor:
     view = torch.cat([fitted[:, :, :2], fitted[:, :, 2:] * INNER], dim=2)
     zoom = torch.linalg.det(view[:, :, :2])
     sensible = (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
-    corners = _corners(view)
-    moved = torch.linalg.vector_norm(_through(view, corners) - corners, dim=1).amax(dim=1) > STILL
-    identity = torch.eye(2, 3, device=view.device).expand_as(view)
-    return torch.where((sensible & moved)[:, None, None], view, identity)
+    still = identity(view)
+    return unlike(torch.where(sensible[:, None, None], view, still), still)
+
+
+def identity(like: Tensor) -> Tensor:
+    """As many views as ``like`` has entries, ``(B, 2, 3)``, each of which shows the source as it is."""
+    return torch.eye(2, 3, device=like.device).expand(len(like), 2, 3)
 
 
 def is_moved(view: Tensor) -> Tensor:
     """``(B, 1, 1, 1)``: whether a view differs from the identity."""
-    moved = (view != torch.eye(2, 3, device=view.device)).any(dim=2).any(dim=1)
+    moved = (view != identity(view)).any(dim=2).any(dim=1)
     return moved[:, None, None, None]
 
 
@@ -166,10 +169,9 @@ def stepped(view: Tensor, step: Tensor) -> Tensor:
 
 def unlike(view: Tensor, other: Tensor) -> Tensor:
     """The view where it differs visibly from the other; the identity where both show nearly the same."""
-    corners = _corners(view)
+    corners = view.new_tensor([[-1, 1, -1, 1], [-1, -1, 1, 1]])
     apart = torch.linalg.vector_norm(_through(view, corners) - _through(other, corners), dim=1).amax(dim=1)
-    identity = torch.eye(2, 3, device=view.device).expand_as(view)
-    return torch.where((apart > STILL)[:, None, None], view, identity)
+    return torch.where((apart > STILL)[:, None, None], view, identity(view))
 
 
 def inverse(view: Tensor) -> Tensor:
@@ -183,16 +185,10 @@ def _through(view: Tensor, points: Tensor) -> Tensor:
     return (view[:, :, :2, None] * points.unsqueeze(-3)).sum(dim=2) + view[:, :, 2:]
 
 
-def _corners(view: Tensor) -> Tensor:
-    return view.new_tensor([[-1, 1, -1, 1], [-1, -1, 1, 1]])
-
-
 def _centres(maps: Tensor) -> Tensor:
     """Cell centres ``(2, h, w)`` in units of the frame."""
-    height, width = maps.shape[2:]
-    ys = (2 * torch.arange(height, device=maps.device) + 1) / height - 1
-    xs = (2 * torch.arange(width, device=maps.device) + 1) / width - 1
-    return torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)])
+    size = (maps.shape[2], maps.shape[3])
+    return (pixel_grid(*size, device=maps.device) + 0.5) / _half(size, maps) - 1
 
 
 def _half(size: tuple[int, int], like: Tensor) -> Tensor:
