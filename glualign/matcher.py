@@ -1,10 +1,10 @@
-"""One network on one device: from 8-bit RGB images to flow at a quarter of the working size."""
+"""One network on one device: from 8-bit RGB images to the flow of its finest level."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,7 @@ from glualign.network.views import followed_by, returned_through
 
 Pixels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
-
-STRIDE = 4
-"""Working pixels between the cells of the flow that the network answers with."""
+Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 
 
 class Encoded(NamedTuple):
@@ -45,6 +43,11 @@ class Matcher:
         network = model if dtype == torch.float32 else fold_batch_norms(model)
         # Channels last is what the fast convolutions of every backend want, whatever the number format.
         self.network: GLUNet = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def stride(self) -> int:
+        """Working pixels between the cells of the flow that the network answers with."""
+        return self.config.stride
 
     @staticmethod
     def working_size(height: int, width: int) -> tuple[int, int]:
@@ -79,10 +82,8 @@ class Matcher:
             at_size = resized(size)
             fine: list[WorkingFeatures | None] = [None] * len(images)
             if working:
-                fine = [WorkingFeatures(*each) for each in _split(self._working_features(at_size))]
-            return [
-                Encoded(CoarseFeatures(*each), fine[k], at_size[k : k + 1]) for k, each in enumerate(coarse)
-            ]
+                fine = list(_split(self._working_features(at_size)))
+            return [Encoded(each, fine[k], at_size[k : k + 1]) for k, each in enumerate(coarse)]
 
     def encode_coarse(self, image: Pixels) -> CoarseFeatures:
         """Features of ``(H, W, 3)`` uint8 RGB for `match_coarse` alone."""
@@ -96,7 +97,7 @@ class Matcher:
             return self._coarse_features(torch.cat(prepared))
 
     def match(self, source: Encoded, target: Encoded) -> Field:
-        """Flow target -> source ``(H'/4, W'/4, 2)`` float32, in working pixels."""
+        """Flow target -> source ``(H'/stride, W'/stride, 2)`` float32, in working pixels."""
         with self._computing():
             return self._matched(source, target, both_ways=False)[0][0]
 
@@ -121,13 +122,13 @@ class Matcher:
         match = network.match_coarse(source.image, source.coarse, target.coarse)
         fine, target_fine = source.working or self._working_features(match.image), target.working
         assert target_fine is not None
-        forward = network.match_fine(fine, target_fine, match.flow3)[1]
+        forward = network.match_fine(fine, target_fine, match.flow3)[-1]
         fields = _fields(followed_by(forward, match.view, size))
         if not both_ways:
             return fields, []
         # What the images see in each other is the same in both directions.
         _, flow3 = network.coarse_flows(match.target, match.source)
-        backward = network.match_fine(target_fine, fine, flow3)[1]
+        backward = network.match_fine(target_fine, fine, flow3)[-1]
         return fields, _fields(returned_through(backward, match.view, size))
 
     def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
@@ -172,15 +173,24 @@ def _joined(images: Sequence[Encoded]) -> Encoded:
         return images[0]
     working = [each.working for each in images if each.working is not None]
     return Encoded(
-        CoarseFeatures(*(torch.cat(level) for level in zip(*(each.coarse for each in images), strict=True))),
-        WorkingFeatures(*(torch.cat(level) for level in zip(*working, strict=True))) if working else None,
+        _batched([each.coarse for each in images]),
+        _batched(working) if working else None,
         torch.cat([each.image for each in images]),
     )
 
 
-def _split(features: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The feature maps of a batch image by image, level by level."""
-    return [list(image) for image in zip(*(torch.split(level, 1) for level in features), strict=True)]
+def _batched(features: Sequence[Features]) -> Features:
+    """The feature maps of several images as those of one batch."""
+    levels = (None if maps[0] is None else torch.cat(maps) for maps in zip(*features, strict=True))
+    return type(features[0])._make(levels)
+
+
+def _split(features: Features) -> list[Features]:
+    """The feature maps of a batch image by image."""
+    return [
+        type(features)._make(None if level is None else level[k : k + 1] for level in features)
+        for k in range(len(features[0]))
+    ]
 
 
 def _fields(flows: Tensor) -> list[Field]:

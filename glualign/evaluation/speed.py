@@ -85,7 +85,7 @@ def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS[REF
             working = [prepare(image, size, truncate=config.truncate_to_uint8) for image in images]
             square = (COARSE_SIZE, COARSE_SIZE)
             coarse = [prepare(image, square, truncate=config.truncate_to_uint8) for image in images]
-            flow = resize_bilinear(network(*working, *coarse).flow1, (height, width))
+            flow = resize_bilinear(network(*working, *coarse).answer, (height, width))
             return _in_pixels(flow, size)
 
     return Contender(config.model, "fp32", REFERENCE_LAYOUT, align)

@@ -18,6 +18,9 @@ MAX_CONTEXT_LAYERS = 32
 MAX_LOOKS = 16
 """More than any pair gains from."""
 
+MIN_WIDTH, MAX_WIDTH = 0.05, 4.0
+"""Of the decoder at 1/2; the smallest keeps a channel in every layer."""
+
 # Written by the first training runs; the value is the field it means today.
 _FORMER_NAMES = {"uint8_truncation": "truncate_to_uint8"}
 
@@ -49,6 +52,8 @@ class GLUNetConfig:
             the soft-argmax, and sees where single matches differ from it. Needs ``match_hints``.
         looks: how often at most the coarse half looks at a pair: after the first time at the source as an
             affine map of what it found shows it, while that agrees better with the target than before.
+        half_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the flow of
+            1/4 by a last local correlation; 0: the answer is that of 1/4, as published.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
             GLU-Net repository does and DenseMatching does not.
         extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
@@ -72,6 +77,7 @@ class GLUNetConfig:
     local_mapping: bool = False
     fitted_map: bool = False
     looks: int = 1
+    half_width: float = 0.0
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
 
@@ -91,12 +97,19 @@ class GLUNetConfig:
             raise ValueError(f"context_layers must be 0 to {MAX_CONTEXT_LAYERS}, not {self.context_layers}")
         if not 1 <= self.looks <= MAX_LOOKS:
             raise ValueError(f"looks must be 1 to {MAX_LOOKS}, not {self.looks}")
+        if not 0 <= self.half_width <= MAX_WIDTH or 0 < self.half_width < MIN_WIDTH:
+            raise ValueError(f"half_width must be 0, or {MIN_WIDTH} to {MAX_WIDTH}, not {self.half_width}")
         if self.context_layers and self.pyramid_channels[3] % 4:
             raise ValueError("context_layers need 1/16 channels that are a multiple of 4")
         if self.fitted_map and not (self.match_hints and self.soft_argmax_init):
             raise ValueError("fitted_map needs match_hints and soft_argmax_init")
         if self.context_layers and self.semantic:
             raise ValueError("context_layers and semantic hyper-columns exclude each other")
+
+    @property
+    def stride(self) -> int:
+        """Working pixels from cell to cell of the flow that the network answers with."""
+        return 2 if self.half_width else 4
 
     @property
     def correlation_channels(self) -> int:

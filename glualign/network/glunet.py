@@ -30,6 +30,7 @@ from glualign.network.decoders import (
     in_float32,
     refinement_blocks,
 )
+from glualign.network.half_level import REACH, HalfFeatures, SmallMotion, small_motion
 from glualign.network.local_correlation import local_correlation
 from glualign.network.map_fit import fit_map
 from glualign.network.pyramid import VGGPyramid
@@ -70,6 +71,8 @@ class WorkingFeatures(NamedTuple):
     """``(B, C, H'/8, W'/8)``."""
     quarter: Tensor
     """``(B, C, H'/4, W'/4)``."""
+    half: Tensor | None = None
+    """``(B, C, H'/2, W'/2)``; None for a network that ends at 1/4."""
 
 
 class CoarseMatch(NamedTuple):
@@ -99,7 +102,14 @@ class GLUNetOutput(NamedTuple):
     flow2: Tensor
     """``(B, 2, H'/8, W'/8)`` in pixels of the working image."""
     flow1: Tensor
-    """``(B, 2, H'/4, W'/4)`` in pixels of the working image: the network's answer."""
+    """``(B, 2, H'/4, W'/4)`` in pixels of the working image."""
+    flow0: Tensor | None = None
+    """``(B, 2, H'/2, W'/2)`` in pixels of the working image; None for a network that ends at 1/4."""
+
+    @property
+    def answer(self) -> Tensor:
+        """The finest flow."""
+        return self.flow1 if self.flow0 is None else self.flow0
 
 
 def extra_layer_count(height: int, width: int, *, from_width: bool = False) -> int:
@@ -148,6 +158,11 @@ class GLUNet(nn.Module):
         for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
             self.add_module(f"l_dc_conv{index}", block)
         self.pyramid = VGGPyramid(config.pyramid_channels)
+        if config.half_width:
+            quarter = config.pyramid_channels[1]
+            self.half_features = HalfFeatures(quarter, quarter // 2)
+            seen = (2 * REACH + 1) ** 2 + 2 + quarter // 2 + self.decoder1.features + SmallMotion.channels()
+            self.decoder0 = flow_decoder(seen, width=config.half_width)
 
     # ---- features of one image
 
@@ -165,8 +180,11 @@ class GLUNet(nn.Module):
 
     def working_features(self, image: Tensor) -> WorkingFeatures:
         """Features of a normalised image ``(B, 3, H', W')`` for `match_fine`, sides multiples of 8."""
-        quarter, eighth = self.pyramid.working_features(image)
-        return WorkingFeatures(eighth, quarter)
+        half = self.pyramid.half_features(image)
+        quarter, eighth = self.pyramid.beyond_half(half)
+        if not self.config.half_width:
+            return WorkingFeatures(eighth, quarter)
+        return WorkingFeatures(eighth, quarter, self.half_features(image, half))
 
     # ---- matching of two images
 
@@ -181,7 +199,7 @@ class GLUNet(nn.Module):
         detach: bool = False,
         trace: Trace | None = None,
     ) -> GLUNetOutput:
-        """Flow from ``target`` to ``source`` at four levels.
+        """Flow from ``target`` to ``source`` at every level.
 
         Args:
             source: normalised ``(B, 3, H', W')``, both sides multiples of 8.
@@ -199,7 +217,7 @@ class GLUNet(nn.Module):
             detach=detach,
             trace=trace,
         )
-        flow2, flow1 = self.match_fine(
+        flows = self.match_fine(
             self.working_features(match.image),
             self.working_features(target),
             match.flow3,
@@ -208,7 +226,7 @@ class GLUNet(nn.Module):
             trace=trace,
         )
         small, size = (COARSE_SIZE, COARSE_SIZE), (target.shape[2], target.shape[3])
-        levels = ((match.flow4, small), (match.flow3, small), (flow2, size), (flow1, size))
+        levels = [(match.flow4, small), (match.flow3, small), *((flow, size) for flow in flows)]
         return GLUNetOutput(*(followed_by(flow, match.view, of) for flow, of in levels))
 
     def match_coarse(
@@ -334,8 +352,8 @@ class GLUNet(nn.Module):
         extra_layers: int | None = None,
         detach: bool = False,
         trace: Trace | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Adaptive-resolution stages: ``flow2`` and ``flow1`` in working pixels, from ``flow3``."""
+    ) -> list[Tensor]:
+        """Adaptive-resolution stages: the flows finer than ``flow3``, in working pixels, the answer last."""
         up_flow3 = self._bridge(source.eighth, target.eighth, flow3, extra_layers, detach, trace)
         features, flow2 = self._local_flow(
             self.decoder2, source.eighth, target.eighth, up_flow3, stride=8, detach=detach
@@ -347,9 +365,12 @@ class GLUNet(nn.Module):
             self.decoder1, source.quarter, target.quarter, up_flow2, up_features, stride=4, detach=detach
         )
         flow1 = flow1 + self._refinement("l_dc_conv", features)
+        flows = [flow2, flow1]
+        if source.half is not None and target.half is not None:
+            flows.append(self._half_flow(source.half, target.half, flow1, features, detach))
         if trace is not None:
             trace.update(up_flow3=up_flow3, up_flow2=up_flow2, up_feat2=up_features)
-        return flow2 * self.config.div, flow1 * self.config.div
+        return [flow * self.config.div for flow in flows]
 
     # ---- stages
 
@@ -416,6 +437,24 @@ class GLUNet(nn.Module):
         inputs = torch.cat([F.leaky_relu(correlation, SLOPE), flow, *more], dim=1)
         features, residual = decoder(inputs)
         return features, flow + residual
+
+    def _half_flow(
+        self, source: Tensor, target: Tensor, flow1: Tensor, features1: Tensor, detach: bool
+    ) -> Tensor:
+        """The flow at 1/2 from that at 1/4 and its decoder's features, in the network's units."""
+        size = (target.shape[2], target.shape[3])
+        cells = self.config.div / 2
+        flow = resize_bilinear(flow1, size)
+        warped = unit_vectors(warp_features(source, (flow.detach() if detach else flow) * cells))
+        unit_target = unit_vectors(target)
+        motion = small_motion(warped, unit_target)
+        correlation = local_correlation(unit_target, warped, REACH)
+        steps = [step / cells for step in motion.steps]
+        inputs = [F.leaky_relu(correlation, SLOPE), flow, *steps, motion.misfit]
+        inputs += [target, resize_bilinear(features1, size)]
+        _, residual = self.decoder0(torch.cat(inputs, dim=1))
+        result: Tensor = flow + steps[0] + residual
+        return result
 
     def _bridge(
         self,

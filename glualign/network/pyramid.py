@@ -34,7 +34,16 @@ class VGGPyramid(nn.Module):
 
     def working_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(B, C, H/4, W/4)`` and ``(B, C, H/8, W/8)`` of a normalised image ``(B, 3, H, W)``."""
-        quarter = self.level_2(self.level_1(self.level_0(image)))
+        return self.beyond_half(self.half_features(image))
+
+    def half_features(self, image: Tensor) -> Tensor:
+        """Features ``(B, C, H/2, W/2)`` of a normalised image ``(B, 3, H, W)``, before the pool to 1/4."""
+        result: Tensor = self.level_2[:-1](self.level_1(self.level_0(image)))
+        return result
+
+    def beyond_half(self, half: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at 1/4 and 1/8 from those at 1/2."""
+        quarter = self.level_2[-1](half)
         return quarter, self.level_3(quarter)
 
     def coarse_features(self, image: Tensor) -> tuple[Tensor, Tensor]:

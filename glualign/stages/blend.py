@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,6 +80,12 @@ def _believed(
     both = dense.covered & bare.covered
     dense, bare = dense._replace(covered=both), bare._replace(covered=both)
     advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - margin
-    trusted = cv2.blur(np.exp(-((found.error / (2 * AGREEMENT)) ** 2)).astype(np.float32), (5, 5))
+    trusted = _averaged(np.exp(-((found.error / (2 * AGREEMENT)) ** 2)), 20 / found.stride)
     by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
-    return np.asarray(cv2.blur((by_edges * trusted).astype(np.float32), (7, 7)), np.float32)
+    return _averaged(by_edges * trusted, 28 / found.stride)
+
+
+def _averaged(values: npt.NDArray[np.floating[Any]], width: float) -> npt.NDArray[np.float32]:
+    """Means over square windows of an odd number of cells, about ``width``."""
+    side = 2 * int(width / 2) + 1
+    return np.asarray(cv2.blur(values.astype(np.float32), (side, side)), np.float32)

@@ -6,7 +6,6 @@ import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.matcher import STRIDE
 from glualign.stages.geometry import Matrix, resizing
 from glualign.stages.passes import Pass, PassRunner
 
@@ -16,7 +15,8 @@ INLIER = 3.0
 """Working pixels around the transform within which a vote supports it."""
 SUPPORT: dict[TransformModel, float] = {"homography": 0.25, "affine": 0.2, "similarity": 0.15}
 """Models in the order they are tried, and the share of votes that must support each."""
-FEWEST_VOTES = 24
+FEWEST_VOTES = 384
+"""Working pixels whose cells must vote."""
 GAIN = 1.002
 """A pass replaces the best one when its score is this many times as high."""
 
@@ -41,14 +41,14 @@ def next_transform(found: Pass) -> Matrix | None:
     A homography when enough cells support it, else an affine map, else a similarity; None without support.
     """
     trusted = found.error < TRUSTED
-    if trusted.sum() < FEWEST_VOTES:
+    if trusted.sum() * found.stride**2 < FEWEST_VOTES:
         return None
-    cells = Flow(found.flow / np.float32(STRIDE))
+    cells = Flow(found.flow / np.float32(found.stride))
     size = cells.size
-    to_cells = resizing((size[0] * STRIDE, size[1] * STRIDE), size)
+    to_cells = resizing((size[0] * found.stride, size[1] * found.stride), size)
     for model, least in SUPPORT.items():
         try:
-            fit = fit_transform(cells, model, trusted, threshold=INLIER / STRIDE, max_points=4000)
+            fit = fit_transform(cells, model, trusted, threshold=INLIER / found.stride, max_points=4000)
         except FlowError:
             continue
         if fit.inlier_share >= least:

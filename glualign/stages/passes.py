@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.images import Image, to_rgb8
-from glualign.matcher import STRIDE, Encoded, Matcher
+from glualign.matcher import Encoded, Matcher
 from glualign.stages.geometry import Field, Matrix, Size, apply, grid, local_scale, resizing
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,7 +23,7 @@ AGREEMENT = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one pass found. Cells are a quarter of the working size.
+    """What one pass found, on the cells of the network's answer.
 
     Attributes:
         transform: working pixel of the target -> pixel of the full-size source, before the flow.
@@ -32,6 +32,7 @@ class Pass:
         error: ``(h, w)`` float32, forward-backward disagreement in working pixels; infinite where the flow
             leaves the transformed source.
         score: mean agreement over the target's cells, 0 to 1.
+        stride: working pixels from cell to cell.
     """
 
     transform: Matrix
@@ -39,6 +40,7 @@ class Pass:
     backward: Field
     error: npt.NDArray[np.float32]
     score: float
+    stride: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +139,7 @@ class PassRunner:
     def _matched(self, source: Encoded, transform: Matrix, exists: Mask | None) -> Pass:
         target = self.target.features
         forward, backward = self.matcher.match_both_ways(source, target)
-        return judged(transform, forward, backward, exists)
+        return judged(transform, forward, backward, exists, stride=self.matcher.stride)
 
 
 def plain_passes(runners: Sequence[PassRunner]) -> list[Pass]:
@@ -147,15 +149,17 @@ def plain_passes(runners: Sequence[PassRunner]) -> list[Pass]:
     targets = [runner.target.features for runner in runners]
     forward, backward = matcher.match_many_both_ways(list(zip(sources, targets, strict=True)))
     return [
-        judged(runner.squeeze, there, back)
+        judged(runner.squeeze, there, back, stride=matcher.stride)
         for runner, there, back in zip(runners, forward, backward, strict=True)
     ]
 
 
-def judged(transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None) -> Pass:
+def judged(
+    transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None, *, stride: int
+) -> Pass:
     """A pass with the disagreement of its two directions."""
-    error = disagreement(forward, backward, stride=STRIDE, exists=exists)
-    return Pass(transform, forward, backward, error, agreement(error, AGREEMENT))
+    error = disagreement(forward, backward, stride=stride, exists=exists)
+    return Pass(transform, forward, backward, error, agreement(error, AGREEMENT), stride)
 
 
 def reduced(image: Pixels, max_side: int | None) -> Pixels:

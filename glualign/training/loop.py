@@ -36,14 +36,16 @@ from glualign.training.validation import score_strata
 from glualign.training.weights import RunningAverage, initialise, start_from
 
 TRAIN_COLUMNS = (
-    "loss", "epe4", "epe3", "epe2", "epe1", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
+    "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
     "rate", "gradient", "pairs_per_second",
 )  # fmt: skip
+_HALF_PARTS = ("half_features", "decoder0")
 _COARSE_PARTS = ("context", "decoder4", "decoder3", "dc_conv", "deconv4")
 _LEARNING: dict[StageKind, tuple[str, ...]] = {
     "features": ("context",),
     "coarse": _COARSE_PARTS,
-    "full": (*_COARSE_PARTS, "decoder", "upfeat", "deconv", "l_dc_conv"),
+    "full": (*_COARSE_PARTS, *_HALF_PARTS, "decoder", "upfeat", "deconv", "l_dc_conv"),
+    "half": _HALF_PARTS,
 }
 """What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
 
@@ -284,9 +286,9 @@ class Trainer:
     def _set_modes(self, stage: StageOptions) -> None:
         """Training mode for what learns; parts that do not keep their batch-norm statistics."""
         self.network.train(stage.kind != "features")
-        if stage.kind == "coarse":
+        if stage.kind in ("coarse", "half"):
             for name, module in self.network.named_children():
-                module.train(name.startswith(_COARSE_PARTS) or name == "pyramid")
+                module.train(name.startswith(_LEARNING[stage.kind]) or name == "pyramid")
         if stage.frozen_norms:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -306,7 +308,7 @@ class Trainer:
 
     def _extra_layers(self, stage: StageOptions, batch: Batch) -> int:
         """0 or 1, drawn from the step alone, so that all processes and a resumed run agree."""
-        if stage.kind != "full" or stage.extra_layers == 0 or "source_256" not in batch:
+        if stage.extra_layers == 0 or "source_256" not in batch:
             return 0
         rng = np.random.default_rng((self.recipe.run.seed, self.progress.stage, self.progress.step, 2))
         return int(rng.random() < stage.extra_layers)

@@ -27,8 +27,7 @@ SAMPLES = (256, 128, 64)
 class _Features(NamedTuple):
     """Of a batch of images at its working size and at 256 x 256."""
 
-    quarter: Tensor
-    eighth: Tensor
+    working: WorkingFeatures
     coarse_quarter: Tensor
     coarse_eighth: Tensor
     level4: Tensor
@@ -36,10 +35,6 @@ class _Features(NamedTuple):
     @property
     def coarse(self) -> CoarseFeatures:
         return CoarseFeatures(as_unit(self.level4), self.coarse_eighth)
-
-    @property
-    def working(self) -> WorkingFeatures:
-        return WorkingFeatures(self.eighth, self.quarter)
 
 
 class ContrastiveHead(nn.Module):
@@ -92,8 +87,8 @@ class Objective(nn.Module):
         with self._pyramid_gradients():
             quarter, eighth = pyramid.working_features(images)
             level4 = pyramid.level_4(eighth)
-        levels = (quarter, eighth, quarter, eighth, level4)
-        source, target = (_Features(*half) for half in zip(*(each.chunk(2) for each in levels), strict=True))
+        levels = zip(*(each.chunk(2) for each in (quarter, eighth, level4)), strict=True)
+        source, target = (_Features(WorkingFeatures(b, a), a, b, c) for a, b, c in levels)
         loss, figures = self._contrast(source, target, self._in_context(source, target), batch)
         return loss * self.stage.contrastive, figures
 
@@ -126,7 +121,8 @@ class Objective(nn.Module):
         if "source_256" in batch:
             image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
         target = self._features(target_image, target_256)
-        if self.network.config.looks == 1:
+        # What is left to the level at 1/2 is the same after any look.
+        if self.network.config.looks == 1 or self.stage.kind == "half":
             return self._look(self._features(image, image_256), target, batch, None, extra_layers)
         first, found, flow3 = self._first_look(self._features(image_256, image_256), target, batch)
         view = rectifying_view(flow3)
@@ -157,14 +153,14 @@ class Objective(nn.Module):
         stage, network, detach = self.stage, self.network, self.stage.stop_gradients
         coarse = self._in_context(source, target)
         flows = list(network.coarse_flows(*coarse, detach=detach))
-        if stage.kind == "full":
+        if stage.kind != "coarse":
             flows += network.match_fine(
                 source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
             )
         if view is not None:
             size = batch["flow"].shape[2]
-            sizes = (COARSE_SIZE, COARSE_SIZE, size, size)
-            flows = [followed_by(flow, view, (side, side)) for flow, side in zip(flows, sizes, strict=False)]
+            sides = [COARSE_SIZE, COARSE_SIZE, *(size for _ in flows[2:])]
+            flows = [followed_by(flow, view, (side, side)) for flow, side in zip(flows, sides, strict=True)]
         loss, figures = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
             truth = batch if view is None else _seen_truth(batch, view)
@@ -177,11 +173,16 @@ class Objective(nn.Module):
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
         pyramid = self.network.pyramid
         with self._pyramid_gradients():
-            quarter, eighth = pyramid.working_features(images)
+            half = pyramid.half_features(images)
+            quarter, eighth = pyramid.beyond_half(half)
             coarse_quarter, coarse_eighth = quarter, eighth
             if images.shape[2] != COARSE_SIZE:
                 coarse_quarter, coarse_eighth = pyramid.working_features(images_256)
-            return _Features(quarter, eighth, coarse_quarter, coarse_eighth, pyramid.level_4(coarse_eighth))
+            level4 = pyramid.level_4(coarse_eighth)
+        joint = None
+        if self.network.config.half_width and self.stage.kind != "coarse":
+            joint = self.network.half_features(images, half)
+        return _Features(WorkingFeatures(eighth, quarter, joint), coarse_quarter, coarse_eighth, level4)
 
     def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Figures]:
         stage, size = self.stage, batch["flow"].shape[2]
@@ -190,10 +191,10 @@ class Objective(nn.Module):
         near = (batch["flow"].abs().amax(dim=1, keepdim=True) < size).float()
         figures: Figures = {}
         total = flows[0].new_zeros(())
-        scales = (COARSE_SIZE / size, COARSE_SIZE / size, 1.0, 1.0)
         for index, flow in enumerate(flows):
             grid = flow.shape[2]
-            truth, counted = level_truth(batch["flow"], valid, grid, scales[index])
+            scale = COARSE_SIZE / size if index < 2 else 1.0
+            truth, counted = level_truth(batch["flow"], valid, grid, scale)
             share = torch.maximum(counted, stage.outside * level_truth(batch["flow"], near, grid)[1])
             total = total + stage.level_weights[index] * robust_error(flow, truth, share, stage.powers[index])
             # In 256-pixels at every level, so that sizes can be averaged and levels compared.

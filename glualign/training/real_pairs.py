@@ -76,7 +76,7 @@ def single_pass(
         return [prepare(t, shape, truncate=truncate) for t in tensors]
 
     with torch.autocast(device.type, torch.bfloat16):
-        flow = network(*images(size), *images((COARSE_SIZE, COARSE_SIZE))).flow1.float()
+        flow = network(*images(size), *images((COARSE_SIZE, COARSE_SIZE))).answer.float()
     x, y = resize_bilinear(flow, (height, width))[0].cpu().numpy()
     # The flow is a displacement between two resized frames: each end has a ratio of its own.
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]

@@ -21,7 +21,10 @@ else:
     import tomli as tomllib
 
 Precision = Literal["fp32", "bf16"]
-StageKind = Literal["features", "coarse", "full"]
+StageKind = Literal["features", "coarse", "full", "half"]
+
+LEVELS = ("flow4", "flow3", "flow2", "flow1", "flow0")
+"""What a network answers, from coarse to fine; the last only with ``half_width``."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class StageOptions:
 
     Attributes:
         kind: ``features`` (contrastive, pyramid and context alone), ``coarse`` (levels 4 and 3 at
-            256 x 256) or ``full`` (all levels).
+            256 x 256), ``full`` (all levels) or ``half`` (all levels answer, the one at 1/2 alone learns).
         steps: optimiser steps.
         batch: pairs per step and process.
         learning_rate: peak, for everything but the pyramid.
@@ -61,8 +64,8 @@ class StageOptions:
         detach: stop gradients at the flow that enters each warp. Follows ``pyramid_rate == 0`` if unset.
         contrastive: weight of the contrastive loss (the only loss of a ``features`` stage).
         outside: weight of pixels whose match lies outside the source frame.
-        level_weights: of flow4, flow3, flow2, flow1.
-        powers: exponent q of the robust end-point error (|d| + eps)^q, per level.
+        level_weights: of flow4, flow3, flow2, flow1 and, in a model with ``half_width``, flow0.
+        powers: exponent q of the robust end-point error (|d| + eps)^q, for the same levels.
         mix: weight of each stratum of pairs in this stage; empty: that of ``data``.
         frozen_norms: the decoders' batch norms normalise by the statistics they have, as at inference. Those
             of a small batch depend on which motions happen to be in it, and flow bears that badly.
@@ -83,8 +86,8 @@ class StageOptions:
     detach: bool | None = None
     contrastive: float = 0.0
     outside: float = 0.05
-    level_weights: tuple[float, float, float, float] = (0.3, 0.4, 0.6, 1.0)
-    powers: tuple[float, float, float, float] = (0.8, 0.7, 0.6, 0.5)
+    level_weights: tuple[float, ...] = (0.3, 0.4, 0.6, 1.0, 1.0)
+    powers: tuple[float, ...] = (0.8, 0.7, 0.6, 0.5, 0.5)
     mix: Mapping[str, float] = field(default_factory=dict)
     frozen_norms: bool = False
     weight_decay: float = 1e-4
@@ -258,6 +261,7 @@ def _check(recipe: Recipe) -> None:
             "run.validation_size must be a multiple of 8, at least 256",
         ),
     ]
+    levels = len(LEVELS) if recipe.model.half_width else len(LEVELS) - 1
     for n, stage in enumerate(recipe.stages):
         where = f"stages[{n}]"
         rules += [
@@ -268,7 +272,7 @@ def _check(recipe: Recipe) -> None:
                 f"{where}.sizes: {list(stage.sizes)} must be multiples of 8, at least 256",
             ),
             (
-                stage.kind == "full" or stage.sizes == (256,),
+                stage.kind in ("full", "half") or stage.sizes == (256,),
                 f"{where}.sizes: a {stage.kind} stage works at 256 only",
             ),
             (
@@ -277,7 +281,18 @@ def _check(recipe: Recipe) -> None:
                 f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 "
                 "unless the model has context_layers",
             ),
-            (min(stage.powers) > 0, f"{where}.powers must be positive"),
+            (
+                stage.kind != "half" or (recipe.model.half_width > 0 and stage.pyramid_rate == 0),
+                f"{where}: a half stage needs a model with half_width, and pyramid_rate 0",
+            ),
+            *(
+                (
+                    levels <= len(values) <= len(LEVELS),
+                    f"{where}.{name} must be a list of {levels} values, one for each level",
+                )
+                for name, values in (("level_weights", stage.level_weights), ("powers", stage.powers))
+            ),
+            (min(stage.powers, default=0) > 0, f"{where}.powers must be positive"),
             *(_mix_rules(stage.mix, f"{where}.mix") if stage.mix else ()),
         ]
     for holds, message in rules:

@@ -86,7 +86,7 @@ def _pixel_errors(
         prepare(image, shape, truncate=truncate) for shape in (size, (256, 256)) for image in (source, target)
     ]
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        flow = network(*inputs).flow1
+        flow = network(*inputs).answer
     flow = F.interpolate(flow.float(), size=size, mode="bilinear", align_corners=False).cpu().numpy()
     out = []
     for k, pair in enumerate(pairs):

@@ -44,8 +44,8 @@ def test_a_run_stops_resumes_and_finishes(root: Path, photos: Path, tmp_path: Pa
     assert "2 photographs to train on, 1 held out" in output
     assert len(read_rows(folder / "train.csv")) == 3
     output = run(*common, "--resume")
-    assert "stage 2 (full)" in output
-    assert len(read_rows(folder / "train.csv")) == 6
+    assert "stage 3 (full)" in output
+    assert len(read_rows(folder / "train.csv")) == 8
     for name in ("last.pt", "train.png", "validation.csv"):
         assert (folder / name).stat().st_size > 0
 

@@ -72,8 +72,9 @@ def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> di
         ]
         output = model(*images, trace=trace)
         scale = torch.tensor([size[1] / working[1], size[0] / working[0]]).view(1, 2, 1, 1)
-        flow = resize_bilinear(output.flow1, size) * scale
-    trace.update(output._asdict(), flow=flow, flow_s4=flow[:, :, ::4, ::4])
+        flow = resize_bilinear(output.answer, size) * scale
+    levels = {name: level for name, level in output._asdict().items() if level is not None}
+    trace.update(levels, flow=flow, flow_s4=flow[:, :, ::4, ::4])
     return {name: tensor[0].numpy() for name, tensor in trace.items()}
 
 

@@ -75,7 +75,7 @@ def test_a_batch_gives_what_its_pairs_give(first_compact):
 
 def test_gradients_reach_every_parameter():
     config = GLUNetConfig(
-        model="tiny", decoder="residual", pyramid_channels=(4, 4, 8, 8), decoder_width=0.125
+        model="tiny", decoder="residual", pyramid_channels=(4, 4, 8, 8), decoder_width=0.125, half_width=0.125
     )
     model = GLUNet(config)
     images = torch.randn(2, 3, 256, 256)

@@ -23,7 +23,7 @@ def found(runner, transform, shift):
     """A pass in that view whose flow is ``shift`` working pixels to the right, both directions agreed."""
     flow = np.zeros((runner.working[0] // 4, runner.working[1] // 4, 2), np.float32)
     flow[..., 0] = shift
-    return Pass(transform, flow, -flow, np.zeros(flow.shape[:2], np.float32), 1.0)
+    return Pass(transform, flow, -flow, np.zeros(flow.shape[:2], np.float32), 1.0, 4)
 
 
 def test_a_view_that_explains_the_scene_ranks_above_a_flow_that_does_as_well(shifted):

@@ -41,7 +41,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoSto
     assert whole.run()
     parts = tmp_path / "parts"
     assert not trainer(recipe, photos, parts).run(Limits(steps=1))
-    for steps in (2, 1, 1):
+    for steps in (2, 1, 1, 2):
         again = trainer(recipe, photos, parts)
         again.resume()
         finished = again.run(Limits(steps=steps))
@@ -49,7 +49,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoSto
     last = trainer(recipe, photos, parts)
     last.resume()
     assert last.run()
-    assert len(losses(tmp_path / "whole")) == 6
+    assert len(losses(tmp_path / "whole")) == 8
     assert losses(parts) == losses(tmp_path / "whole")
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(last.network.state_dict()[name], value, rtol=0, atol=0)
@@ -157,6 +157,19 @@ def test_a_frozen_pyramid_stays_and_a_released_group_moves(
     assert released == {"pyramid.level_2", "pyramid.level_3", "pyramid.level_4"}
 
 
+def test_a_half_stage_teaches_the_level_at_one_half_alone(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    """Its batch norms take part; no other weight or statistic of the network moves."""
+    stage = StageOptions(kind="half", steps=2, batch=1, sizes=(256, 320))
+    run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.run()
+    moved = {n.split(".")[0] for n, v in run.network.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved == {"half_features", "decoder0"}
+    assert {"epe0", "epe1"} <= set(read_rows(tmp_path / "train.csv")[0])
+
+
 def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     trainer(recipe, photos, tmp_path / "run").run(Limits(steps=1))
     other = replace(recipe, run=replace(recipe.run, seed=8))
@@ -186,7 +199,7 @@ def test_the_exported_weights_are_the_averaged_ones(
     for name, value in run.average.state.items():
         torch.testing.assert_close(loaded[name], value)
     state = load_state(tmp_path / "run")
-    assert state.progress.pairs == 12
+    assert state.progress.pairs == 16
     assert state.progress.seconds > 0
 
 
@@ -227,7 +240,7 @@ def test_two_processes_train_one_network(root: Path, photo_folder: Path, tmp_pat
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = read_rows(tmp_path / "run" / "train.csv")
-    assert [row["pairs"] for row in rows] == [4, 8, 12, 16, 20, 24]
+    assert [row["pairs"] for row in rows] == list(range(4, 33, 4))
     state = load_state(tmp_path / "run")
-    assert state.progress.stage == 3
+    assert state.progress.stage == 4
     assert all(torch.isfinite(v).all() for v in state.network.values() if v.is_floating_point())

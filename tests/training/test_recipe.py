@@ -60,7 +60,16 @@ def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
         ({"stages": [{"kind": "full", "steps": 1, "sizes": []}]}, "multiples of 8"),
         ({"stages": [{**STAGE, "sizes": [384]}]}, "works at 256 only"),
         ({"stages": [{"kind": "features", "steps": 1}]}, "needs contrastive above 0, and pyramid_rate"),
-        ({"stages": [{**STAGE, "powers": [1, 1]}]}, "must be a list of 4 values"),
+        ({"stages": [{**STAGE, "powers": [1, 1]}]}, "stages[0].powers must be a list of 4 values"),
+        (
+            {"stages": [{**STAGE, "level_weights": [1, 1, 1, 1]}], "model": {"half_width": 0.25}},
+            "stages[0].level_weights must be a list of 5 values",
+        ),
+        ({"stages": [{"kind": "half", "steps": 1}]}, "needs a model with half_width"),
+        (
+            {"stages": [{"kind": "half", "steps": 1, "pyramid_rate": 1e-4}], "model": {"half_width": 0.25}},
+            "and pyramid_rate 0",
+        ),
         ({"stages": [{**STAGE, "warm_up": 1.0}]}, "warm_up"),
         ({"stages": [STAGE], "data": {"mix": {"wobble": 1}}}, "unknown stratum wobble"),
         ({"stages": [STAGE], "data": {"mix": {"small": -1}}}, "weights must be positive"),
