@@ -1,4 +1,7 @@
-"""GLU-Net: one global correlation at 16 x 16, then local ones up to 1/4 of the image (paper section 3)."""
+"""GLU-Net: one global correlation at 16 x 16, then local ones up to 1/4 of the image (paper section 3).
+
+Networks with ``half_width`` add one at 1/2.
+"""
 
 from __future__ import annotations
 

@@ -96,10 +96,11 @@ def _solved(sums: Tensor) -> Tensor:
 def _blurred(maps: Tensor, radius: int) -> Tensor:
     """Means over a window that falls off linearly; at the frame's edge, over what there is of it."""
     ramp = 1 - torch.arange(-2 * radius, 2 * radius + 1, device=maps.device).abs() / (2 * radius + 1)
-    for shape in ((1, 1, 1, -1), (1, 1, -1, 1)):
+    channels = maps.shape[1]
+    for axis, shape in ((3, (1, 1, 1, -1)), (2, (1, 1, -1, 1))):
         kernel = ramp.view(shape)
         padding = (kernel.shape[2] // 2, kernel.shape[3] // 2)
-        present = F.conv2d(torch.ones_like(maps[:1, :1]), kernel, padding=padding)
-        channels = maps.shape[1]
+        inside = torch.ones(1, 1, maps.shape[axis], device=maps.device)
+        present = F.conv1d(inside, ramp.view(1, 1, -1), padding=2 * radius).view(shape)
         maps = F.conv2d(maps, kernel.expand(channels, -1, -1, -1), padding=padding, groups=channels) / present
     return maps

@@ -40,11 +40,13 @@ TRAIN_COLUMNS = (
     "rate", "gradient", "pairs_per_second",
 )  # fmt: skip
 _HALF_PARTS = ("half_features", "decoder0")
+_FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
 _COARSE_PARTS = ("context", "decoder4", "decoder3", "dc_conv", "deconv4")
 _LEARNING: dict[StageKind, tuple[str, ...]] = {
     "features": ("context",),
     "coarse": _COARSE_PARTS,
-    "full": (*_COARSE_PARTS, *_HALF_PARTS, "decoder", "upfeat", "deconv", "l_dc_conv"),
+    "full": (*_COARSE_PARTS, *_FINE_PARTS),
+    "fine": _FINE_PARTS,
     "half": _HALF_PARTS,
 }
 """What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
@@ -286,7 +288,7 @@ class Trainer:
     def _set_modes(self, stage: StageOptions) -> None:
         """Training mode for what learns; parts that do not keep their batch-norm statistics."""
         self.network.train(stage.kind != "features")
-        if stage.kind in ("coarse", "half"):
+        if stage.kind in ("coarse", "fine", "half"):
             for name, module in self.network.named_children():
                 module.train(name.startswith(_LEARNING[stage.kind]) or name == "pyramid")
         if stage.frozen_norms:

@@ -121,8 +121,8 @@ class Objective(nn.Module):
         if "source_256" in batch:
             image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
         target = self._features(target_image, target_256)
-        # What is left to the level at 1/2 is the same after any look.
-        if self.network.config.looks == 1 or self.stage.kind == "half":
+        # What is left to the finer levels is alike after any look.
+        if self.network.config.looks == 1 or self.stage.kind in ("fine", "half"):
             return self._look(self._features(image, image_256), target, batch, None, extra_layers)
         first, found, flow3 = self._first_look(self._features(image_256, image_256), target, batch)
         view = rectifying_view(flow3)

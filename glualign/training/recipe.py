@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 Precision = Literal["fp32", "bf16"]
-StageKind = Literal["features", "coarse", "full", "half"]
+StageKind = Literal["features", "coarse", "full", "fine", "half"]
 
 LEVELS = ("flow4", "flow3", "flow2", "flow1", "flow0")
 """What a network answers, from coarse to fine; the last only with ``half_width``."""
@@ -50,7 +50,8 @@ class StageOptions:
 
     Attributes:
         kind: ``features`` (contrastive, pyramid and context alone), ``coarse`` (levels 4 and 3 at
-            256 x 256), ``full`` (all levels) or ``half`` (all levels answer, the one at 1/2 alone learns).
+            256 x 256) or ``full`` (all levels); in ``fine`` all levels answer and those of the working size
+            learn, in ``half`` the one at 1/2 alone.
         steps: optimiser steps.
         batch: pairs per step and process.
         learning_rate: peak, for everything but the pyramid.
@@ -272,7 +273,7 @@ def _check(recipe: Recipe) -> None:
                 f"{where}.sizes: {list(stage.sizes)} must be multiples of 8, at least 256",
             ),
             (
-                stage.kind in ("full", "half") or stage.sizes == (256,),
+                stage.kind in ("full", "fine", "half") or stage.sizes == (256,),
                 f"{where}.sizes: a {stage.kind} stage works at 256 only",
             ),
             (
@@ -282,8 +283,12 @@ def _check(recipe: Recipe) -> None:
                 "unless the model has context_layers",
             ),
             (
-                stage.kind != "half" or (recipe.model.half_width > 0 and stage.pyramid_rate == 0),
-                f"{where}: a half stage needs a model with half_width, and pyramid_rate 0",
+                stage.kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0),
+                f"{where}: a {stage.kind} stage needs pyramid_rate 0 and contrastive 0",
+            ),
+            (
+                stage.kind != "half" or recipe.model.half_width > 0,
+                f"{where}: a half stage needs a model with half_width",
             ),
             *(
                 (

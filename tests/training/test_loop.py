@@ -14,7 +14,7 @@ from glualign.training.journal import read_rows
 from glualign.training.loop import Limits, Trainer, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
-from glualign.training.recipe import Recipe, StageOptions, read_recipe
+from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
 from glualign.training.state import load_state
 from glualign.training.synthesis import PairSynthesis
 
@@ -157,16 +157,27 @@ def test_a_frozen_pyramid_stays_and_a_released_group_moves(
     assert released == {"pyramid.level_2", "pyramid.level_3", "pyramid.level_4"}
 
 
-def test_a_half_stage_teaches_the_level_at_one_half_alone(
-    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "learning"),
+    [
+        ("half", {"half_features", "decoder0"}),
+        (
+            "fine",
+            {"half_features", "decoder0", "decoder1", "decoder2", "upfeat2"}
+            | {f"l_dc_conv{n}" for n in range(1, 8)},
+        ),
+    ],
+)
+def test_a_stage_for_finer_levels_teaches_these_alone(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path, kind: StageKind, learning: set[str]
 ) -> None:
-    """Its batch norms take part; no other weight or statistic of the network moves."""
-    stage = StageOptions(kind="half", steps=2, batch=1, sizes=(256, 320))
+    """Their batch norms take part; no other weight or statistic of the network moves."""
+    stage = StageOptions(kind=kind, steps=2, batch=1, sizes=(256, 320))
     run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     run.run()
     moved = {n.split(".")[0] for n, v in run.network.state_dict().items() if not torch.equal(v, before[n])}
-    assert moved == {"half_features", "decoder0"}
+    assert moved == learning
     assert {"epe0", "epe1"} <= set(read_rows(tmp_path / "train.csv")[0])
 
 

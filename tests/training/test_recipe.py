@@ -66,9 +66,10 @@ def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
             "stages[0].level_weights must be a list of 5 values",
         ),
         ({"stages": [{"kind": "half", "steps": 1}]}, "needs a model with half_width"),
+        ({"stages": [{"kind": "fine", "steps": 1, "contrastive": 1}]}, "a fine stage needs pyramid_rate 0"),
         (
             {"stages": [{"kind": "half", "steps": 1, "pyramid_rate": 1e-4}], "model": {"half_width": 0.25}},
-            "and pyramid_rate 0",
+            "a half stage needs pyramid_rate 0 and contrastive 0",
         ),
         ({"stages": [{**STAGE, "warm_up": 1.0}]}, "warm_up"),
         ({"stages": [STAGE], "data": {"mix": {"wobble": 1}}}, "unknown stratum wobble"),
