@@ -63,7 +63,8 @@ def small_motion(warped: Tensor, target: Tensor) -> SmallMotion:
         target: unit vectors of the target.
     """
     with torch.autocast(warped.device.type, enabled=False):
-        warped, target = warped.float(), target.float()
+        # In one memory layout: products of two are twice as slow.
+        warped, target = warped.float().contiguous(), target.float().contiguous()
         padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")
         along_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
         along_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
