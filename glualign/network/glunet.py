@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -437,8 +438,7 @@ class GLUNet(nn.Module):
             correlation = local_correlation(target, warped, self.config.max_displacement) / target.shape[1]
         if trace is not None:
             trace[name] = correlation
-        inputs = torch.cat([F.leaky_relu(correlation, SLOPE), flow, *more], dim=1)
-        features, residual = decoder(inputs)
+        features, residual = decoder(_side_by_side(F.leaky_relu(correlation, SLOPE), flow, *more))
         return features, flow + residual
 
     def _half_flow(
@@ -453,9 +453,8 @@ class GLUNet(nn.Module):
         motion = small_motion(warped, unit_target)
         correlation = local_correlation(unit_target, warped, REACH)
         steps = [step / cells for step in motion.steps]
-        inputs = [F.leaky_relu(correlation, SLOPE), flow, *steps, motion.misfit]
-        inputs += [target, resize_bilinear(features1, size)]
-        _, residual = self.decoder0(torch.cat(inputs, dim=1))
+        known = (flow, *steps, motion.misfit, target, resize_bilinear(features1, size))
+        _, residual = self.decoder0(_side_by_side(F.leaky_relu(correlation, SLOPE), *known))
         result: Tensor = flow + steps[0] + residual
         return result
 
@@ -498,3 +497,16 @@ class GLUNet(nn.Module):
         for index in range(1, 7):
             features = self.get_submodule(f"{name}{index}")(features)
         return in_float32(self.get_submodule(f"{name}7"), features)
+
+
+def _side_by_side(first: Tensor, *more: Tensor) -> Tensor:
+    """Maps as the channels of one, in the number format of the first.
+
+    Where formats differ, the convolution that follows would convert the whole; few channels cost less.
+    """
+    maps = (first, *more)
+    if all(each.dtype == first.dtype for each in maps):
+        return torch.cat(maps, dim=1)
+    alike = [torch.cat(list(group), dim=1) for _, group in groupby(maps, key=lambda each: each.dtype)]
+    channels_last = torch.channels_last
+    return torch.cat([each.to(first.dtype).contiguous(memory_format=channels_last) for each in alike], dim=1)
