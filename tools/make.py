@@ -3,6 +3,8 @@
     python3.11 tools/make.py demo     set up, then align an example pair with the embedded weights
     python3.11 tools/make.py test     set up, then run the tests (more arguments go to pytest)
     python3.11 tools/make.py check    set up, then check style, types and documentation
+    python3.11 tools/make.py lowest   set up with the lowest versions promised, then test what depends on them
+    python3.11 tools/make.py imports  import every module on the other Pythons that are installed
     python3.11 tools/make.py setup    set up only
 
 The environment is `.venv` beside this repository's README unless `--venv DIR` names another place. Setting up
@@ -21,6 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("out") / "demo"
+LOWEST_TESTS = ("tests/images", "tests/flow", "tests/cli", "tests/batch")
+OTHER_PYTHONS = ("3.10", "3.13")
 
 # Each check is what CI runs; documentation is generated, so it is checked by generating it again.
 CHECKS = (
@@ -35,10 +39,20 @@ CHECKS = (
 
 
 class Environment:
-    """A virtual environment with this repository installed in editable mode."""
+    """A virtual environment with this repository installed in editable mode.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the environment.
+        constraints: file of the exact versions to install.
+        base: the Python that makes the environment.
+    """
+
+    def __init__(
+        self, folder: Path, constraints: str = "constraints.txt", base: str = sys.executable
+    ) -> None:
         self.folder = folder
+        self.constraints = constraints
+        self.base = base
         self.bin = folder / ("Scripts" if os.name == "nt" else "bin")
         self.python = self.bin / ("python.exe" if os.name == "nt" else "python")
 
@@ -51,11 +65,15 @@ class Environment:
         started = time.monotonic()
         print(f"Setting up {self.folder} (the first time downloads PyTorch, a few minutes) ...", flush=True)
         if not self.python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
-        self.pip("install", "--constraint", "constraints.txt", "--editable", f".[{extra}]")
+            self.create()
+        self.pip("install", "--constraint", self.constraints, "--editable", f".[{extra}]")
         self._make_opencv_importable()
         stamp.write_text(state)
         print(f"Ready in {time.monotonic() - started:.0f} s.", flush=True)
+
+    def create(self) -> None:
+        """Make the environment, with nothing installed in it."""
+        subprocess.run([self.base, "-m", "venv", "--clear", str(self.folder)], check=True)
 
     def pip(self, *arguments: str) -> None:
         """Run pip quietly, from the root of the repository."""
@@ -78,11 +96,11 @@ class Environment:
         print("This machine has no libGL: taking OpenCV's headless build instead.", flush=True)
         # Both packages own the folder cv2: whichever is there goes before the headless one comes.
         self.pip("uninstall", "--yes", "opencv-python", "opencv-python-headless")
-        self.pip("install", "--no-deps", "--constraint", "constraints.txt", "opencv-python-headless")
+        self.pip("install", "--no-deps", "--constraint", self.constraints, "opencv-python-headless")
 
     def _state(self) -> str:
         digest = hashlib.sha256()
-        for name in ("pyproject.toml", "constraints.txt"):
+        for name in ("pyproject.toml", self.constraints):
             digest.update((ROOT / name).read_bytes())
         return digest.hexdigest()
 
@@ -122,23 +140,73 @@ def check(environment: Environment) -> None:
         print(f"{name}: ok ({time.monotonic() - started:.0f} s)", flush=True)
 
 
+def lowest(folder: Path) -> None:
+    """Run the tests that depend on other libraries, with the lowest versions that pyproject.toml promises."""
+    environment = Environment(folder.with_name(f"{folder.name}-lowest"), "constraints-lowest.txt")
+    environment.install("dev")
+    environment.run("-m", "pytest", *LOWEST_TESTS)
+
+
+def imports(folder: Path) -> None:
+    """Import every module, and read every help text, with the other Pythons that this machine has.
+
+    PyTorch is left out, because it is large: modules that need it are only compiled.
+    """
+    for version in OTHER_PYTHONS:
+        base = find_python(version)
+        if base is None:
+            print(f"Python {version}: not installed, not checked", flush=True)
+            continue
+        environment = Environment(folder.with_name(f"{folder.name}-{version}"), base=base)
+        environment.create()
+        light = [line for line in requirements() if not line.startswith("torch")]
+        environment.pip("install", *light)
+        environment.pip("install", "--no-deps", "--editable", ".")
+        environment._make_opencv_importable()
+        environment.run("tools/check_imports.py")
+
+
+def requirements() -> list[str]:
+    """The dependencies of the package, as pyproject.toml lists them."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    listed = text.split("\ndependencies = [", 1)[1].split("]\n", 1)[0]
+    return [line.strip().rstrip(",").strip('"') for line in listed.splitlines() if line.strip()]
+
+
+def find_python(version: str) -> str | None:
+    """A Python of this version that starts; None if there is none."""
+    managed = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for candidate in (f"python{version}", *map(str, managed)):
+        try:
+            if subprocess.run([candidate, "--version"], capture_output=True).returncode == 0:
+                return candidate
+        except OSError:
+            continue
+    return None
+
+
 def main() -> None:
     """Parse the arguments and run the target."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target", choices=["demo", "test", "check", "setup"])
+    parser.add_argument("target", choices=["demo", "test", "check", "lowest", "imports", "setup"])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="folder of the virtual environment")
     options, rest = parser.parse_known_args()
     if rest and options.target != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    environment = Environment(options.venv.absolute())
+    folder = options.venv.absolute()
+    environment = Environment(folder)
     if options.target == "demo":
         demo(environment)
     elif options.target == "test":
         test(environment, rest)
     elif options.target == "check":
         check(environment)
+    elif options.target == "lowest":
+        lowest(folder)
+    elif options.target == "imports":
+        imports(folder)
     else:
         environment.install("dev")
 
