@@ -15,7 +15,7 @@ from glualign.images import Image
 sys.path.insert(0, str(Path(__file__).parent / "stages"))
 from stage_pairs import example, median_error, seen_through, true_flow
 
-from glualign.stages.geometry import turned
+from glualign.geometry import rotation_scale_matrix
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_accurate_finds_a_known_homography_to_a_fraction_of_a_pixel(accurate, wa
 
 @pytest.mark.parametrize(("degrees", "zoom"), [(90, 1.0), (180, 1.0), (37, 1.0), (0, 0.4)])
 def test_large_rotations_and_zooms_are_found(accurate, wall, degrees, zoom):
-    matrix = turned(wall.shape[:2], wall.shape[:2], degrees=degrees, zoom=zoom)
+    matrix = rotation_scale_matrix(wall.shape[:2], wall.shape[:2], degrees=degrees, scale=zoom)
     found = accurate.align(wall, seen_through(wall, matrix, wall.shape[:2]))
     assert median_error(found.flow.data, matrix, wall.shape[:2]) < 3.0
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.geometry import Field
 from glualign.stages.evidence import Evidence, Judge
-from glualign.stages.geometry import Field
 from glualign.stages.passes import AGREEMENT, Pass
 
 WINDOW = 41

@@ -6,7 +6,7 @@ import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.stages.geometry import Matrix, resizing
+from glualign.geometry import Matrix, resizing_matrix
 from glualign.stages.passes import Pass, PassRunner
 
 TRUSTED = 2.0
@@ -45,7 +45,7 @@ def next_transform(found: Pass) -> Matrix | None:
         return None
     cells = Flow(found.flow / np.float32(found.stride))
     size = cells.size
-    to_cells = resizing((size[0] * found.stride, size[1] * found.stride), size)
+    to_cells = resizing_matrix((size[0] * found.stride, size[1] * found.stride), size)
     for model, least in SUPPORT.items():
         try:
             fit = fit_transform(cells, model, trusted, threshold=INLIER / found.stride, max_points=4000)

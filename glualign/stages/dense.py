@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.stages.geometry import Field, Matrix, apply, grid
+from glualign.geometry import Field, Matrix, apply_transform, pixel_grid
 from glualign.stages.passes import Pass, PassRunner
 
 WORST = 10.0
@@ -40,8 +40,8 @@ def carried(residual: Field, view: Matrix) -> Field:
     step = max(1, _STRIP // width)
     for top in range(0, height, step):
         rows = residual[top : top + step]
-        here = grid((rows.shape[0], width)) + np.array([0, top], np.float32)
-        residual[top : top + step] = apply(view, here + rows) - here
+        here = pixel_grid((rows.shape[0], width)) + np.array([0, top], np.float32)
+        residual[top : top + step] = apply_transform(view, here + rows) - here
     return residual
 
 

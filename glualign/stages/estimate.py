@@ -8,11 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from glualign.geometry import Matrix, keypoint_transform
 from glualign.stages.blend import LEAST, Hypothesis, weigh
 from glualign.stages.coarse_to_fine import iterate, next_transform
 from glualign.stages.evidence import Judge
-from glualign.stages.geometry import Matrix
-from glualign.stages.keypoints import keypoint_transform
 from glualign.stages.passes import Pass, PassRunner
 from glualign.stages.search import search
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.stages.geometry import Field, Matrix, Size, grid, resizing
+from glualign.geometry import Field, Matrix, Size, pixel_grid, resizing_matrix
 from glualign.stages.passes import Mask, PassRunner, Pixels
 
 JUDGED_SIDE = 384
@@ -65,11 +65,13 @@ class Judge:
         """Evidence for a view (working pixel -> source) and a flow of cells in working pixels within it."""
         working = self._runner.working
         view, covered = self._runner.view(
-            np.asarray(transform @ resizing(self.size, working), np.float64), self.size
+            np.asarray(transform @ resizing_matrix(self.size, working), np.float64), self.size
         )
         if flow is not None:
             scale = np.array([self.size[1] / working[1], self.size[0] / working[0]], np.float32)
-            at = grid(self.size) + cv2.resize(flow * scale, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+            at = pixel_grid(self.size) + cv2.resize(
+                flow * scale, self.size[::-1], interpolation=cv2.INTER_LINEAR
+            )
             x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
             view = np.asarray(cv2.remap(view, x, y, cv2.INTER_LINEAR), np.uint8)
             covered = cv2.remap(covered.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.geometry import Field, Matrix, Size, apply_transform, local_scale, pixel_grid, resizing_matrix
 from glualign.images import Image, to_rgb8
 from glualign.matcher import Encoded, Matcher
-from glualign.stages.geometry import Field, Matrix, Size, apply, grid, local_scale, resizing
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -95,8 +95,8 @@ class PassRunner:
         self.working = target.working
         self.source_size: Size = (source.shape[0], source.shape[1])
         self.target_size: Size = target.image.size
-        self.from_target = resizing(self.target_size, self.working)
-        self.squeeze = resizing(self.working, self.source_size)
+        self.from_target = resizing_matrix(self.target_size, self.working)
+        self.squeeze = resizing_matrix(self.working, self.source_size)
         self.source_pixels = source
         self.target_pixels = target.pixels
         self._levels = [source]
@@ -119,11 +119,13 @@ class PassRunner:
         """The source as ``transform`` (frame of ``size`` -> source) shows it, and where it exists."""
         level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
         image = self._level(level)
-        to_level = resizing(self.source_size, image.shape[:2]) @ transform
+        to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
         shown = cv2.warpPerspective(
             image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-        return np.asarray(shown, np.uint8), inside(apply(transform, grid(size)), self.source_size)
+        return np.asarray(shown, np.uint8), inside(
+            apply_transform(transform, pixel_grid(size)), self.source_size
+        )
 
     def _level(self, level: int) -> Pixels:
         """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
@@ -195,7 +197,7 @@ def disagreement(
         ``(h, w)``, infinite where ``x + f(x)`` leaves the frame or the source.
     """
     size = (forward.shape[0], forward.shape[1])
-    cells = grid(size) + forward / stride
+    cells = pixel_grid(size) + forward / stride
     returned = cv2.remap(
         backward, cells[..., 0], cells[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )

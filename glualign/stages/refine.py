@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.geometry import Field, Size, resizing_matrix
 from glualign.stages.blend import Hypothesis
 from glualign.stages.dense import upsampled, view_transform
-from glualign.stages.geometry import Field, Size, resizing
 from glualign.stages.passes import PassRunner, disagreement
 
 LARGEST_SIDE = 2048
@@ -60,7 +60,9 @@ def refine(best: Hypothesis, runner: PassRunner, error: npt.NDArray[np.float32])
     before = _resized(upsampled(best.flow, runner), size)
     shown = cv2.resize(runner.target_pixels, size[::-1], interpolation=cv2.INTER_AREA)
     target = _grey(np.asarray(shown, np.uint8))
-    view, exists = runner.view(view_transform(best.found, runner) @ resizing(size, runner.target_size), size)
+    view, exists = runner.view(
+        view_transform(best.found, runner) @ resizing_matrix(size, runner.target_size), size
+    )
     source = _grey(view)
     likeness = _likeness(target, _moved(source, before))
     alike = (likeness > ALIKE) & exists

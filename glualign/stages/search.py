@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glualign.geometry import Matrix, resizing_matrix, rotation_scale_matrix
 from glualign.network.config import COARSE_SIZE
-from glualign.stages.geometry import Matrix, resizing, turned
 from glualign.stages.passes import PassRunner, agreement, disagreement
 
 ANGLES = tuple(range(0, 360, 45))
@@ -52,9 +52,11 @@ def search(runner: PassRunner, *, mirror: bool = False) -> list[View]:
 
 def _scored(runner: PassRunner, zoom: float, mirrored: bool) -> list[View]:
     """The views at every angle, matched as one batch."""
-    to_working = resizing(_FRAME, runner.working)
+    to_working = resizing_matrix(_FRAME, runner.working)
     transforms = [
-        turned(runner.working, runner.source_size, degrees=degrees, zoom=zoom, mirror=mirrored)
+        rotation_scale_matrix(
+            runner.working, runner.source_size, degrees=degrees, scale=zoom, mirror=mirrored
+        )
         for degrees in ANGLES
     ]
     shown = [runner.view(np.asarray(transform @ to_working, np.float64), _FRAME) for transform in transforms]

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from stage_pairs import example, seen_through, true_flow
 
-from glualign.stages.geometry import turned
-from glualign.stages.keypoints import keypoint_transform
+from glualign.geometry import keypoint_transform, rotation_scale_matrix
 
 
 @pytest.mark.parametrize(("degrees", "zoom"), [(0, 1.0), (37, 1.0), (90, 0.8), (180, 0.4)])
 def test_a_turned_and_zoomed_photograph_is_found(degrees, zoom):
     source = example("graf1.png", 640)
     size = (400, 500)
-    matrix = turned(size, source.shape[:2], degrees=degrees, zoom=zoom)
+    matrix = rotation_scale_matrix(size, source.shape[:2], degrees=degrees, scale=zoom)
     found = keypoint_transform(source, seen_through(source, matrix, size))
     assert found is not None
     difference = true_flow(found, size) - true_flow(matrix, size)

@@ -1,4 +1,4 @@
-"""A view from key points: what SIFT and MAGSAC++ see of a large motion, as one more hypothesis."""
+"""A homography between two images from key points: SIFT and MAGSAC++."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.stages.geometry import Matrix, resizing
+from glualign.geometry.transforms import Matrix, resizing_matrix
 
 LARGEST_SIDE = 1200
 MOST_KEYPOINTS = 4000
@@ -62,7 +62,7 @@ def _detect(image: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.floa
     values = np.asarray(descriptors, np.float32)
     root = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-6))
     points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
-    return points, np.asarray(root, np.float32), resizing((height, width), size)
+    return points, np.asarray(root, np.float32), resizing_matrix((height, width), size)
 
 
 def _is_view(matrix: Matrix, size: tuple[int, int]) -> bool:

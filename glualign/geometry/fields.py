@@ -1,0 +1,115 @@
+"""Flow fields as plain arrays ``(H, W, 2)``: read between pixels, resized, compared with their return."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.geometry.grid import EDGE_TOLERANCE, inside, pixel_grid
+from glualign.geometry.transforms import Size
+
+Field = npt.NDArray[np.float32]
+"""``(H, W, 2)`` float32: x and y of a displacement or of a position."""
+
+
+def sample(
+    field: npt.NDArray[Any],
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    *,
+    outside: Literal["nan", "edge"] = "nan",
+) -> npt.NDArray[np.float64]:
+    """Bilinear values of ``field`` at positions ``(x, y)``.
+
+    In float64 and written out, because OpenCV rounds positions to 1/32 px (4.x always, 5.0 for two channels).
+    A neighbour that is NaN makes the value NaN only where its weight is not zero.
+
+    Args:
+        field: ``(H, W)`` or ``(H, W, C)``.
+        x: columns, any shape; NaN gives NaN.
+        y: rows, same shape.
+        outside: ``"nan"``, or ``"edge"`` to read the nearest pixel of the frame.
+
+    Returns:
+        float64 of the shape of ``x`` (``+ (C,)``).
+    """
+    height, width = field.shape[:2]
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    lost = ~(np.isfinite(x) & np.isfinite(y))
+    if outside == "nan":
+        edge = EDGE_TOLERANCE
+        lost |= (x < -edge) | (x > width - 1 + edge) | (y < -edge) | (y > height - 1 + edge)
+    x = np.clip(np.where(lost, 0.0, x), 0, width - 1)
+    y = np.clip(np.where(lost, 0.0, y), 0, height - 1)
+    left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    right, below = (left < width - 1).astype(np.intp), np.where(top < height - 1, width, 0)
+    fx, fy = (x - left)[..., None], (y - top)[..., None]
+    flat = field.reshape(height * width, -1)
+    corner = top * width + left
+    upper = _between(flat.take(corner, 0), flat.take(corner + right, 0), fx)
+    corner += below
+    lower = _between(flat.take(corner, 0), flat.take(corner + right, 0), fx)
+    values = _between(upper, lower, fy)
+    values[lost] = np.nan
+    return values[..., 0] if field.ndim == 2 else values
+
+
+def _between(
+    first: npt.NDArray[Any], second: npt.NDArray[Any], share: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """``first`` where ``share`` is 0, ``second`` where it is 1, whatever the other is (0 * NaN is NaN)."""
+    values = first + share * (second - first)
+    unknown = np.isnan(values)
+    if unknown.any():
+        values = np.where(share == 0, first, np.where(share == 1, second, values))
+    return np.asarray(values, np.float64)
+
+
+def resize_flow(flow: npt.NDArray[Any], size: Size, *, frame: Size | None = None) -> Field:
+    """The same motion on a grid of another size, bilinear under the half-pixel convention.
+
+    Args:
+        flow: ``(H, W, 2)``; source and target are resized alike.
+        size: new ``(height, width)``.
+        frame: ``(height, width)`` in whose pixels ``flow`` counts; None: its own grid. A flow on cells of
+            the network's answer counts in pixels of the working size.
+
+    Returns:
+        ``(*size, 2)`` float32 in pixels of ``size``. Unknown (NaN) where a neighbour with a weight is.
+    """
+    flow = np.asarray(flow, np.float32)
+    height, width = frame or flow.shape[:2]
+    if flow.shape[:2] != size:
+        unknown = np.isnan(flow).any(axis=2)
+        known = np.where(unknown[..., None], np.float32(0), flow) if unknown.any() else flow
+        resized = cv2.resize(known, size[::-1], interpolation=cv2.INTER_LINEAR)
+        if unknown.any():
+            share = cv2.resize(unknown.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+            resized[share > 1e-5] = np.nan
+        flow = np.asarray(resized, np.float32)
+    if (height, width) == size:
+        return flow
+    return flow * np.array([size[1] / width, size[0] / height], np.float32)
+
+
+def forward_backward_error(forward: npt.NDArray[Any], backward: npt.NDArray[Any], *, cell: int = 1) -> Field:
+    """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
+
+    Args:
+        forward: ``(h, w, 2)`` target -> source, in pixels.
+        backward: ``(h', w', 2)`` source -> target, in pixels.
+        cell: pixels from one cell to the next, where the flows are on a coarser grid than their pixels.
+
+    Returns:
+        ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where ``x + f(x)`` leaves the
+        area of the source's pixels.
+    """
+    there = pixel_grid((forward.shape[0], forward.shape[1])) + forward / cell
+    x, y = there[..., 0], there[..., 1]
+    error = np.linalg.norm(forward + sample(backward, x, y, outside="edge"), axis=2)
+    left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
+    error[left & np.isfinite(x)] = np.inf
+    return np.asarray(error, np.float32)

@@ -1,0 +1,48 @@
+"""Pixel grids and frames: where the pixels are, and whether a position lies among them; numpy only."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.geometry.transforms import Size
+
+FrameEdge = Literal["centres", "areas"]
+"""Where a frame ends: at the outermost pixel centres, or at the outer edges of those pixels."""
+
+EDGE_TOLERANCE = 1e-3
+"""Pixels outside the frame that still count as on it: algebra in float32 leaves errors of this size."""
+
+
+def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> npt.NDArray[np.float32]:
+    """Pixel centres ``(H, W, 2)`` float32, x then y, of a frame whose first pixel is at ``(left, top)``.
+
+    Exact up to 16,777,216 (the integers that float32 holds).
+    """
+    height, width = size
+    out = np.empty((height, width, 2), np.float32)
+    out[..., 0] = np.arange(left, left + width)
+    out[..., 1] = np.arange(top, top + height)[:, None]
+    return out
+
+
+def inside(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], size: Size, *, edge: FrameEdge = "centres"
+) -> npt.NDArray[np.bool_]:
+    """Whether positions lie in a frame; false for NaN.
+
+    Args:
+        x: columns, any shape.
+        y: rows, same shape.
+        size: ``(height, width)`` of the frame.
+        edge: ``centres``: ``[0, W-1] x [0, H-1]``, where values can be interpolated between pixels (flows,
+            warping, valid masks), with `EDGE_TOLERANCE`. ``areas``: ``[-0.5, W-0.5] x [-0.5, H-0.5]``, the
+            area that the pixels cover, for cells of a coarser grid and for views of an image.
+    """
+    height, width = size
+    reach = EDGE_TOLERANCE if edge == "centres" else 0.5
+    with np.errstate(invalid="ignore"):
+        horizontally = (x >= -reach) & (x <= width - 1 + reach)
+        return np.asarray(horizontally & (y >= -reach) & (y <= height - 1 + reach))
