@@ -12,15 +12,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import Tensor
 
 from glualign.checkpoints.detect import detect_config
-from glualign.checkpoints.restricted import read_torch_file
+from glualign.checkpoints.restricted import MAX_BYTES, StoredTensor, TorchFile
 from glualign.checkpoints.untrusted import check_tensors, plain, stored_config
 from glualign.errors import CheckpointError
+from glualign.files import open_regular
 from glualign.network.config import GLUNetConfig
 
 CONFIG_KEY = "glualign.config"
@@ -65,43 +66,35 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: missing, empty, damaged, unsafe, no weights at all, or an unsupported network.
     """
     file = Path(path)
-    _refuse_what_is_no_checkpoint(file)
-    if _is_safetensors(file):
-        state, metadata = _read_safetensors(file)
-        return Checkpoint(
-            file, "safetensors", state, _config(file, state, metadata.get(CONFIG_KEY)), metadata
-        )
-    container = read_torch_file(file)
-    if not isinstance(container, Mapping):
-        raise CheckpointError(f"{file}: holds no state dict (a mapping of names to tensors)")
-    if _TRAINING_KEYS.issubset(container):
-        return _read_training_state(file, container)
-    state = _state_dict(file, container)
-    facts = container.get("metadata")
-    metadata = {k: str(v) for k, v in _plain(file, facts).items()} if isinstance(facts, Mapping) else {}
-    return Checkpoint(file, "torch", state, _config(file, state, container.get("config")), metadata)
-
-
-def _refuse_what_is_no_checkpoint(path: Path) -> None:
-    """Name the usual wrong files for what they are, before any parser meets them."""
-    try:
-        if path.is_dir():
-            raise CheckpointError(f"{path}: is a folder; give a file of weights")
-        size = path.stat().st_size
-        with path.open("rb") as stream:
+    with open_regular(file, error=CheckpointError) as stream:
+        try:
             head = stream.read(_HEAD_BYTES)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if size == 0:
-        raise CheckpointError(f"{path}: is empty; fetch or copy it again")
+            stream.seek(0)
+            if _is_safetensors(head):
+                return _read_safetensors(file, stream)
+            _refuse_other_files(head)
+            return _read_torch(file, stream)
+        except CheckpointError as error:
+            raise CheckpointError(f"{file}: {error}") from error.__cause__
+        except OSError as error:
+            raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from error
+        except MemoryError as error:
+            raise CheckpointError(f"{file}: damaged, or larger than the memory of this machine") from error
+        except Exception as error:
+            # Damage surfaces as almost any exception (struct, Unicode, key, index, zip ...), hence the width.
+            raise CheckpointError(f"{file}: damaged or incomplete; fetch or copy it again") from error
+
+
+def _refuse_other_files(head: bytes) -> None:
+    """Name the usual wrong files for what they are, before any parser meets them."""
+    if not head:
+        raise CheckpointError("is empty; fetch or copy it again")
     if looks_like_html(head):
-        raise CheckpointError(f"{path}: is a web page, not weights: a refused download; fetch it again")
+        raise CheckpointError("is a web page, not weights: a refused download; fetch it again")
     if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path}: is a Git LFS pointer, not the weights; run `git lfs pull`")
-    if not (_is_safetensors(path) or head.startswith((b"PK\x03\x04", b"\x80"))):
-        raise CheckpointError(f"{path}: is neither safetensors nor a torch file (.pth, .pth.tar)")
+        raise CheckpointError("is a Git LFS pointer, not the weights; run `git lfs pull`")
+    if not head.startswith((b"PK\x03\x04", b"\x80")):
+        raise CheckpointError("is neither safetensors nor a torch file (.pth, .pth.tar)")
 
 
 def looks_like_html(head: bytes) -> bool:
@@ -110,72 +103,67 @@ def looks_like_html(head: bytes) -> bool:
     return text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<script", b"<body"))
 
 
-def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(9)
+def _is_safetensors(head: bytes) -> bool:
     # Eight bytes of header length, then JSON. A torch file starts with PK or the pickle's protocol mark.
-    return len(head) == 9 and head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02"))
+    return head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02"))
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+def _read_safetensors(file: Path, stream: BinaryIO) -> Checkpoint:
+    from safetensors.torch import load
 
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged or incomplete safetensors; fetch or copy it again") from error
-    return _without_prefix(state), metadata
-
-
-def _config(path: Path, state: Mapping[str, Tensor], stored: Any) -> GLUNetConfig:
-    try:
-        check_tensors(state)
-        if stored is None:
-            return detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
-        return stored_config(stored)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    # Read, not mapped into memory: a mapped file that is overwritten changes the weights of a live network.
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise CheckpointError("has more than 512 MiB, more than any network of the family")
+    state = load(data)
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    metadata = {str(key): str(value) for key, value in json.loads(header).get("__metadata__", {}).items()}
+    check_tensors({key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in state.items()})
+    state = _without_prefix(state)
+    return Checkpoint(file, "safetensors", state, _config(state, metadata.get(CONFIG_KEY)), metadata)
 
 
-def _plain(path: Path, facts: Mapping[Any, Any]) -> dict[str, Any]:
-    try:
-        return dict(plain(facts))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-def _read_training_state(path: Path, container: Mapping[Any, Any]) -> Checkpoint:
-    """The averaged weights of a run of this project, with its recipe and its progress."""
-    if container.get("pyramid") is not None:
-        raise CheckpointError(f"{path}: the run is still in a features stage; its network is not whole yet")
-    recipe, progress, average = (container[key] for key in ("recipe", "progress", "average"))
-    if not all(isinstance(part, Mapping) for part in (recipe, progress, average)):
-        raise CheckpointError(f"{path}: damaged training state")
-    state = _tensors(path, average)
-    metadata = {
-        "recipe": json.dumps(_plain(path, recipe)),
-        "progress": json.dumps(_plain(path, progress)),
-    }
-    return Checkpoint(path, "torch", state, _config(path, state, recipe.get("model")), metadata)
-
-
-def _state_dict(path: Path, container: Mapping[Any, Any]) -> dict[str, Tensor]:
-    # Containers first: beside the state dict they may hold a lone tensor, such as the best loss.
-    for candidate in (*(container.get(key) for key in _CONTAINER_KEYS), container):
-        if isinstance(candidate, Mapping) and any(isinstance(v, Tensor) for v in candidate.values()):
-            return _without_prefix(_tensors(path, candidate))
-    raise CheckpointError(f"{path}: holds no state dict (a mapping of names to tensors)")
-
-
-def _tensors(path: Path, candidate: Mapping[Any, Any]) -> dict[str, Tensor]:
-    for key, value in candidate.items():
+def _read_torch(file: Path, stream: BinaryIO) -> Checkpoint:
+    opened = TorchFile(stream)
+    content = opened.content
+    if not isinstance(content, dict):
+        raise CheckpointError("holds no state dict (a mapping of names to tensors)")
+    if _TRAINING_KEYS.issubset(content):
+        # A run of this project: the averaged weights, with its recipe and its progress.
+        if content.get("pyramid") is not None:
+            raise CheckpointError("the run is still in a features stage; its network is not whole yet")
+        recipe, progress, stored = (content[key] for key in ("recipe", "progress", "average"))
+        if not all(isinstance(part, dict) for part in (recipe, progress, stored)):
+            raise CheckpointError("damaged training state")
+        metadata = {key: json.dumps(plain(content[key])) for key in ("recipe", "progress")}
+        config = recipe.get("model")
+    else:
+        stored = _state_dict(content)
+        facts = content.get("metadata")
+        metadata = {key: str(value) for key, value in plain(facts).items()} if isinstance(facts, dict) else {}
+        config = content.get("config")
+    for key, value in stored.items():
         if not isinstance(key, str):
-            raise CheckpointError(f"{path}: its state dict has a key of type {type(key).__name__}")
-        if not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: entry {key!r} of its state dict is not a tensor")
-    return {key: value.detach() for key, value in candidate.items()}
+            raise CheckpointError(f"its state dict has a key of type {type(key).__name__}")
+        if not isinstance(value, StoredTensor):
+            raise CheckpointError(f"entry {key!r:.80} of its state dict is not a tensor")
+    check_tensors({key: (tensor.dtype, tensor.shape) for key, tensor in stored.items()})
+    state = _without_prefix(opened.tensors(stored))
+    return Checkpoint(file, "torch", state, _config(state, config), metadata)
+
+
+def _config(state: Mapping[str, Tensor], stored: Any) -> GLUNetConfig:
+    if stored is None:
+        return detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
+    return stored_config(stored)
+
+
+def _state_dict(content: dict[Any, Any]) -> dict[Any, Any]:
+    # Containers first: beside the state dict they may hold a lone tensor, such as the best loss.
+    for candidate in (*(content.get(key) for key in _CONTAINER_KEYS), content):
+        if isinstance(candidate, dict) and any(isinstance(v, StoredTensor) for v in candidate.values()):
+            return candidate
+    raise CheckpointError("holds no state dict (a mapping of names to tensors)")
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,38 +1,53 @@
-"""Reading files that ``torch.save`` wrote, without ever executing what they contain.
+"""Reading the files that ``torch.save`` writes as data, never as a program.
 
-The pickle inside a ``.pth`` file is a program. It is run only by torch's own restricted unpickler
-(``weights_only=True``), which rebuilds tensors and plain containers and refuses the rest. Training
-containers of DenseMatching hold objects of classes that are not installed here; for the time of reading, each
-such name is bound to an inert stand-in: its instances can be made and filled, which does nothing, but it
-cannot be called.
+The pickle inside a ``.pth`` file is a program for a stack machine. This module runs the few opcodes that
+weights need, on values of its own: plain containers, numbers, texts, descriptions of tensors, and `Opaque` in
+the place of everything else. Nothing is imported or called, and opcodes, bytes and keys are bounded: a small
+file cannot take long or need much memory. Both of torch's formats are read: the zip archive, and the older
+run of five pickles with the storages behind them.
 """
 
 from __future__ import annotations
 
-import _compat_pickle
-import pickle
+import io
 import pickletools
-import threading
-import warnings
 import zipfile
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from glualign.errors import CheckpointError
 
-# A file of the old format is a run of pickles: magic number, protocol, system, the object, storage keys.
-_LEGACY_PICKLES = 5
-# Far above any member of the family (an optimiser's state included), far below what would exhaust a machine.
-_MAX_UNPACKED_BYTES = 4 << 30
-_MAX_PICKLE_BYTES = 64 << 20
+MAX_BYTES = 1 << 29
+"""Of the tensors that are read; the largest network of the family has 55 MB in fp32."""
+# A training state with its optimiser has 40,000 opcodes in 0.5 MB.
+_MAX_PICKLE_BYTES = 16 << 20
+_MAX_OPCODES = 400_000
+_MAX_DIMENSIONS = 8
 
-# Numbers and small containers that a trainer's statistics may hold. They are called when read; what they make
-# is not used, so the call goes to a stand-in as well.
-_CALLED_HARMLESSLY = {
+_DTYPES = {
+    "torch.FloatStorage": torch.float32,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.DoubleStorage": torch.float64,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+}
+# Calls that a trainer's statistics need. Of the values they make only the name is kept.
+_HARMLESS_CALLS = {
+    "_codecs.encode",
+    "builtins.complex",
     "builtins.frozenset",
+    "builtins.set",
     "builtins.slice",
+    "collections.Counter",
     "collections.defaultdict",
     "collections.deque",
     "datetime.datetime",
@@ -44,117 +59,242 @@ _CALLED_HARMLESSLY = {
     "numpy.dtype",
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
+    "torch.Size",
+    "torch.device",
 }
-# torch refuses these modules before it looks for stand-ins.
-_BLOCKED_BY_TORCH = ("os", "posix", "nt", "sys")
 
 
-# The table that torch looks stand-ins up in belongs to the whole process.
-_READING = threading.Lock()
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """A class, function or object that the file names; its content is dropped."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name.rpartition(".")[2]
 
 
-class _RefusedError(Exception):
-    """What a file wants to do that no file of weights needs."""
+@dataclass(frozen=True, eq=False)
+class _Storage:
+    kind: str
+    key: str
+    values: int
 
 
-class _Uncallable(type):
-    """A class that can be instantiated by the pickle's object opcode, but not called as a function."""
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """A tensor in the file, not read yet: a view of a storage."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise _RefusedError(f"wants to call {cls.__module__}.{cls.__qualname__} when read")
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return "Tensor"
 
-class _StandIn(metaclass=_Uncallable):
-    """In the place of a class that this program does not have: takes any content, keeps none."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return object.__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _CallableStandIn:
-    """A stand-in that may also be called."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """None for kinds of values that no weights have."""
+        return _DTYPES.get(self.storage.kind)
 
 
-def read_torch_file(path: Path) -> Any:
-    """The object in a ``.pth`` file, tensors on the CPU; instances of unknown classes are empty stand-ins.
+class TorchFile:
+    """An opened ``.pth`` file.
 
-    Both the zip format and the older one are read.
+    Attributes:
+        content: what was saved, with `StoredTensor` for tensors and `Opaque` for objects of any class.
 
     Raises:
-        CheckpointError: the file is damaged, or would run code.
+        CheckpointError: the file would run code, is no file of weights, or exceeds the limits.
+        Exception: of almost any kind, where the file is damaged.
     """
-    names: set[str] = set()
-    try:
-        names = _global_names(path)
-        stand_ins = [_stand_in(name) for name in names]
-        with _READING, warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except _RefusedError as error:
-        raise CheckpointError(f"{path}: refused, it {error}; weights never need that") from error
-    except pickle.UnpicklingError as error:
-        blocked = sorted(name for name in names if name.split(".")[0] in _BLOCKED_BY_TORCH)
-        if blocked:
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._storages: dict[str, _Storage] = {}
+        self._read: Callable[[_Storage, int], bytes]
+        if zipfile.is_zipfile(stream):
+            self._open_zip(stream)
+        else:
+            self._open_legacy(stream)
+
+    def tensors(self, state: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+        """The tensors of ``state``, read from the file; each storage is read once.
+
+        Raises:
+            CheckpointError: they take more than `MAX_BYTES`.
+        """
+        buffers: dict[str, Tensor] = {}
+        total = 0
+        for tensor in state.values():
+            storage, dtype = tensor.storage, tensor.dtype
+            if storage.key in buffers or dtype is None:
+                continue
+            total += storage.values * dtype.itemsize
+            if total > MAX_BYTES:
+                raise CheckpointError("claims more than 512 MiB of weights; it is damaged or no GLU-Net")
+            data = bytearray(self._read(storage, storage.values * dtype.itemsize))
+            empty = torch.empty(0, dtype=dtype)
+            buffers[storage.key] = torch.frombuffer(data, dtype=dtype) if data else empty
+        return {
+            key: buffers[tensor.storage.key].as_strided(tensor.shape, tensor.stride, tensor.offset)
+            for key, tensor in state.items()
+        }
+
+    def _open_zip(self, stream: BinaryIO) -> None:
+        archive = zipfile.ZipFile(stream)
+        pickles = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise CheckpointError("is a zip archive, but not one of torch; import it instead")
+        folder = pickles[0].filename.removesuffix("data.pkl")
+
+        def read(name: str, size: int | None = None) -> bytes:
+            info = archive.getinfo(folder + name)
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise CheckpointError("is a compressed archive, which torch never writes; unpack it first")
+            if info.file_size > _MAX_PICKLE_BYTES if size is None else info.file_size != size:
+                raise CheckpointError(f"claims {info.file_size:,} bytes for {name}; it is damaged")
+            return archive.read(info)
+
+        if folder + "byteorder" in archive.NameToInfo and read("byteorder") != b"little":
+            raise CheckpointError("was written on a big-endian machine, which is not supported")
+        self.content = _unpickle(io.BytesIO(read("data.pkl")), self._storages)
+        self._read = lambda storage, size: read(f"data/{storage.key}", size)
+
+    def _open_legacy(self, stream: BinaryIO) -> None:
+        stream.seek(0)
+        pickles = io.BytesIO(stream.read(_MAX_PICKLE_BYTES))
+        magic, version, system = (_unpickle(pickles, {}) for _ in range(3))
+        if magic != 0x1950A86A20F9469CFC6C or version != 1001:
+            raise CheckpointError("is a pickle, but not one of torch's; nothing of it was run")
+        if isinstance(system, dict) and system.get("little_endian") is False:
+            raise CheckpointError("was written on a big-endian machine, which is not supported")
+        self.content = _unpickle(pickles, self._storages)
+        keys, offset, places = _unpickle(pickles, {}), pickles.tell(), {}
+        for key in keys:
+            storage = self._storages[key]
+            dtype = _DTYPES[storage.kind]
+            places[key] = offset + 8
+            offset += 8 + storage.values * dtype.itemsize
+
+        def read(storage: _Storage, size: int) -> bytes:
+            stream.seek(places[storage.key] - 8)
+            if int.from_bytes(stream.read(8), "little") != storage.values:
+                raise ValueError("a storage is not where it should be")
+            data = stream.read(size)
+            if len(data) != size:
+                raise EOFError("the file is truncated")
+            return data
+
+        self._read = read
+
+
+def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
+    """The value of the next pickle in ``stream``; the storages it refers to are added to ``storages``."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[Any, Any] = {}
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        if count > _MAX_OPCODES:
             raise CheckpointError(
-                f"{path}: refused, it wants to use {blocked[0]} when read; weights never need that"
-            ) from error
-        raise CheckpointError(f"{path}: damaged, or more than weights; nothing of it was run") from error
-    except MemoryError as error:
-        raise CheckpointError(f"{path}: damaged, or larger than the memory of this machine") from error
-    except Exception as error:
-        # Damage surfaces as almost any exception (struct, Unicode, key, index, runtime ...), hence the width.
-        raise CheckpointError(f"{path}: damaged or incomplete; fetch or copy it again") from error
-
-
-def _stand_in(full_name: str) -> Any:
-    """An inert class under the given name, which is how torch finds it."""
-    module, _, name = full_name.rpartition(".")
-    body = {"__module__": module, "__qualname__": name}
-    if full_name in _CALLED_HARMLESSLY:
-        return type(name, (_CallableStandIn,), body)
-    return _Uncallable(name, (_StandIn,), body)
-
-
-def _global_names(path: Path) -> set[str]:
-    """Every global name in the file's pickles, found by reading the opcodes without executing them.
-
-    Names that torch knows are among them: torch looks there first, so a stand-in never takes their place.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _MAX_UNPACKED_BYTES:
-                raise _RefusedError("unpacks to more than 4 GiB")
-            pickles = [member for member in archive.infolist() if member.filename.endswith("/data.pkl")]
-            names: set[str] = set()
-            for member in pickles:
-                if member.file_size > _MAX_PICKLE_BYTES:
-                    raise _RefusedError("holds a pickle of more than 64 MiB")
-                with archive.open(member) as stream:
-                    names |= _names_in_pickle(stream)
-            return names
-    with path.open("rb") as stream:
-        return set().union(*(_names_in_pickle(stream) for _ in range(_LEGACY_PICKLES)))
-
-
-def _names_in_pickle(stream: IO[bytes]) -> set[str]:
-    """Names that one pickle of ``stream`` refers to; the stream is left behind it."""
-    names = set()
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name == "GLOBAL":
-            module, name = str(argument).split(" ", 1)
-            names.add(f"{module}.{name}")
-            # Protocol 2 spells some names as Python 2 did; torch translates a part of them.
-            module, name = _compat_pickle.NAME_MAPPING.get(
-                (module, name), (_compat_pickle.IMPORT_MAPPING.get(module, module), name)
+                f"refused, it has more than {_MAX_OPCODES:,} opcodes; weights need far fewer"
             )
-            names.add(f"{module}.{name}")
-    return names
+        name = opcode.name
+        if name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name in ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"):
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name]())
+        elif name == "GLOBAL":
+            stack.append(Opaque(str(argument).replace(" ", ".", 1).replace("__builtin__.", "builtins.")))
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name == "TUPLE":
+            stack.append(tuple(_pop(stack, marks.pop())))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            stack.append(tuple(_pop(stack, len(stack) - int(name[-1]))))
+        elif name in ("APPEND", "APPENDS"):
+            values = _pop(stack, marks.pop() if name == "APPENDS" else len(stack) - 1)
+            if isinstance(stack[-1], list):
+                stack[-1].extend(values)
+        elif name in ("SETITEM", "SETITEMS"):
+            values = _pop(stack, marks.pop() if name == "SETITEMS" else len(stack) - 2)
+            for key, value in zip(values[::2], values[1::2], strict=True):
+                # The hash of other types is not random, or follows references without end.
+                if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 63):
+                    raise CheckpointError("refused, it has keys that are no names; weights never need that")
+                if isinstance(stack[-1], dict):
+                    stack[-1][key] = value
+        elif name == "REDUCE":
+            function, arguments = _pop(stack, len(stack) - 2)
+            stack.append(_called(function, arguments))
+        elif name == "NEWOBJ":
+            cls, _arguments = _pop(stack, len(stack) - 2)
+            stack.append(Opaque(cls.name))
+        elif name == "BUILD":
+            stack.pop()  # the attributes of an object, of which only the name is kept
+        elif name == "BINPERSID":
+            storage = _storage(stack.pop())
+            if storages.setdefault(storage.key, storage).kind != storage.kind:
+                raise ValueError("one storage of two types")
+            stack.append(storage)
+        elif name == "STOP":
+            return stack.pop()
+        elif name != "PROTO":
+            raise CheckpointError(f"refused as damaged: it uses the opcode {name}, which weights never need")
+    raise EOFError("the pickle has no end")
+
+
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": list,
+}
+
+
+def _pop(stack: list[Any], start: int) -> list[Any]:
+    if not 0 <= start <= len(stack):
+        raise IndexError("the stack is empty")
+    values = stack[start:]
+    del stack[start:]
+    return values
+
+
+def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """What stands for the result of a call."""
+    name = function.name
+    if name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
+        return _tensor(*arguments[:4])
+    if name == "torch._utils._rebuild_parameter":
+        return arguments[0]
+    if name == "collections.OrderedDict" and not arguments:
+        return {}
+    if name not in _HARMLESS_CALLS:
+        raise CheckpointError(f"refused, it wants to call {name} when read; weights never need that")
+    return Opaque(name)
+
+
+def _tensor(storage: Any, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> StoredTensor:
+    if not isinstance(storage, _Storage) or not len(shape) == len(stride) <= _MAX_DIMENSIONS:
+        raise ValueError("a tensor without storage or of impossible shape")
+    last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
+    if min((offset, *shape, *stride)) < 0 or (0 not in shape and last >= storage.values):
+        raise ValueError("a tensor beyond its storage")
+    return StoredTensor(storage, offset, shape, stride)
+
+
+def _storage(identifier: tuple[Any, ...]) -> _Storage:
+    """The storage that a persistent id names: ``("storage", type, key, device, number of values)``."""
+    if len(identifier) not in (5, 6) or identifier[0] != "storage" or identifier[5:] not in ((), (None,)):
+        raise CheckpointError("refused, it refers to more than storages; weights never need that")
+    _, kind, key, _, values = identifier[:5]
+    if not isinstance(key, str) or not isinstance(values, int) or values < 0:
+        raise ValueError("a storage without key or size")
+    return _Storage(kind.name, key, values)

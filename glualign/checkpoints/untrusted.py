@@ -1,7 +1,7 @@
 """What a file of weights says, checked before anything believes it.
 
-Torch's restricted reading keeps a file from running code. It does not keep it from holding tensors of forms
-or sizes that no weights have, or values of a few bytes that fill the memory as soon as they are written out.
+A file that is read without being run may still hold tensors of types or sizes that no weights have, or values
+of a few bytes that fill the memory as soon as they are written out.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from glualign.errors import CheckpointError
 from glualign.network.config import GLUNetConfig
 
-# An expanded tensor claims any size with one number in the file. The largest member has some 10^8 values.
-_MAX_VALUES = 1 << 29
+# An expanded tensor claims any size with one number in the file. The largest member has 1.4 x 10^7 values.
+_MAX_VALUES = 1 << 27
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
-# Objects that refer to each other multiply when they are written out.
-_MAX_ITEMS = 100_000
+# Objects that refer to each other multiply when they are written out. A recipe with its progress takes 10^4.
+_MAX_TEXT = 2_000_000
 _MAX_DEPTH = 50
 
 
-def check_tensors(state: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are no weights: sparse, quantised, complex, without data, or too many values.
+def check_tensors(tensors: Mapping[str, tuple[torch.dtype | None, tuple[int, ...]]]) -> None:
+    """Refuse types and shapes that no weights have: quantised, complex, or too many values.
 
     Raises:
         CheckpointError: names the first such tensor.
     """
     total = 0
-    for key, tensor in state.items():
-        plain = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu"
-        if not plain or tensor.dtype not in _DTYPES:
-            raise CheckpointError(f"{key} is a tensor of a kind that no weights have; the file is unusable")
-        total += tensor.numel()
+    for key, (dtype, shape) in tensors.items():
+        if dtype not in _DTYPES:
+            raise CheckpointError(
+                f"{key:.80} is a tensor of a kind that no weights have; the file is unusable"
+            )
+        total += math.prod(shape)
         if total > _MAX_VALUES:
             raise CheckpointError(f"claims more than {_MAX_VALUES:,} values; it is damaged or no GLU-Net")
 
@@ -48,18 +48,18 @@ def plain(value: Any) -> Any:
     Raises:
         CheckpointError: too deep or too much of it.
     """
-    items = 0
+    written = 0
 
     def convert(value: Any, depth: int) -> Any:
-        nonlocal items
-        items += 1
-        if items > _MAX_ITEMS or depth > _MAX_DEPTH:
+        nonlocal written
+        written += len(value) + 8 if isinstance(value, str) else 8
+        if written > _MAX_TEXT or depth > _MAX_DEPTH:
             raise CheckpointError("its metadata is nested or repeated beyond reason; it is damaged")
         if isinstance(value, Mapping):
             return {str(convert(k, depth + 1)): convert(v, depth + 1) for k, v in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
+        if isinstance(value, (list, tuple)):
             return [convert(v, depth + 1) for v in value]
-        return value if value is None or isinstance(value, (str, int, float)) else type(value).__name__
+        return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
     return convert(value, 0)
 

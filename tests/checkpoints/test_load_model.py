@@ -1,7 +1,5 @@
 """Names and files become networks that are ready to run."""
 
-import threading
-
 import pytest
 import torch
 
@@ -49,28 +47,6 @@ def test_registered_settings_reach_the_network(drive, hurry):
     assert loaded.model.config.truncate_to_uint8 is False
     assert '"kitti2012_aepe": 3.33' in loaded.metadata["metrics"]
     assert load_model(loaded.path).config.truncate_to_uint8 is True
-
-
-def test_several_threads_may_load_at_once(tmp_path):
-    """torch's table of safe names is shared by the process; readers must not disturb each other."""
-    from checkpoint_files import official_state, save_densematching_container
-
-    path = tmp_path / "x.pth"
-    save_densematching_container(path, official_state())
-    problems = []
-
-    def load():
-        try:
-            load_model(path)
-        except Exception as error:
-            problems.append(error)
-
-    threads = [threading.Thread(target=load) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert problems == []
 
 
 @pytest.mark.parametrize("value", ["", "0"])

@@ -6,6 +6,7 @@ import os
 import pickle
 import pickletools
 import random
+import struct
 import subprocess
 import zipfile
 from collections import deque
@@ -15,6 +16,7 @@ import torch
 from checkpoint_files import official_state, save_densematching_container, training_container
 
 from glualign.checkpoints import read_checkpoint
+from glualign.checkpoints.restricted import TorchFile
 from glualign.errors import CheckpointError
 
 
@@ -123,7 +125,7 @@ def test_an_unknown_class_is_not_imported(tmp_path, monkeypatch):
 
 
 def test_state_of_unknown_classes_is_dropped(tmp_path):
-    """A stand-in keeps nothing of what the file wants to fill it with, dunder names least of all."""
+    """Nothing is kept of what the file wants to fill an object with, dunder names least of all."""
     path = tmp_path / "x.pth"
     source = b"\x80\x02cadmin.stats\nMeter\n)\x81}X\x09\x00\x00\x00__class__K\x01sb."
     with zipfile.ZipFile(path, "w") as archive:
@@ -149,8 +151,95 @@ def test_a_zip_bomb_is_refused(tmp_path):
     ):
         for _ in range(65):
             member.write(bytes(1 << 20))
-    with pytest.raises(CheckpointError, match="64 MiB"):
+    with pytest.raises(CheckpointError, match="compressed archive"):
         read_checkpoint(path)
+
+
+def zipped(path, source):
+    """A file of torch's zip format with the given pickle and one storage of four values."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", source)
+        archive.writestr("a/byteorder", "little")
+        archive.writestr("a/data/0", bytes(16))
+    return path
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def call(name, *arguments):
+    module, _, function = name.rpartition(".")
+    return b"c" + module.encode() + b"\n" + function.encode() + b"\n(" + b"".join(arguments) + b"tR"
+
+
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x04tQ"
+TENSOR = call("torch._utils._rebuild_tensor_v2", STORAGE, b"K\x00", b"(K\x04t", b"(K\x01t", b"\x89")
+SHADOW = b"}(" + text("detach") + b"ccollections\nOrderedDict\nu"
+LARGE_KEYS = b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1, 9))
+HOSTILE = {
+    "nest of tuples as a key": (b"}" + b")" + b"\x86q\x00h\x00h\x00" * 40 + b"\x86Ns.", "keys that are no"),
+    "an allocation of any size": (
+        call("builtins.bytearray", b"J\xff\xff\xff\x7f") + b".",
+        "builtins.bytearray",
+    ),
+    "more opcodes than weights need": (b"N" * 500_000 + b".", "opcodes"),
+    "a tensor with methods of the file": (
+        b"}" + text("w") + call("torch._tensor._rebuild_from_type_v2", TENSOR, SHADOW) + b"s.",
+        "wants to call torch._tensor",
+    ),
+    "a container with methods of the file": (
+        call("collections.OrderedDict") + b"}" + text("get") + b"ccollections\nOrderedDict\nsb.",
+        "no state dict",
+    ),
+    "keys of equal hash": (b"}(" + LARGE_KEYS + b"u.", "keys that are no"),
+    "an instance by name": (b"(ios\nsystem\n.", "opcode INST"),
+    "a persistent object": (b"(" + text("module") + text("x") + b"tQ.", "more than storages"),
+    "a tensor beyond its storage": (
+        b"}" + text("w") + TENSOR.replace(b"(K\x04t(K\x01t", b"(K\x04t(K\x02t") + b"s.",
+        "damaged",
+    ),
+    "a storage of another size": (
+        b"}" + text("w") + TENSOR.replace(b"cpuK\x04", b"cpuK\x09").replace(b"\x04", b"\x09") + b"s.",
+        "damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles_are_refused_at_once(tmp_path, name):
+    source, words = HOSTILE[name]
+    path = zipped(tmp_path / "x.pth", b"\x80\x02" + source)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_harmless_calls_are_not_made(tmp_path):
+    """An encoding named by the file may take minutes (punycode); of the result only the name is kept."""
+    encoded = call("_codecs.encode", text("é" * 1000), text("punycode"))
+    source = b"}(" + text("metadata") + b"}" + text("a") + encoded + b"s" + text("w") + TENSOR + b"u."
+    opened = TorchFile(zipped(tmp_path / "x.pth", b"\x80\x02" + source).open("rb"))
+    assert str(opened.content["metadata"]["a"]) == "encode"
+    assert opened.tensors({"w": opened.content["w"]})["w"].tolist() == [0, 0, 0, 0]
+
+
+def test_compressed_storages_are_refused(tmp_path):
+    path, packed = tmp_path / "x.pth", tmp_path / "packed.pth"
+    torch.save({"state_dict": official_state()}, path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w") as new:
+        for info in old.infolist():
+            deflated = zipfile.ZIP_DEFLATED if "/data/" in info.filename else zipfile.ZIP_STORED
+            new.writestr(info.filename, old.read(info), deflated)
+    with pytest.raises(CheckpointError, match="compressed archive"):
+        read_checkpoint(packed)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="is a named pipe"):
+        read_checkpoint(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
