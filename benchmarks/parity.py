@@ -15,12 +15,11 @@ import sys
 from datetime import date
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "golden"))
-
-from golden_cases import FOLDER, differences, load_case, tolerance
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from glualign.evaluation.environment import environment
 from glualign.files import write_text
+from tests.golden.golden_cases import FOLDER, differences, load_case, tolerance
 
 TITLES = {"glunet": "GLU-Net", "semantic": "Semantic-GLU-Net", "dm": "GLU-Net in DenseMatching"}
 

@@ -39,12 +39,12 @@ from glualign.training.synthesis import PairSynthesis
 Indices = npt.NDArray[np.int64]
 
 RECIPE = read_recipe(Path(__file__).resolve().parent.parent / "recipes" / "compact.toml")
-COMPACT = dataclasses.replace(RECIPE.model, looks=1)
+COMPACT = dataclasses.replace(RECIPE.model, rectification_steps=0)
 CANDIDATES: dict[str, GLUNetConfig] = {
     "half": dataclasses.replace(COMPACT, pyramid_channels=(8, 16, 32, 64)),
     "compact": COMPACT,
     "one and a half": dataclasses.replace(COMPACT, pyramid_channels=(24, 48, 96, 192)),
-    "compact, no context": dataclasses.replace(COMPACT, context_layers=0),
+    "compact, no context": dataclasses.replace(COMPACT, transformer_layers=0),
 }
 MIX = RECIPE.data.mix
 TRIAL_STEPS = 15
@@ -103,7 +103,7 @@ def measured(config: GLUNetConfig, photos: PhotoStore, options: argparse.Namespa
     )[0]
     return {
         "channels": list(config.pyramid_channels),
-        "context": config.context_layers,
+        "context": config.transformer_layers,
         "megabytes": sum(p.numel() for p in network.parameters()) * 2 / 1e6,
         "minutes": minutes,
         "pairs": run.progress.pairs,

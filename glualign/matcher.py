@@ -15,7 +15,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.folding import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.preprocessing import prepare, working_size
-from glualign.network.views import followed_by, returned_through
+from glualign.network.rectification import compose_flow_with_affine, compose_with_inverse_affine
 
 Pixels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class Matcher:
 
     def encode_sources(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
         """Several sources in one forward pass of the pyramid; ``size`` is (height, width)."""
-        return self._encoded(images, size, working=self.config.looks == 1)
+        return self._encoded(images, size, working=self.config.rectification_steps == 0)
 
     def encode_targets(self, images: Sequence[Pixels], size: tuple[int, int]) -> list[Encoded]:
         """Several targets in one forward pass of the pyramid; ``size`` is (height, width)."""
@@ -123,18 +123,18 @@ class Matcher:
         fine, target_fine = source.working or self._working_features(match.image), target.working
         assert target_fine is not None
         forward = network.match_fine(fine, target_fine, match.flow3)[-1]
-        fields = _fields(followed_by(forward, match.view, size))
+        fields = _fields(compose_flow_with_affine(forward, match.view, size))
         if not both_ways:
             return fields, []
         # What the images see in each other is the same in both directions.
         _, flow3 = network.coarse_flows(match.target, match.source)
         backward = network.match_fine(target_fine, fine, flow3)[-1]
-        return fields, _fields(returned_through(backward, match.view, size))
+        return fields, _fields(compose_with_inverse_affine(backward, match.view, size))
 
     def match_coarse(self, source: CoarseFeatures, target: CoarseFeatures) -> tuple[Field, Field]:
         """The global half alone: flow ``(16, 16, 2)`` and ``(32, 32, 2)`` in pixels of 256 x 256."""
         with self._computing():
-            flow4, flow3 = self.network.coarse_flows(*self.network.in_context(source, target))
+            flow4, flow3 = self.network.coarse_flows(*self.network.transform_features(source, target))
             return _field(flow4[0]), _field(flow3[0])
 
     def match_coarse_both_ways(
@@ -144,7 +144,7 @@ class Matcher:
         with self._computing():
             count = len(sources.level4)
             targets = CoarseFeatures(*(level.expand(count, -1, -1, -1) for level in target))
-            sources, targets = self.network.in_context(sources, targets)
+            sources, targets = self.network.transform_features(sources, targets)
             _, forward = self.network.coarse_flows(sources, targets)
             _, backward = self.network.coarse_flows(targets, sources)
             return _fields(forward), _fields(backward)

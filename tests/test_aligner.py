@@ -13,7 +13,7 @@ from glualign.errors import CheckpointError, DeviceError, ImageError
 from glualign.images import Image
 
 sys.path.insert(0, str(Path(__file__).parent / "stages"))
-from stage_pairs import example, median_error, seen_through, true_flow
+from stage_pairs import example, median_error, true_flow, warp_homography
 
 from glualign.geometry import rotation_scale_matrix
 
@@ -38,7 +38,7 @@ GENTLE = np.array([[0.97, 0.05, 8.0], [-0.03, 1.02, 3.0], [2e-5, -1e-5, 1.0]])
 
 def test_a_known_homography_is_recovered_without_any_search(wall):
     fast = glualign.Aligner.from_pretrained(preset="fast", max_side=512)
-    target = seen_through(wall, GENTLE, wall.shape[:2])
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
     found = fast.align(wall, target)
     assert found.flow.data.shape == (*target.shape[:2], 2)
     assert found.flow.data.dtype == np.float32
@@ -46,7 +46,7 @@ def test_a_known_homography_is_recovered_without_any_search(wall):
 
 
 def test_accurate_finds_a_known_homography_to_a_fraction_of_a_pixel(accurate, wall):
-    found = accurate.align(wall, seen_through(wall, GENTLE, wall.shape[:2]))
+    found = accurate.align(wall, warp_homography(wall, GENTLE, wall.shape[:2]))
     assert median_error(found.flow.data, GENTLE, wall.shape[:2]) < 0.3
     assert found.quality.verdict == "good"
 
@@ -54,7 +54,7 @@ def test_accurate_finds_a_known_homography_to_a_fraction_of_a_pixel(accurate, wa
 @pytest.mark.parametrize(("degrees", "zoom"), [(90, 1.0), (180, 1.0), (37, 1.0), (0, 0.4)])
 def test_large_rotations_and_zooms_are_found(accurate, wall, degrees, zoom):
     matrix = rotation_scale_matrix(wall.shape[:2], wall.shape[:2], degrees=degrees, scale=zoom)
-    found = accurate.align(wall, seen_through(wall, matrix, wall.shape[:2]))
+    found = accurate.align(wall, warp_homography(wall, matrix, wall.shape[:2]))
     assert median_error(found.flow.data, matrix, wall.shape[:2]) < 3.0
 
 
@@ -84,7 +84,7 @@ def test_sizes_may_differ_and_the_flow_is_in_true_source_pixels(accurate, wall):
 
 
 def test_paths_arrays_and_pillow_images_are_the_same(aligner, wall, tmp_path):
-    target = seen_through(wall, GENTLE, wall.shape[:2])
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
     for name, image in (("source.png", wall), ("target.png", target)):
         PillowImage.fromarray(image).save(tmp_path / name)
     flows = [
@@ -100,14 +100,14 @@ def test_paths_arrays_and_pillow_images_are_the_same(aligner, wall, tmp_path):
 
 
 def test_a_prepared_target_changes_nothing(aligner, wall):
-    target = seen_through(wall, GENTLE, wall.shape[:2])
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
     plain = aligner.align(wall, target)
     prepared = aligner.align(wall, aligner.prepare_target(target))
     np.testing.assert_array_equal(plain.flow.data, prepared.flow.data)
 
 
 def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
-    targets = [seen_through(wall, GENTLE, wall.shape[:2]), wall[:300], np.ascontiguousarray(wall[:, ::-1])]
+    targets = [warp_homography(wall, GENTLE, wall.shape[:2]), wall[:300], np.ascontiguousarray(wall[:, ::-1])]
     together = aligner.align_many([(wall, target) for target in targets])
     for target, result in zip(targets, together, strict=True):
         assert result.target.size == target.shape[:2]
@@ -125,7 +125,7 @@ def test_depth_and_channels_of_the_source_are_kept(aligner, wall):
 
 def test_a_global_transform_is_fitted_and_its_flow_is_exactly_that(wall):
     aligner = glualign.Aligner.from_pretrained(transform="affine", max_side=512)
-    found = aligner.align(wall, seen_through(wall, GENTLE, wall.shape[:2]))
+    found = aligner.align(wall, warp_homography(wall, GENTLE, wall.shape[:2]))
     assert found.transform is not None
     np.testing.assert_allclose(found.transform[2], [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(found.flow.data, true_flow(found.transform, found.flow.size), atol=1e-3)
@@ -146,7 +146,7 @@ def test_save_writes_what_warp_writes(aligner, wall, tmp_path):
 
 
 def test_fp32_and_auto_agree(wall):
-    target = seen_through(wall, GENTLE, wall.shape[:2])
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
     flows = [
         glualign.Aligner.from_pretrained(preset="fast", precision=precision, max_side=512).align(wall, target)
         for precision in ("fp32", "auto")

@@ -12,17 +12,14 @@ Upsampling = Literal["transposed", "bilinear"]
 COARSE_SIZE = 256
 """Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
 
-MAX_CONTEXT_LAYERS = 32
+MAX_TRANSFORMER_LAYERS = 32
 """More layers than anyone trains; a damaged file may ask for billions."""
 
-MAX_LOOKS = 16
+MAX_RECTIFICATION_STEPS = 15
 """More than any pair gains from."""
 
 MIN_WIDTH, MAX_WIDTH = 0.05, 4.0
 """Of the decoder at 1/2; the smallest keeps a channel in every layer."""
-
-# Written by the first training runs; the value is the field it means today.
-_FORMER_NAMES = {"uint8_truncation": "truncate_to_uint8"}
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,19 @@ class GLUNetConfig:
         soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
             of predicting the map from nothing.
         soft_argmax_scale: inverse temperature of that soft-argmax.
-        context_layers: layers of attention within and between the 1/16 features of the two images before
-            they are compared.
-        match_hints: the 16 x 16 decoder also sees the mutual best match of every cell and how sure it is.
-        local_mapping: a local correlation around the first 16 x 16 flow and a decoder that improves it: the
-            same matches seen by displacement, where the global correlation lists them by absolute position.
-        fitted_map: the 16 x 16 decoder starts from the smooth map that most matches agree on, instead of from
-            the soft-argmax, and sees where single matches differ from it. Needs ``match_hints``.
-        looks: how often at most the coarse half looks at a pair: after the first time at the source as an
-            affine map of what it found shows it, while that agrees better with the target than before.
-        half_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the flow of
-            1/4 by a last local correlation; 0: the answer is that of 1/4, as published.
+        transformer_layers: layers of self- and cross-attention on the 1/16 features of both images before
+            the global correlation (LoFTR, section 3.2).
+        mutual_match_features: the 16 x 16 decoder also sees the mutual best match of every cell and its
+            similarity.
+        local_mapping: a second 16 x 16 decoder corrects the first one's flow from a local correlation, which
+            lists by displacement what the global correlation lists by absolute position.
+        global_map: the 16 x 16 decoder starts from a smooth map fitted robustly to the mutual matches
+            (RANSAC, then least squares) instead of the soft-argmax, and sees where matches differ from it.
+            Needs ``mutual_match_features``.
+        rectification_steps: how often at most the source is warped by an affine map found at 16 x 16 and
+            matched again, before the working resolution; 0: never.
+        half_decoder_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the
+            flow of 1/4 by a Lucas-Kanade step; 0: the finest flow is that of 1/4, as published.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
             GLU-Net repository does and DenseMatching does not.
         extra_layers_from_width: the number of extra refinement layers follows the width alone, as in
@@ -72,12 +71,12 @@ class GLUNetConfig:
     unit_local_features: bool = False
     soft_argmax_init: bool = False
     soft_argmax_scale: float = 30.0
-    context_layers: int = 0
-    match_hints: bool = False
+    transformer_layers: int = 0
+    mutual_match_features: bool = False
     local_mapping: bool = False
-    fitted_map: bool = False
-    looks: int = 1
-    half_width: float = 0.0
+    global_map: bool = False
+    rectification_steps: int = 0
+    half_decoder_width: float = 0.0
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
 
@@ -93,23 +92,29 @@ class GLUNetConfig:
         for name in ("div", "soft_argmax_scale"):
             if not 1e-3 <= getattr(self, name) <= 1e3:
                 raise ValueError(f"{name} must be 0.001 to 1000, not {getattr(self, name)}")
-        if not 0 <= self.context_layers <= MAX_CONTEXT_LAYERS:
-            raise ValueError(f"context_layers must be 0 to {MAX_CONTEXT_LAYERS}, not {self.context_layers}")
-        if not 1 <= self.looks <= MAX_LOOKS:
-            raise ValueError(f"looks must be 1 to {MAX_LOOKS}, not {self.looks}")
-        if not 0 <= self.half_width <= MAX_WIDTH or 0 < self.half_width < MIN_WIDTH:
-            raise ValueError(f"half_width must be 0, or {MIN_WIDTH} to {MAX_WIDTH}, not {self.half_width}")
-        if self.context_layers and self.pyramid_channels[3] % 4:
-            raise ValueError("context_layers need 1/16 channels that are a multiple of 4")
-        if self.fitted_map and not (self.match_hints and self.soft_argmax_init):
-            raise ValueError("fitted_map needs match_hints and soft_argmax_init")
-        if self.context_layers and self.semantic:
-            raise ValueError("context_layers and semantic hyper-columns exclude each other")
+        if not 0 <= self.transformer_layers <= MAX_TRANSFORMER_LAYERS:
+            raise ValueError(
+                f"transformer_layers must be 0 to {MAX_TRANSFORMER_LAYERS}, not {self.transformer_layers}"
+            )
+        if not 0 <= self.rectification_steps <= MAX_RECTIFICATION_STEPS:
+            raise ValueError(
+                f"rectification_steps must be 0 to {MAX_RECTIFICATION_STEPS}, not {self.rectification_steps}"
+            )
+        if not 0 <= self.half_decoder_width <= MAX_WIDTH or 0 < self.half_decoder_width < MIN_WIDTH:
+            raise ValueError(
+                f"half_decoder_width must be 0, or {MIN_WIDTH} to {MAX_WIDTH}, not {self.half_decoder_width}"
+            )
+        if self.transformer_layers and self.pyramid_channels[3] % 4:
+            raise ValueError("transformer_layers need 1/16 channels that are a multiple of 4")
+        if self.global_map and not (self.mutual_match_features and self.soft_argmax_init):
+            raise ValueError("global_map needs mutual_match_features and soft_argmax_init")
+        if self.transformer_layers and self.semantic:
+            raise ValueError("transformer_layers and semantic hyper-columns exclude each other")
 
     @property
     def stride(self) -> int:
         """Working pixels from cell to cell of the flow that the network answers with."""
-        return 2 if self.half_width else 4
+        return 2 if self.half_decoder_width else 4
 
     @property
     def correlation_channels(self) -> int:
@@ -127,13 +132,13 @@ class GLUNetConfig:
         Raises:
             ValueError: a key is unknown, or a value is not allowed.
         """
-        renamed = {_FORMER_NAMES.get(key, key): value for key, value in values.items()}
-        unknown = sorted(set(renamed) - {field.name for field in fields(cls)})
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown configuration keys: {', '.join(unknown)}")
-        if "pyramid_channels" in renamed:
-            renamed["pyramid_channels"] = tuple(int(n) for n in renamed["pyramid_channels"])
-        return cls(**renamed)
+        given = dict(values)
+        if "pyramid_channels" in given:
+            given["pyramid_channels"] = tuple(int(n) for n in given["pyramid_channels"])
+        return cls(**given)
 
 
 _STAR = {"decoder": "residual", "truncate_to_uint8": False}
@@ -155,6 +160,12 @@ CONFIGS: dict[str, GLUNetConfig] = {
         div=8.0,
         unit_local_features=True,
         soft_argmax_init=True,
+        transformer_layers=3,
+        mutual_match_features=True,
+        local_mapping=True,
+        global_map=True,
+        rectification_steps=5,
+        half_decoder_width=0.25,
         truncate_to_uint8=False,
     ),
 }

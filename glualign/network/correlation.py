@@ -77,7 +77,9 @@ def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) ->
     return (cells @ probability).reshape(-1, 2, *cosines.shape[2:])
 
 
-def match_hints(cosines: Tensor, source_shape: tuple[int, int], scale: float, radius: int = 2) -> Tensor:
+def mutual_match_features(
+    cosines: Tensor, source_shape: tuple[int, int], scale: float, radius: int = 2
+) -> Tensor:
     """What the peak of the global correlation says about every target cell.
 
     Args:

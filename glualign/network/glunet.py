@@ -1,6 +1,6 @@
 """GLU-Net: one global correlation at 16 x 16, then local ones up to 1/4 of the image (paper section 3).
 
-Networks with ``half_width`` add one at 1/2.
+Networks with ``half_decoder_width`` add one at 1/2.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from glualign.network.config import COARSE_SIZE, GLUNetConfig
 from glualign.network.consensus import NeighbourhoodConsensus
-from glualign.network.context import MatchingContext
 from glualign.network.correlation import (
     global_correlation,
-    match_hints,
+    mutual_match_features,
     mutual_matching,
     soft_argmax,
     unit_vectors,
@@ -34,23 +33,24 @@ from glualign.network.decoders import (
     in_float32,
     refinement_blocks,
 )
-from glualign.network.half_level import REACH, HalfFeatures, SmallMotion, small_motion
+from glualign.network.global_map import fit_global_map
 from glualign.network.local_correlation import local_correlation
-from glualign.network.map_fit import fit_map
+from glualign.network.lucas_kanade import REACH, HalfFeatures, LucasKanadeStep, lucas_kanade_step
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.views import (
+from glualign.network.rectification import (
     GAIN,
-    agreement_in_place,
-    followed_by,
-    identity,
-    inverse,
-    is_moved,
-    matched_views,
-    rectifying_view,
-    seen_through,
-    stepped,
-    unlike,
+    affine_candidates,
+    compose_affine,
+    compose_flow_with_affine,
+    identity_affine,
+    inverse_affine,
+    is_identity,
+    rectifying_affine,
+    snap_to_identity,
+    warp_affine,
+    zero_displacement_score,
 )
+from glualign.network.transformer import FeatureTransformer
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
 COARSE_CELLS = COARSE_SIZE // 16
@@ -83,7 +83,7 @@ class CoarseMatch(NamedTuple):
     """What the coarse half answers: the source as it is best seen, and the flow to what is seen."""
 
     view: Tensor
-    """``(B, 2, 3)``, see `glualign.network.views`; the identity where one look is enough."""
+    """``(B, 2, 3)``, see `glualign.network.rectification`; the identity where one look is enough."""
     image: Tensor
     """``(B, 3, H', W')``: the source through the view."""
     source: CoarseFeatures
@@ -144,9 +144,9 @@ class GLUNet(nn.Module):
         if config.semantic:
             # The official name; checkpoints carry it.
             self.NeighConsensus = NeighbourhoodConsensus()
-        if config.context_layers:
-            self.context = MatchingContext(config.pyramid_channels[3], config.context_layers)
-        hints = 4 * config.match_hints + 4 * config.fitted_map
+        if config.transformer_layers:
+            self.transformer = FeatureTransformer(config.pyramid_channels[3], config.transformer_layers)
+        hints = 4 * config.mutual_match_features + 4 * config.global_map
         self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2 + hints, width=config.mapping_decoder_width)
         if config.local_mapping:
             self.decoder4_local = flow_decoder(window + 2, width=config.mapping_decoder_width)
@@ -162,16 +162,18 @@ class GLUNet(nn.Module):
         for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
             self.add_module(f"l_dc_conv{index}", block)
         self.pyramid = VGGPyramid(config.pyramid_channels)
-        if config.half_width:
+        if config.half_decoder_width:
             quarter = config.pyramid_channels[1]
             self.half_features = HalfFeatures(quarter, quarter // 2)
-            seen = (2 * REACH + 1) ** 2 + 2 + quarter // 2 + self.decoder1.features + SmallMotion.channels()
-            self.decoder0 = flow_decoder(seen, width=config.half_width)
+            seen = (
+                (2 * REACH + 1) ** 2 + 2 + quarter // 2 + self.decoder1.features + LucasKanadeStep.channels()
+            )
+            self.decoder0 = flow_decoder(seen, width=config.half_decoder_width)
 
     # ---- features of one image
 
     def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
-        """Features of a normalised image ``(B, 3, 256, 256)`` for `in_context`."""
+        """Features of a normalised image ``(B, 3, 256, 256)`` for `transform_features`."""
         level3, level4 = self.pyramid.coarse_features(image_256)
         if self.config.semantic:
             level5 = resize_area(level4, (COARSE_CELLS // 2, COARSE_CELLS // 2))
@@ -186,7 +188,7 @@ class GLUNet(nn.Module):
         """Features of a normalised image ``(B, 3, H', W')`` for `match_fine`, sides multiples of 8."""
         half = self.pyramid.half_features(image)
         quarter, eighth = self.pyramid.beyond_half(half)
-        if not self.config.half_width:
+        if not self.config.half_decoder_width:
             return WorkingFeatures(eighth, quarter)
         return WorkingFeatures(eighth, quarter, self.half_features(image, half))
 
@@ -231,7 +233,7 @@ class GLUNet(nn.Module):
         )
         small, size = (COARSE_SIZE, COARSE_SIZE), (target.shape[2], target.shape[3])
         levels = [(match.flow4, small), (match.flow3, small), *((flow, size) for flow in flows)]
-        return GLUNetOutput(*(followed_by(flow, match.view, of) for flow, of in levels))
+        return GLUNetOutput(*(compose_flow_with_affine(flow, match.view, of) for flow, of in levels))
 
     def match_coarse(
         self,
@@ -252,26 +254,26 @@ class GLUNet(nn.Module):
             trace: as in `forward`.
         """
         flow = partial(self.coarse_flows, detach=detach, trace=trace)
-        seen = self.in_context(source, target)
+        seen = self.transform_features(source, target)
         flow4, flow3 = flow(*seen)
-        view = identity(flow3)
-        for look in range(self.config.looks - 1):
-            step = rectifying_view(flow3)
-            if not is_moved(step).any():
+        view = identity_affine(flow3)
+        for look in range(self.config.rectification_steps):
+            step = rectifying_affine(flow3)
+            if is_identity(step).all():
                 break
             # The other direction has an opinion of its own: what is foreshortened is found more easily.
             _, back3 = self.coarse_flows(seen[1], seen[0])
-            steps = [step, inverse(rectifying_view(back3))]
+            steps = [step, inverse_affine(rectifying_affine(back3))]
             if look == 0:
-                steps += matched_views(source.level4, target.level4)
+                steps += affine_candidates(source.level4, target.level4)
             before = view
             view, source = self._best_view(image, view, steps, source, target)
             if torch.equal(view, before):
                 break
-            seen = self.in_context(source, target)
+            seen = self.transform_features(source, target)
             flow4, flow3 = flow(*seen)
-        if is_moved(view).any():
-            image = seen_through(image, view)
+        if not is_identity(view).all():
+            image = warp_affine(image, view)
         return CoarseMatch(view, image, *seen, flow4, flow3)
 
     def _best_view(
@@ -286,17 +288,17 @@ class GLUNet(nn.Module):
         reduced = image
         if max(image.shape[2:]) > 2 * COARSE_SIZE:
             reduced = resize_area(image, (2 * COARSE_SIZE, 2 * COARSE_SIZE))
-        best, agreement = view, agreement_in_place(source.level4, target.level4)
+        best, agreement = view, zero_displacement_score(source.level4, target.level4)
         for index, step in enumerate(steps):
             for tried in steps[:index]:
-                step = unlike(step, tried)
-            if not is_moved(step).any():
+                step = snap_to_identity(step, tried)
+            if is_identity(step).all():
                 continue
-            candidate = stepped(view, step)
-            shown = resize_area(seen_through(reduced, candidate), (COARSE_SIZE, COARSE_SIZE))
+            candidate = compose_affine(view, step)
+            shown = resize_area(warp_affine(reduced, candidate), (COARSE_SIZE, COARSE_SIZE))
             features = self.coarse_features(shown)
-            reached = agreement_in_place(features.level4, target.level4)
-            better = is_moved(step) & (reached > GAIN * agreement)
+            reached = zero_displacement_score(features.level4, target.level4)
+            better = ~is_identity(step) & (reached > GAIN * agreement)
             best = torch.where(better[:, 0], candidate, best)
             agreement = torch.where(better, reached, agreement)
             source = CoarseFeatures(
@@ -304,13 +306,13 @@ class GLUNet(nn.Module):
             )
         return best, source
 
-    def in_context(
+    def transform_features(
         self, source: CoarseFeatures, target: CoarseFeatures
     ) -> tuple[CoarseFeatures, CoarseFeatures]:
         """The features of both images after they have seen each other; as they are without context layers."""
-        if not self.config.context_layers:
+        if not self.config.transformer_layers:
             return source, target
-        seen = self.context(source.level4, target.level4)
+        seen = self.transformer(source.level4, target.level4)
         source4, target4 = (unit_vectors(level4.float()) for level4 in seen)
         return CoarseFeatures(source4, source.level3), CoarseFeatures(target4, target.level3)
 
@@ -324,7 +326,7 @@ class GLUNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image.
 
-        The features are what `in_context` returned.
+        The features are what `transform_features` returned.
         """
         flow4 = self._global_flow(source, target, trace)
         if self.config.local_mapping:
@@ -403,14 +405,14 @@ class GLUNet(nn.Module):
             # The official network was trained with a slot for an initial map and always leaves it empty.
             return [cosines.new_zeros(cosines.shape[0], 2, *cells)]
         mean = initial = soft_argmax(cosines, cells, self.config.soft_argmax_scale)
-        if not self.config.match_hints:
+        if not self.config.mutual_match_features:
             return [initial]
-        hints = match_hints(cosines, cells, self.config.soft_argmax_scale)
+        hints = mutual_match_features(cosines, cells, self.config.soft_argmax_scale)
         best, confidence = hints[:, :2], hints[:, 3:]
         more = []
-        if self.config.fitted_map:
+        if self.config.global_map:
             with torch.no_grad():
-                fitted = fit_map(best, confidence)
+                fitted = fit_global_map(best, confidence)
             initial = fitted.position
             more = [mean - initial, fitted.agreement, fitted.support.expand_as(fitted.agreement)]
         # Relative to the initial map, because the decoder predicts what to add to it.
@@ -450,10 +452,10 @@ class GLUNet(nn.Module):
         flow = resize_bilinear(flow1, size)
         warped = unit_vectors(warp_features(source, (flow.detach() if detach else flow) * cells))
         unit_target = unit_vectors(target)
-        motion = small_motion(warped, unit_target)
+        motion = lucas_kanade_step(warped, unit_target)
         correlation = local_correlation(unit_target, warped, REACH)
         steps = [step / cells for step in motion.steps]
-        known = (flow, *steps, motion.misfit, target, resize_bilinear(features1, size))
+        known = (flow, *steps, motion.residual, target, resize_bilinear(features1, size))
         _, residual = self.decoder0(_side_by_side(F.leaky_relu(correlation, SLOPE), *known))
         result: Tensor = flow + steps[0] + residual
         return result

@@ -41,9 +41,9 @@ TRAIN_COLUMNS = (
 )  # fmt: skip
 _HALF_PARTS = ("half_features", "decoder0")
 _FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
-_COARSE_PARTS = ("context", "decoder4", "decoder3", "dc_conv", "deconv4")
+_COARSE_PARTS = ("transformer", "decoder4", "decoder3", "dc_conv", "deconv4")
 _LEARNING: dict[StageKind, tuple[str, ...]] = {
-    "features": ("context",),
+    "features": ("transformer",),
     "coarse": _COARSE_PARTS,
     "full": (*_COARSE_PARTS, *_FINE_PARTS),
     "fine": _FINE_PARTS,

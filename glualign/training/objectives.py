@@ -12,7 +12,13 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.preprocessing import normalise
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.views import followed_by, inverse, is_moved, rectifying_view, seen_through
+from glualign.network.rectification import (
+    compose_flow_with_affine,
+    inverse_affine,
+    is_identity,
+    rectifying_affine,
+    warp_affine,
+)
 from glualign.network.warping import pixel_grid, resize_area
 from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
@@ -93,7 +99,7 @@ class Objective(nn.Module):
         return loss * self.stage.contrastive, figures
 
     def _in_context(self, source: _Features, target: _Features) -> tuple[CoarseFeatures, CoarseFeatures]:
-        return self.network.in_context(source.coarse, target.coarse)
+        return self.network.transform_features(source.coarse, target.coarse)
 
     def _contrast(
         self,
@@ -122,12 +128,12 @@ class Objective(nn.Module):
             image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
         target = self._features(target_image, target_256)
         # What is left to the finer levels is alike after any look.
-        if self.network.config.looks == 1 or self.stage.kind in ("fine", "half"):
+        if self.network.config.rectification_steps == 0 or self.stage.kind in ("fine", "half"):
             return self._look(self._features(image, image_256), target, batch, None, extra_layers)
         first, found, flow3 = self._first_look(self._features(image_256, image_256), target, batch)
-        view = rectifying_view(flow3)
-        image = seen_through(image, view)
-        image_256 = torch.where(is_moved(view), resize_area(image, (COARSE_SIZE, COARSE_SIZE)), image_256)
+        view = rectifying_affine(flow3)
+        image = warp_affine(image, view)
+        image_256 = torch.where(is_identity(view), image_256, resize_area(image, (COARSE_SIZE, COARSE_SIZE)))
         second, figures = self._look(self._features(image, image_256), target, batch, view, extra_layers)
         return first + second, {**figures, **found}
 
@@ -160,7 +166,10 @@ class Objective(nn.Module):
         if view is not None:
             size = batch["flow"].shape[2]
             sides = [COARSE_SIZE, COARSE_SIZE, *(size for _ in flows[2:])]
-            flows = [followed_by(flow, view, (side, side)) for flow, side in zip(flows, sides, strict=True)]
+            flows = [
+                compose_flow_with_affine(flow, view, (side, side))
+                for flow, side in zip(flows, sides, strict=True)
+            ]
         loss, figures = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
             truth = batch if view is None else _seen_truth(batch, view)
@@ -180,7 +189,7 @@ class Objective(nn.Module):
                 coarse_quarter, coarse_eighth = pyramid.working_features(images_256)
             level4 = pyramid.level_4(coarse_eighth)
         joint = None
-        if self.network.config.half_width and self.stage.kind != "coarse":
+        if self.network.config.half_decoder_width and self.stage.kind != "coarse":
             joint = self.network.half_features(images, half)
         return _Features(WorkingFeatures(eighth, quarter, joint), coarse_quarter, coarse_eighth, level4)
 
@@ -196,7 +205,9 @@ class Objective(nn.Module):
             scale = COARSE_SIZE / size if index < 2 else 1.0
             truth, counted = level_truth(batch["flow"], valid, grid, scale)
             share = torch.maximum(counted, stage.outside * level_truth(batch["flow"], near, grid)[1])
-            total = total + stage.level_weights[index] * robust_error(flow, truth, share, stage.powers[index])
+            total = total + stage.level_weights[index] * robust_error(
+                flow, truth, share, stage.loss_exponents[index]
+            )
             # In 256-pixels at every level, so that sizes can be averaged and levels compared.
             error = end_point_error(flow.detach(), truth, counted) * (
                 COARSE_SIZE / size if index > 1 else 1.0
@@ -208,7 +219,7 @@ class Objective(nn.Module):
 def _seen_truth(batch: Batch, view: Tensor) -> Batch:
     """The true flow to the source as the view shows it, and which pixels have their match in it."""
     size = batch["flow"].shape[2]
-    flow = followed_by(batch["flow"], inverse(view), (size, size))
+    flow = compose_flow_with_affine(batch["flow"], inverse_affine(view), (size, size))
     position = pixel_grid(size, size, device=flow.device) + flow
     within = ((position >= 0) & (position <= size - 1)).all(dim=1, keepdim=True)
     return {"flow": flow, "visible": batch["visible"] & within}

@@ -24,7 +24,7 @@ Precision = Literal["fp32", "bf16"]
 StageKind = Literal["features", "coarse", "full", "fine", "half"]
 
 LEVELS = ("flow4", "flow3", "flow2", "flow1", "flow0")
-"""What a network answers, from coarse to fine; the last only with ``half_width``."""
+"""What a network answers, from coarse to fine; the last only with ``half_decoder_width``."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class StageOptions:
         detach: stop gradients at the flow that enters each warp. Follows ``pyramid_rate == 0`` if unset.
         contrastive: weight of the contrastive loss (the only loss of a ``features`` stage).
         outside: weight of pixels whose match lies outside the source frame.
-        level_weights: of flow4, flow3, flow2, flow1 and, in a model with ``half_width``, flow0.
-        powers: exponent q of the robust end-point error (|d| + eps)^q, for the same levels.
+        level_weights: of flow4, flow3, flow2, flow1 and, in a model with ``half_decoder_width``, flow0.
+        loss_exponents: exponent q of the robust end-point error (|d| + eps)^q, for the same levels.
         mix: weight of each stratum of pairs in this stage; empty: that of ``data``.
         frozen_norms: the decoders' batch norms normalise by the statistics they have, as at inference. Those
             of a small batch depend on which motions happen to be in it, and flow bears that badly.
@@ -88,7 +88,7 @@ class StageOptions:
     contrastive: float = 0.0
     outside: float = 0.05
     level_weights: tuple[float, ...] = (0.3, 0.4, 0.6, 1.0, 1.0)
-    powers: tuple[float, ...] = (0.8, 0.7, 0.6, 0.5, 0.5)
+    loss_exponents: tuple[float, ...] = (0.8, 0.7, 0.6, 0.5, 0.5)
     mix: Mapping[str, float] = field(default_factory=dict)
     frozen_norms: bool = False
     weight_decay: float = 1e-4
@@ -262,7 +262,7 @@ def _check(recipe: Recipe) -> None:
             "run.validation_size must be a multiple of 8, at least 256",
         ),
     ]
-    levels = len(LEVELS) if recipe.model.half_width else len(LEVELS) - 1
+    levels = len(LEVELS) if recipe.model.half_decoder_width else len(LEVELS) - 1
     for n, stage in enumerate(recipe.stages):
         where = f"stages[{n}]"
         rules += [
@@ -278,26 +278,31 @@ def _check(recipe: Recipe) -> None:
             ),
             (
                 stage.kind != "features"
-                or (stage.contrastive > 0 and (stage.pyramid_rate > 0 or recipe.model.context_layers > 0)),
+                or (
+                    stage.contrastive > 0 and (stage.pyramid_rate > 0 or recipe.model.transformer_layers > 0)
+                ),
                 f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 "
-                "unless the model has context_layers",
+                "unless the model has transformer_layers",
             ),
             (
                 stage.kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0),
                 f"{where}: a {stage.kind} stage needs pyramid_rate 0 and contrastive 0",
             ),
             (
-                stage.kind != "half" or recipe.model.half_width > 0,
-                f"{where}: a half stage needs a model with half_width",
+                stage.kind != "half" or recipe.model.half_decoder_width > 0,
+                f"{where}: a half stage needs a model with half_decoder_width",
             ),
             *(
                 (
                     levels <= len(values) <= len(LEVELS),
                     f"{where}.{name} must be a list of {levels} values, one for each level",
                 )
-                for name, values in (("level_weights", stage.level_weights), ("powers", stage.powers))
+                for name, values in (
+                    ("level_weights", stage.level_weights),
+                    ("loss_exponents", stage.loss_exponents),
+                )
             ),
-            (min(stage.powers, default=0) > 0, f"{where}.powers must be positive"),
+            (min(stage.loss_exponents, default=0) > 0, f"{where}.loss_exponents must be positive"),
             *(_mix_rules(stage.mix, f"{where}.mix") if stage.mix else ()),
         ]
     for holds, message in rules:

@@ -41,7 +41,7 @@ class Stratum:
     objects: Objects = Objects()
 
 
-def small_motion(rng: Rng, size: int) -> Map:
+def lucas_kanade_step(rng: Rng, size: int) -> Map:
     """From a tenth of a pixel to some eight pixels: drift, slight turn and zoom, smooth non-rigid motion.
 
     A unit is a 256th of the frame, so the motion is that of a video frame at any working size.
@@ -121,7 +121,7 @@ _HARSH = PhotometricOptions(
 
 STRATA: dict[str, Stratum] = {
     "small": Stratum(
-        small_motion, _MILD, Objects(chance=0.6, most=5, shift=0.02, rotation=math.pi / 40, zoom=1.04)
+        lucas_kanade_step, _MILD, Objects(chance=0.6, most=5, shift=0.02, rotation=math.pi / 40, zoom=1.04)
     ),
     "moderate": Stratum(moderate_motion, _USUAL, Objects(chance=0.1)),
     "large": Stratum(large_motion, _USUAL),

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from golden_weights import value_for
 
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.preprocessing import prepare, working_size
 from glualign.network.warping import resize_bilinear
+from tests.golden.golden_weights import value_for
 
 FOLDER = Path(__file__).parent
 

@@ -1,13 +1,10 @@
-"""The golden cases on the path, and the first compact model."""
+"""The first compact model."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent.parent
-# The golden cases also serve the parity table of the documentation.
-sys.path.insert(0, str(TESTS / "golden"))
 
 
 @pytest.fixture(scope="session")

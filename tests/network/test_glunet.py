@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from golden_cases import FOLDER, network_outputs, to_tensor
 
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.folding import fold_batch_norms
 from glualign.network.preprocessing import prepare
+from tests.golden.golden_cases import FOLDER, network_outputs, to_tensor
 
 PARAMETERS = {
     "glunet": 13_590_488,
@@ -75,7 +75,11 @@ def test_a_batch_gives_what_its_pairs_give(first_compact):
 
 def test_gradients_reach_every_parameter():
     config = GLUNetConfig(
-        model="tiny", decoder="residual", pyramid_channels=(4, 4, 8, 8), decoder_width=0.125, half_width=0.125
+        model="tiny",
+        decoder="residual",
+        pyramid_channels=(4, 4, 8, 8),
+        decoder_width=0.125,
+        half_decoder_width=0.125,
     )
     model = GLUNet(config)
     images = torch.randn(2, 3, 256, 256)

@@ -1,13 +1,13 @@
 """Equality with the official networks: every recorded flow and intermediate, within the stated tolerance."""
 
-import golden_cases
 import numpy as np
 import pytest
-from golden_cases import FOLDER, OFFICIAL, differences, load_case, official_network, tolerance
 
 from glualign.evaluation.mirroring import flow_allowing_mirror
 from glualign.matcher import Matcher
 from glualign.network.glunet import extra_layer_count
+from tests.golden import golden_cases
+from tests.golden.golden_cases import FOLDER, OFFICIAL, differences, load_case, official_network, tolerance
 
 LOCAL = ["syn_240x240", "syn_256x256", "diffsize_300x420_380x350", "syn_1210x310"]
 SHARED = [

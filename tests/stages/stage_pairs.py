@@ -21,7 +21,7 @@ def example(name, longer_side=None):
     return image
 
 
-def seen_through(image, matrix, size):
+def warp_homography(image, matrix, size):
     """The image as a transform (target pixel -> image pixel) shows it on a target of ``size``."""
     return cv2.warpPerspective(
         image, np.asarray(matrix, np.float64), size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stage_pairs import example, seen_through, true_flow
+from stage_pairs import example, true_flow, warp_homography
 
 from glualign.geometry import keypoint_transform, rotation_scale_matrix
 
@@ -12,7 +12,7 @@ def test_a_turned_and_zoomed_photograph_is_found(degrees, zoom):
     source = example("graf1.png", 640)
     size = (400, 500)
     matrix = rotation_scale_matrix(size, source.shape[:2], degrees=degrees, scale=zoom)
-    found = keypoint_transform(source, seen_through(source, matrix, size))
+    found = keypoint_transform(source, warp_homography(source, matrix, size))
     assert found is not None
     difference = true_flow(found, size) - true_flow(matrix, size)
     assert np.abs(difference).max() < 2.0

@@ -1,17 +1,16 @@
-"""The loss of a network that looks twice."""
-
-from dataclasses import replace
+"""The loss of a network that rectifies."""
 
 import numpy as np
 import torch
 
-from glualign.network import CONFIGS, GLUNet
-from glualign.network.views import seen_through
+from glualign.network import GLUNet
+from glualign.network.rectification import warp_affine
 from glualign.training.batches import BatchDataset
 from glualign.training.objectives import ContrastiveHead, Objective, _seen_truth
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import StageOptions
 from glualign.training.synthesis import PairSynthesis
+from tests.networks import tiny_config
 
 SIZE = 256
 VIEW = torch.tensor([[[0.6, -0.5, 0.1], [0.5, 0.6, -0.05]]])
@@ -38,22 +37,16 @@ def test_the_truth_of_a_view_leads_to_the_same_content(photos: PhotoStore) -> No
     truth = _seen_truth(pair, VIEW)
     assert 0.1 < truth["visible"].float().mean() < pair["visible"].float().mean()
     plain = sampled(source, pair["flow"])
-    through = sampled(seen_through(source, VIEW), truth["flow"])
+    through = sampled(warp_affine(source, VIEW), truth["flow"])
     difference = (plain - through).abs().mean(dim=1, keepdim=True)[truth["visible"]]
     # Sampled twice, smooth content stays within a grey level or two.
     assert difference.mean() < 1
     assert difference.quantile(0.99) < 6
 
 
-def test_both_looks_are_learned_from(photos: PhotoStore) -> None:
+def test_both_passes_of_a_rectified_pair_are_learned_from(photos: PhotoStore) -> None:
     torch.manual_seed(1)
-    config = replace(
-        CONFIGS["compact"],
-        pyramid_channels=(4, 8, 8, 16),
-        decoder_width=0.125,
-        mapping_decoder_width=0.125,
-        looks=2,
-    )
+    config = tiny_config(rectification_steps=1)
     stage = StageOptions(kind="full", steps=1, contrastive=0.5, pyramid_rate=1e-4)
     for size in (SIZE, 320):
         objective = Objective(GLUNet(config), ContrastiveHead(), stage, None)

@@ -24,15 +24,15 @@ def test_the_full_size_recipe_trains_the_published_network(root: Path) -> None:
 def test_values_are_read_with_their_types() -> None:
     recipe = parse_recipe(
         {
-            "model": {"base": "compact", "match_hints": True},
+            "model": {"base": "compact", "mutual_match_features": True},
             "data": {"mix": {"small": 1, "large": 2}, "held_out": ["a/*"]},
-            "stages": [{**STAGE, "pyramid_rate": 1, "powers": [1, 1, 1, 1]}],
+            "stages": [{**STAGE, "pyramid_rate": 1, "loss_exponents": [1, 1, 1, 1, 1]}],
         }
     )
-    assert recipe.model.match_hints
+    assert recipe.model.mutual_match_features
     assert recipe.model.pyramid_channels == (16, 32, 64, 128)
     assert recipe.data.mix == {"small": 1.0, "large": 2.0}
-    assert recipe.stages[0].powers == (1.0, 1.0, 1.0, 1.0)
+    assert recipe.stages[0].loss_exponents == (1.0, 1.0, 1.0, 1.0, 1.0)
     assert to_dict(recipe)["data"]["held_out"] == ["a/*"]
 
 
@@ -60,15 +60,24 @@ def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
         ({"stages": [{"kind": "full", "steps": 1, "sizes": []}]}, "multiples of 8"),
         ({"stages": [{**STAGE, "sizes": [384]}]}, "works at 256 only"),
         ({"stages": [{"kind": "features", "steps": 1}]}, "needs contrastive above 0, and pyramid_rate"),
-        ({"stages": [{**STAGE, "powers": [1, 1]}]}, "stages[0].powers must be a list of 4 values"),
         (
-            {"stages": [{**STAGE, "level_weights": [1, 1, 1, 1]}], "model": {"half_width": 0.25}},
+            {"stages": [{**STAGE, "loss_exponents": [1, 1]}]},
+            "stages[0].loss_exponents must be a list of 5 values",
+        ),
+        (
+            {"stages": [{**STAGE, "level_weights": [1, 1, 1, 1]}], "model": {"half_decoder_width": 0.25}},
             "stages[0].level_weights must be a list of 5 values",
         ),
-        ({"stages": [{"kind": "half", "steps": 1}]}, "needs a model with half_width"),
+        (
+            {"stages": [{"kind": "half", "steps": 1}], "model": {"half_decoder_width": 0}},
+            "needs a model with half_decoder_width",
+        ),
         ({"stages": [{"kind": "fine", "steps": 1, "contrastive": 1}]}, "a fine stage needs pyramid_rate 0"),
         (
-            {"stages": [{"kind": "half", "steps": 1, "pyramid_rate": 1e-4}], "model": {"half_width": 0.25}},
+            {
+                "stages": [{"kind": "half", "steps": 1, "pyramid_rate": 1e-4}],
+                "model": {"half_decoder_width": 0.25},
+            },
             "a half stage needs pyramid_rate 0 and contrastive 0",
         ),
         ({"stages": [{**STAGE, "warm_up": 1.0}]}, "warm_up"),

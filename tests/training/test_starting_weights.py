@@ -4,20 +4,18 @@ import pytest
 import torch
 
 from glualign.errors import TrainingError
-from glualign.network.config import CONFIGS
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
 from glualign.training.normalised_pyramid import NormalisedPyramid
 from glualign.training.weights import RunningAverage, initialise, start_from
+from tests.networks import tiny_config
 
-SMALL = replace(
-    CONFIGS["compact"], pyramid_channels=(4, 8, 8, 16), decoder_width=0.125, mapping_decoder_width=0.125
-)
+SMALL = tiny_config()
 
 
 def test_additions_to_the_network_change_nothing_at_first() -> None:
     torch.manual_seed(0)
-    old, new = GLUNet(SMALL), GLUNet(replace(SMALL, match_hints=True, local_mapping=True))
+    old, new = GLUNet(SMALL), GLUNet(replace(SMALL, mutual_match_features=True, local_mapping=True))
     initialise(old)
     undetermined = start_from(new, old.state_dict())
     assert undetermined
@@ -33,9 +31,9 @@ def test_additions_to_the_network_change_nothing_at_first() -> None:
 def test_a_fitted_map_starts_from_the_weights_of_a_network_without_one() -> None:
     """The decoder starts from another map, so flows differ; what it knows of its old inputs is kept."""
     torch.manual_seed(0)
-    old = GLUNet(replace(SMALL, match_hints=True))
+    old = GLUNet(replace(SMALL, mutual_match_features=True))
     initialise(old)
-    new = GLUNet(replace(SMALL, match_hints=True, fitted_map=True))
+    new = GLUNet(replace(SMALL, mutual_match_features=True, global_map=True))
     assert start_from(new, old.state_dict()) == []
     grown, before = new.decoder4.conv_0[0].weight, old.decoder4.conv_0[0].weight
     assert grown.shape[1] == before.shape[1] + 4
@@ -47,8 +45,8 @@ def test_a_fitted_map_starts_from_the_weights_of_a_network_without_one() -> None
 
 
 def test_a_fitted_map_needs_matches() -> None:
-    with pytest.raises(ValueError, match="fitted_map needs match_hints"):
-        replace(SMALL, fitted_map=True)
+    with pytest.raises(ValueError, match="global_map needs mutual_match_features"):
+        replace(SMALL, global_map=True)
 
 
 def test_weights_of_another_network_are_refused() -> None:

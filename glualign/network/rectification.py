@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glualign.network.config import COARSE_SIZE
-from glualign.network.correlation import cell_centres, global_correlation, match_hints
-from glualign.network.map_fit import LARGEST_ZOOM, SMOOTH_REACH, fit_affine
+from glualign.network.correlation import cell_centres, global_correlation, mutual_match_features
+from glualign.network.global_map import LARGEST_ZOOM, SMOOTH_REACH, fit_affine
 from glualign.network.warping import pixel_grid, resize_area
 
 FIT_CELLS = 16
@@ -35,7 +35,7 @@ SHARPNESS = 20.0
 """Inverse temperature of the agreement in place: where the contrastive training of features starts."""
 
 
-def rectifying_view(flow: Tensor) -> Tensor:
+def rectifying_affine(flow: Tensor) -> Tensor:
     """The view in which the source looks most like the target.
 
     Args:
@@ -50,7 +50,7 @@ def rectifying_view(flow: Tensor) -> Tensor:
         return _view_of(fit_affine(matches, torch.ones_like(matches[:, :1])))
 
 
-def matched_views(source: Tensor, target: Tensor) -> list[Tensor]:
+def affine_candidates(source: Tensor, target: Tensor) -> list[Tensor]:
     """Views that the mutual matches of two images speak for: the best one, then the best of what is left.
 
     Args:
@@ -59,12 +59,12 @@ def matched_views(source: Tensor, target: Tensor) -> list[Tensor]:
         target: the same.
 
     Returns:
-        As `rectifying_view`, `MATCHED_VIEWS` times.
+        As `rectifying_affine`, `MATCHED_VIEWS` times.
     """
     views = []
     with torch.autocast(source.device.type, enabled=False):
         cosines = global_correlation(source.float(), target.float())
-        hints = match_hints(cosines, (FIT_CELLS, FIT_CELLS), MATCH_SHARPNESS)
+        hints = mutual_match_features(cosines, (FIT_CELLS, FIT_CELLS), MATCH_SHARPNESS)
         matches, weight = hints[:, :2], hints[:, 3:]
         places = _places(matches)
         for _ in range(MATCHED_VIEWS):
@@ -87,29 +87,29 @@ def _view_of(fitted: Tensor) -> Tensor:
     view = torch.cat([fitted[:, :, :2], fitted[:, :, 2:] * INNER], dim=2)
     zoom = torch.linalg.det(view[:, :, :2])
     sensible = (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
-    still = identity(view)
-    return unlike(torch.where(sensible[:, None, None], view, still), still)
+    still = identity_affine(view)
+    return snap_to_identity(torch.where(sensible[:, None, None], view, still), still)
 
 
-def identity(like: Tensor) -> Tensor:
+def identity_affine(like: Tensor) -> Tensor:
     """As many views as ``like`` has entries, ``(B, 2, 3)``, each of which shows the source as it is."""
     return torch.eye(2, 3, device=like.device).expand(len(like), 2, 3)
 
 
-def is_moved(view: Tensor) -> Tensor:
-    """``(B, 1, 1, 1)``: whether a view differs from the identity."""
-    moved = (view != identity(view)).any(dim=2).any(dim=1)
-    return moved[:, None, None, None]
+def is_identity(affine: Tensor) -> Tensor:
+    """``(B, 1, 1, 1)`` bool: whether a map is exactly the identity."""
+    same = (affine == identity_affine(affine)).all(dim=2).all(dim=1)
+    return same[:, None, None, None]
 
 
-def seen_through(image: Tensor, view: Tensor) -> Tensor:
+def warp_affine(image: Tensor, view: Tensor) -> Tensor:
     """``(B, C, H, W)`` as the view shows it: zero, the mean colour, outside; the same if unmoved."""
     grid = F.affine_grid(view, list(image.shape), align_corners=False)
     shown = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return torch.where(is_moved(view), shown.to(image.dtype), image)
+    return torch.where(is_identity(view), image, shown.to(image.dtype))
 
 
-def followed_by(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
+def compose_flow_with_affine(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
     """Flow target -> source of a flow target -> seen source.
 
     Args:
@@ -119,16 +119,16 @@ def followed_by(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
     """
     centres, half = _centres(flow), _half(size, flow)
     position = _through(view, (centres + flow.float() / half).flatten(2)).view_as(flow)
-    return torch.where(is_moved(view), (position - centres) * half, flow)
+    return torch.where(is_identity(view), flow, (position - centres) * half)
 
 
-def returned_through(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow source -> target of a flow seen source -> target; the arguments are those of `followed_by`.
+def compose_with_inverse_affine(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow source -> target of a flow warped source -> target; arguments as of `compose_flow_with_affine`.
 
     What the view does not show continues as at its edge.
     """
     centres, half = _centres(flow), _half(size, flow)
-    seen = _through(inverse(view), centres.flatten(1)).view_as(flow)
+    seen = _through(inverse_affine(view), centres.flatten(1)).view_as(flow)
     there = F.grid_sample(
         flow.float(),
         seen.permute(0, 2, 3, 1),
@@ -136,10 +136,10 @@ def returned_through(flow: Tensor, view: Tensor, size: tuple[int, int]) -> Tenso
         padding_mode="border",
         align_corners=False,
     )
-    return torch.where(is_moved(view), (seen - centres) * half + there, flow)
+    return torch.where(is_identity(view), flow, (seen - centres) * half + there)
 
 
-def agreement_in_place(source: Tensor, target: Tensor) -> Tensor:
+def zero_displacement_score(source: Tensor, target: Tensor) -> Tensor:
     """How well two images agree as they lie, ``(B, 1, 1, 1)``, 0 to 1.
 
     Args:
@@ -160,21 +160,21 @@ def agreement_in_place(source: Tensor, target: Tensor) -> Tensor:
     return (share * near).sum(dim=1).mean(dim=1).view(-1, 1, 1, 1)
 
 
-def stepped(view: Tensor, step: Tensor) -> Tensor:
+def compose_affine(view: Tensor, step: Tensor) -> Tensor:
     """The view of a view: ``step`` within what ``view`` shows."""
     linear = (view[:, :, :2, None] * step[:, None, :, :2]).sum(dim=2)
     shift = _through(view, step[:, :, 2:])
-    return torch.where(is_moved(step)[:, 0], torch.cat([linear, shift], dim=2), view)
+    return torch.where(is_identity(step)[:, 0], view, torch.cat([linear, shift], dim=2))
 
 
-def unlike(view: Tensor, other: Tensor) -> Tensor:
+def snap_to_identity(view: Tensor, other: Tensor) -> Tensor:
     """The view where it differs visibly from the other; the identity where both show nearly the same."""
     corners = view.new_tensor([[-1, 1, -1, 1], [-1, -1, 1, 1]])
     apart = torch.linalg.vector_norm(_through(view, corners) - _through(other, corners), dim=1).amax(dim=1)
-    return torch.where((apart > STILL)[:, None, None], view, identity(view))
+    return torch.where((apart > STILL)[:, None, None], view, identity_affine(view))
 
 
-def inverse(view: Tensor) -> Tensor:
+def inverse_affine(view: Tensor) -> Tensor:
     """The view of the target from the source's frame."""
     linear = torch.linalg.inv_ex(view[:, :, :2])[0]
     return torch.cat([linear, -(linear * view[:, None, :, 2]).sum(dim=2, keepdim=True)], dim=2)

@@ -31,22 +31,22 @@ class HalfFeatures(nn.Module):
         super().__init__()
         # The four pixels of a cell as they are: max-pooling forgets which of them answered.
         pixels = 3 * 2 * 2
-        self.place = conv_bn(pixels + before, channels, leaky_relu())
+        self.embed = conv_bn(pixels + before, channels, leaky_relu())
         # Its norm centres the features: what all cells have in common would make all cosines alike.
-        self.joint = conv_bn(channels, channels)
+        self.project = conv_bn(channels, channels)
 
     def forward(self, image: Tensor, half: Tensor) -> Tensor:
         """Features ``(B, C, H/2, W/2)`` of an image ``(B, 3, H, W)`` and its features at 1/2."""
-        result: Tensor = self.joint(self.place(torch.cat([F.pixel_unshuffle(image, 2), half], dim=1)))
+        result: Tensor = self.project(self.embed(torch.cat([F.pixel_unshuffle(image, 2), half], dim=1)))
         return result
 
 
-class SmallMotion(NamedTuple):
+class LucasKanadeStep(NamedTuple):
     """What a least-squares step says about every cell."""
 
     steps: tuple[Tensor, ...]
     """``(B, 2, H, W)`` for every window, in cells, at most one in x and in y: what to add to the flow."""
-    misfit: Tensor
+    residual: Tensor
     """``(B, 1, H, W)``, squared distance of the two features of a cell."""
 
     @classmethod
@@ -55,7 +55,7 @@ class SmallMotion(NamedTuple):
         return 2 * len(WINDOWS) + 1
 
 
-def small_motion(warped: Tensor, target: Tensor) -> SmallMotion:
+def lucas_kanade_step(warped: Tensor, target: Tensor) -> LucasKanadeStep:
     """The step d that makes ``warped(x + d)`` most like ``target(x)`` over each window.
 
     Args:
@@ -69,7 +69,7 @@ def small_motion(warped: Tensor, target: Tensor) -> SmallMotion:
         along_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
         along_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
         error = target - warped
-        misfit = error.square().sum(dim=1, keepdim=True)
+        residual = error.square().sum(dim=1, keepdim=True)
         products = torch.cat(
             [
                 (a * b).sum(dim=1, keepdim=True)
@@ -82,8 +82,8 @@ def small_motion(warped: Tensor, target: Tensor) -> SmallMotion:
                 )
             ],
             dim=1,
-        ) / (1 + misfit / OUTLIER**2)
-        return SmallMotion(tuple(_solved(_blurred(products, radius)) for radius in WINDOWS), misfit)
+        ) / (1 + residual / OUTLIER**2)
+        return LucasKanadeStep(tuple(_solved(_blurred(products, radius)) for radius in WINDOWS), residual)
 
 
 def _solved(sums: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ LIMIT = 2.0
 """The map stays within half a frame of the frame."""
 
 
-class FittedMap(NamedTuple):
+class GlobalMap(NamedTuple):
     """A smooth map of target cells to source positions, and which matches it explains."""
 
     position: Tensor
@@ -41,7 +41,7 @@ class FittedMap(NamedTuple):
     """``(B, 1, 1, 1)``: the weighted mean agreement of all matches."""
 
 
-def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
+def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
     """Fit an affine map by RANSAC, then a second-order one to the matches near it.
 
     Args:
@@ -62,7 +62,7 @@ def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
         position = basis @ _refit(basis, points, near, CURVATURE_COST)
     agreement = _agreement(position, points, SMOOTH_REACH)
     support = (weight * agreement).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
-    return FittedMap(
+    return GlobalMap(
         position.clamp(-LIMIT, LIMIT).transpose(1, 2).reshape(batch, 2, height, width),
         agreement.view(batch, 1, height, width),
         support.view(batch, 1, 1, 1),
@@ -70,7 +70,7 @@ def fit_map(matches: Tensor, weight: Tensor) -> FittedMap:
 
 
 def fit_affine(matches: Tensor, weight: Tensor) -> Tensor:
-    """The affine map that most of the weight agrees with, as the first half of `fit_map` finds it.
+    """The affine map that most of the weight agrees with, as the first half of `fit_global_map` finds it.
 
     Args:
         matches: ``(B, 2, H, W)``, source position of every target cell, x then y in [-1, 1].

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from glualign.matcher import Matcher
-from glualign.network import CONFIGS, GLUNet
-from glualign.network.half_level import HalfFeatures, small_motion
+from glualign.network import GLUNet
+from glualign.network.lucas_kanade import HalfFeatures, lucas_kanade_step
 from glualign.network.warping import resize_bilinear
 from glualign.training.weights import initialise, start_from
+from tests.networks import tiny_config
 
-TINY = replace(
-    CONFIGS["compact"], pyramid_channels=(4, 8, 8, 16), decoder_width=0.125, mapping_decoder_width=0.125
-)
+TINY = tiny_config()
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def finer() -> GLUNet:
     torch.manual_seed(2)
     plain = GLUNet(TINY)
     initialise(plain)
-    network = GLUNet(replace(TINY, half_width=0.25))
+    network = GLUNet(replace(TINY, half_decoder_width=0.25))
     new = start_from(network, plain.state_dict())
     assert {name.split(".")[0] for name in new} == {"half_features", "decoder0"}
     return network.eval()
@@ -78,7 +77,7 @@ def texture(shift: tuple[float, float], size: int = 64) -> torch.Tensor:
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.3, -0.2), (-0.5, 0.6)])
 def test_a_small_motion_is_measured_to_hundredths_of_a_cell(shift: tuple[float, float]) -> None:
     """``warped(x + d) = target(x)`` for a texture that stands ``d`` further on in ``warped``."""
-    for step in small_motion(texture(shift), texture((0, 0))).steps:
+    for step in lucas_kanade_step(texture(shift), texture((0, 0))).steps:
         inner = step[..., 8:-8, 8:-8]
         expected = torch.tensor(shift).view(1, 2, 1, 1).expand_as(inner)
         assert torch.linalg.vector_norm(inner - expected, dim=1).mean() < 0.1 * (0.1 + np.hypot(*shift))
@@ -90,7 +89,7 @@ def test_a_plain_surface_stays_where_it_is() -> None:
     plain = torch.nn.functional.normalize(torch.ones(8), dim=0).view(1, 8, 1, 1)
     for image in (warped, target):
         image[..., 32:] = plain
-    for step in small_motion(warped, target).steps:
+    for step in lucas_kanade_step(warped, target).steps:
         assert step[..., 50:].abs().max() < 1e-4
         assert step[:, 0, 8:-8, 8:20].mean() > 0.4
 
@@ -99,8 +98,8 @@ def test_what_shows_another_thing_hardly_counts() -> None:
     """A tenth of the cells are covered in one image; the rest is measured in spite of them."""
     warped, target = texture((0.4, 0.1)), texture((0, 0))
     covered = torch.rand(64, 64, generator=torch.Generator().manual_seed(1)) < 0.1
-    motion = small_motion(warped, torch.where(covered, -target, target))
-    assert motion.misfit[0, 0][covered].min() > motion.misfit[0, 0][~covered].max()
+    motion = lucas_kanade_step(warped, torch.where(covered, -target, target))
+    assert motion.residual[0, 0][covered].min() > motion.residual[0, 0][~covered].max()
     inner = motion.steps[0][..., 8:-8, 8:-8]
     assert (inner - torch.tensor([0.4, 0.1]).view(1, 2, 1, 1)).abs().mean() < 0.1
 
@@ -133,5 +132,5 @@ def test_a_matcher_answers_on_cells_of_two_pixels(finer: GLUNet) -> None:
 
 @pytest.mark.parametrize("width", [-1.0, 0.01, 9.0, float("nan")])
 def test_a_width_that_makes_no_decoder_is_refused(width: float) -> None:
-    with pytest.raises(ValueError, match="half_width must be 0, or"):
-        replace(TINY, half_width=width)
+    with pytest.raises(ValueError, match="half_decoder_width must be 0, or"):
+        replace(TINY, half_decoder_width=width)

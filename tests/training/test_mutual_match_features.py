@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from glualign.network.correlation import match_hints
+from glualign.network.correlation import mutual_match_features
 
 
 def cosines(best: int, runner_up: int) -> torch.Tensor:
@@ -14,13 +14,13 @@ def cosines(best: int, runner_up: int) -> torch.Tensor:
 
 def test_the_position_is_that_of_the_peak_whatever_lies_far_from_it() -> None:
     """A second peak outside the window would pull a global soft-argmax towards it; not this one."""
-    hints = match_hints(cosines(best=8 * 2 + 3, runner_up=63), (8, 8), scale=30.0)
+    hints = mutual_match_features(cosines(best=8 * 2 + 3, runner_up=63), (8, 8), scale=30.0)
     torch.testing.assert_close(hints[0, 0], torch.full((8, 8), 3 / 3.5 - 1), rtol=0, atol=1e-4)
     torch.testing.assert_close(hints[0, 1], torch.full((8, 8), 2 / 3.5 - 1), rtol=0, atol=1e-4)
 
 
 def test_a_neighbour_within_the_window_shares_the_position() -> None:
-    hints = match_hints(cosines(best=8 * 2 + 3, runner_up=8 * 2 + 4), (8, 8), scale=30.0)
+    hints = mutual_match_features(cosines(best=8 * 2 + 3, runner_up=8 * 2 + 4), (8, 8), scale=30.0)
     share = torch.tensor([27.0, 24.0]).softmax(0)[1].item()
     assert hints[0, 0, 0, 0].item() == pytest.approx((3 + share) / 3.5 - 1, abs=1e-4)
 
@@ -28,7 +28,7 @@ def test_a_neighbour_within_the_window_shares_the_position() -> None:
 def test_confidence_falls_where_a_match_is_not_mutual() -> None:
     values = torch.full((1, 64, 8, 8), 0.1)
     values[0, 5, 0, 0], values[0, 5, 0, 1] = 0.9, 0.6  # both want source cell 5; the first wants it more
-    hints = match_hints(values, (8, 8), scale=30.0)
+    hints = mutual_match_features(values, (8, 8), scale=30.0)
     assert hints[0, 2, 0, :2].tolist() == pytest.approx([0.9, 0.6], abs=1e-5)
     mutual, other = hints[0, 3, 0, :2].tolist()
     assert mutual == pytest.approx(0.9, abs=1e-3)
@@ -42,6 +42,6 @@ def test_hints_stay_bounded_where_nothing_matches() -> None:
     values[0, :, 3, 4] = -0.4
     values[0, 9] = -1e-5 + 1e-9
     values[0, 9, 3, 4] = -0.3
-    hints = match_hints(values, (8, 8), scale=30.0)
+    hints = mutual_match_features(values, (8, 8), scale=30.0)
     assert hints.abs().max() <= 1 + 1e-5
     assert hints[0, 3, 3, 4] == 0

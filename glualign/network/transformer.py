@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class MatchingContext(nn.Module):
+class FeatureTransformer(nn.Module):
     """Layers of self-attention, cross-attention and a perceptron, with the same weights for both images.
 
     Each adds to its input and ends in a projection that starts at zero: an untrained context changes nothing.
@@ -29,7 +29,7 @@ class MatchingContext(nn.Module):
         batch, channels, height, width = source.shape
         # Unit vectors times this have entries of order one, what the layers are initialised for.
         scale = math.sqrt(channels)
-        place = position_code(channels, height, width, device=source.device)
+        place = positional_encoding(channels, height, width, device=source.device)
         tokens = torch.cat([source, target]).flatten(2).transpose(1, 2) * scale
         for layer in self.layers:
             tokens = layer(tokens, place)
@@ -40,17 +40,17 @@ class MatchingContext(nn.Module):
 class _Layer(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        self.within = _Attention(channels, heads)
-        self.between = _Attention(channels, heads)
+        self.self_attention = _Attention(channels, heads)
+        self.cross_attention = _Attention(channels, heads)
         self.norm = nn.LayerNorm(channels)
-        self.widen = nn.Linear(channels, 4 * channels)
-        self.narrow = _silent(nn.Linear(4 * channels, channels))
+        self.expand = nn.Linear(channels, 4 * channels)
+        self.project = _zero_initialised(nn.Linear(4 * channels, channels))
 
     def forward(self, tokens: Tensor, place: Tensor) -> Tensor:
         """``(2 B, N * N, C)``, sources before targets, to the same shape."""
-        tokens = self.within(tokens, tokens, place)
-        tokens = self.between(tokens, torch.cat(tokens.chunk(2)[::-1]), place)
-        update: Tensor = self.narrow(F.gelu(self.widen(self.norm(tokens))))
+        tokens = self.self_attention(tokens, tokens, place)
+        tokens = self.cross_attention(tokens, torch.cat(tokens.chunk(2)[::-1]), place)
+        update: Tensor = self.project(F.gelu(self.expand(self.norm(tokens))))
         return tokens + update
 
 
@@ -64,7 +64,7 @@ class _Attention(nn.Module):
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
-        self.out = _silent(nn.Linear(channels, channels))
+        self.out = _zero_initialised(nn.Linear(channels, channels))
 
     def forward(self, tokens: Tensor, seen: Tensor, place: Tensor) -> Tensor:
         """``tokens`` with what they gather from ``seen`` added."""
@@ -80,7 +80,9 @@ class _Attention(nn.Module):
         return tokens + update
 
 
-def position_code(channels: int, height: int, width: int, *, device: torch.device | None = None) -> Tensor:
+def positional_encoding(
+    channels: int, height: int, width: int, *, device: torch.device | None = None
+) -> Tensor:
     """Sines and cosines of a cell's place, ``(height * width, channels)``: half of them of x, half of y."""
     count = channels // 4
     # Wavelengths from two cells to twenty: the longest still tells the two ends of 16 cells apart.
@@ -92,7 +94,7 @@ def position_code(channels: int, height: int, width: int, *, device: torch.devic
     return torch.cat([x, y], dim=2).flatten(0, 1)
 
 
-def _silent(layer: nn.Linear) -> nn.Linear:
+def _zero_initialised(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -10,21 +10,22 @@ import torch
 import torch.nn.functional as F
 
 from glualign.matcher import Matcher
-from glualign.network import CONFIGS, GLUNet, glunet
-from glualign.network.views import (
-    agreement_in_place,
-    followed_by,
-    inverse,
-    is_moved,
-    matched_views,
-    rectifying_view,
-    returned_through,
-    seen_through,
-    unlike,
+from glualign.network import GLUNet, glunet
+from glualign.network.rectification import (
+    affine_candidates,
+    compose_flow_with_affine,
+    compose_with_inverse_affine,
+    inverse_affine,
+    is_identity,
+    rectifying_affine,
+    snap_to_identity,
+    warp_affine,
+    zero_displacement_score,
 )
+from tests.networks import tiny_config
 
 IDENTITY = torch.eye(2, 3)[None]
-SMALL = replace(CONFIGS["compact"], pyramid_channels=(4, 8, 8, 16), decoder_width=0.125)
+SMALL = tiny_config()
 
 
 def turned(degrees: float, zoom: float = 1.0, x: float = 0.0, y: float = 0.0) -> torch.Tensor:
@@ -60,8 +61,8 @@ def test_the_view_of_an_affine_motion_is_that_motion(view: torch.Tensor, wrong: 
     chosen = torch.rand(1, 1, 16, 16, generator=generator) < wrong
     chosen = chosen.repeat_interleave(2, 2).repeat_interleave(2, 3)
     flow = torch.where(chosen, 100 * torch.randn(flow.shape, generator=generator), flow)
-    torch.testing.assert_close(rectifying_view(flow), view, atol=0.05, rtol=0)
-    assert is_moved(rectifying_view(flow)).all()
+    torch.testing.assert_close(rectifying_affine(flow), view, atol=0.05, rtol=0)
+    assert not is_identity(rectifying_affine(flow)).any()
 
 
 @pytest.mark.parametrize(
@@ -70,16 +71,18 @@ def test_the_view_of_an_affine_motion_is_that_motion(view: torch.Tensor, wrong: 
     ids=["nearly still", "small shift", "mirrored", "collapsed"],
 )
 def test_a_small_motion_and_one_that_no_scene_shows_give_no_view(view: torch.Tensor) -> None:
-    assert torch.equal(rectifying_view(flow_of(view, (32, 32), (256, 256))), IDENTITY)
+    assert torch.equal(rectifying_affine(flow_of(view, (32, 32), (256, 256))), IDENTITY)
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_flow_within_a_view_follows_it(view: torch.Tensor) -> None:
     size = (80, 112)
     still = torch.zeros(1, 2, 20, 28)
-    torch.testing.assert_close(followed_by(still, view, size), flow_of(view, (20, 28), size))
+    torch.testing.assert_close(compose_flow_with_affine(still, view, size), flow_of(view, (20, 28), size))
     flow = torch.randn(1, 2, 20, 28, generator=torch.Generator().manual_seed(1)) * 9
-    there_and_back = followed_by(followed_by(flow, view, size), inverse(view), size)
+    there_and_back = compose_flow_with_affine(
+        compose_flow_with_affine(flow, view, size), inverse_affine(view), size
+    )
     torch.testing.assert_close(there_and_back, flow, atol=1e-4, rtol=0)
 
 
@@ -87,9 +90,9 @@ def test_both_flows_through_a_view_lead_back_to_the_start() -> None:
     """Within the view the two flows undo each other; so must what the view makes of them."""
     view, size = turned(50, zoom=0.7, x=0.1), (96, 128)
     forward = flow_of(turned(3, x=0.02), (24, 32), size)
-    backward = flow_of(inverse(turned(3, x=0.02)), (24, 32), size)
-    there = followed_by(forward, view, size)
-    back = returned_through(backward, view, size)
+    backward = flow_of(inverse_affine(turned(3, x=0.02)), (24, 32), size)
+    there = compose_flow_with_affine(forward, view, size)
+    back = compose_with_inverse_affine(backward, view, size)
     half = torch.tensor([size[1] / 2, size[0] / 2]).view(2, 1, 1)
     position = centres(24, 32) + there / half
     returned = F.grid_sample(back, position.permute(0, 2, 3, 1), align_corners=False, padding_mode="border")
@@ -101,7 +104,7 @@ def test_both_flows_through_a_view_lead_back_to_the_start() -> None:
 def test_a_view_shows_what_its_flow_leads_to() -> None:
     image = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(2))
     # Eight pixels to the right of 24, four down of 16: whole pixels, so nothing is interpolated.
-    shown = seen_through(image, turned(0, x=8 / 12, y=4 / 8))
+    shown = warp_affine(image, turned(0, x=8 / 12, y=4 / 8))
     torch.testing.assert_close(shown[..., :12, :16], image[..., 4:, 8:], atol=1e-5, rtol=0)
     assert shown[..., 13:, :].abs().max() < 1e-5
 
@@ -112,9 +115,9 @@ def test_what_does_not_move_stays_bit_for_bit() -> None:
     flow = torch.randn(2, 2, 4, 6, generator=generator)
     view = torch.cat([IDENTITY, turned(90)])
     for kept, given in (
-        (seen_through(images, view), images),
-        (followed_by(flow, view, (16, 24)), flow),
-        (returned_through(flow, view, (16, 24)), flow),
+        (warp_affine(images, view), images),
+        (compose_flow_with_affine(flow, view, (16, 24)), flow),
+        (compose_with_inverse_affine(flow, view, (16, 24)), flow),
     ):
         assert torch.equal(kept[0], given[0])
         assert not torch.equal(kept[1], given[1])
@@ -123,10 +126,10 @@ def test_what_does_not_move_stays_bit_for_bit() -> None:
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> tuple[GLUNet, GLUNet]:
     """The same untrained weights without and with a second look, for which only flow proposes views."""
-    monkeypatch.setattr(glunet, "matched_views", lambda source, target: [])
+    monkeypatch.setattr(glunet, "affine_candidates", lambda source, target: [])
     torch.manual_seed(4)
     plain = GLUNet(SMALL).eval()
-    looking = GLUNet(replace(SMALL, looks=2)).eval()
+    looking = GLUNet(replace(SMALL, rectification_steps=1)).eval()
     looking.load_state_dict(plain.state_dict())
     return plain, looking
 
@@ -138,11 +141,11 @@ def scene(seed: int) -> torch.Tensor:
 
 def let_the_network_see(view: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both directions of every first look propose this view, and it agrees better than none."""
-    proposals = itertools.cycle([view, inverse(view)])
+    proposals = itertools.cycle([view, inverse_affine(view)])
     agreements = itertools.count()
-    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: next(proposals)[: len(flow)])
+    monkeypatch.setattr(glunet, "rectifying_affine", lambda flow: next(proposals)[: len(flow)])
     monkeypatch.setattr(
-        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), float(next(agreements)))
+        glunet, "zero_displacement_score", lambda *images: torch.full((1, 1, 1, 1), float(next(agreements)))
     )
 
 
@@ -155,10 +158,12 @@ def test_the_second_look_is_the_network_on_what_the_view_shows(
     source, target = scene(1), scene(2)
     with torch.inference_mode():
         looked = looking(source, target, source, target)
-        seen = seen_through(source, view)
+        seen = warp_affine(source, view)
         once = plain(seen, target, seen, target)
         for got, within in zip(looked[:4], once[:4], strict=True):
-            torch.testing.assert_close(got, followed_by(within, view, (256, 256)), atol=1e-3, rtol=0)
+            torch.testing.assert_close(
+                got, compose_flow_with_affine(within, view, (256, 256)), atol=1e-3, rtol=0
+            )
 
 
 def test_the_view_comes_from_the_flow_of_the_first_look(
@@ -166,7 +171,7 @@ def test_the_view_comes_from_the_flow_of_the_first_look(
 ) -> None:
     plain, looking = networks
     given: list[torch.Tensor] = []
-    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: given.append(flow) or IDENTITY)
+    monkeypatch.setattr(glunet, "rectifying_affine", lambda flow: given.append(flow) or IDENTITY)
     source, target = scene(1), scene(2)
     with torch.inference_mode():
         looking(source, target, source, target)
@@ -181,7 +186,7 @@ def test_a_view_must_agree_by_a_tenth_better(
     let_the_network_see(turned(40), monkeypatch)
     agreements = iter([0.5, 0.5 * gain])
     monkeypatch.setattr(
-        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), next(agreements))
+        glunet, "zero_displacement_score", lambda *images: torch.full((1, 1, 1, 1), next(agreements))
     )
     source, target = scene(1), scene(2)
     with torch.inference_mode():
@@ -200,9 +205,9 @@ def test_the_direction_that_agrees_better_decides(
     """The forward flow proposes a turn to one side, the backward flow one to the other."""
     _, looking = networks
     agreements = iter([0.1, of_forward, of_backward])
-    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: turned(60))
+    monkeypatch.setattr(glunet, "rectifying_affine", lambda flow: turned(60))
     monkeypatch.setattr(
-        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), next(agreements))
+        glunet, "zero_displacement_score", lambda *images: torch.full((1, 1, 1, 1), next(agreements))
     )
     source, target = scene(1), scene(2)
     with torch.inference_mode():
@@ -216,7 +221,7 @@ def test_looks_go_on_from_the_view_of_the_last_one(
 ) -> None:
     """Three looks, each of which proposes another thirty degrees, end in a view turned by sixty."""
     plain, _ = networks
-    looking = GLUNet(replace(SMALL, looks=3)).eval()
+    looking = GLUNet(replace(SMALL, rectification_steps=2)).eval()
     looking.load_state_dict(plain.state_dict())
     let_the_network_see(turned(30), monkeypatch)
     source, target = scene(1), scene(2)
@@ -224,12 +229,12 @@ def test_looks_go_on_from_the_view_of_the_last_one(
         coarse = [looking.coarse_features(image) for image in (source, target)]
         match = looking.match_coarse(source, *coarse)
     torch.testing.assert_close(match.view, turned(60), atol=1e-6, rtol=0)
-    torch.testing.assert_close(match.image, seen_through(source, turned(60)))
+    torch.testing.assert_close(match.image, warp_affine(source, turned(60)))
 
 
 def test_steps_that_show_nearly_the_same_are_one() -> None:
-    assert torch.equal(unlike(turned(40), turned(43)), IDENTITY)
-    assert torch.equal(unlike(turned(40), turned(70)), turned(40))
+    assert torch.equal(snap_to_identity(turned(40), turned(43)), IDENTITY)
+    assert torch.equal(snap_to_identity(turned(40), turned(70)), turned(40))
 
 
 def features_through(view: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,7 +249,7 @@ def features_through(view: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch
 @pytest.mark.parametrize("view", [turned(30), turned(0, x=0.75), turned(180)])
 def test_matches_of_single_images_speak_for_their_view(view: torch.Tensor) -> None:
     """Also where half of the target lies outside the source."""
-    best, _ = matched_views(*features_through(view, seed=7))
+    best, _ = affine_candidates(*features_through(view, seed=7))
     torch.testing.assert_close(best, view, atol=0.05, rtol=0)
 
 
@@ -253,14 +258,14 @@ def test_a_second_view_is_that_of_the_matches_left_over() -> None:
     source, left = features_through(turned(0, x=0.75), seed=8)
     _, right = features_through(turned(180), seed=8)
     target = torch.cat([left[..., :8], right[..., 8:]], dim=3)
-    found = matched_views(source, target)
+    found = affine_candidates(source, target)
     for view in (turned(0, x=0.75), turned(180)):
         assert min((view - each).abs().max().item() for each in found) < 0.1
 
 
 def test_what_matches_in_place_speaks_for_no_view() -> None:
     source, target = features_through(turned(0), seed=9)
-    assert torch.equal(matched_views(source, target)[0], IDENTITY)
+    assert torch.equal(affine_candidates(source, target)[0], IDENTITY)
 
 
 def test_views_from_matches_are_tried_at_the_first_look(
@@ -268,10 +273,10 @@ def test_views_from_matches_are_tried_at_the_first_look(
 ) -> None:
     _, looking = networks
     agreements = itertools.count()
-    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: turned(60))
-    monkeypatch.setattr(glunet, "matched_views", lambda source, target: [turned(62), turned(120)])
+    monkeypatch.setattr(glunet, "rectifying_affine", lambda flow: turned(60))
+    monkeypatch.setattr(glunet, "affine_candidates", lambda source, target: [turned(62), turned(120)])
     monkeypatch.setattr(
-        glunet, "agreement_in_place", lambda *images: torch.full((1, 1, 1, 1), 1.2 ** next(agreements))
+        glunet, "zero_displacement_score", lambda *images: torch.full((1, 1, 1, 1), 1.2 ** next(agreements))
     )
     source, target = scene(1), scene(2)
     with torch.inference_mode():
@@ -287,7 +292,7 @@ def test_what_lies_in_place_agrees() -> None:
     features = F.normalize(torch.randn(1, 32, 16, 16, generator=generator), dim=1)
     beside = features.roll(1, dims=3)
     far = features.roll((5, 6), dims=(2, 3))
-    same, near, other = (agreement_in_place(each, features).item() for each in (features, beside, far))
+    same, near, other = (zero_displacement_score(each, features).item() for each in (features, beside, far))
     assert same > 0.9
     assert near > 0.8
     assert other < 0.1
@@ -313,5 +318,5 @@ def test_a_matcher_gives_the_flow_of_the_network_both_ways_and_in_batches(
     np.testing.assert_allclose(backward[0], back, atol=2e-3)
     assert all(source.working is None for source in sources)
 
-    monkeypatch.setattr(glunet, "rectifying_view", lambda flow: IDENTITY)
+    monkeypatch.setattr(glunet, "rectifying_affine", lambda flow: IDENTITY)
     np.testing.assert_allclose(forward[1], matcher.match(sources[1], target), atol=2e-3)

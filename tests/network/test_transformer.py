@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from glualign.network.config import CONFIGS, GLUNetConfig
-from glualign.network.context import MatchingContext, position_code
+from glualign.network.config import GLUNetConfig
 from glualign.network.glunet import GLUNet
+from glualign.network.transformer import FeatureTransformer, positional_encoding
+from tests.networks import tiny_config
 
-SMALL = dataclasses.replace(CONFIGS["compact"], pyramid_channels=(4, 8, 8, 16), decoder_width=0.125)
+SMALL = tiny_config()
 
 
 def features(seed: int) -> torch.Tensor:
@@ -16,18 +17,18 @@ def features(seed: int) -> torch.Tensor:
     return nn.functional.normalize(torch.rand(2, 16, 16, 16, generator=generator), dim=1)
 
 
-def woken(layers: int = 2) -> MatchingContext:
+def woken(layers: int = 2) -> FeatureTransformer:
     """A context whose silent projections speak."""
     torch.manual_seed(0)
-    context = MatchingContext(16, layers)
+    context = FeatureTransformer(16, layers)
     for layer in context.layers:
-        for projection in (layer.within.out, layer.between.out, layer.narrow):
+        for projection in (layer.self_attention.out, layer.cross_attention.out, layer.project):
             nn.init.normal_(projection.weight, std=0.2)
     return context
 
 
 def test_an_untrained_context_changes_nothing():
-    source, target = MatchingContext(16, 2)(features(1), features(2))
+    source, target = FeatureTransformer(16, 2)(features(1), features(2))
     torch.testing.assert_close(source, features(1))
     torch.testing.assert_close(target, features(2))
 
@@ -51,7 +52,7 @@ def test_each_image_sees_the_other_one_and_no_other_pair():
 
 
 def test_places_are_told_apart():
-    code = position_code(32, 16, 16)
+    code = positional_encoding(32, 16, 16)
     assert code.shape == (256, 32)
     distances = torch.cdist(code, code) + torch.eye(256) * 100
     assert distances.min() > 0.5
@@ -60,10 +61,10 @@ def test_places_are_told_apart():
 def test_a_network_with_an_untrained_context_is_the_one_without():
     torch.manual_seed(3)
     plain = GLUNet(SMALL).eval()
-    with_context = GLUNet(dataclasses.replace(SMALL, context_layers=2)).eval()
+    with_context = GLUNet(dataclasses.replace(SMALL, transformer_layers=2)).eval()
     missing = with_context.load_state_dict(plain.state_dict(), strict=False)
     assert missing.missing_keys
-    assert all(name.startswith("context.") for name in missing.missing_keys)
+    assert all(name.startswith("transformer.") for name in missing.missing_keys)
     image, other = torch.randn(2, 1, 3, 256, 256)
     with torch.inference_mode():
         expected = plain(image, other, image, other)
@@ -74,10 +75,10 @@ def test_a_network_with_an_untrained_context_is_the_one_without():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"context_layers": -1}, "must be 0 to 32"),
-        ({"context_layers": 10**9}, "must be 0 to 32"),
-        ({"context_layers": 1, "pyramid_channels": [4, 8, 8, 18]}, "multiple of 4"),
-        ({"context_layers": 1, "semantic": True}, "exclude each other"),
+        ({"transformer_layers": -1}, "must be 0 to 32"),
+        ({"transformer_layers": 10**9}, "must be 0 to 32"),
+        ({"transformer_layers": 1, "pyramid_channels": [4, 8, 8, 18]}, "multiple of 4"),
+        ({"transformer_layers": 1, "semantic": True}, "exclude each other"),
     ],
 )
 def test_a_context_that_cannot_be_is_refused(values, message):
