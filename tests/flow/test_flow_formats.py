@@ -1,6 +1,9 @@
 """Every flow format: there and back, against independent readers, and refusals."""
 
+import io
+import os
 import struct
+import zipfile
 
 import cv2
 import numpy as np
@@ -196,12 +199,71 @@ def test_bytes_left_over_are_refused(tmp_path, flow, extension):
         read_flow(path)
 
 
-def test_nan_in_flo_is_refused(tmp_path):
+def test_nan_in_flo_is_unknown(tmp_path):
     values = np.zeros(8, "<f4")
     values[3] = np.nan
     (tmp_path / "nan.flo").write_bytes(b"PIEH" + struct.pack("<ii", 2, 2) + values.tobytes())
-    with pytest.raises(FlowError, match=r"nan.flo: holds NaN"):
-        read_flow(tmp_path / "nan.flo")
+    assert read_flow(tmp_path / "nan.flo").known.tolist() == [[True, False], [True, True]]
+    assert np.isnan(open_flow(tmp_path / "nan.flo").rows(0, 1)[0, 1]).all()
+
+
+def test_kitti_with_255_where_known(tmp_path):
+    pixels = np.full((2, 3, 3), (255, 32768 - 64, 32768 + 128), np.uint16)  # blue, green, red
+    pixels[0, 0, 0] = 0
+    cv2.imwrite(str(tmp_path / "flow.png"), pixels)
+    flow = read_flow(tmp_path / "flow.png")
+    assert flow.known.tolist() == [[False, True, True], [True, True, True]]
+    assert flow.data[1, 1].tolist() == [2, -1]
+
+
+def test_npz_with_u_and_v(tmp_path, flow):
+    np.savez(tmp_path / "viper.npz", u=flow.data[..., 0], v=flow.data[..., 1])
+    np.testing.assert_array_equal(read_flow(tmp_path / "viper.npz").data, flow.data)
+    np.savez(tmp_path / "other.npz", u=flow.data[..., 0], v=flow.data[1:, :, 1])
+    with pytest.raises(FlowError, match="no array named flow"):
+        read_flow(tmp_path / "other.npz")
+
+
+def test_npz_with_two_arrays_of_one_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "two.npz", "w") as archive:
+        for name, side in (("flow", 40), ("flow.npy", 4)):
+            with archive.open(name, "w") as member:
+                np.save(member, np.zeros((side, side, 2), np.float32))
+    with pytest.raises(FlowError, match="two arrays named flow"):
+        read_flow(tmp_path / "two.npz", max_pixels=100)
+
+
+@pytest.mark.parametrize("extension", STORES_SOURCE_SIZE)
+@pytest.mark.parametrize("side", [22_000, 10**8])
+def test_a_source_beyond_the_limit_is_refused(tmp_path, extension, side):
+    needs(extension)
+    write_flow(tmp_path / f"flow{extension}", Flow(np.zeros((4, 4, 2), np.float32), (side, side)))
+    with pytest.raises(FlowError, match=r"a source of .* exceed the limit"):
+        read_flow(tmp_path / f"flow{extension}")
+
+
+@pytest.mark.parametrize("name", ["flow", "valid", "source_size"])
+def test_npz_members_that_claim_more_than_they_hold(tmp_path, name):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (14_000, 14_000, 2)}
+    )
+    arrays = {"flow": np.zeros((4, 4, 2)), "valid": np.ones((4, 4), bool), "source_size": np.array([4, 4])}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for other in set(arrays) - {name}:
+            with archive.open(f"{other}.npy", "w") as member:
+                np.save(member, arrays[other])
+        archive.writestr(f"{name}.npy", header.getvalue() + bytes(1000))
+    with pytest.raises(FlowError, match=f"its {name} needs"):
+        read_flow(tmp_path / "a.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("extension", FLOW_EXTENSIONS)
+def test_a_pipe_is_not_waited_for(tmp_path, extension):
+    os.mkfifo(tmp_path / f"flow{extension}")
+    with pytest.raises(FlowError, match="named pipe"):
+        read_flow(tmp_path / f"flow{extension}")
 
 
 @pytest.mark.parametrize("extension", [".npy", ".npz", ".flo", ".pfm", ".png"])
@@ -252,6 +314,55 @@ def test_flo5_as_h5py_sees_it(tmp_path, flow):
         file.create_dataset("flow", (2**31, 2**31, 2), "f4", chunks=(64, 64, 2))
     with pytest.raises(FlowError, match="exceed the limit"):
         read_flow(tmp_path / "huge.flo5")
+
+
+def flo5_with(kind, file, h5py, folder):
+    """Put a flow of another kind than a plain data set into ``file``."""
+    values = np.zeros((8, 8, 2), "f4")
+    with h5py.File(folder / "private.h5", "w") as other:
+        other["flow"] = values + 7
+    (folder / "private.bin").write_bytes(values.tobytes())
+    if kind == "external storage":
+        file.create_dataset(
+            "flow", values.shape, "f4", external=[(str(folder / "private.bin"), 0, values.nbytes)]
+        )
+    elif kind == "external link":
+        file["flow"] = h5py.ExternalLink(str(folder / "private.h5"), "/flow")
+    elif kind == "soft link":
+        file["other"] = values
+        file["flow"] = h5py.SoftLink("/other")
+    elif kind == "virtual":
+        layout = h5py.VirtualLayout(values.shape, "f4")
+        layout[:] = h5py.VirtualSource(str(folder / "private.h5"), "flow", values.shape)
+        file.create_virtual_dataset("flow", layout)
+    elif kind == "never written":
+        file.create_dataset("flow", (16_000, 16_000, 2), "f4", chunks=(64, 64, 2), compression="gzip")
+    elif kind == "written in part":
+        file.create_dataset("flow", (128, 128, 2), "f4", chunks=(64, 64, 2))[:64] = 1
+    elif kind == "chunks beyond the field":
+        file.create_dataset(
+            "flow", data=values, chunks=(4096, 4096, 2), maxshape=(None, None, 2), compression="gzip"
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("external storage", "another file"),
+        ("external link", "link to another place"),
+        ("soft link", "link to another place"),
+        ("virtual", "another file"),
+        ("never written", "never written"),
+        ("written in part", "never written"),
+        ("chunks beyond the field", "claims more"),
+    ],
+)
+def test_only_a_plain_data_set_of_flo5_is_read(tmp_path, kind, words):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "a.flo5", "w") as file:
+        flo5_with(kind, file, h5py, tmp_path)
+    with pytest.raises(FlowError, match=words):
+        read_flow(tmp_path / "a.flo5")
 
 
 @pytest.mark.parametrize("extension", [".flo", ".npz"])

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError, GlualignError
-from glualign.files import atomic_path
+from glualign.files import atomic_path, open_regular
 from glualign.flow.field import Flow, FlowRows
-from glualign.flow.formats.checks import MAX_FLOW_PIXELS
+from glualign.flow.formats.checks import MAX_FLOW_PIXELS, check_grid
 
 _MODULES = {
     ".flo": "flo",
@@ -48,6 +48,8 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
         raise FlowError(f"{location}: there is not enough memory to read it") from error
     except Exception as error:  # Damaged files upset the decoders in every way there is.
         raise FlowError(f"{location}: cannot be read as a flow; the file is damaged ({error})") from error
+    if flow.source_size is not None:
+        check_grid(location, flow.source_size[1], flow.source_size[0], max_pixels, "a source of ")
     if not flow.known.any():
         raise FlowError(f"{location}: holds no known flow; every pixel is NaN or marked unknown")
     return flow
@@ -89,15 +91,8 @@ def write_flow(path: str | os.PathLike[str], flow: Flow | npt.NDArray[Any]) -> N
 
 def _existing(path: str | os.PathLike[str]) -> tuple[Path, ModuleType]:
     location = Path(path)
-    if location.is_dir():
-        raise FlowError(f"{location}: is a folder; give a flow file")
-    try:
-        length = location.stat().st_size
-        location.open("rb").close()
-    except FileNotFoundError as error:
-        raise FlowError(f"{location}: no such file") from error
-    except OSError as error:
-        raise FlowError(f"{location}: cannot be read ({error.strerror or error})") from error
+    with open_regular(location, error=FlowError) as stream:
+        length = stream.seek(0, 2)
     module = _module(location)
     if length == 0:
         raise FlowError(f"{location}: the file is empty")

@@ -20,18 +20,18 @@ MAX_DEFLATE_RATIO = 1032
 DIRECTION = "target -> source: target pixel (x, y) shows source position (x + u, y + v), in pixels"
 
 
-def check_grid(path: Path, width: int, height: int, max_pixels: int | None) -> None:
-    """Refuse a size that is not positive or exceeds the limit.
+def check_grid(path: Path, width: int, height: int, max_pixels: int | None, what: str = "") -> None:
+    """Refuse a size, of the field or of ``what``, that is not positive or exceeds the limit.
 
     Raises:
         FlowError: naming the size and the limit.
     """
     if width <= 0 or height <= 0:
-        raise FlowError(f"{path}: the header claims {width} x {height} pixels; the file is damaged")
+        raise FlowError(f"{path}: the header claims {what}{width} x {height} pixels; the file is damaged")
     if max_pixels is not None and width * height > max_pixels:
         raise FlowError(
-            f"{path}: {width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
-            "raise it with --max-pixels (max_pixels=) if you trust the file"
+            f"{path}: {what}{width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
+            "read_flow(..., max_pixels=None) reads it if you trust the file"
         )
 
 
@@ -50,8 +50,8 @@ def check_length(path: Path, found: int, expected: int, width: int, height: int)
 
 def unknown_to_nan(data: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """``(H, W, 2)`` as float32 with every pixel that is NaN, infinite or beyond 1e9 set to NaN."""
-    out = np.asarray(data, np.float32)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
+        out = np.asarray(data, np.float32)
         unknown = ~(np.abs(out) <= UNKNOWN_ABOVE).all(axis=2)
     if unknown.any():
         out = out.copy()

@@ -1,7 +1,7 @@
 """Middlebury ``.flo``: "PIEH", int32 width and height, then float32 u, v row by row, little-endian.
 
-Unknown pixels are written as 1e10 and recognised by a component beyond 1e9. The format has no meaning
-for NaN, so a file with NaN is refused rather than guessed at. It stores neither direction nor source size.
+Unknown pixels are written as 1e10 and recognised by a component beyond 1e9, or by NaN, which some tools
+write. It stores neither direction nor source size.
 """
 
 from __future__ import annotations
@@ -35,18 +35,13 @@ class FloFile:
         """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``; unknown pixels are NaN.
 
         Raises:
-            FlowError: the rows hold NaN, or the file changed since it was opened.
+            FlowError: the file changed since it was opened.
         """
         width = self.size[1]
         stop = min(stop, self.size[0])
         values = np.fromfile(self.path, "<f4", 2 * width * (stop - start), offset=_HEADER + 8 * width * start)
         if values.size != 2 * width * (stop - start):
             raise FlowError(f"{self.path}: is truncated (it changed while it was read)")
-        if np.isnan(values).any():
-            raise FlowError(
-                f"{self.path}: holds NaN, which .flo does not know (unknown pixels are values above 1e9); "
-                "compute the flow again, or store it as .npy and convert it"
-            )
         return unknown_to_nan(values.reshape(stop - start, width, 2))
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from glualign.errors import FlowError, MissingExtraError
 from glualign.flow.field import Flow
-from glualign.flow.formats.checks import DIRECTION, check_grid, unknown_to_nan
+from glualign.flow.formats.checks import DIRECTION, MAX_DEFLATE_RATIO, check_grid, unknown_to_nan
 
-if TYPE_CHECKING:
-    from pathlib import Path
+# HDF5's numbers of the filters deflate, shuffle, Fletcher's checksum and LZF; others are plugins or rare.
+_FILTERS = (1, 2, 3, 32000)
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
-    """Read a ``.flo5``.
+    """Read a ``.flo5`` whose values lie in the file itself.
 
     Raises:
-        FlowError: no HDF5, no data set ``flow`` of that shape, or too large.
+        FlowError: no HDF5, no data set ``flow`` of that shape in the file itself, unwritten, or too large.
         MissingExtraError: h5py is not installed.
     """
     h5py = _h5py(path)
@@ -27,20 +29,20 @@ def read(path: Path, max_pixels: int | None) -> Flow:
     except OSError as error:
         raise FlowError(f"{path}: is not an HDF5 file, or is truncated") from error
     with file:
+        # Any other link, external storage and virtual data sets lead to other files of the user.
+        link = file.get("flow", getlink=True) if "flow" in file.id else None
+        if link is not None and not isinstance(link, h5py.HardLink):
+            raise FlowError(f"{path}: its flow is a link to another place, which is not followed")
         data = file.get("flow")
-        if (
-            not isinstance(data, h5py.Dataset)
-            or data.ndim != 3
-            or data.shape[2] != 2
-            or data.dtype.kind != "f"
-        ):
+        if not isinstance(data, h5py.Dataset) or data.shape is None or data.dtype.kind != "f":
+            raise FlowError(f"{path}: has no data set 'flow' of numbers")
+        if len(data.shape) != 3 or data.shape[2] != 2:
             raise FlowError(f"{path}: has no data set 'flow' of shape (height, width, 2)")
+        if data.external or data.is_virtual:
+            raise FlowError(f"{path}: keeps its flow in another file, which is not followed")
         check_grid(path, data.shape[1], data.shape[0], max_pixels)
-        stored = file.attrs.get("source_size")
-        source_size = None
-        if stored is not None and np.shape(stored) == (2,):
-            source_size = (int(stored[0]), int(stored[1]))
-        return Flow(unknown_to_nan(np.asarray(data)), source_size)
+        _check_storage(path, data)
+        return Flow(unknown_to_nan(np.asarray(data)), _source_size(file.attrs))
 
 
 def write(path: Path, flow: Flow) -> None:
@@ -50,6 +52,32 @@ def write(path: Path, flow: Flow) -> None:
         file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
         file.attrs["source_size"] = flow.source_frame
         file.attrs["direction"] = DIRECTION
+
+
+def _check_storage(path: Path, data: Any) -> None:
+    """Refuse a data set that has fewer bytes in the file than it needs."""
+    properties = data.id.get_create_plist()
+    filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+    if len(set(filters)) != len(filters) or not set(filters) <= set(_FILTERS):
+        raise FlowError(f"{path}: uses HDF5 filters that are not supported; save it with gzip")
+    held = min(data.id.get_storage_size(), path.stat().st_size)
+    missing = data.size * data.dtype.itemsize > held * (MAX_DEFLATE_RATIO if filters else 1)
+    if data.chunks:
+        wanted = math.prod(-(-side // step) for side, step in zip(data.shape, data.chunks, strict=True))
+        oversized = any(step > side for side, step in zip(data.shape, data.chunks, strict=True))
+        missing = missing or oversized or data.id.get_num_chunks() != wanted
+    if missing:
+        raise FlowError(f"{path}: is truncated or was never written (it claims more values than it holds)")
+
+
+def _source_size(attributes: Any) -> tuple[int, int] | None:
+    if "source_size" not in attributes:
+        return None
+    stored = attributes.get_id("source_size")
+    if stored.shape != (2,) or stored.dtype.kind not in "iu":
+        return None
+    height, width = attributes["source_size"]
+    return int(height), int(width)
 
 
 def _h5py(path: Path) -> Any:

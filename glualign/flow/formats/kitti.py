@@ -1,6 +1,7 @@
 """KITTI's 16-bit PNG: red = u * 64 + 2^15, green = v * 64 + 2^15, blue = 1 where the flow is known.
 
-Steps of 1/64 px within -512 to 511.98 px; what lies beyond is refused rather than clipped.
+Steps of 1/64 px within -512 to 511.98 px; what lies beyond is refused rather than clipped. Some tools write
+255 in blue where the flow is known.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         raise FlowError(
             f"{path}: is a picture, not a KITTI flow (a flow is 16-bit RGB); use a .flo or .npy file"
         )
-    if pixels[..., 2].max() > 1:
+    known = pixels[..., 2]
+    if not ((known == 0) | (known == known.max())).all() or known.max() not in (0, 1, 255):
         raise FlowError(f"{path}: is a 16-bit picture, not a KITTI flow (its blue channel is not 0 or 1)")
     data = (pixels[..., :2].astype(np.float32) - _OFFSET) / np.float32(_SCALE)
-    data[pixels[..., 2] == 0] = np.nan
+    data[known == 0] = np.nan
     return Flow(data)
 
 
