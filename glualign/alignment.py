@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.files import write_text
-from glualign.flow import Flow, Interpolation, warp, write_flow
+from glualign.flow import Flow, Interpolation, write_flow
 from glualign.images import Image, write_image
 
 if TYPE_CHECKING:
@@ -58,18 +58,18 @@ class Alignment:
         """The source on the target's grid, in its own depth and channels; black where not valid."""
         return self.render()
 
-    def render(self, *, interpolation: Interpolation = "linear", fill: str = "#000000") -> Image:
+    def render(self, *, interpolation: Interpolation | None = None, fill: str = "#000000") -> Image:
         """The source on the target's grid.
 
         Args:
-            interpolation: how source pixels are sampled.
+            interpolation: how source pixels are sampled; None: nearest for labels, linear for the rest.
             fill: what pixels without a valid source show: a colour ``#rrggbb``, ``transparent`` (adds an
                 alpha channel) or ``target`` (the target's pixels, in the source's depth).
         """
-        from glualign.fill import fill_invalid
+        from glualign.fill import fill_invalid, warp_image
 
-        pixels, _ = warp(self.source.pixels, self.flow, interpolation=interpolation)
-        return fill_invalid(self.source.replace(pixels), self.valid, fill, self.target)
+        warped, holds_data = warp_image(self.source, self.flow, interpolation)
+        return fill_invalid(warped, self.valid & holds_data, fill, self.target)
 
     def save(
         self,
@@ -78,7 +78,7 @@ class Alignment:
         stem: str | None = None,
         outputs: Collection[Output] = DEFAULT_OUTPUTS,
         extension: str | None = None,
-        interpolation: Interpolation = "linear",
+        interpolation: Interpolation | None = None,
         fill: str = "#000000",
         quality: int | None = None,
     ) -> list[Path]:

@@ -1,15 +1,56 @@
-"""What a warped image shows where the source has nothing to show."""
+"""A warped image, and what it shows where the source has nothing to show."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import ImageError
 from glualign.images import Image, to_rgb8
+
+if TYPE_CHECKING:
+    from glualign.flow import Flow, FlowRows, Interpolation
+
+
+def warp_image(
+    image: Image, flow: Flow | FlowRows, interpolation: Interpolation | None = None
+) -> tuple[Image, npt.NDArray[np.bool_]]:
+    """An image of the source drawn on the target grid, with all of its bands.
+
+    Args:
+        image: the source, or another image of its size.
+        flow: target -> source.
+        interpolation: None: nearest for labels, linear for everything else. A palette is kept by nearest
+            only; other interpolation gives its colours.
+
+    Returns:
+        ``(warped, valid)``: the image, and bool ``(H_target, W_target)``, false where the flow is unknown or
+        leaves the source, or where a pixel without data has a part in the sample. Pixels that are not valid
+        hold the no-data value where the image has one, otherwise 0.
+
+    Raises:
+        FlowError: the flow belongs to a source of another size.
+    """
+    from glualign.flow import warp
+
+    how = interpolation or ("nearest" if image.is_labels else "linear")
+    if how != "nearest":
+        image = image.as_colours()
+    hole, pixels = image.missing(), image.pixels
+    if hole is not None:
+        pixels = pixels.copy()
+        pixels[hole] = 0  # the value must not leak through rounding: it may be -3.4e38 or NaN
+    pixels, valid = warp(pixels, flow, interpolation=how, alpha=image.has_alpha)
+    if hole is not None:
+        share, _ = warp(hole.astype(np.float32), flow, interpolation=how)
+        valid &= np.abs(share) < 1e-6
+    if hole is not None and image.nodata is None:
+        image = image.replace(image.pixels, nodata=float("nan"))  # only float images lack data without it
+    pixels[~valid] = image.blank
+    return image.replace(pixels), valid
 
 
 def fill_invalid(warped: Image, valid: npt.NDArray[np.bool_], fill: str, target: Image) -> Image:
@@ -18,43 +59,48 @@ def fill_invalid(warped: Image, valid: npt.NDArray[np.bool_], fill: str, target:
     Args:
         warped: an image on the target's grid.
         valid: ``(H, W)`` bool on the same grid.
-        fill: ``#rrggbb``, ``transparent`` or ``target``.
+        fill: ``#rrggbb``, ``transparent`` or ``target``. Black is the absence of content: clear with an alpha
+            channel, the no-data value in an image that has one, 0 among labels.
         target: the image to fill from.
 
     Returns:
         An image of the same depth; ``transparent`` adds an alpha channel where there was none. With an alpha
-        channel, pixels filled with a colour or the target are opaque.
+        channel, pixels filled with a colour or the target are opaque. A palette stays with black only.
     """
+    if not re.fullmatch("transparent|target|#[0-9a-fA-F]{6}", fill):
+        raise ImageError(f"fill {fill!r} is not a colour #rrggbb, 'transparent' or 'target'")
+    if fill != "#000000":
+        warped = warped.as_colours()
     if fill == "transparent":
         return _transparent(warped, valid)
     pixels = warped.pixels.copy()
+    if fill == "#000000":
+        pixels[~valid] = warped.blank
+        return warped.replace(pixels)
     if fill == "target":
         shown = _in_format_of(warped, to_rgb8(target)[~valid])
     else:
-        if not re.fullmatch("#[0-9a-fA-F]{6}", fill):
-            raise ImageError(f"fill {fill!r} is not a colour #rrggbb, 'transparent' or 'target'")
         colour = np.array([[int(fill[at : at + 2], 16) for at in (1, 3, 5)]], np.uint8)
         shown = _in_format_of(warped, colour)
-    if warped.has_alpha:
-        pixels[~valid, :-1] = shown
-        # Black is the absence of content: it stays clear where the format can say so.
-        pixels[~valid, -1] = 0 if fill == "#000000" else _full(warped)
-    elif warped.channels == 1:
+    if warped.channels == 1:
         pixels[~valid] = shown[:, 0]
     else:
-        pixels[~valid] = shown
+        pixels[~valid, : warped.colours] = shown
+        pixels[~valid, warped.colours :] = _full(warped) if warped.has_alpha else 0
     return warped.replace(pixels)
 
 
 def _transparent(warped: Image, valid: npt.NDArray[np.bool_]) -> Image:
+    extra = warped.extrasamples
     if warped.has_alpha:
         pixels = warped.pixels.copy()
     else:
         colour = warped.pixels if warped.pixels.ndim == 3 else warped.pixels[..., None]
         alpha = np.full((*valid.shape, 1), _full(warped), warped.pixels.dtype)
         pixels = np.concatenate([colour, alpha], axis=2)
+        extra = (*extra, 2) if extra is not None else None
     pixels[~valid] = 0
-    return warped.replace(pixels)
+    return warped.replace(pixels, extrasamples=extra)
 
 
 def _full(image: Image) -> float:
@@ -63,8 +109,10 @@ def _full(image: Image) -> float:
 
 def _in_format_of(image: Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.generic]:
     """``(N, 3)`` 8-bit RGB as ``(N, colours)`` in the depth of ``image``, grey when it is grey."""
+    import cv2
+
     colours = rgb
-    if image.channels <= 2 and len(rgb):
+    if image.colours == 1 and len(rgb):
         colours = np.asarray(cv2.cvtColor(rgb[None], cv2.COLOR_RGB2GRAY)[0], np.uint8)[:, None]
     scaled = colours.astype(np.float64) * (_full(image) / 255)
     return (

@@ -51,9 +51,10 @@ def command(flow_file: str, inputs: tuple[str, ...], output: str, **options: Any
     """Apply FLOW (target -> source) to each IMAGE of the source: the result lies on the target's grid.
 
     IMAGE is an image, a folder of images, or a .csv or .json file of keypoints. Images keep their depth,
-    channels, profile and EXIF; for masks and labels use --interp nearest, which also keeps the palette of
-    indexed images. Keypoints in source pixels are moved to target pixels (through the inverse of FLOW), those
-    in target pixels to source pixels; a point that the other image does not show is left empty.
+    channels, profile and EXIF; labels (indexed, 1-bit and 32-bit integer images) are warped with nearest
+    unless --interp says otherwise; for masks and labels in 8-bit grey use --interp nearest. Keypoints in
+    source pixels are moved to target pixels (through the inverse of FLOW), those in target pixels to source
+    pixels; a point that the other image does not show is left empty.
 
     \b
     Examples:
@@ -120,24 +121,25 @@ def warp_image(flow_file: str, given: str, written: Path, options: dict[str, Any
     """Warp one image; flow and image are read in strips where their size asks for it."""
     import numpy as np
 
+    from glualign.cli.console import print_notes
     from glualign.cli.options import reading_arguments
-    from glualign.fill import fill_invalid
-    from glualign.flow import open_flow, warp
+    from glualign.fill import fill_invalid, warp_image
+    from glualign.flow import open_flow
     from glualign.images import read_image, write_image
 
-    labels = options["interpolation"] == "nearest"
-    image = read_image(given, **reading_arguments(options), keep_palette=labels)
+    image = read_image(given, **reading_arguments(options))
+    print_notes(image.name, image.notes, show=not options["quiet"])
     flow: FlowRows = open_flow(flow_file)
-    pixels, valid = warp(image.pixels, flow, interpolation=options["interpolation"])
-    warped = image.replace(pixels)
+    warped, valid = warp_image(image, flow, options["interpolation"])
     del image  # the source is no longer needed, and may be half of the memory in use
-    if options["fill"] != "#000000" and warped.palette is None:
+    if options["fill"] != "#000000":
         warped = fill_invalid(warped, valid, options["fill"], warped)
     share = float(valid.mean())
     if options["mask_path"]:
         write_image(options["mask_path"], valid.astype(np.uint8) * np.uint8(255))
     del valid
-    write_image(written, warped, quality=options["quality"])
+    left_out = write_image(written, warped, quality=options["quality"])
+    print_notes(written.name, left_out, show=not options["quiet"])
     return {
         "kind": "image",
         "input": given,

@@ -72,6 +72,12 @@ def warn(message: str) -> None:
     error_console.print(Text(f"glualign: warning: {message}"), soft_wrap=True)
 
 
+def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
+    """Print what reading or writing the image ``name`` has to say, one warning line each, if ``show``."""
+    for note in notes if show else ():
+        warn(f"{name}: {note}")
+
+
 @contextmanager
 def status(message: str, *, show: bool = True) -> Iterator[None]:
     """Show a spinner on stderr while the block runs, on a terminal only and only if ``show``."""

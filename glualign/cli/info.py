@@ -91,7 +91,7 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
     from glualign.images import read_image
     from glualign.images.exif import orientation
 
-    image = read_image(path, **reading_arguments(options), keep_palette=True)
+    image = read_image(path, **reading_arguments(options))
     stored = read_image(path, **{**reading_arguments(options), "apply_orientation": False})
     return {
         "file": path,
@@ -102,7 +102,11 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
         "channels": image.channels,
         "depth": image.depth,
         "pixels": image.kind,
+        "pages": image.pages,
         "palette": image.palette is not None,
+        "labels": image.is_labels,
+        "nodata": image.nodata,
+        "notes": list(image.notes),
         "exif_orientation": orientation(stored.exif),
         "exif_bytes": len(image.exif or b""),
         "icc_bytes": len(image.icc or b""),
@@ -139,10 +143,13 @@ def describe(found: dict[str, Any]) -> list[tuple[str, str]]:
         return [
             *head,
             ("size", f"{found['width']} x {found['height']} px"),
-            ("pixels", found["pixels"]),
+            ("pixels", found["pixels"] + (", labels" if found["labels"] else "")),
+            ("pages", str(found["pages"])),
+            *([("no data", f"{found['nodata']:g}")] if found["nodata"] is not None else []),
             ("orientation", f"EXIF {found['exif_orientation']}" + (" (shown upright)" if turned else "")),
             ("EXIF", f"{found['exif_bytes']:,} bytes" if found["exif_bytes"] else "none"),
             ("ICC profile", f"{found['icc_bytes']:,} bytes" if found["icc_bytes"] else "none"),
+            *(("note", note) for note in found["notes"]),
         ]
     rest = [*found["config"].items(), *found["metadata"].items()]
     return [

@@ -195,8 +195,8 @@ interpolation_option = click.option(
     "--interp",
     "interpolation",
     type=click.Choice(INTERPOLATIONS),
-    default="linear",
-    show_default=True,
+    default=None,
+    show_default="linear, nearest for label images",
     help="How source pixels are sampled; nearest keeps labels intact.",
 )
 fill_option = click.option(

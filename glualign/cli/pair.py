@@ -20,11 +20,13 @@ def align_pair(source: str, target: str, options: Mapping[str, Any]) -> Alignmen
     Raises:
         GlualignError: an image, the model or the device is unusable, or the verdict is below --min-quality.
     """
-    from glualign.cli.console import status
+    from glualign.cli.console import print_notes, status
     from glualign.images import read_image
 
     reading = reading_arguments(options)
     moving, fixed = read_image(source, **reading), read_image(target, **reading)
+    for image in (moving, fixed):
+        print_notes(image.name, image.notes, show=not options["quiet"])
     show = not (options["quiet"] or options["as_json"])
     with status(f"Loading {options['model']} ...", show=show):
         aligner = aligner_from_options(options)

@@ -90,12 +90,14 @@ def write(alignment: Alignment, outputs: Outputs, options: Mapping[str, Any]) ->
     """Write each result to the file that is planned for it."""
     import numpy as np
 
+    from glualign.cli.console import print_notes
     from glualign.flow import write_flow
     from glualign.images import write_image
 
     if outputs.warped:
         picture = alignment.render(interpolation=options["interpolation"], fill=options["fill"])
-        write_image(outputs.warped, picture, quality=options["quality"])
+        notes = write_image(outputs.warped, picture, quality=options["quality"])
+        print_notes(outputs.warped.name, notes, show=not options["quiet"])
     if outputs.flow:
         write_flow(outputs.flow, alignment.flow)
     if outputs.flow_image:

@@ -1,4 +1,4 @@
-"""PNG as chunks: a check that the file is whole, and a writer for 16 bit.
+"""PNG as chunks: a check that the file is whole, and 16 bit in and out.
 
 Pillow reduces 16-bit colour to 8 bit and OpenCV writes neither grey + alpha nor a colour profile, so
 16-bit PNG is written here: filtered rows, deflate, and the iCCP and eXIf chunks.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from glualign.errors import ImageError
+from glualign.images.pillow import with_opencv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,17 +58,26 @@ def read_header(head: bytes, path: Path) -> PngHeader:
     return PngHeader(width, height, bits, colour_type)
 
 
-def check_whole(stream: BinaryIO, path: Path) -> dict[bytes, bytes]:
-    """Walk all chunks, compare their checksums, and return the iCCP and eXIf chunks.
+class PngChunks(NamedTuple):
+    """Bodies of the iCCP and eXIf chunks, and names of ancillary chunks with a wrong checksum."""
+
+    kept: dict[bytes, bytes]
+    damaged: list[str]
+
+
+def check_whole(stream: BinaryIO, path: Path) -> PngChunks:
+    """Walk all chunks and compare their checksums.
 
     Raises:
-        ImageError: the file is truncated, a checksum differs, or there is too little data for its size.
+        ImageError: the file is truncated, the checksum of a chunk that the pixels need differs, or there is
+            too little data for its size.
     """
     stream.seek(0)
     head = stream.read(33)
     header = read_header(head, path)
     stream.seek(len(SIGNATURE))
     kept: dict[bytes, bytes] = {}
+    damaged: list[str] = []
     data_bytes = 0
     while True:
         start = stream.read(8)
@@ -87,8 +97,10 @@ def check_whole(stream: BinaryIO, path: Path) -> dict[bytes, bytes]:
             if wanted:
                 parts.append(block)
         if stream.read(4) != struct.pack(">I", checksum):
-            raise ImageError(f"{path}: the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
-        if wanted:
+            if name[0] & 32 == 0 or not name.isalpha() or name == b"tRNS":  # a capital: a critical chunk
+                raise ImageError(f"{path}: the PNG is damaged ({name.decode('latin-1')}: wrong checksum)")
+            damaged.append(name.decode("ascii"))
+        elif wanted:
             kept[name] = b"".join(parts)
         if name == b"IDAT":
             data_bytes += length
@@ -98,10 +110,42 @@ def check_whole(stream: BinaryIO, path: Path) -> dict[bytes, bytes]:
         raise ImageError(
             f"{path}: the PNG claims {header.width} x {header.height} pixels but holds too little data"
         )
-    return kept
+    return PngChunks(kept, damaged)
 
 
-def pixels_only(stream: BinaryIO) -> bytes:
+def profile(chunk: bytes | None) -> bytes | None:
+    """The profile inside an iCCP chunk: name, 0, compression method, deflated profile."""
+    _, _, rest = (chunk or b"").partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(rest[1:], 1 << 26) or None
+    except zlib.error:
+        return None
+
+
+def read16(stream: BinaryIO, header: PngHeader, path: Path) -> npt.NDArray[np.uint16]:
+    """Pixels of a checked 16-bit PNG; a transparent colour (tRNS) becomes an alpha channel.
+
+    Raises:
+        ImageError: the data cannot be decoded.
+    """
+    stream.seek(0)
+    clear = None
+    data = without_metadata(stream)
+    if (at := data.find(b"tRNS", 0, data.find(b"IDAT"))) > 0:
+        clear = np.frombuffer(data, ">u2", _SAMPLES[header.colour_type], at + 4).astype(np.uint16)
+        # OpenCV makes alpha of it for colour but not for grey.
+        data = data[: at - 4] + data[at + 4 + 2 * len(clear) + 4 :]
+    pixels: npt.NDArray[np.uint16] = with_opencv(data, path)
+    if header.colour_type == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = pixels[..., [0, 3]]  # OpenCV expands grey + alpha to four channels.
+    if clear is not None and header.colour_type in (0, 2):
+        bands = pixels.reshape(*pixels.shape[:2], -1)
+        alpha = np.where((bands == clear).all(axis=2), 0, 65535).astype(np.uint16)
+        pixels = np.concatenate([bands, alpha[..., None]], axis=2)
+    return pixels
+
+
+def without_metadata(stream: BinaryIO) -> bytes:
     """The checked file without its metadata chunks: libpng prints warnings about profiles it dislikes."""
     stream.seek(len(SIGNATURE))
     parts = [SIGNATURE]

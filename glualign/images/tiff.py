@@ -1,190 +1,393 @@
-"""The page directory of a TIFF: its depth, whether the file is whole, and its metadata.
-
-Decoding the pixels is left to OpenCV, Pillow or tifffile; this decides which of them can do it losslessly.
-"""
+"""TIFF through tifffile: one page in, with every band it has, and one page out."""
 
 from __future__ import annotations
 
-import mmap
+import logging
+import re
 import struct
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from glualign.errors import ImageError
-from glualign.images.exif import EXIF_IFD, ORIENTATION, PREFIX
+import numpy as np
+
+from glualign.errors import ImageError, MissingExtraError
+from glualign.images import exif, pillow
+from glualign.images.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-STRIP_OFFSETS, SAMPLES, STRIP_COUNTS = 273, 277, 279
-TILE_OFFSETS, TILE_COUNTS = 324, 325
-EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE = 338, 339, 34675
-GPS_IFD = 0x8825
+    import numpy.typing as npt
+    import tifffile
+
+GPS_IFD, ICC_PROFILE, NODATA = 0x8825, 34675, 42113
+_DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
+_INTEROPERABILITY = 0xA005
 # Descriptive tags that belong to the picture, as opposed to those that describe how its pixels are stored.
-CARRIED_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD)
-
-_TYPE_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
-_INTEGER_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
+_RESOLUTION_TAGS = (282, 283, 296)
+# Descriptions that tell programs the layout of the file: true of the stack read, not of the page written.
+_LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<OME|<MetaData)')
+_SUBFILE, _PHOTOMETRIC, _DNG_VERSION = 254, 262, 50706
+_SENSOR_DATA = (32803, 34892)
+_CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
 _MAX_PAGES = 100_000
+_STRIP_BYTES = 1 << 20
+_CLASSIC_LIMIT = 2**32 - 2**26
+_BANDS_PER_PIXEL = 4
+"""Bands that count as one pixel against the limit of pixels."""
+
+# tifffile logs what it finds odd; without a handler, Python would print that.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Tag:
-    """One entry of a TIFF directory: where its value lies and how many there are."""
+def read(stream: BinaryIO, path: Path, index: int, max_pixels: int | None) -> Image:
+    """Page ``index`` of a TIFF, all bands, its samples as stored.
 
-    kind: int
-    count: int
-    position: int
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page: its directory's offset in the file, and its tags."""
-
-    data: mmap.mmap
-    order: str
-    offset: int
-    tags: dict[int, Tag]
-    big: bool
-
-    def integers(self, tag: int) -> list[int]:
-        """The values of an integer tag; empty when the tag is absent or of another type."""
-        entry = self.tags.get(tag)
-        if entry is None or entry.kind not in _INTEGER_CODES:
-            return []
-        code = f"{self.order}{entry.count}{_INTEGER_CODES[entry.kind]}"
-        return list(struct.unpack_from(code, self.data, entry.position))
-
-    def integer(self, tag: int, default: int = 0) -> int:
-        """The first value of an integer tag."""
-        values = self.integers(tag)
-        return values[0] if values else default
-
-    def bytes(self, tag: int) -> bytes | None:
-        """The raw bytes of a tag, e.g. the ICC profile."""
-        entry = self.tags.get(tag)
-        if entry is None:
-            return None
-        return bytes(self.data[entry.position : entry.position + entry.count * _TYPE_BYTES[entry.kind]])
-
-    def isolate(self) -> mmap.mmap:
-        """The file with this page first and its orientation 1 (patched in our private copy of the mapping).
-
-        Decoders differ in whether they turn a TIFF; told that it is upright, all give the stored pixels.
-        """
-        if self.big:
-            struct.pack_into(self.order + "Q", self.data, 8, self.offset)
-        else:
-            struct.pack_into(self.order + "I", self.data, 4, self.offset)
-        entry = self.tags.get(ORIENTATION)
-        if entry is not None and entry.kind == 3:
-            struct.pack_into(self.order + "H", self.data, entry.position, 1)
-        self.data.seek(0)
-        return self.data
-
-
-def read_page(stream: BinaryIO, index: int, path: Path) -> Page:
-    """The directory of page ``index``, checked against the length of the file.
-
-    The file is mapped, not read: nothing is held twice, and what is patched stays in memory.
+    Palettes stay; grey of less than 8 bit is scaled to 8, "white is zero" inverted, premultiplied alpha made
+    straight, 8-bit CMYK and Lab converted to sRGB. The orientation is left in ``exif``.
 
     Raises:
-        ImageError: the file is truncated, its directory is broken, or there is no such page.
+        ImageError: the file is truncated, has no such page, is a camera's raw file or of a variety that
+            is not supported.
+        MissingExtraError: its compression needs imagecodecs.
     """
-    try:
-        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        return _read_page(data, index, path)
-    except struct.error as error:
-        raise ImageError(f"{path}: the TIFF is truncated or its directory is broken") from error
+    import tifffile
+
+    with tifffile.TiffFile(stream, name=path.name) as file:
+        pages, page = _select(file, index, path)
+        _check(page, file.filehandle.size, max_pixels, path)
+        try:
+            image = _interpreted(page, _samples(page), path)
+        except Exception as error:
+            if not _needs_codecs(error):
+                raise
+            image = _without_codecs(stream, page, path, error)
+        printed = _integer(page, _PHOTOMETRIC) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
+        nodata = page.tags.get(NODATA)
+        return image.replace(
+            image.pixels,
+            exif=_exif(stream, page),
+            icc=image.icc if printed else _bytes(page, ICC_PROFILE),
+            nodata=_number(nodata.value) if nodata is not None else None,
+            pages=pages,
+        )
 
 
-def _read_page(data: mmap.mmap, index: int, path: Path) -> Page:
-    order = "<" if data[:2] == b"II" else ">"
-    (version,) = struct.unpack_from(order + "H", data, 2)
-    big = version == 43
-    (offset,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    seen: list[int] = []
+def _select(file: tifffile.TiffFile, index: int, path: Path) -> tuple[int, tifffile.TiffPage]:
+    """``(number of pages, page)``; where the first is a thumbnail, the page it is one of."""
+    import tifffile
+
+    chain = _chain(file, path)
+    if index >= len(chain):
+        pages = f"{len(chain)} page{'s' if len(chain) != 1 else ''}"
+        raise ImageError(f"{path}: has {pages}; page {index} does not exist (the first is 0)")
+
+    def page_at(offset: int) -> tifffile.TiffPage:
+        file.filehandle.seek(offset)
+        return tifffile.TiffPage(file, index=0)
+
+    page = page_at(list(chain)[index])
+    inner = [page_at(offset) for offset in list(page.subifds or ())[:16] if offset]
+    raw = [each for each in (page, *inner) if _integer(each, _PHOTOMETRIC) in _SENSOR_DATA]
+    if raw or _DNG_VERSION in page.tags:
+        raise ImageError(f"{path}: is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
+    reduced = [bool(kind & 1) for kind in chain.values()]
+    if index == 0 and reduced[0]:
+        whole = [page_at(o) for o, kind in chain.items() if not kind & 1]
+        whole += [each for each in inner if not _integer(each, _SUBFILE) & 1]
+        page = whole[0] if whole else page
+    return max(1, sum(not kind & 5 for kind in chain.values())), page  # neither reduced nor a mask
+
+
+def _chain(file: tifffile.TiffFile, path: Path) -> dict[int, int]:
+    """Offset -> NewSubfileType of each page. tifffile's own list finds few of the chains that never end."""
+    handle, form = file.filehandle, file.tiff
+    handle.seek(form.offsetsize)  # 4 in a classic TIFF, 8 in a BigTIFF
+    chain: dict[int, int] = {}
+    (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
     while offset:
-        if offset in seen or len(seen) > _MAX_PAGES or offset >= len(data):
+        if offset in chain or len(chain) >= _MAX_PAGES or offset >= handle.size:
             raise ImageError(f"{path}: the TIFF is truncated or its page list is broken")
-        tags, following = _read_directory(data, order, offset, big, path)
-        if len(seen) == index:
-            page = Page(data, order, offset, tags, big)
-            _check_strips(page, path)
-            return page
-        seen.append(offset)
-        offset = following
-    pages = f"{len(seen)} page{'s' if len(seen) != 1 else ''}"
-    raise ImageError(f"{path}: has {pages}; page {index} does not exist (the first is 0)")
+        handle.seek(offset)
+        (count,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+        if count > 4096:
+            raise ImageError(f"{path}: the TIFF directory is broken ({count} entries)")
+        entries = handle.read(count * form.tagsize + form.offsetsize)
+        chain[offset] = 0
+        for at in range(0, count * form.tagsize, form.tagsize):
+            (tag,) = struct.unpack_from(form.byteorder + "H", entries, at)
+            if tag >= _SUBFILE:  # entries are sorted
+                value = at + form.tagsize - form.offsetsize
+                if tag == _SUBFILE:
+                    (chain[offset],) = struct.unpack_from(form.byteorder + "I", entries, value)
+                break
+        (offset,) = struct.unpack(form.offsetformat, entries[-form.offsetsize :])
+    return chain
 
 
-def _read_directory(
-    data: mmap.mmap, order: str, offset: int, big: bool, path: Path
-) -> tuple[dict[int, Tag], int]:
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, offset)
-    entry_bytes, inline, start = (20, 8, offset + 8) if big else (12, 4, offset + 2)
-    if count > 65535:
-        raise ImageError(f"{path}: the TIFF directory is broken ({count} entries)")
-    tags: dict[int, Tag] = {}
-    for position in range(start, start + count * entry_bytes, entry_bytes):
-        tag, kind, length = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, position)
-        size = length * _TYPE_BYTES.get(kind, 1)
-        where = position + entry_bytes - inline
-        if size > inline:
-            (where,) = struct.unpack_from(order + ("Q" if big else "I"), data, where)
-        if kind in _TYPE_BYTES and where + size <= len(data):
-            tags[tag] = Tag(kind, length, where)
-        elif tag in (WIDTH, HEIGHT, BITS, STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS):
-            raise ImageError(f"{path}: the TIFF is truncated (tag {tag} lies beyond its end)")
-    (following,) = struct.unpack_from(order + ("Q" if big else "I"), data, start + count * entry_bytes)
-    return tags, following
-
-
-def _check_strips(page: Page, path: Path) -> None:
-    offsets = page.integers(TILE_OFFSETS) or page.integers(STRIP_OFFSETS)
-    counts = page.integers(TILE_COUNTS) or page.integers(STRIP_COUNTS)
-    if not offsets or page.integer(WIDTH) == 0 or page.integer(HEIGHT) == 0:
+def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Path) -> None:
+    width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
+    if not width or not height or not samples or not page.dataoffsets:
         raise ImageError(f"{path}: the TIFF directory is broken (no size or no pixels)")
-    if any(where + size > len(page.data) for where, size in zip(offsets, counts, strict=False)):
+    pillow.check_size(width, height, max_pixels, path)
+    if max_pixels is not None and width * height * samples > _BANDS_PER_PIXEL * max_pixels:
+        raise ImageError(
+            f"{path}: {width} x {height} pixels of {samples} bands exceed the limit of {max_pixels / 1e6:g} "
+            "megapixels; raise it with --max-pixels (max_pixels=) if you trust the file"
+        )
+    if any(o + n > size for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)):
         raise ImageError(f"{path}: the TIFF is truncated (pixels lie beyond its end)")
+    if page.imagedepth != 1:
+        raise ImageError(f"{path}: volumes are not supported; save its planes as pages")
 
 
-def read_exif(page: Page) -> bytes | None:
-    """The page's descriptive tags, orientation, EXIF and GPS directories as one EXIF block, if it has any.
+def _samples(page: tifffile.TiffPage) -> npt.NDArray[Any]:
+    """``(H, W, C)`` samples as stored, whether planar or interleaved, in strips or tiles."""
+    decoded = page.asarray(squeeze=False)  # (planes, depth, height, width, interleaved samples)
+    if decoded.ndim != 5:
+        raise ValueError(f"samples of {page.bitspersample} bit and format {page.sampleformat} not supported")
+    pixels = decoded[0, 0] if decoded.shape[0] == 1 else np.moveaxis(decoded[:, 0, :, :, 0], 0, -1)
+    return np.ascontiguousarray(pixels)
 
-    To be called before `Page.isolate`, which resets the orientation.
-    """
+
+def _interpreted(page: tifffile.TiffPage, samples: npt.NDArray[Any], path: Path) -> Image:
+    """The `Image` that samples and tags mean."""
+    photometric, bits = _integer(page, _PHOTOMETRIC, 1), page.bitspersample
+    pixels = samples
+    if pixels.dtype == np.float16:
+        pixels = pixels.astype(np.float32)
+    if photometric == 3:
+        if pixels.dtype != np.uint8 or pixels.shape[2] != 1 or page.colormap is None:
+            raise ImageError(f"{path}: palettes of {bits} bit are not supported; convert it to RGB")
+        return Image(pixels[..., 0], path, palette=_palette(page.colormap), is_labels=True)
+    if bits == 1:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif bits < 8:
+        pixels = (pixels.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
+    if photometric == 0 and pixels.dtype.kind == "u":  # "white is zero"
+        pixels = pixels.dtype.type((1 << max(bits, 8)) - 1) - pixels
+    if photometric in (_CMYK, _LAB_SIGNED, _LAB):
+        return _printed(page, pixels, path)
+    if photometric not in (0, 1, 2, 4, 6):
+        raise ImageError(f"{path}: colours of kind {photometric} are not supported; convert it to RGB")
+    if pixels.dtype.name in ("int64", "uint64") or pixels.dtype.kind == "c":
+        raise ImageError(f"{path}: {pixels.dtype.name} pixels are not supported; convert to 32 bit or float")
+    extra = _extra_samples(page, pixels.shape[2])
+    if len(extra) == 1 and extra[0] in (1, 2):
+        return Image(straight_alpha(pixels) if extra[0] == 1 else pixels, path)
+    if extra:
+        return Image(pixels, path, extrasamples=extra)
+    if pixels.shape[2] == 3:
+        return Image(pixels, path)
+    return Image(pixels[..., 0], path, is_labels=bits == 1 or pixels.dtype.name in ("int32", "uint32"))
+
+
+def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
+    """ExtraSamples for each of the bands behind grey or RGB; 0 (unspecified) where the file says nothing."""
+    base = 3 if _integer(page, _PHOTOMETRIC, 1) in (2, 6) else 1
+    if count < base:
+        raise ValueError(f"{count} of {base} colours")
+    said = tuple(int(value) for value in page.extrasamples or ())
+    return (said + (0,) * count)[: count - base]
+
+
+def _printed(page: tifffile.TiffPage, pixels: npt.NDArray[Any], path: Path) -> Image:
+    """CMYK and Lab as sRGB."""
     from PIL import Image as PillowImage
 
-    orientation = page.integer(ORIENTATION, 1)
+    mode = "CMYK" if _integer(page, _PHOTOMETRIC) == _CMYK else "LAB"
+    colours = len(mode)
+    if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
+        raise ImageError(f"{path}: {page.bitspersample}-bit {mode} is not supported; convert it to RGB")
+    notes = ("its extra channels are dropped with the conversion to RGB",) * (pixels.shape[2] > colours)
+    values = np.ascontiguousarray(pixels[..., :colours])
+    if _integer(page, _PHOTOMETRIC) == _LAB_SIGNED:
+        values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's
+    picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
+    converted, icc = pillow.to_srgb(picture, _bytes(page, ICC_PROFILE))
+    return Image(pillow.samples(converted), path, icc, notes=notes)
+
+
+def straight_alpha(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Premultiplied colours divided by their alpha, the last channel."""
+    full = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+    out = pixels.copy()
+    for top in range(0, len(pixels), 256):
+        rows = pixels[top : top + 256].astype(np.float64)
+        alpha = rows[..., -1:]
+        colour = np.divide(rows[..., :-1] * full, alpha, out=np.zeros_like(rows[..., :-1]), where=alpha > 0)
+        if pixels.dtype.kind == "u":
+            colour = np.minimum(colour + 0.5, full)
+        out[top : top + 256, :, :-1] = colour.astype(pixels.dtype)
+    return out
+
+
+def _palette(colormap: npt.NDArray[Any]) -> bytes:
+    # 16 bit by the standard; some programs write 8.
+    table = np.asarray(colormap, np.uint16)
+    return ((table >> 8) if table.max() > 255 else table).astype(np.uint8).T.tobytes()
+
+
+def _needs_codecs(error: Exception) -> bool:
+    return "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
+
+
+def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, path: Path, error: Exception) -> Image:
+    """The page as the TIFF decoders of Pillow (up to 8 bit) and OpenCV (16 bit, float) give it.
+
+    Raises:
+        MissingExtraError: imagecodecs is missing, and neither reads the page without loss.
+        Exception: ``error``, where imagecodecs is there.
+    """
     try:
-        found = PillowImage.Exif()
-        found.load_from_fp(cast("IO[bytes]", page.isolate()))
-        carried = PillowImage.Exif()
-        for tag in CARRIED_TAGS:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        raise error
+    stream.seek(0)
+    data = bytearray(stream.read())
+    # Both read the first page, and turn it where it says so.
+    form = page.parent.tiff
+    struct.pack_into(form.offsetformat, data, form.offsetsize, page.offset)
+    if (turned := page.tags.get(exif.ORIENTATION)) is not None and turned.dtype == 3:
+        struct.pack_into(form.byteorder + "H", data, turned.valueoffset, 1)
+    extra = _extra_samples(page, page.samplesperpixel) if page.photometric in (0, 1, 2) else ()
+    if page.bitspersample <= 8 and len(extra) <= 1 and 0 not in extra and page.sampleformat == 1:
+        return pillow.read(pillow.open_as("TIFF", bytes(data), path), path)
+    kind = (page.bitspersample, page.sampleformat)
+    if kind in ((16, 1), (32, 3), (64, 3)) and page.samplesperpixel in (1, 3) and page.planarconfig == 1:
+        return _interpreted(page, np.atleast_3d(pillow.with_opencv(data, path)), path)
+    raise MissingExtraError(
+        f"{path}: this variety of TIFF ({getattr(page.compression, 'name', page.compression)}, "
+        f"{page.bitspersample} bit) needs imagecodecs; install it with: pip install 'glualign[tiff]'"
+    ) from error
+
+
+def _integer(page: tifffile.TiffPage, tag: int, default: int = 0) -> int:
+    found = page.tags.get(tag)
+    return int(found.value) if found is not None and isinstance(found.value, int) else default
+
+
+def _bytes(page: tifffile.TiffPage, tag: int) -> bytes | None:
+    found = page.tags.get(tag)
+    return bytes(found.value) if found is not None and isinstance(found.value, bytes) else None
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(str(text).strip("\0 "))
+    except ValueError:
+        return None
+
+
+def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
+    """The page's descriptive tags, orientation, EXIF and GPS directories as one EXIF block, if it has any."""
+    from PIL import Image as PillowImage
+
+    try:
+        found, carried = PillowImage.Exif(), PillowImage.Exif()
+        found.endian, found.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
+        found.load_from_fp(stream, page.offset)
+        for tag in (*TEXT_TAGS, *_RESOLUTION_TAGS):
+            if tag in found and not (tag == 270 and _LAYOUT_DESCRIPTION.match(str(found[tag]))):
+                carried[tag] = found[tag]
+        for tag in _DIRECTORIES:
             if tag in found:
-                carried[tag] = dict(found.get_ifd(tag)) if tag in (EXIF_IFD, GPS_IFD) else found[tag]
-        if orientation != 1:
-            carried[ORIENTATION] = orientation
+                carried[tag] = dict(found.get_ifd(tag))
+        if _integer(page, exif.ORIENTATION, 1) != 1:
+            carried[exif.ORIENTATION] = _integer(page, exif.ORIENTATION)
         block = carried.tobytes() if len(carried) else b""
     except Exception:  # Broken metadata must not stop an image whose pixels are fine.
         return None
-    return block[len(PREFIX) :] if block.startswith(PREFIX) else block or None
+    return exif.strip_prefix(block) or None
+
+
+def write(path: Path, image: Image, block: bytes | None) -> None:
+    """Write an `Image` as a TIFF of one page, deflated, with its profile, no-data value and EXIF block."""
+    import tifffile
+
+    pixels, extras, predictor = image.pixels, image.extrasamples, image.pixels.dtype.kind in "iu"
+    if image.palette is not None:
+        photometric = "palette"
+        table = np.frombuffer(image.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
+        colormap = table.T.astype(np.uint16) * np.uint16(257)
+        predictor = False
+    else:
+        photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
+        extras = (2,) if image.has_alpha else extras
+    tags, resolution, directories = _tags(block)
+    big = pixels.nbytes > _CLASSIC_LIMIT
+    if big:
+        directories = {}  # Pillow, which lays these out, knows classic TIFF only
+    tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
+    if image.icc:
+        tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
+    if image.nodata is not None:
+        tags.append((NODATA, "s", 0, f"{image.nodata:.17g}", True))
+    tifffile.imwrite(
+        path,
+        pixels,
+        byteorder="<",
+        bigtiff=big,
+        photometric=photometric,
+        colormap=colormap,
+        planarconfig="contig" if pixels.ndim == 3 else None,
+        extrasamples=extras,
+        rowsperstrip=max(1, _STRIP_BYTES // (pixels.nbytes // image.height)),
+        compression="zlib",
+        compressionargs={"level": 4},
+        predictor=predictor,
+        metadata=None,
+        software=False,
+        # By name: tifffile does not write these by number. Their offset follows below.
+        extratags=[*tags, *((_DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
+        **resolution,
+    )
+    if directories:
+        _append_directories(path, directories)
+
+
+def _tags(block: bytes | None) -> tuple[list[Any], dict[str, Any], dict[int, Any]]:
+    """An EXIF block as tifffile's extra tags, its arguments of resolution, and inner directories."""
+    from PIL import Image as PillowImage
+
+    if not block:
+        return [], {}, {}
+    found = PillowImage.Exif()
+    found.load(exif.PREFIX + block)
+    tags = [
+        (tag, "s", 0, str(found[tag]).encode("utf-8", "replace"), True) for tag in TEXT_TAGS if tag in found
+    ]
+    resolution: dict[str, Any] = {}
+    if all(tag in found for tag in _RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
+        resolution = {
+            "resolution": tuple(_ratio(found[tag]) for tag in _RESOLUTION_TAGS[:2]),
+            "resolutionunit": int(found[296]),
+        }
+    inner = {tag: dict(found.get_ifd(tag)) for tag in _DIRECTORIES if tag in found}
+    return tags, resolution, {tag: values for tag, values in inner.items() if values}
+
+
+def _ratio(value: Any) -> tuple[int, int]:
+    return int(getattr(value, "numerator", value)), max(1, int(getattr(value, "denominator", 1)))
+
+
+def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> None:
+    """Append EXIF and GPS directories to a classic TIFF in which their tags wait for the offsets."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    with path.open("r+b") as stream:
+        (first,) = struct.unpack("<4xI", stream.read(8))
+        stream.seek(first)
+        (count,) = struct.unpack("<H", stream.read(2))
+        tags = [struct.unpack("<H10x", stream.read(12))[0] for _ in range(count)]
+        for tag, values in directories.items():
+            directory = ImageFileDirectory_v2()
+            for code, value in values.items():
+                if code != _INTEROPERABILITY and not isinstance(value, dict):
+                    directory[code] = value
+            offset = stream.seek(0, 2)
+            stream.write(directory.tobytes(offset))
+            stream.seek(first + 2 + 12 * tags.index(tag) + 8)
+            stream.write(struct.pack("<I", offset))

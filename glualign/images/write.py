@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from glualign.errors import GlualignError, ImageError, MissingExtraError
+from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
-from glualign.images import exif, png, pnm, tiff_write
-from glualign.images.image import Image, from_array
+from glualign.images import exif, pillow, png, pnm, tiff
+from glualign.images.image import DEPTHS, Image, from_array
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +37,7 @@ _PNG = Format("PNG", ("uint8", "uint16"), (1, 2, 3, 4))
 _WEBP = Format("WebP", ("uint8",), (1, 2, 3, 4), 16_383, lossy=True)
 _AVIF = Format("AVIF", ("uint8",), (1, 2, 3, 4), 65_536, lossy=True)
 _HEIF = Format("HEIF", ("uint8",), (1, 2, 3, 4), 16_384, lossy=True)
-_TIFF = Format("TIFF", ("uint8", "uint16", "float32"), (1, 2, 3, 4))
+_TIFF = Format("TIFF", tuple(DEPTHS), (1, 2, 3, 4))
 _BMP = Format("BMP", ("uint8",), (1, 3), 2**31 - 1)
 _FORMATS = {
     ".jpg": _JPEG,
@@ -56,11 +56,12 @@ _FORMATS = {
 }
 WRITABLE = tuple(_FORMATS)
 _WITH_PALETTE = ("PNG", "TIFF", "BMP")
+_JPEG_EXIF_BYTES = 65_533 - len(exif.PREFIX)
 
 
 def write_image(
     path: str | os.PathLike[str], image: Image | npt.NDArray[Any], *, quality: int | None = None
-) -> None:
+) -> tuple[str, ...]:
     """Write an image atomically, in the format of the extension, with its ICC profile and EXIF.
 
     Nothing is converted silently: an image the format cannot hold (16 bit or alpha in a JPEG, float in a
@@ -71,6 +72,9 @@ def write_image(
         image: an `Image`, or an array as `as_image` takes it.
         quality: 1 to 100 for JPEG, WebP, AVIF and HEIC. Default 95; WebP is lossless by default.
 
+    Returns:
+        What the user should know of metadata left out, a short sentence each.
+
     Raises:
         ImageError: unknown extension, or the format cannot hold this image.
         OutputError: the file cannot be written.
@@ -80,15 +84,25 @@ def write_image(
     form = check_writable(location, picture)
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"{location}: quality {quality} is outside 1 to 100")
+    block = exif.for_size(picture.exif, picture.width, picture.height) if picture.exif else None
+    notes: tuple[str, ...] = ()
+    if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
+        block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out",)
     with atomic_path(location) as temporary:
         try:
-            parts = _encode(form, picture, quality)
+            if form is _TIFF:
+                tiff.write(temporary, picture, block)
+                return notes
+            parts = _encode(form, picture, block, quality)
         except (GlualignError, MemoryError):
             raise
         except Exception as error:  # Encoders refuse with errors of every kind.
+            if isinstance(error, OSError) and error.errno:
+                raise  # The disk is full or the like, which is no fault of the image.
             raise ImageError(f"{location}: cannot be encoded as {form.name} ({error})") from error
         with temporary.open("wb") as stream:
             stream.writelines(parts)
+    return notes
 
 
 def check_writable(path: Path, image: Image) -> Format:
@@ -103,7 +117,7 @@ def check_writable(path: Path, image: Image) -> Format:
             f"{path}: cannot write images as {path.suffix or 'a name without extension'}; "
             f"use one of {' '.join(WRITABLE)}"
         )
-    if image.pixels.dtype.name not in form.types or image.channels not in form.channels:
+    if not _holds(form, image):
         fitting = [s for s in (".png", ".tif") if _holds(_FORMATS[s], image)]
         raise ImageError(
             f"{path}: {form.name} cannot hold {image.kind} pixels; write {' or '.join(fitting)} instead"
@@ -117,43 +131,32 @@ def check_writable(path: Path, image: Image) -> Format:
 
 
 def _holds(form: Format, image: Image) -> bool:
-    return image.pixels.dtype.name in form.types and image.channels in form.channels
+    bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
+    return image.pixels.dtype.name in form.types and (
+        form is _TIFF or (image.channels in form.channels and not bands)
+    )
 
 
-def _encode(form: Format, image: Image, quality: int | None) -> list[bytes]:
-    pixels, block = image.pixels, exif.for_size(image.exif, image.width, image.height) if image.exif else None
+def _encode(form: Format, image: Image, block: bytes | None, quality: int | None) -> list[bytes]:
     if image.palette is not None and form.name not in _WITH_PALETTE:
-        from glualign.images.convert import to_rgb8
-
-        pixels = to_rgb8(image)
-    elif image.palette is not None:
-        return [_with_pillow(form, pixels, image.icc, block, quality, image.palette)]
-    if form.name == "TIFF":
-        return tiff_write.encode(pixels, image.icc, block)
-    if form.name == "PNG" and pixels.dtype == np.uint16:
-        return png.encode16(pixels, image.icc, block)
+        image = image.as_colours()
+    if form.name == "PNG" and image.pixels.dtype == np.uint16:
+        return png.encode16(image.pixels, image.icc, block)
     if form.name in ("PPM", "PGM", "PNM"):
-        return [pnm.encode(pixels)]
-    return [_with_pillow(form, pixels, image.icc, block, quality)]
+        return [pnm.encode(image.pixels)]
+    return [_with_pillow(form, image, block, quality)]
 
 
-def _with_pillow(
-    form: Format,
-    pixels: npt.NDArray[Any],
-    icc: bytes | None,
-    block: bytes | None,
-    quality: int | None,
-    palette: bytes | None = None,
-) -> bytes:
+def _with_pillow(form: Format, image: Image, block: bytes | None, quality: int | None) -> bytes:
     from PIL import Image as PillowImage
 
-    picture = PillowImage.fromarray(np.ascontiguousarray(pixels))
-    if palette is not None:
-        picture.putpalette(palette)
+    picture = PillowImage.fromarray(np.ascontiguousarray(image.pixels))
+    if image.palette is not None:
+        picture.putpalette(image.palette)
     options: dict[str, Any] = {}
     if form.name != "BMP":
         options["exif"] = exif.PREFIX + block if block else None
-        options["icc_profile"] = icc
+        options["icc_profile"] = image.icc
     if form.lossy:
         options["quality"] = quality or DEFAULT_QUALITY
     if form.name == "JPEG":
@@ -165,19 +168,9 @@ def _with_pillow(
     elif form.name == "PNG":
         options["compress_level"] = 4
     elif form.name == "HEIF":
-        _register_heif()
+        pillow.register_heif(Path("HEIC"))
     buffer = io.BytesIO()
     picture.save(
         buffer, form.name.upper(), **{key: value for key, value in options.items() if value is not None}
     )
     return buffer.getvalue()
-
-
-def _register_heif() -> None:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingExtraError(
-            "HEIC needs pillow-heif; install it with: pip install 'glualign[heif]'"
-        ) from error
-    pillow_heif.register_heif_opener()

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from glualign.errors import GlualignError, ImageError, OutputError
+from glualign.errors import ImageError, OutputError
 from glualign.images import read_image, write_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -88,18 +88,3 @@ def test_unwritable_output(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         write_image(tmp_path / "file" / "image.png", PIXELS)
-
-
-def test_depths_without_a_home_are_refused(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "wide.tif", np.arange(35, dtype=np.uint32).reshape(5, 7))
-    with pytest.raises(GlualignError, match="uint32 pixels are not supported"):
-        read_image(tmp_path / "wide.tif")
-    tifffile.imwrite(
-        tmp_path / "bands.tif",
-        np.zeros((5, 7, 6), np.uint16),
-        photometric="minisblack",
-        planarconfig="contig",
-    )
-    with pytest.raises(GlualignError, match="6 channels are not supported"):
-        read_image(tmp_path / "bands.tif")

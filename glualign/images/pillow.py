@@ -1,0 +1,160 @@
+"""Pillow and OpenCV as decoders: pictures of any mode as an `Image`."""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from glualign.errors import ImageError, MissingExtraError
+from glualign.images.convert import STRIP_PIXELS
+from glualign.images.image import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from PIL import Image as PillowImage
+
+_DIRECT = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "F")
+_CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
+_LIMIT_LOCK = threading.Lock()
+
+
+def check_size(width: int, height: int, max_pixels: int | None, path: Path) -> None:
+    """Refuse an image of more than ``max_pixels``.
+
+    Raises:
+        ImageError: with the option that raises the limit.
+    """
+    if max_pixels is not None and width * height > max_pixels:
+        raise ImageError(
+            f"{path}: {width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
+            "raise it with --max-pixels (max_pixels=) if you trust the file"
+        )
+
+
+def open_as(kind: str, source: BinaryIO | bytes, path: Path) -> PillowImage.Image:
+    """Open with the decoder of that format only.
+
+    Not ``PIL.Image.open``: it tries every format there is, and has a limit of its own, one for the process.
+
+    Raises:
+        MissingExtraError: Pillow was built without that decoder.
+    """
+    from PIL import Image as PillowImage
+
+    PillowImage.init()
+    if kind == "HEIF" and kind not in PillowImage.OPEN:
+        register_heif(path)
+    if kind not in PillowImage.OPEN:
+        raise MissingExtraError(
+            f"{path}: this Pillow has no {kind} decoder; upgrade it, or convert the file to PNG"
+        )
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _LIMIT_LOCK:  # The decoders of WebP and GIF look at Pillow's limit; ours was checked before.
+        limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+        try:
+            picture: PillowImage.Image = PillowImage.OPEN[kind][0](stream, "")
+        finally:
+            PillowImage.MAX_IMAGE_PIXELS = limit
+    return picture
+
+
+def register_heif(path: Path) -> None:
+    """Let Pillow read and write HEIC.
+
+    Raises:
+        MissingExtraError: pillow-heif is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path}: HEIC needs pillow-heif; install it with: pip install 'glualign[heif]'"
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def read(picture: PillowImage.Image, path: Path | None) -> Image:
+    """The `Image` of an opened Pillow image, without its EXIF.
+
+    A palette is kept, or becomes RGBA when it has transparency. CMYK and Lab are converted to sRGB, CMYK
+    through its own profile when it has one; other modes keep their samples.
+
+    Raises:
+        ImageError: the mode holds more than an `Image` can.
+    """
+    icc: bytes | None = picture.info.get("icc_profile") or None
+    mode = picture.mode
+    if mode == "P" and "transparency" not in picture.info:
+        palette = bytes(picture.convert("P").getpalette("RGB") or b"")
+        return Image(samples(picture), path, icc, palette=palette, is_labels=True)
+    if mode in ("P", "PA") or "transparency" in picture.info:
+        picture = picture.convert({"L": "LA", "1": "LA"}.get(mode, "RGBA"))
+    elif mode in ("CMYK", "LAB"):
+        picture, icc = to_srgb(picture, icc)
+    elif mode == "I":
+        values = np.asarray(picture)
+        fits = values.size and values.min() >= 0 and values.max() <= 65535  # 16-bit grey in older Pillow
+        return Image(values.astype(np.uint16 if fits else np.int32), path, icc, is_labels=not fits)
+    elif mode not in _DIRECT:
+        if mode not in _CONVERSIONS:
+            raise ImageError(f"{path}: pixel mode {mode} is not supported; convert it to grey or RGB first")
+        picture = picture.convert(_CONVERSIONS[mode])
+    return Image(samples(picture), path, icc, is_labels=mode == "1")
+
+
+def samples(picture: PillowImage.Image) -> npt.NDArray[Any]:
+    """The samples, copied in strips: one call for all of them would hold the image three times."""
+    width, height = picture.size
+    step = max(1, STRIP_PIXELS // max(1, width))
+    first = np.asarray(picture.crop((0, 0, width, min(step, height))))
+    out = np.empty((height, *first.shape[1:]), first.dtype.newbyteorder("="))
+    out[: len(first)] = first
+    for top in range(len(first), height, step):
+        out[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
+    return out
+
+
+def to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.Image, bytes | None]:
+    """A CMYK or Lab picture as RGB, and the profile that the RGB is in, if one was applied."""
+    from PIL import ImageCms
+
+    srgb = ImageCms.createProfile("sRGB")
+    source: Any = None
+    try:
+        if icc:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        elif picture.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        if source is not None:
+            converted = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+            if converted is not None:
+                return converted, ImageCms.ImageCmsProfile(srgb).tobytes()
+    except (ImageCms.PyCMSError, OSError):  # The profile is broken or does not fit the mode.
+        pass
+    return picture.convert("RGB"), None
+
+
+def with_opencv(data: bytes | bytearray, path: Path) -> npt.NDArray[Any]:
+    """Pixels of an encoded 16-bit or float image, in RGB order: Pillow has no such modes.
+
+    Raises:
+        ImageError: OpenCV cannot decode it.
+    """
+    import cv2
+
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ImageError(f"{path}: cannot be decoded; the file is damaged or of a variety OpenCV cannot read")
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    elif pixels.ndim == 3 and pixels.shape[2] == 4:
+        cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA, dst=pixels)
+    return np.asarray(pixels)
