@@ -1,6 +1,6 @@
 """Arithmetic of flow fields: compose, resize, compare, derivatives, and fields made from a matrix.
 
-All of them sample bilinearly in float64 and keep unknown pixels unknown.
+All of them sample bilinearly and keep unknown pixels unknown.
 """
 
 from __future__ import annotations
@@ -9,8 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError
-from glualign.flow.field import Flow, positions, strips
-from glualign.flow.sampling import sample
+from glualign.flow.field import Flow
+from glualign.geometry import (
+    forward_backward_error,
+    pixel_grid,
+    positions,
+    resize_flow,
+    sample,
+    strips,
+    transform_flow,
+)
 
 
 def compose(first: Flow, second: Flow) -> Flow:
@@ -22,13 +30,9 @@ def compose(first: Flow, second: Flow) -> Flow:
     Raises:
         FlowError: the source of ``first`` is not of the size of ``second``'s grid.
     """
-    if first.source_frame != second.size and first.source_size is not None:
-        raise FlowError(
-            "the flows do not fit together: the first leads to an image of "
-            f"{_by(first.source_frame)} pixels, the second starts from {_by(second.size)}"
-        )
+    _check_chain(first, second)
     out = np.empty_like(first.data)
-    for top, bottom in strips(*first.size):
+    for top, bottom in strips(first.size):
         rows = first.rows(top, bottom)
         x, y = positions(rows, top)
         out[top:bottom] = rows + sample(second.data, x, y)
@@ -56,17 +60,17 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
     if source_size is None:
         scaled = (frame_height * height / old_height, frame_width * width / old_width)
         source_size = (max(1, round(scaled[0])), max(1, round(scaled[1])))
-    scale_x, scale_y = source_size[1] / frame_width, source_size[0] / frame_height
-    x_old = (np.arange(width) + 0.5) * old_width / width - 0.5
-    out = np.empty((height, width, 2), np.float32)
-    for top, bottom in strips(height, width):
-        y_old = (np.arange(top, bottom) + 0.5) * old_height / height - 0.5
-        grid_x, grid_y = np.meshgrid(x_old, y_old)
-        found = sample(flow.data, grid_x, grid_y, outside="edge")
-        source_x = (grid_x + found[..., 0] + 0.5) * scale_x - 0.5
-        source_y = (grid_y + found[..., 1] + 0.5) * scale_y - 0.5
-        out[top:bottom, :, 0] = source_x - np.arange(width)
-        out[top:bottom, :, 1] = source_y - np.arange(top, bottom)[:, None]
+    # `resize_flow` scales source and target alike; the source is resized by `ratio` times as much.
+    out = resize_flow(flow.data, size)
+    ratio = np.array(
+        [
+            source_size[1] / frame_width * old_width / width,
+            source_size[0] / frame_height * old_height / height,
+        ]
+    )
+    if (ratio != 1).any():
+        out = out * ratio.astype(np.float32)
+        out += (pixel_grid(size) + np.float32(0.5)) * (ratio - 1).astype(np.float32)
     return Flow(out, source_size)
 
 
@@ -83,13 +87,15 @@ def consistency(forward: Flow, backward: Flow) -> npt.NDArray[np.float32]:
     Raises:
         FlowError: the grids do not fit together.
     """
-    round_trip = compose(forward, backward)
+    _check_chain(forward, backward)
     if backward.source_frame != forward.size and backward.source_size is not None:
         raise FlowError(
             f"the flows do not fit together: the way back leads to an image of {_by(backward.source_frame)} "
             f"pixels, the way there starts from {_by(forward.size)}"
         )
-    return round_trip.magnitude
+    error = forward_backward_error(forward.data, backward.data)
+    error[~forward.valid()] = np.nan
+    return error
 
 
 def from_transform(
@@ -105,16 +111,7 @@ def from_transform(
     transform = np.asarray(matrix, np.float64)
     if transform.shape != (3, 3) or not np.isfinite(transform).all():
         raise FlowError(f"a transform is a finite 3x3 matrix; got shape {transform.shape}")
-    height, width = target_size
-    out = np.empty((height, width, 2), np.float32)
-    # The side of the horizon that the centre of the image is on.
-    side = np.sign(transform[2] @ ((width - 1) / 2, (height - 1) / 2, 1.0)) or 1.0
-    for top, bottom in strips(height, width):
-        x, y = positions(np.zeros((bottom - top, width, 2), np.float32), top)
-        u, v, w = (row[0] * x + row[1] * y + row[2] for row in transform)
-        w = np.where(w * side > 1e-9, w, np.nan)
-        out[top:bottom] = np.stack([u / w - x, v / w - y], axis=-1)
-    return Flow(out, source_size)
+    return Flow(transform_flow(transform, target_size), source_size)
 
 
 def jacobian_determinant(flow: Flow) -> npt.NDArray[np.float32]:
@@ -137,6 +134,14 @@ def folding_share(flow: Flow) -> float:
     determinant = jacobian_determinant(flow)
     known = np.isfinite(determinant)
     return float((determinant[known] <= 0).mean()) if known.any() else float("nan")
+
+
+def _check_chain(first: Flow, second: Flow) -> None:
+    if first.source_frame != second.size and first.source_size is not None:
+        raise FlowError(
+            "the flows do not fit together: the first leads to an image of "
+            f"{_by(first.source_frame)} pixels, the second starts from {_by(second.size)}"
+        )
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,10 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError
-
-# A position this far outside the frame still counts as on it: algebra in float32 leaves errors of this size.
-EDGE_TOLERANCE = 1e-3
-_STRIP_PIXELS = 1 << 19
+from glualign.geometry import inside, positions, strips
 
 
 class FlowRows(Protocol):
@@ -102,41 +98,11 @@ class Flow:
 
     def valid(self) -> npt.NDArray[np.bool_]:
         """``(H, W)`` bool: known, and the source position lies inside ``[0, W-1] x [0, H-1]``."""
-        height, width = self.source_frame
         out = np.empty(self.size, np.bool_)
-        for top, bottom in strips(*self.size):
-            out[top:bottom] = inside(*positions(self.data[top:bottom], top), height, width)
+        for top, bottom in strips(self.size):
+            out[top:bottom] = inside(*positions(self.data[top:bottom], top), self.source_frame)
         return out
 
     def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``."""
         return self.data[start:stop]
-
-
-def positions(
-    rows: npt.NDArray[np.float32], top: int = 0, left: int = 0
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Source positions ``x, y`` of flow rows whose first pixel is at ``(left, top)``.
-
-    In float64: at column 40,000 a float32 position has steps of 0.004 px.
-    """
-    height, width = rows.shape[:2]
-    x = rows[..., 0] + np.arange(left, left + width, dtype=np.float64)
-    y = rows[..., 1] + np.arange(top, top + height, dtype=np.float64)[:, None]
-    return np.asarray(x, np.float64), np.asarray(y, np.float64)
-
-
-def inside(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], height: int, width: int
-) -> npt.NDArray[np.bool_]:
-    """Whether positions lie in the frame ``[0, width-1] x [0, height-1]``; false for NaN."""
-    edge = EDGE_TOLERANCE
-    horizontally = (x >= -edge) & (x <= width - 1 + edge)
-    return np.asarray(horizontally & (y >= -edge) & (y <= height - 1 + edge))
-
-
-def strips(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """``(top, bottom)`` of strips of about half a million pixels: what float64 work on a field holds."""
-    step = max(1, _STRIP_PIXELS // max(1, width))
-    for top in range(0, height, step):
-        yield top, min(top + step, height)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from glualign.flow.field import Flow, inside, positions, strips
-from glualign.flow.sampling import sample
+from glualign.flow.field import Flow
+from glualign.geometry import inside, pixel_grid, positions, sample, strips
 
 _NEWTON_STEPS = 20
 _CONVERGED = 1e-3
@@ -31,11 +31,10 @@ def invert(flow: Flow) -> Flow:
     height, width = flow.source_frame
     solver = _Solver(flow)
     out = np.empty((height, width, 2), np.float32)
-    for top, bottom in strips(height, width):
-        x, y = positions(np.zeros((bottom - top, width, 2), np.float32), top)
-        found_x, found_y = solver.solve(x.ravel(), y.ravel())
-        out[top:bottom, :, 0] = found_x.reshape(x.shape) - x
-        out[top:bottom, :, 1] = found_y.reshape(y.shape) - y
+    for top, bottom in strips(flow.source_frame):
+        here = pixel_grid((bottom - top, width), top=top).astype(np.float64)
+        found = solver.solve(here[..., 0].ravel(), here[..., 1].ravel())
+        out[top:bottom] = np.stack(found, axis=-1).reshape(here.shape) - here
     return Flow(out, flow.size)
 
 
@@ -80,7 +79,7 @@ class _Solver:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Target positions ``(N,)`` of source positions ``(N,)``; NaN where there is none."""
         height, width = self.flow.source_frame
-        here = inside(goal_x, goal_y, height, width)
+        here = inside(goal_x, goal_y, (height, width))
         row = np.clip(np.rint(np.where(here, goal_y, 0)), 0, height - 1).astype(np.intp)
         column = np.clip(np.rint(np.where(here, goal_x, 0)), 0, width - 1).astype(np.intp)
         start = self.guess[row, column].astype(np.float64)
@@ -97,9 +96,9 @@ def _landings(flow: Flow) -> npt.NDArray[np.float32]:
     """``(H_source, W_source, 2)``: the target pixel that lands nearest; NaN where none does."""
     height, width = flow.source_frame
     landings = np.full((height, width, 2), np.nan, np.float32)
-    for top, bottom in strips(*flow.size):
+    for top, bottom in strips(flow.size):
         x, y = positions(flow.rows(top, bottom), top)
-        seen = inside(x, y, height, width)
+        seen = inside(x, y, (height, width))
         rows, columns = np.nonzero(seen)
         to_row = np.clip(np.rint(y[seen]), 0, height - 1).astype(np.intp)
         to_column = np.clip(np.rint(x[seen]), 0, width - 1).astype(np.intp)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.flow.fit import SCALE_RANGE, Points, draw_points
+from glualign.flow.fit import Weights, draw_points
+from glualign.geometry import SCALE_LIMIT, Points, affine_basis, pixel_grid, strips, thin_plate_kernel
 
 # Least absolute deviations by reweighting: an affine map to start from that gross errors hardly move.
 _AFFINE_STEPS = 15
@@ -52,8 +52,9 @@ class ThinPlateSpline:
         """Source positions ``(N, 2)`` of target positions ``(N, 2)``, as (x, y)."""
         target = np.asarray(points, np.float64)
         out = target @ self.affine[:, :2].T + self.affine[:, 2]
-        for part in _parts(len(target), len(self.controls)):
-            out[part] += _kernel(target[part] / self.unit, self.controls / self.unit) @ self.bending
+        step = max(1, _CHUNK // len(self.controls))
+        for part in (slice(start, start + step) for start in range(0, len(target), step)):
+            out[part] += thin_plate_kernel(target[part] / self.unit, self.controls / self.unit) @ self.bending
         return out
 
     def flow(self, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:
@@ -63,18 +64,16 @@ class ThinPlateSpline:
             size: ``(height, width)`` of the target grid.
             source_size: ``(height, width)`` of the source image; None when it equals the target's.
         """
-        height, width = size
-        data = np.empty((height * width, 2), np.float32)
-        for part in _parts(height * width, len(self.controls)):
-            rows, columns = np.divmod(np.arange(part.start, part.stop), width)
-            target = np.stack([columns, rows], axis=-1).astype(np.float64)
-            data[part] = self(target) - target
-        return Flow(data.reshape(height, width, 2), source_size)
+        data = np.empty((*size, 2), np.float32)
+        for top, bottom in strips(size):
+            here = pixel_grid((bottom - top, size[1]), top=top).reshape(-1, 2).astype(np.float64)
+            data[top:bottom] = (self(here) - here).reshape(bottom - top, size[1], 2)
+        return Flow(data, source_size)
 
 
 def fit_tps(
     flow: Flow,
-    weights: npt.NDArray[np.float32] | npt.NDArray[np.bool_] | None = None,
+    weights: Weights | None = None,
     *,
     controls: tuple[int, int] = (6, 6),
     smoothing: float = 1e-4,
@@ -112,9 +111,10 @@ def fit_tps(
     solution = _robust(plate, source, smoothing, threshold)
     spread, centre = plate.unit, plate.centre
     linear = solution[-2:].T / spread
-    low, high = SCALE_RANGE
-    if not low**2 <= abs(float(np.linalg.det(linear))) <= high**2:
-        raise FlowError(f"no real spline: the one that fits best changes the scale more than {high:g} times")
+    if not SCALE_LIMIT**-2 <= abs(float(np.linalg.det(linear))) <= SCALE_LIMIT**2:
+        raise FlowError(
+            f"no real spline: the one that fits best changes the scale more than {SCALE_LIMIT:g} times"
+        )
     distance = _distances(plate, solution, source)
     inliers = distance <= threshold
     return ThinPlateSpline(
@@ -141,11 +141,12 @@ class _Plate:
         grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         self.controls = (grid - self.centre) / self.unit
         # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
-        self.unbent = np.linalg.qr(_affine_basis(self.controls), mode="complete")[0][:, 3:]
+        self.unbent = np.linalg.qr(affine_basis(self.controls), mode="complete")[0][:, 3:]
         points = (target - self.centre) / self.unit
-        self.basis = np.column_stack([_kernel(points, self.controls) @ self.unbent, _affine_basis(points)])
+        bending = thin_plate_kernel(points, self.controls) @ self.unbent
+        self.basis = np.column_stack([bending, affine_basis(points)])
         self.energy = np.zeros((self.basis.shape[1],) * 2)
-        self.energy[:-3, :-3] = self.unbent.T @ _kernel(self.controls, self.controls) @ self.unbent
+        self.energy[:-3, :-3] = self.unbent.T @ thin_plate_kernel(self.controls, self.controls) @ self.unbent
 
     def solve(self, source: Points, weight: Points, smoothing: float) -> Points:
         """Parameters ``(P, 2)`` of least mean squared distance plus bending energy."""
@@ -176,19 +177,3 @@ def _robust(plate: _Plate, source: Points, smoothing: float, threshold: float) -
 
 def _distances(plate: _Plate, solution: Points, source: Points) -> Points:
     return np.asarray(np.hypot(*(plate.basis @ solution - source).T))
-
-
-def _affine_basis(points: Points) -> Points:
-    return np.column_stack([np.ones(len(points)), points])
-
-
-def _kernel(points: Points, controls: Points) -> Points:
-    """``(N, K)``: r^2 log r^2 between every point and every control point; 0 where they coincide."""
-    squared = np.square(points[:, :1] - controls[:, 0]) + np.square(points[:, 1:] - controls[:, 1])
-    return np.asarray(squared * np.log(np.maximum(squared, 1e-300)))
-
-
-def _parts(count: int, controls: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // controls)
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))

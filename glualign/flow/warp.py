@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError
-from glualign.flow.field import Flow, FlowRows, inside, positions
+from glualign.flow.field import Flow, FlowRows
+from glualign.geometry import EDGE_TOLERANCE, inside, positions
 
 Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
 
@@ -19,6 +21,8 @@ _REMAP_LIMIT = 32_000
 _MARGIN = 5
 _TILE_WIDTH = 4096
 _TILE_PIXELS = 1 << 20
+# Side of the window whose mean stands for pixels without data: wider than the widest kernel.
+_MEAN_WINDOW = 9
 _OPENCV_TYPES = ("uint8", "uint16", "int16", "float32")
 
 
@@ -29,12 +33,13 @@ def warp(
     interpolation: Interpolation = "linear",
     border: float | Sequence[float] = 0,
     alpha: bool | None = None,
+    missing: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Draw ``pixels`` (the source) on the target grid: ``warped[y, x] = pixels(x + u, y + v)``.
 
     Works in tiles, so that images of any side length and hundreds of megapixels need little more
     memory than source and result. Colours are weighted by alpha while interpolating: transparent pixels
-    leave no dark fringe.
+    leave no dark fringe. Pixels without data are never mixed into others.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, C)``, any numeric type or bool.
@@ -43,10 +48,12 @@ def warp(
         border: value of pixels that show nothing of the source: one number, or one per channel. Alpha
             is 0 there unless one number per channel is given.
         alpha: whether the last channel is alpha; None: it is for 2 and 4 channels.
+        missing: ``(H, W)`` bool, true where ``pixels`` holds no data: what lies between such a pixel and
+            others (for ``nearest``: on it) is not valid.
 
     Returns:
         ``(warped, valid)``: ``(H_target, W_target[, C])`` of the type of ``pixels``, and bool
-        ``(H_target, W_target)``, false where the flow is unknown or leaves the source.
+        ``(H_target, W_target)``, false where the flow is unknown, leaves the source or meets missing pixels.
 
     Raises:
         FlowError: the flow belongs to a source of another size, or an argument is invalid.
@@ -63,11 +70,13 @@ def warp(
             f"the flow belongs to a source of {expected[1]} x {expected[0]} pixels, "
             f"the image is {source_size[1]} x {source_size[0]}; resize the flow, or give the image it is for"
         )
+    if missing is not None and missing.shape != source_size:
+        raise FlowError(f"the mask of missing pixels is {missing.shape}, the image {source_size}")
     source = pixels.reshape(*source_size, -1)
     channels = source.shape[2]
     fill = _fill(border, channels, alpha, source.dtype)
     with_alpha = channels in (2, 4) if alpha is None else alpha
-    sampler = _Sampler(source, interpolation, with_alpha)
+    sampler = _Sampler(source, interpolation, with_alpha, missing)
     height, width = flow.size
     warped = np.empty((height, width, channels), source.dtype)
     valid = np.empty((height, width), np.bool_)
@@ -78,7 +87,7 @@ def warp(
         for left in range(0, width, tile_width):
             tile = np.s_[top : top + len(rows), left : left + tile_width]
             x, y = positions(rows[:, left : left + tile_width], top, left)
-            seen = inside(x, y, *source_size)
+            seen = sampler.readable(x, y)
             valid[tile] = seen
             warped[tile] = sampler.read(x, y, seen, fill)
     return warped.reshape(height, width, *pixels.shape[2:]), valid
@@ -112,10 +121,15 @@ def _cast(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 class _Sampler:
     """Reads one source at many positions: gathers for nearest, `cv2.remap` on crops for the rest."""
 
-    def __init__(self, source: npt.NDArray[Any], interpolation: Interpolation, with_alpha: bool) -> None:
-        import cv2
-
+    def __init__(
+        self,
+        source: npt.NDArray[Any],
+        interpolation: Interpolation,
+        with_alpha: bool,
+        missing: npt.NDArray[np.bool_] | None,
+    ) -> None:
         self.source = source
+        self.missing = missing
         self.nearest = interpolation == "nearest"
         self.with_alpha = with_alpha
         self.flag = {
@@ -126,6 +140,26 @@ class _Sampler:
         }[interpolation]
         # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
         self.wide = np.float32 if interpolation == "cubic" else np.float64
+
+    def readable(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Whether positions ``(h, w)`` lie in the source and between pixels that all hold data."""
+        height, width, _ = self.source.shape
+        seen = inside(x, y, (height, width))
+        if self.missing is None or not seen.any():
+            return seen
+        reach = 0.0 if self.nearest else 0.5 - EDGE_TOLERANCE
+        columns, rows = x[seen], y[seen]
+        # The pixels on either side; the same one where the position is on it.
+        sides = [
+            (
+                np.clip(np.floor(rows + 0.5 + dy), 0, height - 1).astype(np.intp),
+                np.clip(np.floor(columns + 0.5 + dx), 0, width - 1).astype(np.intp),
+            )
+            for dy in (-reach, reach)
+            for dx in (-reach, reach)
+        ]
+        seen[seen] = ~np.any([self.missing[row, column] for row, column in sides], axis=0)
+        return seen
 
     def read(
         self,
@@ -179,6 +213,8 @@ class _Sampler:
         left, right = max(0, int(box[0]) - _MARGIN), min(width, int(box[1]) + _MARGIN + 1)
         top, bottom = max(0, int(box[2]) - _MARGIN), min(height, int(box[3]) + _MARGIN + 1)
         crop = self.source[top:bottom, left:right]
+        if self.missing is not None and self.missing[top:bottom, left:right].any():
+            crop = _with_means(crop, self.missing[top:bottom, left:right])
         map_x, map_y = (x - left).astype(np.float32), (y - top).astype(np.float32)
         if self.with_alpha and crop.shape[2] > 1 and not _opaque(crop[..., -1]):
             return self._remap_premultiplied(crop, map_x, map_y)
@@ -202,15 +238,32 @@ class _Sampler:
     def _remap(
         self, crop: npt.NDArray[Any], map_x: npt.NDArray[np.float32], map_y: npt.NDArray[np.float32]
     ) -> npt.NDArray[Any]:
-        import cv2
-
-        groups = [crop[..., start : start + 4] for start in range(0, crop.shape[2], 4)]
-        found = []
-        for group in groups:  # remap takes at most four channels for most interpolations
-            part = np.ascontiguousarray(group) if len(groups) > 1 else group
-            warped = cv2.remap(part, map_x, map_y, self.flag, borderMode=cv2.BORDER_REPLICATE)
-            found.append(warped.reshape(*map_x.shape, group.shape[2]))
+        # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
+        count = crop.shape[2]
+        step = 1 if count == 2 else 3 if count % 4 == 2 else 4
+        found = [
+            cv2.remap(
+                np.ascontiguousarray(crop[..., start : start + step]),
+                map_x,
+                map_y,
+                self.flag,
+                borderMode=cv2.BORDER_REPLICATE,
+            ).reshape(*map_x.shape, -1)
+            for start in range(0, count, step)
+        ]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=2)
+
+
+def _with_means(crop: npt.NDArray[Any], missing: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """A copy whose missing pixels hold the mean of those around them, for kernels that reach over them."""
+    window = (_MEAN_WINDOW, _MEAN_WINDOW)
+    share = cv2.blur((~missing).astype(np.float64), window)[missing]
+    out = crop.copy()
+    for channel in range(crop.shape[2]):
+        known = np.where(missing, 0, crop[..., channel]).astype(np.float64)
+        mean = cv2.blur(known, window)[missing] / np.maximum(share, 1e-6)
+        out[missing, channel] = _cast(mean, crop.dtype)
+    return out
 
 
 def _full_scale(dtype: np.dtype[Any]) -> float:

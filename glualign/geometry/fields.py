@@ -1,4 +1,4 @@
-"""Flow fields as plain arrays ``(H, W, 2)``: read between pixels, resized, compared with their return."""
+"""Flow fields as arrays ``(H, W, 2)``: made from a transform, read between pixels, resized, compared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.geometry.grid import EDGE_TOLERANCE, inside, pixel_grid
-from glualign.geometry.transforms import Size
+from glualign.geometry.grid import inside, pixel_grid, positions, strips
+from glualign.geometry.transforms import Matrix, Size, apply_transform
 
 Field = npt.NDArray[np.float32]
 """``(H, W, 2)`` float32: x and y of a displacement or of a position."""
+
+
+def transform_flow(matrix: Matrix, size: Size) -> Field:
+    """``x -> M x - x`` on a frame of ``size``: the flow of a transform target -> source.
+
+    NaN at and beyond the horizon, seen from the side on which the centre of the frame is.
+    """
+    height, width = size
+    centre = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    matrix = matrix * (np.sign(matrix[2] @ centre) or 1.0)
+    out = np.empty((height, width, 2), np.float32)
+    for top, bottom in strips(size):
+        here = pixel_grid((bottom - top, width), top=top).astype(np.float64)
+        out[top:bottom] = apply_transform(matrix, here) - here
+    return out
 
 
 def sample(
@@ -38,12 +53,9 @@ def sample(
     """
     height, width = field.shape[:2]
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    lost = ~(np.isfinite(x) & np.isfinite(y))
-    if outside == "nan":
-        edge = EDGE_TOLERANCE
-        lost |= (x < -edge) | (x > width - 1 + edge) | (y < -edge) | (y > height - 1 + edge)
-    x = np.clip(np.where(lost, 0.0, x), 0, width - 1)
-    y = np.clip(np.where(lost, 0.0, y), 0, height - 1)
+    readable = inside(x, y, (height, width)) if outside == "nan" else np.isfinite(x) & np.isfinite(y)
+    x = np.clip(np.where(readable, x, 0.0), 0, width - 1)
+    y = np.clip(np.where(readable, y, 0.0), 0, height - 1)
     left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
     right, below = (left < width - 1).astype(np.intp), np.where(top < height - 1, width, 0)
     fx, fy = (x - left)[..., None], (y - top)[..., None]
@@ -53,18 +65,17 @@ def sample(
     corner += below
     lower = _between(flat.take(corner, 0), flat.take(corner + right, 0), fx)
     values = _between(upper, lower, fy)
-    values[lost] = np.nan
+    values[~readable] = np.nan
     return values[..., 0] if field.ndim == 2 else values
 
 
 def _between(
     first: npt.NDArray[Any], second: npt.NDArray[Any], share: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """``first`` where ``share`` is 0, ``second`` where it is 1, whatever the other is (0 * NaN is NaN)."""
+    """Linear interpolation; ``first`` where ``share`` is 0, whatever ``second`` is there (0 * NaN is NaN)."""
     values = first + share * (second - first)
-    unknown = np.isnan(values)
-    if unknown.any():
-        values = np.where(share == 0, first, np.where(share == 1, second, values))
+    if np.isnan(values).any():
+        values = np.where(share == 0, first, values)
     return np.asarray(values, np.float64)
 
 
@@ -95,7 +106,9 @@ def resize_flow(flow: npt.NDArray[Any], size: Size, *, frame: Size | None = None
     return flow * np.array([size[1] / width, size[0] / height], np.float32)
 
 
-def forward_backward_error(forward: npt.NDArray[Any], backward: npt.NDArray[Any], *, cell: int = 1) -> Field:
+def forward_backward_error(
+    forward: npt.NDArray[Any], backward: npt.NDArray[Any], *, cell: int = 1
+) -> npt.NDArray[np.float32]:
     """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
 
     Args:
@@ -107,9 +120,12 @@ def forward_backward_error(forward: npt.NDArray[Any], backward: npt.NDArray[Any]
         ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where ``x + f(x)`` leaves the
         area of the source's pixels.
     """
-    there = pixel_grid((forward.shape[0], forward.shape[1])) + forward / cell
-    x, y = there[..., 0], there[..., 1]
-    error = np.linalg.norm(forward + sample(backward, x, y, outside="edge"), axis=2)
-    left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
-    error[left & np.isfinite(x)] = np.inf
-    return np.asarray(error, np.float32)
+    out = np.empty(forward.shape[:2], np.float32)
+    for top, bottom in strips((forward.shape[0], forward.shape[1])):
+        rows = forward[top:bottom]
+        x, y = positions(rows / cell, top)
+        error = np.linalg.norm(rows + sample(backward, x, y, outside="edge"), axis=2)
+        left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
+        error[left & np.isfinite(x)] = np.inf
+        out[top:bottom] = error
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ FrameEdge = Literal["centres", "areas"]
 EDGE_TOLERANCE = 1e-3
 """Pixels outside the frame that still count as on it: algebra in float32 leaves errors of this size."""
 
+_STRIP_PIXELS = 1 << 19
+
 
 def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> npt.NDArray[np.float32]:
     """Pixel centres ``(H, W, 2)`` float32, x then y, of a frame whose first pixel is at ``(left, top)``.
@@ -26,6 +29,19 @@ def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> npt.NDArray[np.flo
     out[..., 0] = np.arange(left, left + width)
     out[..., 1] = np.arange(top, top + height)[:, None]
     return out
+
+
+def positions(
+    flow: npt.NDArray[Any], top: int = 0, left: int = 0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Source positions ``x, y`` ``(H, W)`` of a flow ``(H, W, 2)`` whose first pixel is at ``(left, top)``.
+
+    In float64: at column 40,000 a float32 position has steps of 0.004 px.
+    """
+    height, width = flow.shape[:2]
+    x = flow[..., 0] + np.arange(left, left + width, dtype=np.float64)
+    y = flow[..., 1] + np.arange(top, top + height, dtype=np.float64)[:, None]
+    return np.asarray(x, np.float64), np.asarray(y, np.float64)
 
 
 def inside(
@@ -43,6 +59,13 @@ def inside(
     """
     height, width = size
     reach = EDGE_TOLERANCE if edge == "centres" else 0.5
-    with np.errstate(invalid="ignore"):
-        horizontally = (x >= -reach) & (x <= width - 1 + reach)
-        return np.asarray(horizontally & (y >= -reach) & (y <= height - 1 + reach))
+    horizontally = (x >= -reach) & (x <= width - 1 + reach)
+    return np.asarray(horizontally & (y >= -reach) & (y <= height - 1 + reach))
+
+
+def strips(size: Size) -> Iterator[tuple[int, int]]:
+    """``(top, bottom)`` of strips of about half a million pixels: what float64 work on a field holds."""
+    height, width = size
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    for top in range(0, height, step):
+        yield top, min(top + step, height)

@@ -14,8 +14,13 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 """``(3, 3)`` float64."""
+Points = npt.NDArray[np.float64]
+"""``(N, 2)`` float64, columns x and y in pixels."""
 Size = tuple[int, int]
 """``(height, width)``."""
+
+SCALE_LIMIT = 50.0
+"""A transform that changes lengths by more than this, up or down, shows no picture of the same thing."""
 
 _NEAREST_DEPTH = 1e-9
 """Homogeneous depth below which a point is on the horizon or behind the camera."""
@@ -54,18 +59,48 @@ def apply_transform(matrix: Matrix, points: npt.NDArray[Any]) -> npt.NDArray[Any
     """
     x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
     u, v, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
-    if not np.allclose(
-        matrix[2, :2], 0
-    ):  # of an affine map, the depth is the same everywhere, of either sign
+    # The depth under an affine map is the same everywhere, and may have either sign.
+    if not np.allclose(matrix[2, :2], 0):
         depth = np.where(depth > _NEAREST_DEPTH, depth, np.nan)
     return np.stack([u / depth, v / depth], axis=-1).astype(points.dtype)
 
 
 def local_scale(matrix: Matrix, size: Size) -> float:
     """Length in the transform's image of one pixel at the centre of a frame of ``size``."""
-    cx, cy = (size[1] - 1) / 2, (size[0] - 1) / 2
-    points = np.array([[cx, cy], [cx + 1, cy], [cx, cy + 1]], dtype=np.float64)
-    homogeneous = np.column_stack([points, np.ones(3)]) @ matrix.T
-    mapped = homogeneous[:, :2] / homogeneous[:, 2:]
-    area = abs(np.linalg.det(mapped[1:] - mapped[0]))
-    return float(np.sqrt(area)) if np.isfinite(area) else 1.0
+    centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2, 1.0])
+    with np.errstate(all="ignore"):
+        scale = _local_scales(matrix, centre @ matrix[2])
+    return float(scale) if np.isfinite(scale) else 1.0
+
+
+def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str | None:
+    """Why a transform shows no picture of a frame of ``size``; None when it is plausible.
+
+    Args:
+        matrix: frame -> image.
+        size: ``(height, width)`` of the frame.
+        mirror: whether the image may be mirrored.
+
+    Returns:
+        What it does wrong, as the end of a sentence: "is not finite", "puts the horizon inside the picture",
+        "changes the scale more than 50 times" (lengths at a corner), or "mirrors the picture". Under any
+        other the frame stays convex.
+    """
+    if not np.isfinite(matrix).all():
+        return "is not finite"
+    right, bottom = size[1] - 1, size[0] - 1
+    corners = np.array([[0, 0, 1], [right, 0, 1], [right, bottom, 1], [0, bottom, 1]], np.float64)
+    depth = corners @ matrix[2]
+    if not (depth * np.sign(depth[0]) > 1e-6 * np.abs(depth).max()).all():
+        return "puts the horizon inside the picture"
+    scales = _local_scales(matrix, depth)
+    if not ((scales >= 1 / SCALE_LIMIT) & (scales <= SCALE_LIMIT)).all():
+        return f"changes the scale more than {SCALE_LIMIT:g} times"
+    if not mirror and np.linalg.det(matrix) * depth[0] < 0:
+        return "mirrors the picture"
+    return None
+
+
+def _local_scales(matrix: Matrix, depth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Change of lengths at points of homogeneous ``depth``: the root of the area change det / depth^3."""
+    return np.asarray(np.sqrt(np.abs(np.linalg.det(matrix) / depth**3)))

@@ -1,7 +1,6 @@
 """The command as a user meets it; no network runs where a baseline will do."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,7 @@ from click.testing import CliRunner
 
 from glualign.cli import evaluate as evaluate_command
 from glualign.cli.main import cli
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "evaluation"))
-from evaluation_fakes import make_pairs
+from tests.evaluation.fakes import make_pairs
 
 
 def run(*arguments):

@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from evaluation_fakes import grid, texture
 
 from glualign.errors import DatasetError
 from glualign.evaluation.baselines import BASELINES, open_baseline
 from glualign.evaluation.datasets import Sample
 from glualign.evaluation.truth import homography_truth
+from tests.evaluation.fakes import grid, texture
 
 MATRIX = np.array([[0.97, 0.06, 9.0], [-0.05, 1.02, 6.0], [1e-4, -5e-5, 1.0]])
 SMALL_SHIFT = np.array([[1.0, 0, 2.5], [0, 1.0, -1.5], [0, 0, 1.0]])

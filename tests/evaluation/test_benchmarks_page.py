@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import numpy as np
-from evaluation_fakes import texture, write_image
+
+from tests.evaluation.fakes import texture, write_image
 
 
 def run(root, *arguments):

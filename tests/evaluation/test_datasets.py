@@ -5,13 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
-from evaluation_fakes import make_pairs, texture, write_image
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import DATASETS, open_dataset
 from glualign.evaluation.datasets.eth3d import read_list
 from glualign.evaluation.truth import DenseTruth, PointTruth
 from glualign.flow import write_flow
+from tests.evaluation.fakes import make_pairs, texture, write_image
 
 SIZE = (40, 60)
 

@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from evaluation_fakes import GOLDEN, Wobbled
 
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS
 from glualign.evaluation.runner import evaluate
 from glualign.evaluation.tables import result_rows
+from tests.evaluation.fakes import GOLDEN, Wobbled
 
 EXPECTED = json.loads((GOLDEN / "expected_metrics.json").read_text())
 TOLERANCE = 1e-4

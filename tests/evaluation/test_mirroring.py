@@ -1,5 +1,4 @@
 import numpy as np
-from evaluation_fakes import texture
 
 from glualign.evaluation.mirroring import (
     flow_allowing_mirror,
@@ -7,6 +6,7 @@ from glualign.evaluation.mirroring import (
     target_is_mirrored,
     unmirrored,
 )
+from tests.evaluation.fakes import texture
 
 
 def coarse_for(favourite):

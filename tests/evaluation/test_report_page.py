@@ -3,7 +3,6 @@ import re
 
 import numpy as np
 import pytest
-from evaluation_fakes import Offset, make_pairs
 
 from glualign.evaluation.datasets import Sample, open_dataset
 from glualign.evaluation.html import render
@@ -12,6 +11,7 @@ from glualign.evaluation.results import document, rows_of, write_document
 from glualign.evaluation.runner import evaluate
 from glualign.evaluation.tables import result_rows, table_cells
 from glualign.evaluation.truth import DenseTruth, PointTruth
+from tests.evaluation.fakes import Offset, make_pairs
 
 
 @pytest.fixture

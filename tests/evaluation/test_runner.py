@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from evaluation_fakes import Offset, make_pairs, texture, write_image
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
 from glualign.evaluation.records import fingerprint, read_records
 from glualign.evaluation.runner import evaluate, partial_path
 from glualign.evaluation.tables import result_rows, table_cells
+from tests.evaluation.fakes import Offset, make_pairs, texture, write_image
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from evaluation_fakes import grid
 
 from glualign.errors import DatasetError
 from glualign.evaluation.truth import DenseTruth, PointTruth, homography_truth, match_size, scattered
+from tests.evaluation.fakes import grid
 
 
 def test_bilinear_points_read_a_linear_field_exactly():

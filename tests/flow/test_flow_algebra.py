@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from smooth import similarity, smooth_flow
 
 from glualign.errors import FlowError
 from glualign.flow import (
@@ -17,6 +16,7 @@ from glualign.flow import (
     to_source,
     to_target,
 )
+from tests.flow.fields import similarity, smooth_flow
 
 SIZE = (90, 120)
 

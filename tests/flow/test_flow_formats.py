@@ -8,10 +8,10 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-from smooth import smooth_flow
 
 from glualign.errors import FlowError, OutputError
 from glualign.flow import FLOW_EXTENSIONS, Flow, open_flow, read_flow, write_flow
+from tests.flow.fields import smooth_flow
 
 # Largest difference in pixels after writing and reading: KITTI stores steps of 1/64 px.
 LARGEST_ERROR = dict.fromkeys(FLOW_EXTENSIONS, 0.0) | {".png": 1 / 128}

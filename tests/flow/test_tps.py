@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from smooth import similarity
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, ThinPlateSpline, fit_tps, from_transform
+from tests.flow.fields import similarity
 
 SIZE = (120, 160)
 AFFINE = np.array([[1.1, 0.1, -12], [-0.05, 0.9, 9], [0, 0, 1]])

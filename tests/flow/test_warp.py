@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from smooth import smooth_flow
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, from_transform, warp, write_flow
 from glualign.flow.formats import open_flow
+from tests.flow.fields import smooth_flow
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
 TYPES = ("uint8", "uint16", "int16", "int8", "int32", "uint32", "float16", "float32", "float64", "bool")
@@ -177,3 +177,46 @@ def test_a_file_in_strips_gives_the_same(tmp_path):
         warp(pixels, open_flow(tmp_path / "flow.flo")), warp(pixels, flow), strict=True
     ):
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_every_number_of_channels_is_sampled_as_exactly_as_one(channels):
+    pixels = noise((30, 40, channels), "float32")
+    flow = smooth_flow(30, 40, strength=0.3)
+    warped, valid = warp(pixels, flow, alpha=False)
+    alone = [warp(np.ascontiguousarray(pixels[..., c]), flow)[0] for c in range(channels)]
+    assert valid.mean() > 0.5
+    np.testing.assert_allclose(warped, np.stack(alone, axis=-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
+@pytest.mark.parametrize("hole", [-9999.0, np.nan], ids=["number", "nan"])
+def test_pixels_without_data_are_mixed_into_no_height(interpolation, hole):
+    heights = np.broadcast_to(100 + np.arange(40, dtype=np.float32), (30, 40)).copy()
+    heights[10:20, 15:25] = hole
+    missing = np.zeros((30, 40), bool)
+    missing[10:20, 15:25] = True
+    warped, valid = warp(
+        heights, shift_flow(30, 40, 0.5, 0), interpolation=interpolation, border=hole, missing=missing
+    )
+    # Column 14.5 lies between a height and the hole, column 25.5 between heights.
+    assert not valid[10:20, 14:25].any()
+    assert valid[10:20, 25].all()
+    assert valid[9, :39].all()
+    np.testing.assert_array_equal(warped[~valid], hole)
+    assert warped[valid].min() > 99
+    assert warped[valid].max() < 141
+
+
+def test_a_whole_shift_loses_no_pixel_beside_the_hole():
+    heights, missing = noise((20, 20), "float32"), np.zeros((20, 20), bool)
+    missing[5:9, 5:9] = True
+    for interpolation in INTERPOLATIONS:
+        warped, valid = warp(heights, shift_flow(20, 20, 2, 0), interpolation=interpolation, missing=missing)
+        np.testing.assert_array_equal(valid[:, :18], ~missing[:, 2:])
+        np.testing.assert_allclose(warped[valid], heights[:, 2:][~missing[:, 2:]], atol=1e-4)
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(FlowError, match="mask of missing pixels"):
+        warp(noise((4, 4)), shift_flow(4, 4, 0, 0), missing=np.zeros((3, 4), bool))

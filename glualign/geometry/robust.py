@@ -1,0 +1,169 @@
+"""One transform through many point pairs, most of which agree: MAGSAC++, RANSAC, reweighted least squares."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.errors import FlowError
+from glualign.geometry.transforms import Matrix, Points, apply_transform
+
+TransformModel = Literal["homography", "affine", "similarity", "translation"]
+TRANSFORM_MODELS: tuple[TransformModel, ...] = get_args(TransformModel)
+
+MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
+"""Point pairs that determine a transform of each kind."""
+
+_HYPOTHESES = 400
+_SCORED_POINTS = 2000
+_REFITS = 12
+
+Values = npt.NDArray[np.float64]
+
+
+def fit_points(
+    target: Points,
+    source: Points,
+    model: TransformModel,
+    *,
+    threshold: float,
+    generator: np.random.Generator | None = None,
+) -> Matrix:
+    """The transform target -> source that most pairs agree with.
+
+    Homographies by MAGSAC++, the others by RANSAC with MSAC's cost; then least squares over all points,
+    reweighted by Tukey's function of their distance.
+
+    Args:
+        target: ``(N, 2)``.
+        source: ``(N, 2)``, paired with ``target``.
+        model: the kind of transform.
+        threshold: largest distance of an inlier, in source pixels.
+        generator: of RANSAC's draws; None: seeded with 0.
+
+    Returns:
+        3x3 float64 with ``matrix[2, 2] == 1``.
+
+    Raises:
+        FlowError: an unknown kind, too few points, or points that determine no transform of that kind.
+    """
+    if model not in TRANSFORM_MODELS:
+        raise FlowError(f"transform {model!r} is not one of {', '.join(TRANSFORM_MODELS)}")
+    if len(target) < MINIMAL_POINTS[model]:
+        raise FlowError(f"a {model} needs {MINIMAL_POINTS[model]} points, got {len(target)}")
+    if model == "homography":
+        matrix, _ = magsac_homography(target, source, threshold)
+    else:
+        matrix = _ransac(model, target, source, threshold, generator or np.random.default_rng(0))
+    for _ in range(_REFITS):
+        if matrix is None:
+            break
+        distance = transfer_errors(matrix, target, source) / (2 * threshold)
+        refined = _least_squares(model, target, source, np.square(np.maximum(1 - np.square(distance), 0)))
+        if refined is None:
+            break
+        matrix = refined
+    if matrix is None or not np.isfinite(matrix).all() or abs(matrix[2, 2]) < 1e-12:
+        raise FlowError(f"no {model} fits the points")
+    return np.asarray(matrix / matrix[2, 2], np.float64)
+
+
+def magsac_homography(
+    target: npt.NDArray[np.floating], source: npt.NDArray[np.floating], threshold: float
+) -> tuple[Matrix | None, int]:
+    """OpenCV's MAGSAC++ homography target -> source and its number of inliers; None without one."""
+    try:
+        matrix, inliers = cv2.findHomography(
+            target, source, cv2.USAC_MAGSAC, threshold, maxIters=10_000, confidence=0.9999
+        )
+    except cv2.error:
+        return None, 0
+    if matrix is None or inliers is None:
+        return None, 0
+    return np.asarray(matrix, np.float64), int(inliers.sum())
+
+
+def transfer_errors(matrix: Matrix, target: Points, source: Points) -> Values:
+    """``(N,)`` distances in source pixels from where a transform puts target points; infinite if nowhere."""
+    front = matrix if matrix[2, 2] >= 0 else -matrix
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.hypot(*(apply_transform(front, target) - source).T)
+    return np.asarray(np.nan_to_num(distance, nan=np.inf))
+
+
+def _ransac(
+    model: TransformModel, target: Points, source: Points, threshold: float, generator: np.random.Generator
+) -> Matrix | None:
+    needed = MINIMAL_POINTS[model]
+    scored = generator.permutation(len(target))[:_SCORED_POINTS]
+    best, best_cost = None, np.inf
+    for _ in range(_HYPOTHESES):
+        chosen = generator.choice(len(target), needed, replace=False)
+        candidate = _least_squares(model, target[chosen], source[chosen], np.ones(needed))
+        if candidate is None:
+            continue
+        # MSAC: inliers cost their squared distance, outliers the same for all.
+        squared = np.square(transfer_errors(candidate, target[scored], source[scored]))
+        cost = float(np.minimum(squared, threshold**2).sum())
+        if cost < best_cost:
+            best, best_cost = candidate, cost
+    return best
+
+
+def _least_squares(model: TransformModel, target: Points, source: Points, weight: Values) -> Matrix | None:
+    """The weighted least-squares transform, or None where the points do not determine it."""
+    total = weight.sum()
+    if total <= 0:
+        return None
+    if model == "homography":
+        return _direct_linear(target, source, weight)
+    target_mean, source_mean = weight @ target / total, weight @ source / total
+    p, q = target - target_mean, source - source_mean
+    linear = np.eye(2)
+    if model == "similarity":
+        spread = float(weight @ np.square(p).sum(axis=1))
+        if spread < 1e-9:
+            return None
+        # As complex numbers: q = (a + ib) p.
+        a = float(weight @ (p[:, 0] * q[:, 0] + p[:, 1] * q[:, 1])) / spread
+        b = float(weight @ (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0])) / spread
+        linear = np.array([[a, -b], [b, a]])
+    elif model == "affine":
+        moments = (p * weight[:, None]).T @ p
+        if np.linalg.det(moments) < 1e-9 * max(np.trace(moments), 1e-9) ** 2:
+            return None
+        linear = np.linalg.solve(moments, (p * weight[:, None]).T @ q).T
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = source_mean - linear @ target_mean
+    return matrix
+
+
+def _direct_linear(target: Points, source: Points, weight: Values) -> Matrix | None:
+    """Weighted direct linear transform on normalised points (Hartley and Zisserman, section 4.4)."""
+    to_p, p = _normalised(target, weight)
+    to_q, q = _normalised(source, weight)
+    if to_p is None or to_q is None:
+        return None
+    one, none = np.ones(len(p)), np.zeros((len(p), 3))
+    homogeneous = np.column_stack([p, one])
+    first = np.column_stack([homogeneous, none, -q[:, :1] * homogeneous])
+    second = np.column_stack([none, homogeneous, -q[:, 1:] * homogeneous])
+    rows = np.concatenate([first, second])
+    moments = (rows * np.tile(weight, 2)[:, None]).T @ rows
+    solution = np.linalg.eigh(moments)[1][:, 0].reshape(3, 3)
+    return np.asarray(np.linalg.inv(to_q) @ solution @ to_p)
+
+
+def _normalised(points: Points, weight: Values) -> tuple[Matrix | None, Points]:
+    """A matrix to mean 0 and mean square 1, and the points under it; None when they coincide."""
+    total = weight.sum()
+    mean = weight @ points / total
+    spread = float(np.sqrt(weight @ np.square(points - mean).sum(axis=1) / total))
+    if spread < 1e-6:
+        return None, points
+    matrix = np.array([[1 / spread, 0, -mean[0] / spread], [0, 1 / spread, -mean[1] / spread], [0, 0, 1]])
+    return matrix, (points - mean) / spread

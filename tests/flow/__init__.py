@@ -1,0 +1,1 @@
+"""Flow fields: helpers and tests."""
