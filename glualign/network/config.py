@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Decoder = Literal["dense", "residual"]
 Upsampling = Literal["transposed", "bilinear"]
+CoarseBackbone = Literal["pyramid", "efficientnet-lite0+xfeat"]
 
 COARSE_SIZE = 256
 """Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
@@ -17,6 +18,9 @@ MAX_TRANSFORMER_LAYERS = 32
 
 MAX_RECTIFICATION_STEPS = 15
 """More than any pair gains from."""
+
+MAX_CHANNELS = 1024
+"""Of the transformer's tokens and descriptors; more than any network here has."""
 
 MIN_WIDTH, MAX_WIDTH = 0.05, 4.0
 """Of the decoder at 1/2; the smallest keeps a channel in every layer."""
@@ -40,6 +44,10 @@ class GLUNetConfig:
         soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
             of predicting the map from nothing.
         soft_argmax_scale: inverse temperature of that soft-argmax.
+        coarse_backbone: what the 16 x 16 and 32 x 32 features come from: the pyramid, or frozen pretrained
+            networks.
+        descriptor_channels: what the transformer projects the features of a pretrained backbone to.
+        transformer_channels: of the transformer's tokens, with a pretrained backbone; without, those of 1/16.
         transformer_layers: layers of self- and cross-attention on the 1/16 features of both images before
             the global correlation (LoFTR, section 3.2).
         mutual_match_features: the 16 x 16 decoder also sees the mutual best match of every cell and its
@@ -71,6 +79,9 @@ class GLUNetConfig:
     unit_local_features: bool = False
     soft_argmax_init: bool = False
     soft_argmax_scale: float = 30.0
+    coarse_backbone: CoarseBackbone = "pyramid"
+    descriptor_channels: int = 256
+    transformer_channels: int = 128
     transformer_layers: int = 0
     mutual_match_features: bool = False
     local_mapping: bool = False
@@ -85,6 +96,18 @@ class GLUNetConfig:
             raise ValueError(f"decoder must be 'dense' or 'residual', not {self.decoder!r}")
         if self.upsampling not in ("transposed", "bilinear"):
             raise ValueError(f"upsampling must be 'transposed' or 'bilinear', not {self.upsampling!r}")
+        if self.coarse_backbone not in get_args(CoarseBackbone):
+            raise ValueError(
+                f"coarse_backbone must be one of {', '.join(get_args(CoarseBackbone))}, "
+                f"not {self.coarse_backbone!r}"
+            )
+        for name in ("descriptor_channels", "transformer_channels"):
+            if not 4 <= getattr(self, name) <= MAX_CHANNELS or getattr(self, name) % 4:
+                raise ValueError(
+                    f"{name} must be a multiple of 4 up to {MAX_CHANNELS}, not {getattr(self, name)}"
+                )
+        if self.pretrained and (self.semantic or not self.transformer_layers):
+            raise ValueError("a pretrained coarse_backbone needs transformer_layers, and excludes semantic")
         if len(self.pyramid_channels) != 4 or min(self.pyramid_channels) < 1:
             raise ValueError(f"pyramid_channels must be four positive numbers, not {self.pyramid_channels}")
         if self.max_displacement < 1:
@@ -110,6 +133,11 @@ class GLUNetConfig:
             raise ValueError("global_map needs mutual_match_features and soft_argmax_init")
         if self.transformer_layers and self.semantic:
             raise ValueError("transformer_layers and semantic hyper-columns exclude each other")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the coarse features are those of frozen pretrained networks."""
+        return self.coarse_backbone != "pyramid"
 
     @property
     def stride(self) -> int:

@@ -36,6 +36,7 @@ from glualign.network.decoders import (
 from glualign.network.global_map import fit_global_map
 from glualign.network.local_correlation import local_correlation
 from glualign.network.lucas_kanade import REACH, HalfFeatures, LucasKanadeStep, lucas_kanade_step
+from glualign.network.pretrained_features import SIXTEENTH_CHANNELS, PretrainedFeatures
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.rectification import (
     GAIN,
@@ -50,7 +51,7 @@ from glualign.network.rectification import (
     warp_affine,
     zero_displacement_score,
 )
-from glualign.network.transformer import FeatureTransformer
+from glualign.network.transformer import DescriptorTransformer, FeatureTransformer
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
 COARSE_CELLS = COARSE_SIZE // 16
@@ -144,7 +145,15 @@ class GLUNet(nn.Module):
         if config.semantic:
             # The official name; checkpoints carry it.
             self.NeighConsensus = NeighbourhoodConsensus()
-        if config.transformer_layers:
+        if config.pretrained:
+            self.backbone = PretrainedFeatures()
+            self.transformer: DescriptorTransformer | FeatureTransformer = DescriptorTransformer(
+                SIXTEENTH_CHANNELS,
+                config.descriptor_channels,
+                config.transformer_channels,
+                config.transformer_layers,
+            )
+        elif config.transformer_layers:
             self.transformer = FeatureTransformer(config.pyramid_channels[3], config.transformer_layers)
         hints = 4 * config.mutual_match_features + 4 * config.global_map
         self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2 + hints, width=config.mapping_decoder_width)
@@ -161,7 +170,7 @@ class GLUNet(nn.Module):
         self.decoder1 = flow_decoder(window + 4, width=width)
         for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
             self.add_module(f"l_dc_conv{index}", block)
-        self.pyramid = VGGPyramid(config.pyramid_channels)
+        self.pyramid = VGGPyramid(config.pyramid_channels, coarse=not config.pretrained)
         if config.half_decoder_width:
             quarter = config.pyramid_channels[1]
             self.half_features = HalfFeatures(quarter, quarter // 2)
@@ -174,6 +183,9 @@ class GLUNet(nn.Module):
 
     def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
         """Features of a normalised image ``(B, 3, 256, 256)`` for `transform_features`."""
+        if self.config.pretrained:
+            level3, level4 = self.backbone(image_256)
+            return CoarseFeatures(level4, level3)
         level3, level4 = self.pyramid.coarse_features(image_256)
         if self.config.semantic:
             level5 = resize_area(level4, (COARSE_CELLS // 2, COARSE_CELLS // 2))

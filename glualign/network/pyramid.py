@@ -22,7 +22,8 @@ class VGGPyramid(nn.Module):
     The groups carry the names and layer indices of the official state dict (``level_3.4`` and so on).
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], *, coarse: bool = True) -> None:
+        """``coarse`` is false where 1/16 is not wanted of it."""
         super().__init__()
         full, quarter, eighth, sixteenth = channels
         pool = nn.MaxPool2d(kernel_size=2, stride=2)
@@ -30,7 +31,8 @@ class VGGPyramid(nn.Module):
         self.level_1 = nn.Sequential(*conv3x3_relu(full, full), pool)
         self.level_2 = nn.Sequential(*conv3x3_relu(full, quarter, quarter), pool)
         self.level_3 = nn.Sequential(*conv3x3_relu(quarter, eighth, eighth, eighth), pool)
-        self.level_4 = nn.Sequential(*conv3x3_relu(eighth, sixteenth, sixteenth, sixteenth), pool)
+        if coarse:
+            self.level_4 = nn.Sequential(*conv3x3_relu(eighth, sixteenth, sixteenth, sixteenth), pool)
 
     def working_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(B, C, H/4, W/4)`` and ``(B, C, H/8, W/8)`` of a normalised image ``(B, 3, H, W)``."""

@@ -37,6 +37,36 @@ class FeatureTransformer(nn.Module):
         return source, target
 
 
+class DescriptorTransformer(nn.Module):
+    """Descriptors from features of a pretrained backbone: a linear projection plus what attention adds to it.
+
+    The tokens are narrower than the descriptors, and their last layer starts at zero: untrained, the
+    descriptors are the projected features (256 principal components keep 90 % of their variance).
+    """
+
+    def __init__(self, inputs: int, descriptors: int, channels: int, layers: int, *, heads: int = 4) -> None:
+        super().__init__()
+        self.channels = channels
+        self.project = nn.Linear(inputs, descriptors, bias=False)
+        self.embed = nn.Linear(descriptors, channels)
+        self.layers = nn.ModuleList(_Layer(channels, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(channels)
+        self.update = _zero_initialised(nn.Linear(channels, descriptors))
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors ``(B, inputs, N, N)`` of both images to ``(B, descriptors, N, N)`` of any length."""
+        batch, _, height, width = source.shape
+        place = positional_encoding(self.channels, height, width, device=source.device)
+        features = torch.cat([source, target]).flatten(2).transpose(1, 2)
+        projected = F.normalize(self.project(features), dim=2)
+        tokens = self.embed(projected * math.sqrt(projected.shape[2]))
+        for layer in self.layers:
+            tokens = layer(tokens, place)
+        descriptors = projected + self.update(self.norm(tokens))
+        source, target = descriptors.transpose(1, 2).reshape(2 * batch, -1, height, width).chunk(2)
+        return source, target
+
+
 class _Layer(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

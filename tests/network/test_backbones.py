@@ -1,0 +1,67 @@
+"""The pretrained backbones: shapes, what they ignore, and that an untrained transformer only projects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from glualign.network.config import CONFIGS
+from glualign.network.efficientnet_lite import EfficientNetLite
+from glualign.network.glunet import GLUNet
+from glualign.network.pretrained_features import EIGHTH_CHANNELS, SIXTEENTH_CHANNELS, PretrainedFeatures
+from glualign.network.transformer import DescriptorTransformer
+from glualign.network.xfeat import XFeatBackbone
+
+
+def test_efficientnet_has_the_published_shapes() -> None:
+    network = EfficientNetLite().eval()
+    with torch.no_grad():
+        features = network(torch.zeros(1, 3, 64, 96), (4, 7, 10, 12))
+    assert [tuple(each.shape[1:]) for each in features] == [(40, 8, 12), (80, 4, 6), (112, 4, 6), (192, 2, 3)]
+
+
+def test_xfeat_ignores_brightness_and_contrast() -> None:
+    torch.manual_seed(0)
+    network = XFeatBackbone().eval()
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        plain, brighter = network(image), network(200 * image + 30)
+    assert plain.shape == (1, 64, 8, 12)
+    assert torch.allclose(plain, brighter, atol=1e-3 * float(plain.abs().max()))
+
+
+def test_features_are_unit_vectors_of_parts_centred_over_the_image() -> None:
+    torch.manual_seed(0)
+    features = PretrainedFeatures().eval()
+    with torch.no_grad():
+        eighth, sixteenth = features(torch.randn(1, 3, 64, 64))
+    assert eighth.shape == (1, EIGHTH_CHANNELS, 8, 8)
+    assert sixteenth.shape == (1, SIXTEENTH_CHANNELS, 4, 4)
+    assert torch.allclose(sixteenth.square().sum(dim=1), torch.ones(1, 4, 4), atol=1e-3)
+    assert not any(p.requires_grad for p in features.parameters())
+
+
+def test_an_untrained_transformer_keeps_the_similarity_of_the_projected_features() -> None:
+    torch.manual_seed(0)
+    transformer = DescriptorTransformer(32, 16, 8, 2)
+    source, target = torch.randn(2, 1, 32, 4, 4).unbind()
+    with torch.no_grad():
+        seen, _ = transformer(source, target)
+        projected = torch.nn.functional.normalize(
+            torch.einsum("dc,bchw->bdhw", transformer.project.weight, source), dim=1
+        )
+    assert torch.allclose(seen, projected, atol=1e-6)
+
+
+def test_a_network_with_a_pretrained_backbone_runs_and_has_no_pyramid_level_of_its_own_at_a_sixteenth() -> (
+    None
+):
+    config = replace(CONFIGS["compact"], coarse_backbone="efficientnet-lite0+xfeat", transformer_layers=1)
+    network = GLUNet(config).eval()
+    assert not any(key.startswith("pyramid.level_4") for key in network.state_dict())
+    image = torch.randn(1, 3, 256, 256)
+    with torch.no_grad():
+        flow = network(image, image, image, image).answer
+    assert flow.shape == (1, 2, 128, 128)
+    assert flow.isfinite().all()

