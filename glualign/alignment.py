@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.files import write_text
-from glualign.flow import Flow, Interpolation, write_flow
-from glualign.images import Image, write_image
+from glualign.flow import Flow, Interpolation
+from glualign.images import Image
 
 if TYPE_CHECKING:
+    from glualign.outputs import Kind
     from glualign.quality import Quality
-
-Output = Literal["warped", "flow", "flow_image", "mask", "transform"]
-DEFAULT_OUTPUTS: tuple[Output, ...] = ("warped", "flow", "flow_image")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +72,7 @@ class Alignment:
         directory: str | os.PathLike[str],
         *,
         stem: str | None = None,
-        outputs: Collection[Output] = DEFAULT_OUTPUTS,
+        outputs: Collection[Kind] = ("warped", "flow", "flow_image", "transform"),
         extension: str | None = None,
         interpolation: Interpolation | None = None,
         fill: str = "#000000",
@@ -87,69 +83,36 @@ class Alignment:
         Args:
             directory: created when it does not exist.
             stem: start of the file names; the source's by default.
-            outputs: which files to write.
-            extension: of the warped image, such as ``.png``; the source's by default, PNG when there is none.
+            outputs: which files to write; a transform only where one was fitted.
+            extension: of the warped image, such as ``.png``. By default the source's where it can hold the
+                image, else PNG or TIFF.
             interpolation: as in `render`.
             fill: as in `render`.
             quality: of JPEG and WebP.
 
         Raises:
             ImageError: the format cannot hold the image.
-            OutputError: a file cannot be written.
+            OutputError: a file cannot be written, or is one of the two images.
         """
-        folder = Path(directory)
-        path = self.source.path
-        name = stem or (path.stem if path else "source")
-        suffix = extension or (path.suffix if path and path.suffix else ".png")
-        written = {
-            "warped": folder / f"{name}_warped{suffix}",
-            "flow": folder / f"{name}_flow.flo",
-            "flow_image": folder / f"{name}_flow.png",
-            "mask": folder / f"{name}_mask.png",
-            "transform": folder / f"{name}_transform.txt",
-        }
-        paths = {kind: written[kind] for kind in written if kind in outputs}
-        if self.transform is None:
-            paths.pop("transform", None)
-        for kind, file in paths.items():
-            if kind == "warped":
-                write_image(file, self.render(interpolation=interpolation, fill=fill), quality=quality)
-            elif kind == "flow":
-                write_flow(file, self.flow)
-            elif kind == "flow_image":
-                write_image(file, self.flow_picture())
-            elif kind == "mask":
-                write_image(file, self.valid.astype(np.uint8) * 255)
-            else:
-                self.write_transform(file)
-        return list(paths.values())
+        from glualign.outputs import Outputs, expected_image, warped_extension
+
+        images = [image.path for image in (self.source, self.target) if image.path is not None]
+        expected = expected_image(self.source, self.target.size, interpolation, fill)
+        plan = Outputs.in_folder(
+            directory,
+            stem or (self.source.path.stem if self.source.path else "source"),
+            extension or warped_extension(str(self.source.path or ""), expected),
+            kinds=outputs,
+        )
+        plan.check(images, warped=expected)
+        written, _ = plan.write(self, interpolation=interpolation, fill=fill, quality=quality)
+        return list(written.values())
 
     def flow_picture(self, *, max_flow: float | None = None) -> npt.NDArray[np.uint8]:
         """The flow on the Middlebury colour wheel, ``(H, W, 3)`` uint8."""
         from glualign.viz import flow_to_rgb
 
         return flow_to_rgb(self.flow, max_flow=max_flow)
-
-    def write_transform(self, path: str | os.PathLike[str]) -> None:
-        """Write the 3x3 matrix, target pixel -> source pixel, as ``.txt`` (rows) or ``.json``.
-
-        Raises:
-            ValueError: there is no transform.
-            OutputError: the file cannot be written.
-        """
-        if self.transform is None:
-            raise ValueError("no global transform was fitted")
-        if Path(path).suffix.lower() == ".json":
-            content = {
-                "direction": "target to source",
-                "matrix": self.transform.tolist(),
-                "source_size": list(self.source.size),
-                "target_size": list(self.target.size),
-            }
-            write_text(path, json.dumps(content, indent=2) + "\n")
-        else:
-            rows = "\n".join(" ".join(f"{value:.17g}" for value in row) for row in self.transform)
-            write_text(path, rows + "\n")
 
     def summary(self) -> dict[str, Any]:
         """What a person or a script wants to know, as plain JSON values."""

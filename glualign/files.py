@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from glualign.errors import GlualignError, OutputError
 
 PIPE_LIMIT = 4 << 30
 """Bytes read from a pipe before it is refused: it has to be held in memory."""
+_NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.ENOSYS}
 
 
 def open_regular(
@@ -74,24 +76,24 @@ def read_bytes(
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` when the block succeeds.
 
-    The parent folder is created. On any exception the temporary file is removed and ``path`` is untouched.
+    The parent folder is created. On any exception the temporary file is removed and ``path`` is untouched. A
+    symbolic link at ``path`` is replaced, not followed.
 
     Raises:
         OutputError: the folder cannot be created or written, or ``path`` is a folder.
     """
     final = Path(path)
-    if final.is_dir():
-        raise OutputError(f"{final}: is a folder; give a file name")
     try:
+        with suppress(FileNotFoundError):
+            os.lstat(final)  # names that cannot be are found now, not after the work
+        if final.is_dir():
+            raise OutputError(f"{final}: is a folder; give a file name")
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem[:40]}.", suffix=final.suffix)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"{final}: cannot be written ({_reason(error)}); choose another folder") from error
-    temporary = Path(name)
+        temporary = _new_file(final)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{final}: cannot be written ({_reason(error)}); choose another name") from error
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, final)
     except OSError as error:
         raise OutputError(f"{final}: cannot be written ({_reason(error)})") from error
@@ -106,15 +108,42 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write ``text`` as UTF-8 to ``path`` atomically; names that are no text keep their bytes."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def flush_to_disk(path: str | os.PathLike[str]) -> None:
+    """Have the operating system put a file, or the names in a folder, on the disk.
+
+    Network and FUSE file systems that cannot flush a folder say so with an error of their own, which means
+    no harm and is ignored.
+
+    Raises:
+        OSError: the file cannot be flushed, for example because the disk is full.
+    """
+    if os.name == "nt":  # Windows flushes neither folders nor files opened for reading
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (error.errno in _NO_FOLDERS and stat.S_ISDIR(os.fstat(descriptor).st_mode)):
+            raise
+    finally:
+        os.close(descriptor)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _new_file(final: Path) -> Path:
+    """Create an empty file of a new name beside ``final``, with the permissions that new files get."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        temporary = final.with_name(f".glualign-{secrets.token_hex(8)}{final.suffix[-20:]}")
+        try:
+            os.close(os.open(temporary, flags, 0o666))  # the kernel applies the umask
+        except FileExistsError:
+            continue
+        return temporary
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

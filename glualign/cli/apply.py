@@ -64,22 +64,28 @@ def command(flow_file: str, inputs: tuple[str, ...], output: str, **options: Any
       glualign apply flow.npz landmarks.csv -o landmarks_in_target.csv
     """
     from glualign.cli.console import print_facts, print_json
-    from glualign.cli.outputs import check_outputs
+    from glualign.outputs import check_outputs
 
     if options["fill"] == "target":
         raise click.UsageError(
             "--fill target needs the target image, which apply does not have; give a colour."
         )
-    jobs = plan(inputs, output)
-    check_outputs([written for _, written in jobs], [flow_file, *inputs])
-    results = [apply_one(flow_file, given, written, options) for given, written in jobs]
+    jobs = plan(inputs, output, options["fill"])
+    mask = options["mask_path"]
+    if mask and len(jobs) != 1:
+        raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
+    check_outputs(
+        [*(written for _, written in jobs), *([mask] if mask else [])],
+        [flow_file, *(given for given, _ in jobs)],
+    )
+    results = [apply_one(flow_file, given, path, options) for given, path in jobs]
     if options["as_json"]:
         print_json({"flow": flow_file, "results": results})
     elif not options["quiet"]:
         print_facts((result["kind"], f"{result['output']}  ({result['summary']})") for result in results)
 
 
-def plan(inputs: tuple[str, ...], output: str) -> list[tuple[str, Path]]:
+def plan(inputs: tuple[str, ...], output: str, fill: str) -> list[tuple[str, Path]]:
     """Which file goes where, folders expanded.
 
     Raises:
@@ -87,8 +93,8 @@ def plan(inputs: tuple[str, ...], output: str) -> list[tuple[str, Path]]:
         UsageError: several inputs and one output file.
     """
     from glualign.batch.listing import list_images
-    from glualign.cli.outputs import is_folder
     from glualign.images import WRITABLE
+    from glualign.outputs import is_folder, warped_extension
 
     files: list[str] = []
     for given in inputs:
@@ -99,15 +105,19 @@ def plan(inputs: tuple[str, ...], output: str) -> list[tuple[str, Path]]:
     if not is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
         if len(files) != 1:
             raise click.UsageError(f"{len(files)} inputs do not fit into one file; give a folder with -o.")
+        if (Path(files[0]).suffix.lower() in KEYPOINT_EXTENSIONS) != (
+            Path(output).suffix.lower() in KEYPOINT_EXTENSIONS
+        ):
+            raise click.UsageError(
+                f"{output} does not fit {files[0]}: keypoints go to .csv or .json, images to images."
+            )
         return [(files[0], Path(output))]
-    return [(given, Path(output) / _result_name(Path(given))) for given in files]
 
+    def result(path: Path) -> Path:
+        keeps = path.suffix.lower() in KEYPOINT_EXTENSIONS
+        return Path(output) / f"{path.stem}_warped{path.suffix if keeps else warped_extension(path.name)}"
 
-def _result_name(path: Path) -> str:
-    from glualign.images import WRITABLE
-
-    keeps = path.suffix.lower() in (*WRITABLE, *KEYPOINT_EXTENSIONS)
-    return f"{path.stem}_warped{path.suffix if keeps else '.png'}"
+    return [(given, result(Path(given))) for given in files]
 
 
 def apply_one(flow_file: str, given: str, written: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -119,24 +129,25 @@ def apply_one(flow_file: str, given: str, written: Path, options: dict[str, Any]
 
 def warp_image(flow_file: str, given: str, written: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Warp one image; flow and image are read in strips where their size asks for it."""
-    import numpy as np
-
     from glualign.cli.console import print_notes
     from glualign.cli.options import reading_arguments
     from glualign.fill import fill_invalid, warp_image
     from glualign.flow import open_flow
     from glualign.images import read_image, write_image
+    from glualign.images.write import check_writable
+    from glualign.outputs import expected_image, write_mask
 
     image = read_image(given, **reading_arguments(options))
     print_notes(image.name, image.notes, show=not options["quiet"])
     flow: FlowRows = open_flow(flow_file)
+    check_writable(written, expected_image(image, flow.size, options["interpolation"], options["fill"]))
     warped, valid = warp_image(image, flow, options["interpolation"])
     del image  # the source is no longer needed, and may be half of the memory in use
     if options["fill"] != "#000000":
         warped = fill_invalid(warped, valid, options["fill"], warped)
     share = float(valid.mean())
     if options["mask_path"]:
-        write_image(options["mask_path"], valid.astype(np.uint8) * np.uint8(255))
+        write_mask(options["mask_path"], valid)
     del valid
     left_out = write_image(written, warped, quality=options["quality"])
     print_notes(written.name, left_out, show=not options["quiet"])

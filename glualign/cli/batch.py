@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.batch import JobList, Task
     from glualign.batch.run import Engine
-    from glualign.cli.outputs import Outputs
+    from glualign.outputs import Outputs
 
 
 @click.command()
@@ -150,7 +150,7 @@ def _task(out: Path, options: dict[str, Any]) -> Task:
     from glualign.images import WRITABLE, read_image
 
     # A format that cannot be written fails here, once.
-    _outputs(out, "any", ".png", options).check()
+    _outputs(out, "any", None, options).check()
     if options["extension"] and f".{options['extension'].lstrip('.')}".lower() not in WRITABLE:
         raise ImageError(
             f".{options['extension'].lstrip('.')}: not an image format; use one of {' '.join(WRITABLE)}"
@@ -173,30 +173,37 @@ def _task(out: Path, options: dict[str, Any]) -> Task:
 
 def _write(alignment: Alignment, folder: Path, stem: str, *, options: Mapping[str, Any]) -> Sequence[Path]:
     """Write one pair's results as `warp` does, under the names that the batch chooses."""
-    from glualign.cli.warp import write
-
     require_quality(alignment, options["min_quality"])
-    outputs = _outputs(folder, stem, Path(alignment.source.name).suffix, options)
-    write(alignment, outputs, options)
-    return outputs.paths()
+    outputs = _outputs(folder, stem, alignment, options)
+    written, _ = outputs.write(
+        alignment, interpolation=options["interpolation"], fill=options["fill"], quality=options["quality"]
+    )
+    return list(written.values())
 
 
-def _outputs(folder: Path, stem: str, extension: str, options: Mapping[str, Any]) -> Outputs:
-    from glualign.cli.outputs import plan_outputs
+def _outputs(folder: Path, stem: str, alignment: Alignment | None, options: Mapping[str, Any]) -> Outputs:
+    from glualign.outputs import Outputs, expected_image, warped_extension
 
-    def named(kind: str, form: str) -> str:
-        return str(folder / f"{stem}_{kind}.{form.lstrip('.')}")
-
-    if options["extension"]:
-        extension = f".{options['extension'].lstrip('.')}"
-    names = {
-        "output": f"{folder}/",
-        "flow_path": None if options["no_flow"] else named("flow", options["flow_format"]),
-        "flow_image": None,
-        "mask_path": named("mask", "png") if options["mask"] else None,
-        "matrix": None,
+    extension = f".{options['extension'].lstrip('.')}" if options["extension"] else ".png"
+    if alignment is not None and not options["extension"]:
+        expected = expected_image(
+            alignment.source, alignment.target.size, options["interpolation"], options["fill"]
+        )
+        extension = warped_extension(alignment.source.name, expected)
+    kinds = {
+        "warped": not options["no_warped"],
+        "flow": not options["no_flow"],
+        "flow_image": not options["no_flow_image"],
+        "mask": options["mask"],
+        "transform": True,
     }
-    return plan_outputs(f"{stem}{extension or '.png'}", {**options, **names})
+    return Outputs.in_folder(
+        folder,
+        stem,
+        extension,
+        kinds=[kind for kind, wanted in kinds.items() if wanted],
+        flow_extension=f".{options['flow_format'].lstrip('.')}",
+    )
 
 
 def _engine(options: Mapping[str, Any]) -> Engine:

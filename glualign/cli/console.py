@@ -1,6 +1,7 @@
-"""What commands print: results on stdout, progress and warnings on stderr, nothing decorative into a pipe.
+"""What commands print: results on stdout, progress and warnings on stderr, nothing that a file made up.
 
-Imported inside command functions only, because rich would slow ``--help`` down.
+File names, headers and error messages come from outside: `escaped` is the one place where their control
+characters become visible. Imported inside command functions only, because rich would slow ``--help`` down.
 """
 
 from __future__ import annotations
@@ -11,17 +12,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from glualign.cli.streams import escaped
 from glualign.plain import plain
 
 # A pipe has no width; tables must not be folded or cut on their way into grep or a file.
 _PIPE_WIDTH = 400
 
-console = Console(highlight=False, emoji=False)
-error_console = Console(stderr=True, highlight=False, emoji=False)
+
+class SafeConsole(Console):
+    """A rich console that escapes what it is given to print, and animates on a real terminal only."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at it: ``FORCE_COLOR`` must not put spinner frames into a log."""
+        isatty = getattr(self.file, "isatty", None)
+        return bool(isatty and isatty())
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Segments as rich makes them, their text escaped; its own control codes pass."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(escaped(segment.text, keep="\n"), segment.style)
+
+
+console = SafeConsole(highlight=False, emoji=False)
+error_console = SafeConsole(stderr=True, highlight=False, emoji=False)
 
 
 def _show(table: Table) -> None:
@@ -31,7 +53,7 @@ def _show(table: Table) -> None:
     wide = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False, emoji=False)
     with wide.capture() as captured:
         wide.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=console.file)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -40,7 +62,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts:
-        grid.add_row(Text(name), Text(value))
+        grid.add_row(Text(escaped(name)), Text(escaped(value)))
     _show(grid)
 
 
@@ -58,18 +80,18 @@ def print_table(
     for position, header in enumerate(headers):
         table.add_column(header, justify="right" if position in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(escaped(cell)) for cell in row))
     _show(table)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document: paths as text, numbers that JSON has no word for (NaN, infinity) as null."""
-    print(json.dumps(plain(value), ensure_ascii=False), file=console.file)
+    print(json.dumps(plain(value), ensure_ascii=False))
 
 
 def warn(message: str) -> None:
     """Print one warning line on stderr."""
-    error_console.print(Text(f"glualign: warning: {message}"), soft_wrap=True)
+    error_console.print(Text(escaped(f"glualign: warning: {message}")), soft_wrap=True)
 
 
 def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
@@ -82,7 +104,7 @@ def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
 def status(message: str, *, show: bool = True) -> Iterator[None]:
     """Show a spinner on stderr while the block runs, on a terminal only and only if ``show``."""
     if show and error_console.is_terminal:
-        with error_console.status(Text(message)):
+        with error_console.status(Text(escaped(message))):
             yield
     else:
         yield

@@ -48,21 +48,15 @@ def command(source: str, target: str, output: str, only_valid: bool, **options: 
       glualign flow source.jpg target.jpg -o flow.flo
       glualign flow frame2.png frame1.png -o flow.png --only-valid --max-side 0
     """
-    import numpy as np
-
-    from glualign.cli.outputs import Outputs
-    from glualign.cli.pair import align_pair, tell
-    from glualign.flow import Flow, write_flow
-    from glualign.images import write_image
+    from glualign.cli.pair import align_pair, read_pair, tell
+    from glualign.flow import write_flow
+    from glualign.outputs import Outputs, known_only, write_mask
 
     mask = options["mask_path"]
     outputs = Outputs(flow=Path(output), mask=Path(mask) if mask else None)
-    outputs.check(source, target)
-    alignment = align_pair(source, target, options)
-    flow = alignment.flow
-    if only_valid:
-        flow = Flow(np.where(alignment.valid[..., None], flow.data, np.float32(np.nan)), flow.source_size)
-    write_flow(output, flow)
+    outputs.check([source, target])
+    alignment = align_pair(*read_pair(source, target, options), options)
+    write_flow(output, known_only(alignment.flow, alignment.valid) if only_valid else alignment.flow)
     if outputs.mask:
-        write_image(outputs.mask, alignment.valid.astype(np.uint8) * np.uint8(255))
-    tell(alignment, outputs, options)
+        write_mask(outputs.mask, alignment.valid)
+    tell(alignment, outputs.files(), options)

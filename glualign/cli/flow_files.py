@@ -42,12 +42,10 @@ def read(path: str, source_size: tuple[int, int] | None = None) -> Flow:
 
 def write(output: str, flow: Flow, *inputs: str) -> None:
     """Write a flow, never over one of the files it was made from."""
-    from pathlib import Path
-
-    from glualign.cli.outputs import check_outputs
     from glualign.flow import write_flow
+    from glualign.outputs import check_outputs
 
-    check_outputs([Path(output)], inputs)
+    check_outputs([output], inputs)
     write_flow(output, flow)
 
 

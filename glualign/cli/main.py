@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from glualign import __version__
+from glualign.cli.streams import safe_streams
 from glualign.errors import GlualignError
 
 # Section of the help -> commands -> module with a click command called `command`. Modules import only click
@@ -51,7 +52,8 @@ class OneLineError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
-        click.echo(f"glualign: error: {' '.join(self.message.split())}", err=True)
+        with suppress(OSError, GlualignError):  # with stderr full or closed the exit code has to do
+            click.echo(f"glualign: error: {' '.join(self.message.split())}", err=True)
 
 
 class CommandGroup(click.Group):
@@ -86,12 +88,30 @@ class CommandGroup(click.Group):
                 rows = [(name.ljust(widest), self._short_help(ctx, name, limit)) for name in names]
                 formatter.write_dl(rows)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click does, with everything printed through `safe_streams`."""
+        with safe_streams():
+            try:
+                try:
+                    return super().main(*args, **kwargs)
+                finally:
+                    sys.stdout.flush()
+            except BrokenPipeError:
+                # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
+                sys.exit(1)
+            except GlualignError as error:  # the disk that stdout goes to is full
+                OneLineError(str(error)).show()
+                sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors that a user can mend become one line on stderr and exit code 1."""
         try:
             return super().invoke(ctx)
         except GlualignError as error:
             raise OneLineError(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("glualign: interrupted", err=True)
+            raise click.exceptions.Exit(130) from None
         except Exception as error:
             remedy = _remedy(error)
             if remedy is None:
@@ -135,12 +155,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line: the entry point of ``glualign`` and ``python -m glualign``."""
-    try:
-        return cli.main(args=arguments, prog_name="glualign")
-    except BrokenPipeError:
-        # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    return cli.main(args=arguments, prog_name="glualign")
 
 
 if __name__ == "__main__":

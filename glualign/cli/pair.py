@@ -8,45 +8,57 @@ from typing import TYPE_CHECKING, Any
 from glualign.cli.options import aligner_from_options, reading_arguments, require_quality
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from glualign.alignment import Alignment
-    from glualign.cli.outputs import Outputs
     from glualign.images import Image
     from glualign.quality import Quality
 
 
-def align_pair(source: str, target: str, options: Mapping[str, Any]) -> Alignment:
-    """Read both images and align them as the options say; progress goes to a terminal only.
+def read_pair(source: str, target: str, options: Mapping[str, Any]) -> tuple[Image, Image]:
+    """Read both images as the options say.
 
     Raises:
-        GlualignError: an image, the model or the device is unusable, or the verdict is below --min-quality.
+        ImageError: an image cannot be read.
     """
-    from glualign.cli.console import print_notes, status
+    from glualign.cli.console import print_notes
     from glualign.images import read_image
 
     reading = reading_arguments(options)
-    moving, fixed = read_image(source, **reading), read_image(target, **reading)
-    for image in (moving, fixed):
+    images = read_image(source, **reading), read_image(target, **reading)
+    for image in images:
         print_notes(image.name, image.notes, show=not options["quiet"])
+    return images
+
+
+def align_pair(source: Image, target: Image, options: Mapping[str, Any]) -> Alignment:
+    """Align two images as the options say; progress goes to a terminal only.
+
+    Raises:
+        GlualignError: the model or the device is unusable, or the verdict is below --min-quality.
+    """
+    from glualign.cli.console import status
+
     show = not (options["quiet"] or options["as_json"])
     with status(f"Loading {options['model']} ...", show=show):
         aligner = aligner_from_options(options)
-    with status(f"Aligning {moving.name} to {fixed.name} ...", show=show):
-        alignment = aligner.align(moving, fixed)
+    with status(f"Aligning {source.name} to {target.name} ...", show=show):
+        alignment = aligner.align(source, target)
     require_quality(alignment, options["min_quality"])
     return alignment
 
 
-def tell(alignment: Alignment, outputs: Outputs, options: Mapping[str, Any]) -> None:
+def tell(alignment: Alignment, written: Mapping[str, Path], options: Mapping[str, Any]) -> None:
     """Print the summary, or the JSON object, or nothing, as the options say."""
     from glualign.cli.console import print_facts, print_json
 
     if options["as_json"]:
-        print_json({**alignment.summary(), "outputs": outputs.written()})
+        print_json({**alignment.summary(), "outputs": written})
     elif not options["quiet"]:
-        print_facts(facts(alignment, outputs))
+        print_facts(facts(alignment, written))
 
 
-def facts(alignment: Alignment, outputs: Outputs) -> list[tuple[str, str]]:
+def facts(alignment: Alignment, written: Mapping[str, Path]) -> list[tuple[str, str]]:
     """What the summary on the screen says: name and value."""
     quality, timings = alignment.quality, alignment.timings
     rows = [
@@ -57,7 +69,7 @@ def facts(alignment: Alignment, outputs: Outputs) -> list[tuple[str, str]]:
         ("valid", f"{quality.valid_share:.1%} of the target's pixels"),
         ("quality", _verdict(quality)),
     ]
-    return rows + [("wrote" if row == 0 else "", str(path)) for row, path in enumerate(outputs.paths())]
+    return rows + [("wrote" if row == 0 else "", str(path)) for row, path in enumerate(written.values())]
 
 
 def _size(image: Image) -> str:

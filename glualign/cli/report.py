@@ -68,13 +68,11 @@ def command(
       glualign report source.jpg target.jpg flow.flo -o report.html
       glualign report source.jpg target.jpg -o out/report.html --assets --title "Tile 17"
     """
-    from pathlib import Path
-
     from glualign.cli.console import status
-    from glualign.cli.outputs import check_outputs
+    from glualign.outputs import check_outputs
     from glualign.viz.report import build_report
 
-    check_outputs([Path(output)], [name for name in (source_path, target_path, flow_path) if name])
+    check_outputs([output], [name for name in (source_path, target_path, flow_path) if name])
     alignment = _alignment(source_path, target_path, flow_path, options, show=not quiet)
     with status("Drawing ...", show=not quiet):
         written = build_report(

@@ -141,9 +141,9 @@ def command(
     """
     from pathlib import Path
 
-    from glualign.cli.outputs import check_outputs
     from glualign.flow import Flow, read_flow
     from glualign.images import read_image, to_rgb8, write_image
+    from glualign.outputs import check_outputs
     from glualign.viz.animation import ANIMATION_EXTENSIONS, write_animation
     from glualign.viz.pair import shrunk
     from glualign.viz.styles import draw_flow, draw_pair
@@ -154,7 +154,7 @@ def command(
             f"--style flicker writes {', '.join(ANIMATION_EXTENSIONS)}, not {Path(output).name!r}."
         )
     inputs = [flow_path, target_path, source_path, backward_path, confidence_path, mask_path]
-    check_outputs([Path(output)], [name for name in inputs if name])
+    check_outputs([output], [name for name in inputs if name])
 
     flow = read_flow(flow_path)
     source = to_rgb8(read_image(source_path)) if source_path else None

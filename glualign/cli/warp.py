@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +20,8 @@ from glualign.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from glualign.alignment import Alignment
-    from glualign.cli.outputs import Outputs
+    from glualign.images import Image
+    from glualign.outputs import Outputs
 
 FILE = click.Path(dir_okay=False)
 
@@ -72,37 +74,54 @@ def command(source: str, target: str, **options: Any) -> None:
       glualign warp source.jpg target.jpg -o out/aligned.png --no-flow --fill transparent
       glualign warp map.tif photo.jpg --preset accurate --transform homography --json
     """
-    from glualign.cli.outputs import plan_outputs
-    from glualign.cli.pair import align_pair, tell
+    from glualign.cli.console import print_notes
+    from glualign.cli.pair import align_pair, read_pair, tell
+    from glualign.outputs import expected_image
 
     if options["matrix"] and options["transform"] in WITHOUT_MATRIX:
         raise click.UsageError(
             f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
         )
-    outputs = plan_outputs(source, options)
-    outputs.check(source, target)
-    alignment = align_pair(source, target, options)
-    write(alignment, outputs, options)
-    tell(alignment, outputs, options)
+    images = read_pair(source, target, options)
+    expected = expected_image(images[0], images[1].size, options["interpolation"], options["fill"])
+    outputs = plan(source, expected, options)
+    outputs.check([source, target], warped=expected if outputs.warped else None)
+    alignment = align_pair(*images, options)
+    written, notes = outputs.write(
+        alignment, interpolation=options["interpolation"], fill=options["fill"], quality=options["quality"]
+    )
+    print_notes(source, notes, show=not options["quiet"])
+    tell(alignment, written, options)
 
 
-def write(alignment: Alignment, outputs: Outputs, options: Mapping[str, Any]) -> None:
-    """Write each result to the file that is planned for it."""
-    import numpy as np
+def plan(source: str, expected: Image, options: Mapping[str, Any]) -> Outputs:
+    """The files that these options ask for.
 
-    from glualign.cli.console import print_notes
-    from glualign.flow import write_flow
-    from glualign.images import write_image
+    ``-o`` is the warped image's file when it ends in an image extension and is no folder; otherwise it is a
+    folder, and the names start with the source's stem.
+    """
+    from glualign.images import WRITABLE
+    from glualign.outputs import Outputs, is_folder, warped_extension
 
-    if outputs.warped:
-        picture = alignment.render(interpolation=options["interpolation"], fill=options["fill"])
-        notes = write_image(outputs.warped, picture, quality=options["quality"])
-        print_notes(outputs.warped.name, notes, show=not options["quiet"])
-    if outputs.flow:
-        write_flow(outputs.flow, alignment.flow)
-    if outputs.flow_image:
-        write_image(outputs.flow_image, alignment.flow_picture())
-    if outputs.mask:
-        write_image(outputs.mask, alignment.valid.astype(np.uint8) * np.uint8(255))
-    if outputs.transform:
-        alignment.write_transform(outputs.transform)
+    output = options["output"]
+    given = {
+        "flow": options["flow_path"],
+        "flow_image": options["flow_image"],
+        "mask": options["mask_path"],
+        "transform": options["matrix"],
+    }
+    kinds = {
+        "warped": not options["no_warped"],
+        "flow": not options["no_flow"],
+        "flow_image": not options["no_flow_image"],
+        "transform": options["transform"] not in WITHOUT_MATRIX,
+    }
+    chosen = [kind for kind, wanted in kinds.items() if wanted]
+    if is_folder(output, WRITABLE):
+        extension = warped_extension(source, expected)
+        outputs = Outputs.in_folder(output, Path(source).stem, extension, kinds=chosen)
+    else:
+        path = Path(output)
+        outputs = Outputs.in_folder(path.parent, path.stem, path.suffix, kinds=chosen)
+        outputs = replace(outputs, warped=path if "warped" in chosen else None)
+    return replace(outputs, **{kind: Path(name) for kind, name in given.items() if name})

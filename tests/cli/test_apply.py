@@ -220,3 +220,65 @@ def test_inputs_are_never_overwritten_and_files_do_not_collide(tmp_path, flow_fi
     assert (tmp_path / "in.png").read_bytes() == before
     two = run("apply", flow_file, tmp_path / "in.png", tmp_path / "in.png", "-o", tmp_path / "one.png")
     assert two.exit_code == 2
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_mask_never_replaces_an_input_or_another_mask(tmp_path, flow_file):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / name, noise(SIZE))
+    before = (tmp_path / "a.png").read_bytes()
+    over = run("apply", flow_file, tmp_path / "a.png", "-o", tmp_path / "o.png", "--mask", tmp_path / "a.png")
+    assert over.exit_code == 1
+    assert "is an input" in over.stderr
+    assert (tmp_path / "a.png").read_bytes() == before
+    both = [tmp_path / "a.png", tmp_path / "b.png"]
+    assert run("apply", flow_file, *both, "-o", tmp_path / "out", "--mask", tmp_path / "m.png").exit_code == 2
+    same = tmp_path / "same.png"
+    assert run("apply", flow_file, tmp_path / "a.png", "-o", same, "--mask", same).exit_code == 1
+    assert names(tmp_path) == ["a.png", "b.png", "flow.flo"]
+
+
+@pytest.mark.parametrize("given", ["folder", "files"])
+def test_a_source_named_like_a_result_is_not_overwritten(tmp_path, flow_file, given):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("x.png", "x_warped.png"):
+        write_image(folder / name, noise(SIZE))
+    before = (folder / "x_warped.png").read_bytes()
+    inputs = [folder] if given == "folder" else [folder / "x.png", folder / "x_warped.png"]
+    result = run("apply", flow_file, *inputs, "-o", folder)
+    assert result.exit_code == 1
+    assert "is an input" in result.stderr
+    assert (folder / "x_warped.png").read_bytes() == before
+    assert names(folder) == ["x.png", "x_warped.png"]
+
+
+def test_two_inputs_of_one_stem_do_not_share_a_result(tmp_path, flow_file):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_image(tmp_path / folder / "x.png", noise(SIZE))
+    result = run(
+        "apply", flow_file, tmp_path / "one" / "x.png", tmp_path / "two" / "x.png", "-o", tmp_path / "out"
+    )
+    assert result.exit_code == 1
+    assert "two results" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_too_long_for_its_result_is_one_line(tmp_path, flow_file):
+    write_image(tmp_path / "in.png", noise(SIZE))
+    long = tmp_path / ("x" * 246 + ".png")
+    (tmp_path / "in.png").rename(long)
+    result = run("apply", flow_file, long, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "too long" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_keypoints_are_not_written_into_an_image(tmp_path, flow_file):
+    (tmp_path / "points.csv").write_text("x,y\n1,2\n")
+    assert run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "p.png").exit_code == 2
+    assert not (tmp_path / "p.png").exists()

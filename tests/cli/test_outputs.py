@@ -1,71 +1,75 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from glualign.cli.outputs import Outputs, check_outputs, is_folder, plan_outputs
-from glualign.errors import OutputError
-
-DEFAULTS = {
-    "output": ".",
-    "fill": "#000000",
-    "transform": "dense",
-    "no_warped": False,
-    "flow_path": None,
-    "no_flow": False,
-    "flow_image": None,
-    "no_flow_image": False,
-    "mask_path": None,
-    "matrix": None,
-}
+from glualign.errors import FlowError, ImageError, OutputError
+from glualign.images import Image
+from glualign.outputs import Outputs, check_outputs, expected_image, is_folder, warped_extension
 
 
-def plan(source: str, **options) -> Outputs:
-    return plan_outputs(source, {**DEFAULTS, **options})
+def image(kind: str = "uint8", channels: int = 3) -> Image:
+    return Image(np.zeros((4, 5, channels) if channels > 1 else (4, 5), kind))
 
 
 def test_a_folder_gets_names_after_the_source():
-    outputs = plan("photos/left.JPG", output="out/")
+    outputs = Outputs.in_folder("out", "left", ".JPG")
     assert outputs.warped == Path("out/left_warped.JPG")
     assert outputs.flow == Path("out/left_flow.flo")
     assert outputs.flow_image == Path("out/left_flow.png")
+    assert outputs.transform == Path("out/left_transform.txt")
     assert outputs.mask is None
-    assert outputs.transform is None
 
 
-def test_a_file_name_is_the_warped_image_and_the_rest_goes_beside_it():
-    outputs = plan("left.jpg", output="out/result.tif")
-    assert outputs.warped == Path("out/result.tif")
-    assert outputs.flow == Path("out/result_flow.flo")
-    assert outputs.flow_image == Path("out/result_flow.png")
-
-
-def test_results_can_be_switched_off_and_renamed():
-    outputs = plan(
-        "a.png", output="out", no_warped=True, flow_path="b.npz", no_flow_image=True, mask_path="m.png"
-    )
-    assert outputs.paths() == [Path("b.npz"), Path("m.png")]
-    assert outputs.written() == {"flow": "b.npz", "mask": "m.png"}
-
-
-def test_transparency_needs_a_format_with_alpha():
-    assert plan("a.jpg", fill="transparent").warped == Path("a_warped.png")
-    assert plan("a.webp", fill="transparent").warped == Path("a_warped.webp")
-
-
-def test_a_source_format_that_cannot_be_written_becomes_png():
-    assert plan("a.xyz").warped == Path("a_warped.png")
-
-
-def test_a_global_transform_writes_its_matrix():
-    assert plan("a.jpg", transform="affine").transform == Path("a_transform.txt")
+def test_kinds_are_chosen_and_unknown_ones_refused():
+    outputs = Outputs.in_folder("out", "a", ".png", kinds=["mask", "flow"], flow_extension=".npz")
+    assert outputs.files() == {"flow": Path("out/a_flow.npz"), "mask": Path("out/a_mask.png")}
+    with pytest.raises(OutputError, match="wrap: not a kind"):
+        Outputs.in_folder("out", "a", ".png", kinds=["wrap"])
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("out", True), ("out.d/", True), ("v1.2", True), ("x.png", False), ("x.PNG", False)]
+    ("name", "source", "fill", "extension"),
+    [
+        ("a.jpg", image(), "#000000", ".jpg"),
+        ("a.JPG", image(), "#000000", ".JPG"),
+        ("a.jpg", image(), "transparent", ".png"),
+        ("a.webp", image(), "transparent", ".webp"),
+        ("a.jfif", image(), "#000000", ".png"),
+        ("a.bmp", image("uint16"), "#000000", ".png"),
+        ("a.xyz", image("float32"), "#000000", ".tif"),
+        ("", image("float32", 1), "#000000", ".tif"),
+        ("", image(), "#000000", ".png"),
+    ],
+)
+def test_the_warped_image_has_the_source_s_format_where_that_can_hold_it(name, source, fill, extension):
+    assert warped_extension(name, expected_image(source, (6, 7), fill=fill)) == extension
+
+
+def test_formats_are_checked_before_anything_is_computed(tmp_path):
+    with pytest.raises(ImageError, match="JPEG cannot hold"):
+        Outputs(warped=tmp_path / "a.jpg").check(warped=expected_image(image("uint16"), (6, 7)))
+    with pytest.raises(ImageError, match="at most 16383"):
+        Outputs(warped=tmp_path / "a.webp").check(warped=expected_image(image(), (6, 20_000)))
+    with pytest.raises(FlowError, match="not a flow format"):
+        Outputs(flow=tmp_path / "a.xyz").check()
+    with pytest.raises(ImageError, match="not an image format"):
+        Outputs(mask=tmp_path / "a.xyz").check()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("o", True), ("out.gif/", True), ("v1.2", True), ("x.png", False), ("x.PNG", False)],
 )
 def test_what_counts_as_a_folder(name, folder):
     assert is_folder(name, {".png"}) is folder
+
+
+@pytest.mark.parametrize("name", ["result.gif", "result.xyz", "out/a.JP2"])
+def test_an_extension_that_cannot_be_written_does_not_become_a_folder(name):
+    with pytest.raises(OutputError, match=r"cannot write .*\.png.* slash"):
+        is_folder(name, {".png"})
 
 
 def test_an_existing_folder_is_a_folder_whatever_its_name(tmp_path):
@@ -82,6 +86,42 @@ def test_an_input_is_never_overwritten(tmp_path):
 def test_two_results_cannot_share_a_name(tmp_path):
     with pytest.raises(OutputError, match="two results"):
         check_outputs([tmp_path / "a.png", tmp_path / "a.png"], [])
+
+
+@pytest.mark.parametrize(("one", "two"), [("a.png", "A.PNG"), ("caf\u00e9.png", "cafe\u0301.png")])
+def test_names_that_are_one_on_some_file_systems_are_refused(tmp_path, one, two):
+    with pytest.raises(OutputError, match="two results"):
+        check_outputs([tmp_path / one, tmp_path / two])
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard", "folder"])
+def test_links_to_an_input_are_the_input(tmp_path, link):
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in" / "a.png"
+    source.write_bytes(b"x")
+    output = tmp_path / "b.png"
+    if link == "symbolic":
+        output.symlink_to(source)
+    elif link == "hard":
+        output.hardlink_to(source)
+    else:
+        (tmp_path / "there").symlink_to(tmp_path / "in")
+        output = tmp_path / "there" / "a.png"
+    with pytest.raises(OutputError, match="is an input"):
+        check_outputs([output], [source])
+    check_outputs([tmp_path / "c.png"], [source])
+
+
+def test_a_name_that_is_too_long_is_said_in_bytes(tmp_path):
+    with pytest.raises(OutputError, match="257 bytes"):
+        check_outputs([tmp_path / ("x" * 253 + ".png")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(OutputError, match="is a device"):
+        check_outputs([tmp_path / "a.png"])
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):

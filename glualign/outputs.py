@@ -1,0 +1,313 @@
+"""The files that a result is written to: named, checked and written in this one place."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from glualign.errors import FlowError, ImageError, OutputError
+from glualign.files import write_text
+from glualign.fill import fill_invalid
+from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
+from glualign.images import WRITABLE, Image, write_image
+from glualign.images.write import check_writable
+
+if TYPE_CHECKING:
+    from glualign.alignment import Alignment
+
+Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform"]
+DEFAULT_KINDS: tuple[Kind, ...] = ("warped", "flow", "flow_image", "transform")
+"""What is written into a folder; the transform only where one was fitted."""
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files that one aligned pair is written to; None: not written.
+
+    Attributes:
+        warped: the source on the target's grid.
+        flow: target -> source, format by extension.
+        flow_image: the flow on the colour wheel.
+        mask: 8-bit image, 255 where valid.
+        confidence: 8-bit image, 255 where certain.
+        transform: the 3x3 matrix as ``.txt`` or ``.json``.
+    """
+
+    warped: Path | None = None
+    flow: Path | None = None
+    flow_image: Path | None = None
+    mask: Path | None = None
+    confidence: Path | None = None
+    transform: Path | None = None
+
+    @classmethod
+    def in_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        stem: str,
+        extension: str,
+        *,
+        kinds: Collection[str] = DEFAULT_KINDS,
+        flow_extension: str = ".flo",
+    ) -> Outputs:
+        """``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` and so on in ``folder``.
+
+        Args:
+            folder: need not exist.
+            stem: start of the names.
+            extension: of the warped image, as `warped_extension` chooses it.
+            kinds: which of them.
+            flow_extension: of the flow.
+
+        Raises:
+            OutputError: a kind is unknown.
+        """
+        names = {
+            "warped": f"{stem}_warped{extension}",
+            "flow": f"{stem}_flow{flow_extension}",
+            "flow_image": f"{stem}_flow.png",
+            "mask": f"{stem}_mask.png",
+            "confidence": f"{stem}_confidence.png",
+            "transform": f"{stem}_transform.txt",
+        }
+        unknown = set(kinds) - set(names)
+        if unknown:
+            raise OutputError(f"{', '.join(sorted(unknown))}: not a kind of output; use {', '.join(names)}")
+        return cls(**{kind: Path(folder) / name for kind, name in names.items() if kind in kinds})
+
+    def files(self) -> dict[str, Path]:
+        """The planned files by kind."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {kind: path for kind, path in named.items() if path is not None}
+
+    def check(
+        self,
+        inputs: Iterable[str | os.PathLike[str]] = (),
+        *,
+        warped: Image | None = None,
+    ) -> None:
+        """Refuse names that cannot work, before time is spent on computing what would go there.
+
+        Args:
+            inputs: files that must not be overwritten.
+            warped: what will be written as the warped image, from `expected_image`.
+
+        Raises:
+            OutputError: as `check_outputs`.
+            FlowError: the flow's extension is not a flow format.
+            ImageError: an extension is not an image format, or the format cannot hold ``warped``.
+        """
+        check_outputs(self.files().values(), inputs)
+        if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
+            raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
+        if self.warped and warped:
+            check_writable(self.warped, warped)
+        for path in (self.warped, self.flow_image, self.mask, self.confidence):
+            if path and path.suffix.lower() not in WRITABLE:
+                raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
+
+    def write(
+        self,
+        alignment: Alignment,
+        *,
+        interpolation: Interpolation | None = None,
+        fill: str = "#000000",
+        quality: int | None = None,
+    ) -> tuple[dict[str, Path], tuple[str, ...]]:
+        """Write the planned files; a transform only where one was fitted.
+
+        Args:
+            alignment: what to write.
+            interpolation: as in `Alignment.render`.
+            fill: as in `Alignment.render`.
+            quality: of JPEG, WebP, HEIC and AVIF.
+
+        Returns:
+            ``(files, notes)``: the files by kind, and what the user should know of metadata left out.
+
+        Raises:
+            ImageError: a format cannot hold its image.
+            OutputError: a file cannot be written.
+        """
+        files, notes = self.files(), tuple[str, ...]()
+        if alignment.transform is None:
+            files.pop("transform", None)
+        for kind, path in files.items():
+            if kind == "warped":
+                image = alignment.render(interpolation=interpolation, fill=fill)
+                notes = write_image(path, image, quality=quality)
+            elif kind == "flow":
+                write_flow(path, alignment.flow)
+            elif kind == "flow_image":
+                write_image(path, alignment.flow_picture())
+            elif kind == "mask":
+                write_mask(path, alignment.valid)
+            elif kind == "confidence":
+                write_mask(path, alignment.confidence)
+            else:
+                _write_transform(path, alignment)
+        return files, notes
+
+
+def write_mask(path: str | os.PathLike[str], values: Any) -> None:
+    """Write bool, or float from 0 to 1, as an 8-bit grey image from 0 to 255."""
+    write_image(path, np.rint(np.asarray(values, np.float32) * 255).astype(np.uint8))
+
+
+def known_only(flow: Flow, valid: Any) -> Flow:
+    """``flow`` with NaN, the mark of unknown pixels, where ``valid`` is false."""
+    return Flow(np.where(valid[..., None], flow.data, np.float32(np.nan)), flow.source_size)
+
+
+def expected_image(
+    source: Image,
+    target_size: tuple[int, int],
+    interpolation: Interpolation | None = None,
+    fill: str = "#000000",
+) -> Image:
+    """An image of the size, depth and channels that the warped source will have, without its pixels."""
+    corner = source.replace(source.pixels[:1, :1])
+    if interpolation not in (None, "nearest"):
+        corner = corner.as_colours()
+    filled = fill_invalid(corner, np.zeros((1, 1), np.bool_), fill, corner)
+    return filled.replace(np.broadcast_to(filled.pixels, (*target_size, *filled.pixels.shape[2:])))
+
+
+def warped_extension(name: str, image: Image | None = None) -> str:
+    """The extension of a warped image: that of the source's file where it can hold it, else PNG, else TIFF.
+
+    Args:
+        name: the source's file name; empty when it comes from no file.
+        image: what has to be written, from `expected_image`; None: judge by the name alone.
+    """
+    own = Path(name).suffix
+    if image is None:
+        return own if own.lower() in WRITABLE else ".png"
+    for extension in (own, ".png"):
+        try:
+            check_writable(Path(f"x{extension}"), image)
+        except ImageError:
+            continue
+        return extension
+    return ".tif"
+
+
+def is_folder(output: str | os.PathLike[str], extensions: Collection[str]) -> bool:
+    """Whether an output names a folder: it exists as one, ends in a slash, or has no extension.
+
+    Raises:
+        OutputError: the name ends in an extension that is none of ``extensions``.
+    """
+    text = os.fspath(output)
+    if text.endswith(("/", os.sep)) or _kind_of(Path(text)) == "folder":
+        return True
+    suffix = Path(text).suffix.lower()
+    if suffix in extensions:
+        return False
+    if re.fullmatch(r"\.[a-z][a-z0-9]{0,4}", suffix):
+        raise OutputError(
+            f"{text}: cannot write {suffix}; use one of {' '.join(extensions)}, "
+            f"or end the name of a folder in a slash: {text}/"
+        )
+    return True
+
+
+def check_outputs(
+    paths: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Refuse output files that could not be written or would destroy something.
+
+    Paths are compared as the file system sees them: symbolic and hard links are the file they lead to, and
+    two outputs must differ in more than case and Unicode form.
+
+    Raises:
+        OutputError: an output is an input, another output, a folder or a device, its name is too long, or
+            it lies where nothing can be written.
+    """
+    taken = {identity for name in inputs for identity in _identities(Path(name))}
+    seen: dict[str, Path] = {}
+    for path in map(Path, paths):
+        if not taken.isdisjoint(_identities(path)):
+            raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
+        kind = _kind_of(path)
+        if kind != "file":
+            raise OutputError(f"{path}: is a {kind}; give a file name")
+        real = unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
+        if real in seen:
+            other = "" if seen[real] == path else f" as {seen[real]}"
+            raise OutputError(f"{path}: two results have this name{other}; choose another for one of them")
+        seen[real] = path
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
+            length = len(os.fsencode(path.name))
+            raise OutputError(
+                f"{path}: its name is too long ({length} bytes, {_LONGEST_NAME} are allowed); "
+                "choose another with -o"
+            )
+        _check_parent(path)
+
+
+def _identities(path: Path) -> Iterable[object]:
+    """What two names of one file have in common: the real path, and the inode of a file that exists."""
+    real = os.path.realpath(path)
+    try:
+        found = os.stat(real)
+    except (OSError, ValueError):
+        return (real,)
+    return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
+
+
+def _kind_of(path: Path) -> str:
+    """``file`` (also where nothing is yet), ``folder`` or ``device``."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "device"
+
+
+def _check_parent(path: Path) -> None:
+    # The folder may not exist yet: the nearest one that does decides.
+    for parent in path.absolute().parents:
+        try:
+            mode = os.stat(parent).st_mode
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            continue
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{path}: cannot be written ({reason}); choose another folder") from error
+        if not stat.S_ISDIR(mode):
+            raise OutputError(f"{path}: cannot be written ({parent} is a file); choose another folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: cannot be written (no permission in {parent}); choose another folder")
+        return
+
+
+def _write_transform(path: Path, alignment: Alignment) -> None:
+    """Write the 3x3 matrix, target pixel -> source pixel, as ``.json`` or as rows of text."""
+    matrix = alignment.transform
+    assert matrix is not None
+    if path.suffix.lower() == ".json":
+        content = {
+            "direction": "target to source",
+            "matrix": matrix.tolist(),
+            "source_size": list(alignment.source.size),
+            "target_size": list(alignment.target.size),
+        }
+        write_text(path, json.dumps(content, indent=2) + "\n")
+    else:
+        rows = "\n".join(" ".join(f"{value:.17g}" for value in row) for row in matrix)
+        write_text(path, rows + "\n")

@@ -1,0 +1,171 @@
+"""What reaches the terminal: no control characters of others, one line when it cannot be written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from glualign.cli.main import cli
+from glualign.cli.streams import escaped
+from glualign.flow import from_transform, write_flow
+from glualign.images import write_image
+
+EVIL = "a\x1b]0;title\x07\x1b[2J\x9b31m\u202eb"
+
+
+def glualign(*arguments, **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **options.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-m", "glualign", *map(str, arguments)],
+        **{"capture_output": True, "timeout": 120, "env": environment, **options},
+    )
+
+
+@pytest.fixture
+def flow_file(tmp_path):
+    write_flow(tmp_path / "id.flo", from_transform(np.eye(3), (10, 10)))
+    return tmp_path / "id.flo"
+
+
+def image(path):
+    write_image(path, np.zeros((10, 10, 3), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("żółw 写真 \t", "żółw 写真 \\u0009"),
+        ("\x1b[2J", "\\u001b[2J"),
+        ("\x9b1m\x7f", "\\u009b1m\\u007f"),
+        ("\u2028\u202e\u2066", "\\u2028\\u202e\\u2066"),
+        ("caf\udce9", "caf\\udce9"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert escaped(text) == shown
+    assert escaped(escaped(text)) == shown
+
+
+def test_what_an_encoding_lacks_is_escaped_as_json_does():
+    assert escaped("é写😀", encoding="cp1252") == "é\\u5199\\ud83d\\ude00"
+    assert json.loads('"' + escaped("é写😀", encoding="ascii") + '"') == "é写😀"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["apply", "FLOW", "IMAGE", "-o", "OUT"],
+        ["apply", "FLOW", "IMAGE", "-o", "OUT", "--json"],
+        ["apply", "FLOW", EVIL + "missing.png"],
+        ["info", "IMAGE"],
+        ["info", "IMAGE", "--json"],
+        ["warp", EVIL, EVIL],
+        ["warp", "IMAGE", "IMAGE", "-o", "OUT", "--model", EVIL],
+        ["warp", "IMAGE", "IMAGE", "-o", "OUT", "--fill", EVIL],
+        ["warp", "IMAGE", "IMAGE", "-o", "OUT", EVIL],
+        [EVIL],
+        ["convert", "IMAGE", EVIL],
+        ["viz", EVIL, "-o", "OUT/x.png"],
+        ["report", EVIL, EVIL, "-o", "OUT/x.html"],
+        ["weights", "info", EVIL],
+        ["batch", "--pairs", EVIL, "-o", "OUT"],
+        ["evaluate", "pairs", EVIL],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(EVIL, "EVIL"),
+)
+def test_no_escape_of_a_name_reaches_the_terminal(tmp_path, flow_file, arguments):
+    (tmp_path / "in").mkdir()
+    names = {
+        "FLOW": flow_file,
+        "IMAGE": image(tmp_path / "in" / f"{EVIL}.png"),
+        "OUT": tmp_path / "out",
+        "OUT/x.png": tmp_path / "x.png",
+        "OUT/x.html": tmp_path / "x.html",
+    }
+    result = CliRunner().invoke(cli, [str(names.get(word, word)) for word in arguments])
+    assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    printed = result.stdout + result.stderr
+    assert printed
+    assert not set(printed) & set("\x1b\x07\x9b\u202e")
+    if "--json" in arguments:
+        json.loads(result.stdout)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8:strict", "ascii"])
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_names_that_the_output_cannot_encode_are_shown_escaped(tmp_path, flow_file, encoding, json_option):
+    name = os.fsdecode("写真-caf".encode() + b"\xe9.png")  # as old archives have it
+    image(tmp_path / name)
+    result = glualign(
+        "apply", flow_file, tmp_path / name, "-o", tmp_path / "out", *json_option,
+        env={"PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    if json_option:
+        output = json.loads(result.stdout.decode(encoding.split(":")[0]))["results"][0]["output"]
+        assert os.path.exists(output)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["apply", "info", "json", "help"])
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path, flow_file, command):
+    arguments = {
+        "apply": ["apply", flow_file, image(tmp_path / "a.png"), "-o", tmp_path / "out"],
+        "info": ["info", flow_file],
+        "json": ["info", flow_file, "--json"],
+        "help": ["--help"],
+    }[command]
+    with open("/dev/full", "w") as full:
+        result = glualign(*arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    (line,) = result.stderr.decode().splitlines()
+    assert line.startswith("glualign: error: standard output: cannot be written")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
+@pytest.mark.parametrize(
+    ("redirection", "code", "lines"),
+    [(">&-", 1, 1), (">&- 2>&-", 1, 0), ("| true", 0, 0), ("2>/dev/full", 0, 0), ("2>&-", 0, 0)],
+)
+def test_closed_streams_are_at_most_one_line(flow_file, redirection, code, lines):
+    line = f"{sys.executable} -m glualign info {flow_file} {redirection}"
+    result = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120)
+    assert result.returncode == code
+    assert len(result.stderr.splitlines()) == lines
+
+
+def test_an_error_keeps_its_exit_code_when_stderr_is_full():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        result = glualign("info", "nowhere", capture_output=False, stdout=subprocess.PIPE, stderr=full)
+    assert result.returncode == 1
+
+
+def test_colour_that_is_forced_leaves_no_spinner_in_a_log(tmp_path, capsys, monkeypatch):
+    from glualign.cli import console
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with console.status("Working ..."):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_interruption_is_one_line_and_the_code_of_shells():
+    import click
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    group = type(cli)(name="g", commands={})
+    group.get_command = lambda ctx, name: click.Command(name, callback=interrupt)  # type: ignore[method-assign]
+    result = CliRunner().invoke(group, ["info"])
+    assert result.exit_code == 130
+    assert result.stderr == "glualign: interrupted\n"
