@@ -19,8 +19,8 @@ def command(flow_in: str, flow_out: str, source_size: tuple[int, int] | None, **
     """Convert a flow file into another format, chosen by the extension of OUT.
 
     Formats: .flo (Middlebury), .png (KITTI, 16 bit, steps of 1/64 px), .pfm, .npy, .npz, .flo5 (HDF5), .nrrd
-    and .mha (ITK displacement field). The values stay as they are: target -> source, in source pixels.
-    Unknown pixels stay unknown. .npz, .flo5, .nrrd and .mha also store direction and source size.
+    and .mha (ITK displacement field; extra itk). The values stay as they are: target -> source, in source
+    pixels. Unknown pixels stay unknown. .npz, .flo5, .nrrd and .mha also store direction and source size.
 
     \b
     Examples:

@@ -32,6 +32,8 @@ def flow_file(tmp_path, flow):
 
 @pytest.mark.parametrize("extension", [".npy", ".npz", ".pfm", ".png", ".nrrd", ".mha"])
 def test_convert_there_and_back(tmp_path, flow, flow_file, extension):
+    if extension in (".nrrd", ".mha"):
+        pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
     assert run("convert", flow_file, tmp_path / f"other{extension}").exit_code == 0
     assert run("convert", tmp_path / f"other{extension}", tmp_path / "back.flo").exit_code == 0
     found = read_flow(tmp_path / "back.flo")
@@ -97,7 +99,7 @@ def test_bad_sizes_are_usage_errors(tmp_path, flow_file, size):
         (["convert", "flow.flo", "out.txt"], "out.txt: .txt is not a flow format"),
         (["convert", "flow.flo", "flow.flo"], "flow.flo: is an input"),
         (["convert", "short.flo", "out.npy"], "short.flo: is truncated"),
-        (["convert", "nan.flo", "out.npy"], "nan.flo: holds NaN"),
+        (["convert", "nan.flo", "out.npy"], "nan.flo: holds no known flow"),
         (["invert", "none.flo", "-o", "out.flo"], "none.flo: no such file"),
         (["compose", "flow.flo", "small.npz", "-o", "out.flo"], None),
         (["compose", "small.npz", "flow.flo", "-o", "out.flo"], "do not fit together"),

@@ -23,8 +23,8 @@ _MODULES = {
     ".npy": "npy",
     ".npz": "npz",
     ".flo5": "flo5",
-    ".nrrd": "nrrd",
-    ".mha": "mha",
+    ".nrrd": "itk",
+    ".mha": "itk",
 }
 FLOW_EXTENSIONS = tuple(_MODULES)
 

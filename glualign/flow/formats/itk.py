@@ -1,71 +1,132 @@
-"""What the two ITK displacement-field formats share: values after a text header, and the source frame.
+"""ITK displacement fields, ``.nrrd`` and ``.mha``, read and written by SimpleITK.
 
-ITK's direction is ours: the field on the fixed (target) image points into the moving (source) image.
-Spacing 1 and origin 0 make ITK's physical units pixels; other geometry is refused rather than guessed.
-Unknown pixels are NaN.
+ITK's direction is ours: the field on the fixed (target) image points into the moving (source) image. Its
+vectors are in physical units and are divided by the spacing, which both images are taken to share. An origin
+or an orientation has no meaning without the images, and is refused. Unknown pixels are NaN.
 """
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from glualign.errors import FlowError
-from glualign.flow.formats.checks import MAX_DEFLATE_RATIO, check_grid, check_length, unknown_to_nan
+from glualign.errors import FlowError, MissingExtraError
+from glualign.flow.field import Flow
+from glualign.flow.formats.checks import DIRECTION, MAX_DEFLATE_RATIO, check_grid, unknown_to_nan
 
-HEADER_BYTES = 65536
-"""A header longer than this is taken for damage."""
+_READERS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"}
+_HEADER_BYTES = 65536
+_DIRECTION_KEY, _SIZE_KEY = "glualign_direction", "glualign_source_size"
+_SILENCE = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Body:
-    """Where the values of a file are, and how they are stored.
+def read(path: Path, max_pixels: int | None) -> Flow:
+    """Read a displacement field; one in 3-D is read when it has one slice and no motion across it.
 
-    Attributes:
-        width: of the field in pixels.
-        height: of the field in pixels.
-        dtype: of the values, with byte order.
-        offset: bytes before the values.
-        window: zlib's window bits if the values are deflated (15: zlib stream, 31: gzip), else None.
+    Raises:
+        FlowError: not a field of vectors, of another origin or orientation, truncated, damaged or too large.
+        MissingExtraError: SimpleITK is not installed.
     """
-
-    width: int
-    height: int
-    dtype: np.dtype[np.floating]
-    offset: int
-    window: int | None
-
-    def read(self, path: Path, max_pixels: int | None) -> npt.NDArray[np.float32]:
-        """``(height, width, 2)`` with NaN where unknown.
-
-        Raises:
-            FlowError: too large, truncated, or longer than the header says; nothing is allocated before that.
-        """
-        check_grid(path, self.width, self.height, max_pixels)
-        needed = 2 * self.width * self.height * self.dtype.itemsize
-        held = path.stat().st_size - self.offset
-        if self.window is None:
-            check_length(path, held, needed, self.width, self.height)
-            values = np.fromfile(path, self.dtype, 2 * self.width * self.height, offset=self.offset)
-        else:
-            if needed > held * MAX_DEFLATE_RATIO + 1024:
+    itk = _simpleitk(path)
+    suffix = path.suffix.lower()
+    with path.open("rb") as stream:
+        _check_header(path, suffix, stream.read(_HEADER_BYTES))
+    reader = itk.ImageFileReader()
+    reader.SetImageIO(_READERS[suffix])
+    reader.SetFileName(str(path))
+    try:
+        with _silence():
+            reader.ReadImageInformation()
+            width, height, *rest = reader.GetSize()
+            axes = 2 + len(rest)
+            if reader.GetNumberOfComponents() != axes or any(side != 1 for side in rest):
                 raise FlowError(
-                    f"{path}: is truncated (too little data for {self.width} x {self.height} pixels)"
+                    f"{path}: is no displacement field in 2-D: ITK sees no vectors in its pixels "
+                    "(an NRRD says `kinds: vector domain domain`)"
                 )
-            stream = path.read_bytes()[self.offset :]
-            inflated = zlib.decompressobj(self.window).decompress(stream, needed + 1)
-            check_length(path, len(inflated), needed, self.width, self.height)
-            values = np.frombuffer(inflated, self.dtype)
-        return unknown_to_nan(values.reshape(self.height, self.width, 2))
+            check_grid(path, width, height, max_pixels)
+            if 4 * axes * width * height > path.stat().st_size * MAX_DEFLATE_RATIO:
+                raise FlowError(f"{path}: is truncated (too little data for {width} x {height} pixels)")
+            spacing, origin = reader.GetSpacing()[:2], reader.GetOrigin()
+            turned = reader.GetDirection() != tuple(np.eye(axes).ravel())
+            if turned or any(origin) or not all(1e-6 < step < 1e6 for step in spacing):
+                raise FlowError(
+                    f"{path}: has {'an orientation' if turned else f'the origin {origin}'} of its own, or no "
+                    "spacing; resample it to origin 0 and identity direction first"
+                )
+            image = reader.Execute()
+    except RuntimeError as error:
+        raise FlowError(f"{path}: cannot be read by ITK; it is damaged or truncated") from error
+    values = itk.GetArrayViewFromImage(image).reshape(height, width, axes)
+    if axes == 3 and values[..., 2].any():
+        raise FlowError(f"{path}: moves pixels out of the plane; a flow is in two dimensions")
+    stored = image.GetMetaData(_SIZE_KEY) if image.HasMetaDataKey(_SIZE_KEY) else ""
+    match = re.fullmatch(r"(\d{1,18}) (\d{1,18})", stored)
+    source_size = (int(match[1]), int(match[2])) if match else None
+    with np.errstate(invalid="ignore", over="ignore"):
+        data = values[..., :2] / np.float32(spacing)
+    return Flow(unknown_to_nan(data), source_size)
 
 
-def source_frame(text: str | None) -> tuple[int, int] | None:
-    """``(height, width)`` from the two numbers that our own files note, or None."""
-    parts = (text or "").split()
-    if len(parts) == 2 and all(part.isdigit() and len(part) < 10 for part in parts):
-        return int(parts[0]), int(parts[1])
-    return None
+def write(path: Path, flow: Flow) -> None:
+    """Write a compressed displacement field of spacing 1, with source size and direction."""
+    itk = _simpleitk(path)
+    image = itk.GetImageFromArray(flow.data, isVector=True)
+    image.SetMetaData(_DIRECTION_KEY, DIRECTION)
+    image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))
+    itk.WriteImage(image, str(path), useCompression=True)
+
+
+def _check_header(path: Path, suffix: str, head: bytes) -> None:
+    """Refuse what ITK must not see: values in another file, and dimensions at which MetaIO crashes.
+
+    MetaIO (SimpleITK 2.5) writes past its arrays when NDims is more than 10 or comes late.
+    """
+    sound: object
+    if suffix == ".mha":
+        text, key, rest = head.partition(b"ElementDataFile")
+        local = re.match(rb"\s*[=:]\s*LOCAL\r?\n", rest) and b"ElementDataFile" not in rest
+        dimensions = re.findall(rb"(?i)NDims[^\r\n]*", text)
+        sound = (
+            key and local and len(dimensions) == 1 and re.fullmatch(rb"NDims\s*=\s*[23]\s*", dimensions[0])
+        )
+    else:
+        end = re.search(rb"\n\r?\n", head)
+        text = head[: end.start()] if end else b""
+        sound = text.startswith(b"NRRD000") and not re.search(rb"(?im)^\s*data\s*file", text)
+    if not sound:
+        raise FlowError(f"{path}: is no {suffix} file, is damaged, or keeps its values in another file")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from the terminal what ITK's readers print of damaged files; their exceptions say it again."""
+    with _SILENCE, open(os.devnull, "wb") as nowhere:
+        try:
+            terminal = os.dup(2)
+        except OSError:  # standard error is closed
+            yield
+            return
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _simpleitk(path: Path) -> Any:
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path.name}: {path.suffix} needs SimpleITK; install it with: pip install 'glualign[itk]'"
+        ) from error
+    return SimpleITK
