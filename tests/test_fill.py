@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from glualign.errors import ImageError
-from glualign.fill import fill_invalid
+from glualign.fill import fill_invalid, warp_image
+from glualign.flow import Flow
 from glualign.images import Image
 
 VALID = np.arange(24).reshape(4, 6) % 3 != 1
@@ -71,3 +72,28 @@ def test_nothing_to_fill():
 def test_an_unknown_fill_is_refused(fill):
     with pytest.raises(ImageError, match="#rrggbb"):
         fill_invalid(ramp("uint8", 3), VALID, fill, TARGET)
+
+
+def test_labels_are_warped_with_nearest_and_keep_their_palette_unless_told_otherwise():
+    labels = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
+    image = Image(labels, palette=bytes([255, 0, 0, 0, 255, 0, 0, 0, 255]), is_labels=True)
+    flow = Flow(np.full((20, 30, 2), (3.5, -1.25), np.float32))
+    warped, valid = warp_image(image, flow)
+    assert warped.palette == image.palette
+    assert set(np.unique(warped.pixels)) <= {0, 1, 2}
+    smooth, _ = warp_image(image, flow, "linear")
+    assert (smooth.palette, smooth.channels) == (None, 3)
+    np.testing.assert_array_equal(fill_invalid(warped, valid, "#ffffff", TARGET).pixels[~valid][0], [255] * 3)
+
+
+def test_bands_are_filled_and_made_transparent_without_losing_one():
+    image = Image(np.full((4, 6, 5), 7, np.uint16), extrasamples=(0, 0))
+    filled = fill_invalid(image, VALID, "#ff0000", TARGET)
+    np.testing.assert_array_equal(filled.pixels[~VALID][0], [65535, 0, 0, 0, 0])
+    clear = fill_invalid(image, VALID, "transparent", TARGET)
+    assert (clear.channels, clear.extrasamples) == (6, (0, 0, 2))
+
+
+def test_black_is_the_no_data_value_where_there_is_one():
+    image = Image(np.full((4, 6), 7, np.float32), nodata=-9999.0)
+    assert (fill_invalid(image, VALID, "#000000", TARGET).pixels[~VALID] == -9999).all()

@@ -91,14 +91,16 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
     from glualign.images import read_image
     from glualign.images.exif import orientation
 
-    image = read_image(path, **reading_arguments(options))
-    stored = read_image(path, **{**reading_arguments(options), "apply_orientation": False})
+    image = read_image(path, **{**reading_arguments(options), "apply_orientation": False})
+    stored = orientation(image.exif)
+    lying = options["exif"] and stored >= 5  # shown turned by a quarter
+    height, width = image.size[::-1] if lying else image.size
     return {
         "file": path,
         "kind": "image",
         "bytes": Path(path).stat().st_size,
-        "width": image.width,
-        "height": image.height,
+        "width": width,
+        "height": height,
         "channels": image.channels,
         "depth": image.depth,
         "pixels": image.kind,
@@ -107,7 +109,7 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
         "labels": image.is_labels,
         "nodata": image.nodata,
         "notes": list(image.notes),
-        "exif_orientation": orientation(stored.exif),
+        "exif_orientation": stored,
         "exif_bytes": len(image.exif or b""),
         "icc_bytes": len(image.icc or b""),
     }

@@ -22,12 +22,12 @@ def read_pair(source: str, target: str, options: Mapping[str, Any]) -> tuple[Ima
         ImageError: an image cannot be read.
     """
     from glualign.cli.console import print_notes
-    from glualign.images import read_image
+    from glualign.images import display_notes, read_image
 
     reading = reading_arguments(options)
     images = read_image(source, **reading), read_image(target, **reading)
     for image in images:
-        print_notes(image.name, image.notes, show=not options["quiet"])
+        print_notes(image.name, (*image.notes, *display_notes(image)), show=not options["quiet"])
     return images
 
 

@@ -1,6 +1,6 @@
 """Images in and out with their depth, channels, orientation, EXIF and colour profile intact; never torch."""
 
-from glualign.images.convert import to_rgb8
+from glualign.images.convert import display_notes, to_rgb8
 from glualign.images.image import Image
 from glualign.images.read import DEFAULT_MAX_PIXELS, READABLE, as_image, read_image
 from glualign.images.write import WRITABLE, write_image
@@ -11,6 +11,7 @@ __all__ = [
     "WRITABLE",
     "Image",
     "as_image",
+    "display_notes",
     "read_image",
     "to_rgb8",
     "write_image",

@@ -82,7 +82,7 @@ def display_notes(image: Image) -> tuple[str, ...]:
     notes = []
     if _alpha_only(image):
         notes.append("its colours are all the same: matched by its alpha channel")
-    elif image.extrasamples is not None:
+    elif image.extrasamples is not None and image.channels > len(_channels(image)):
         notes.append(
             f"has {image.channels} bands: matched by the first {len(_channels(image))}, all are kept"
         )

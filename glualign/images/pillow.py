@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from glualign.errors import ImageError, MissingExtraError
+from glualign.images import exif
 from glualign.images.convert import STRIP_PIXELS
 from glualign.images.image import Image
 
@@ -61,6 +62,31 @@ def open_as(kind: str, source: BinaryIO | bytes, path: Path) -> PillowImage.Imag
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit
     return picture
+
+
+def decode(
+    kind: str, source: BinaryIO | bytes, path: Path, page: int = 0, max_pixels: int | None = None
+) -> Image:
+    """One page of a file in the format ``kind``, Pillow's name for it, with its EXIF.
+
+    Raises:
+        ImageError: there is no such page, or it is too large.
+        MissingExtraError: as `open_as`.
+    """
+    picture = open_as(kind, source, path)
+    check_size(*picture.size, max_pixels, path)
+    try:
+        pages = getattr(picture, "n_frames", 1)
+    except Exception:  # A damaged later frame must not stop the first.
+        pages = 1
+    if page >= pages:
+        raise ImageError(
+            f"{path}: has {pages} page{'s' * (pages != 1)}; page {page} does not exist (the first is 0)"
+        )
+    if page:
+        picture.seek(page)
+    image, block = read(picture, path), picture.info.get("exif")
+    return image.replace(image.pixels, exif=exif.strip_prefix(block) if block else None, pages=pages)
 
 
 def register_heif(path: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from glualign.errors import ImageError
-from glualign.images.pillow import with_opencv
+from glualign.images import pillow
+from glualign.images.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,142 +22,79 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Deflate cannot shrink more than this (RFC 1951: 258 bytes in 2 bits), so shorter data cannot hold the image.
-MAX_DEFLATE_RATIO = 1032
-_BLOCK = 1 << 20
-_PAETH = 4
+_MAX_DEFLATE_RATIO = 1032
+_STRIP_BYTES = 1 << 20
+_SUB = 1  # Filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
-class PngHeader(NamedTuple):
-    """What the IHDR chunk says."""
-
-    width: int
-    height: int
-    bits: int
-    colour_type: int
-
-    @property
-    def raw_bytes(self) -> int:
-        """Size of the rows before compression."""
-        row = (self.width * _SAMPLES.get(self.colour_type, 4) * self.bits + 7) // 8 + 1
-        return row * self.height
-
-
-def read_header(head: bytes, path: Path) -> PngHeader:
-    """The header of a PNG from its first 33 bytes.
-
-    Raises:
-        ImageError: the file ends before its header does, or the header is broken.
-    """
-    if len(head) < 29 or head[12:16] != b"IHDR":
-        raise ImageError(f"{path}: the PNG is truncated or its header is broken")
-    width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
-    if width == 0 or height == 0 or colour_type not in _SAMPLES:
-        raise ImageError(f"{path}: the PNG header is broken ({width} x {height}, colour type {colour_type})")
-    return PngHeader(width, height, bits, colour_type)
-
-
-class PngChunks(NamedTuple):
-    """Bodies of the iCCP and eXIf chunks, and names of ancillary chunks with a wrong checksum."""
-
-    kept: dict[bytes, bytes]
-    damaged: list[str]
-
-
-def check_whole(stream: BinaryIO, path: Path) -> PngChunks:
-    """Walk all chunks and compare their checksums.
+def read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Image:
+    """Read a PNG of any depth; damaged metadata is left out with a note.
 
     Raises:
         ImageError: the file is truncated, the checksum of a chunk that the pixels need differs, or there is
             too little data for its size.
     """
-    stream.seek(0)
     head = stream.read(33)
-    header = read_header(head, path)
-    stream.seek(len(SIGNATURE))
-    kept: dict[bytes, bytes] = {}
-    damaged: list[str] = []
-    data_bytes = 0
-    while True:
-        start = stream.read(8)
-        if len(start) < 8:
+    stream.seek(0)
+    if len(head) < 33 or head[12:16] != b"IHDR":
+        raise ImageError(f"{path}: the PNG is truncated or its header is broken")
+    width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
+    if width == 0 or height == 0 or colour_type not in _SAMPLES:
+        raise ImageError(f"{path}: the PNG header is broken ({width} x {height}, colour type {colour_type})")
+    pillow.check_size(width, height, max_pixels, path)
+    data = stream.read()
+    chunks, damaged = _chunks(data, path)
+    raw_bytes = ((width * _SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
+    if raw_bytes > _MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
+        raise ImageError(f"{path}: the PNG claims {width} x {height} pixels but holds too little data")
+    notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
+    if bits < 16:
+        mended = SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
+        image = pillow.decode("PNG", mended, path, page)
+        return image.replace(image.pixels, notes=notes)
+    bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks}
+    # libpng prints warnings about profiles it dislikes; and OpenCV makes alpha of tRNS for colour only.
+    needed = SIGNATURE + b"".join(c for name, c in chunks if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+    pixels = pillow.with_opencv(needed, path)
+    if colour_type == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = pixels[..., [0, 3]]  # OpenCV expands grey + alpha to four channels.
+    if b"tRNS" in bodies and colour_type in (0, 2):
+        bands = pixels.reshape(height, width, -1)
+        clear = (bands == np.frombuffer(bodies[b"tRNS"], ">u2", bands.shape[2])).all(axis=2)
+        pixels = np.concatenate([bands, np.where(clear, 0, 65535).astype(np.uint16)[..., None]], axis=2)
+    return Image(pixels, path, _profile(bodies.get(b"iCCP", b"")), bodies.get(b"eXIf"), notes=notes)
+
+
+def _chunks(data: bytes, path: Path) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
+    """``(name, whole chunk)`` of every good chunk, and names of ancillary ones with a wrong checksum."""
+    chunks, damaged, view, at = [], [], memoryview(data), len(SIGNATURE)
+    name = b""
+    while name != b"IEND":
+        if at + 12 > len(data):
             raise ImageError(f"{path}: the PNG is truncated (it ends without its IEND chunk)")
-        length, name = struct.unpack(">I4s", start)
-        checksum = zlib.crc32(name)
-        wanted = name in (b"iCCP", b"eXIf")
-        parts: list[bytes] = []
-        remaining = length
-        while remaining:
-            block = stream.read(min(_BLOCK, remaining))
-            if not block:
-                raise ImageError(f"{path}: the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
-            checksum = zlib.crc32(block, checksum)
-            remaining -= len(block)
-            if wanted:
-                parts.append(block)
-        if stream.read(4) != struct.pack(">I", checksum):
-            if name[0] & 32 == 0 or not name.isalpha() or name == b"tRNS":  # a capital: a critical chunk
-                raise ImageError(f"{path}: the PNG is damaged ({name.decode('latin-1')}: wrong checksum)")
-            damaged.append(name.decode("ascii"))
-        elif wanted:
-            kept[name] = b"".join(parts)
-        if name == b"IDAT":
-            data_bytes += length
-        if name == b"IEND":
-            break
-    if header.raw_bytes > data_bytes * MAX_DEFLATE_RATIO + 1024:
-        raise ImageError(
-            f"{path}: the PNG claims {header.width} x {header.height} pixels but holds too little data"
-        )
-    return PngChunks(kept, damaged)
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageError(f"{path}: the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
+        if struct.unpack_from(">I", data, end - 4) == (zlib.crc32(view[at + 4 : end - 4]),):
+            chunks.append((name, view[at:end]))
+        elif name[0] & 32 and name.isalpha() and name != b"tRNS":  # a small letter: the pixels do not need it
+            damaged.append(name)
+        else:
+            raise ImageError(f"{path}: the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
+        at = end
+    return chunks, damaged
 
 
-def profile(chunk: bytes | None) -> bytes | None:
+def _profile(chunk: bytes) -> bytes | None:
     """The profile inside an iCCP chunk: name, 0, compression method, deflated profile."""
-    _, _, rest = (chunk or b"").partition(b"\0")
     try:
-        return zlib.decompressobj().decompress(rest[1:], 1 << 26) or None
+        return zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], 1 << 26) or None
     except zlib.error:
         return None
-
-
-def read16(stream: BinaryIO, header: PngHeader, path: Path) -> npt.NDArray[np.uint16]:
-    """Pixels of a checked 16-bit PNG; a transparent colour (tRNS) becomes an alpha channel.
-
-    Raises:
-        ImageError: the data cannot be decoded.
-    """
-    stream.seek(0)
-    clear = None
-    data = without_metadata(stream)
-    if (at := data.find(b"tRNS", 0, data.find(b"IDAT"))) > 0:
-        clear = np.frombuffer(data, ">u2", _SAMPLES[header.colour_type], at + 4).astype(np.uint16)
-        # OpenCV makes alpha of it for colour but not for grey.
-        data = data[: at - 4] + data[at + 4 + 2 * len(clear) + 4 :]
-    pixels: npt.NDArray[np.uint16] = with_opencv(data, path)
-    if header.colour_type == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels = pixels[..., [0, 3]]  # OpenCV expands grey + alpha to four channels.
-    if clear is not None and header.colour_type in (0, 2):
-        bands = pixels.reshape(*pixels.shape[:2], -1)
-        alpha = np.where((bands == clear).all(axis=2), 0, 65535).astype(np.uint16)
-        pixels = np.concatenate([bands, alpha[..., None]], axis=2)
-    return pixels
-
-
-def without_metadata(stream: BinaryIO) -> bytes:
-    """The checked file without its metadata chunks: libpng prints warnings about profiles it dislikes."""
-    stream.seek(len(SIGNATURE))
-    parts = [SIGNATURE]
-    while start := stream.read(8):
-        length, name = struct.unpack(">I4s", start)
-        body = stream.read(length + 4)
-        if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            parts += [start, body]
-        if name == b"IEND":
-            break
-    return b"".join(parts)
 
 
 def encode16(
@@ -165,7 +103,7 @@ def encode16(
     """A PNG of uint16 ``(H, W[, C])`` pixels with its profile, EXIF and an optional comment, in parts."""
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
     parts = [SIGNATURE, _chunk(b"IHDR", header)]
     if icc:
         parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
@@ -183,33 +121,17 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def _compressed_rows(pixels: npt.NDArray[Any], pixel_bytes: int) -> list[bytes]:
-    """Deflated rows, a strip at a time, each row with the Paeth filter (PNG specification, 9.4)."""
-    height, width = pixels.shape[:2]
+    """Deflated rows, a strip at a time, each pixel as the difference to its left neighbour."""
     deflate = zlib.compressobj(4)
-    step = max(1, _BLOCK // (width * pixel_bytes))
-    above = np.zeros((1, width * pixel_bytes), np.uint8)
+    step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))
     blocks = []
-    for top in range(0, height, step):
+    for top in range(0, len(pixels), step):
         strip = pixels[top : top + step].astype(">u2")
         rows = strip.reshape(len(strip), -1).view(np.uint8)
-        upper = np.concatenate([above, rows[:-1]])
-        left, upper_left = np.zeros_like(rows), np.zeros_like(rows)
-        left[:, pixel_bytes:] = rows[:, :-pixel_bytes]
-        upper_left[:, pixel_bytes:] = upper[:, :-pixel_bytes]
         filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
-        filtered[:, 0] = _PAETH
-        filtered[:, 1:] = rows - _paeth(left, upper, upper_left)
+        filtered[:, 0] = _SUB
+        filtered[:, 1:] = rows
+        filtered[:, 1 + pixel_bytes :] -= rows[:, :-pixel_bytes]
         blocks.append(deflate.compress(filtered.tobytes()))
-        above = rows[-1:].copy()
     blocks.append(deflate.flush())
     return [block for block in blocks if block]
-
-
-def _paeth(
-    left: npt.NDArray[np.uint8], upper: npt.NDArray[np.uint8], upper_left: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    a, b, c = left.astype(np.int16), upper.astype(np.int16), upper_left.astype(np.int16)
-    to_left, to_upper, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
-    use_left = (to_left <= to_upper) & (to_left <= to_corner)
-    predicted = np.where(use_left, left, np.where(to_upper <= to_corner, upper, upper_left))
-    return predicted.astype(np.uint8)

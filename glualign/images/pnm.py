@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from glualign.errors import ImageError
+from glualign.images import pillow
+from glualign.images.image import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,40 +22,29 @@ _HEADER = re.compile(rb"P([2356])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
 _HEADER_BYTES = 4096
 
 
-def read_header(head: bytes) -> tuple[int, int, int, int, int] | None:
-    """``(kind, width, height, maximum, data offset)`` of a PGM/PPM, or None when it is not one."""
-    match = _HEADER.match(head[:_HEADER_BYTES])
-    if match is None:
-        return None
-    kind, width, height, maximum = (int(group) for group in match.groups())
-    return kind, width, height, maximum, match.end()
-
-
-def decode16(data: bytes, path: Path) -> npt.NDArray[np.uint16]:
-    """Pixels ``(H, W)`` or ``(H, W, 3)`` of a PGM/PPM with a maximum above 255, scaled to 0..65535.
+def read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Image:
+    """Read a PBM, PGM or PPM; a maximum above 255 is scaled to 65535.
 
     Raises:
-        ImageError: the header is broken, the file is too short, or it is the plain-text variety.
+        ImageError: the header is broken, the file is too short, or it is plain text of more than 8 bit.
     """
-    header = read_header(data)
-    if header is None:
-        raise ImageError(f"{path}: the PGM/PPM header is broken")
-    kind, width, height, maximum, offset = header
+    head = stream.read(_HEADER_BYTES)
+    stream.seek(0)
+    match = _HEADER.match(head)
+    if match is None or int(match.group(4)) <= 255:
+        return pillow.decode("PPM", stream, path, page, max_pixels)
+    kind, width, height, maximum = (int(group) for group in match.groups())
+    pillow.check_size(width, height, max_pixels, path)
     if kind in (2, 3):
         raise ImageError(f"{path}: plain-text PGM/PPM of more than 8 bit is not supported; save it as binary")
-    if not 0 < maximum < 65536:
+    if maximum > 65535:
         raise ImageError(f"{path}: the PGM/PPM maximum {maximum} is outside 1 to 65535")
-    channels = 3 if kind == 6 else 1
-    count = width * height * channels
-    if len(data) - offset < 2 * count:
-        raise ImageError(
-            f"{path}: the file is truncated ({len(data) - offset} of {2 * count} bytes of pixels)"
-        )
-    pixels = np.frombuffer(data, ">u2", count, offset).astype(np.uint16)
-    if maximum != 65535:
-        scaled = (pixels.astype(np.uint32) * 65535 + maximum // 2) // maximum
-        pixels = np.minimum(scaled, 65535).astype(np.uint16)
-    return pixels.reshape((height, width, 3) if channels == 3 else (height, width))
+    shape = (height, width) if kind == 5 else (height, width, 3)
+    stream.seek(match.end())
+    data = stream.read(2 * int(np.prod(shape)))
+    pixels = np.frombuffer(data, ">u2").astype(np.uint32).reshape(shape)
+    scaled = np.minimum((pixels * 65535 + maximum // 2) // maximum, 65535)
+    return Image(scaled.astype(np.uint16), path)
 
 
 def encode(pixels: npt.NDArray[Any]) -> bytes:

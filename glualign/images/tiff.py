@@ -30,6 +30,8 @@ _LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<
 _SUBFILE, _PHOTOMETRIC, _DNG_VERSION = 254, 262, 50706
 _SENSOR_DATA = (32803, 34892)
 _CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
+_LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
+"""Compressions (fax, LZW, JPEG, deflate, PackBits) that Pillow and OpenCV bring."""
 _MAX_PAGES = 100_000
 _STRIP_BYTES = 1 << 20
 _CLASSIC_LIMIT = 2**32 - 2**26
@@ -253,10 +255,11 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, path: Path, error
     if (turned := page.tags.get(exif.ORIENTATION)) is not None and turned.dtype == 3:
         struct.pack_into(form.byteorder + "H", data, turned.valueoffset, 1)
     extra = _extra_samples(page, page.samplesperpixel) if page.photometric in (0, 1, 2) else ()
-    if page.bitspersample <= 8 and len(extra) <= 1 and 0 not in extra and page.sampleformat == 1:
+    known, kind = page.compression in _LIBTIFF, (page.bitspersample, page.sampleformat)
+    if known and page.bitspersample <= 8 and len(extra) <= 1 and 0 not in extra and page.sampleformat == 1:
         return pillow.read(pillow.open_as("TIFF", bytes(data), path), path)
-    kind = (page.bitspersample, page.sampleformat)
-    if kind in ((16, 1), (32, 3), (64, 3)) and page.samplesperpixel in (1, 3) and page.planarconfig == 1:
+    chunky = page.samplesperpixel in (1, 3) and page.planarconfig == 1
+    if known and chunky and kind in ((16, 1), (32, 3), (64, 3)):
         return _interpreted(page, np.atleast_3d(pillow.with_opencv(data, path)), path)
     raise MissingExtraError(
         f"{path}: this variety of TIFF ({getattr(page.compression, 'name', page.compression)}, "

@@ -1,0 +1,86 @@
+"""What the network and the pictures see of images that are not 8-bit RGB."""
+
+import numpy as np
+import pytest
+
+from glualign.images import Image, display_notes, to_rgb8
+
+RAMP = np.tile(np.linspace(0, 1, 400, dtype=np.float64), (50, 1))
+EIGHT_BIT = (RAMP * 255 + 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [
+        ("float32", 501, 1265),
+        ("float32", 0, 255),
+        ("float32", 0.3, 0.35),
+        ("float64", -8e5, -7e5),
+        ("uint16", 8000, 8150),
+        ("uint16", 0, 4095),
+        ("int16", -20, 500),
+        ("uint32", 0, 70_000),
+        ("int32", -(2**31), 2**31 - 1),
+    ],
+)
+def test_unusual_ranges_fill_the_8_bits(kind, low, high):
+    image = Image((low + RAMP * (high - low)).astype(kind))
+    shown = to_rgb8(image)[..., 0].astype(int)
+    assert np.abs(shown - EIGHT_BIT).max() <= 4
+    (note,) = display_notes(image)
+    assert "stretched" in note
+    assert "keep their values" in note
+
+
+@pytest.mark.parametrize(("kind", "white"), [("uint8", 255), ("uint16", 65535), ("float32", 1.0)])
+def test_usual_ranges_are_left_alone(kind, white):
+    for share in (1.0, 0.3):
+        image = Image((RAMP * share * white).astype(kind))
+        assert np.abs(to_rgb8(image)[..., 0] - RAMP * share * 255).max() <= 1
+        assert display_notes(image) == ()
+
+
+def test_outliers_do_not_set_the_range():
+    heights = (500 + RAMP * 700).astype(np.float32)
+    heights[3, 7], heights[9, 2] = 1e9, -1e9
+    inner = np.abs(to_rgb8(Image(heights))[..., 0].astype(int) - EIGHT_BIT)
+    inner[3, 7] = inner[9, 2] = 0
+    assert inner.max() <= 4
+
+
+def test_bands_of_unlike_units_each_have_a_range():
+    bands = np.stack([RAMP * 10, 1000 - RAMP * 500, RAMP * 1e6], axis=2).astype(np.float32)
+    shown = to_rgb8(Image(bands, extrasamples=(0, 0))).astype(int)
+    assert np.abs(shown[..., 0] - EIGHT_BIT).max() <= 4
+    assert np.abs(shown[..., 1] - (255 - EIGHT_BIT)).max() <= 4
+    colour = np.stack([RAMP * 10, RAMP * 5, RAMP * 2], axis=2).astype(np.float32)
+    assert to_rgb8(Image(colour))[:, -1].tolist() == [[255, 128, 51]] * 50 or (
+        np.ptp(to_rgb8(Image(colour))[..., 1]) < 140
+    ), "the channels of a colour share one range"
+
+
+def test_shapes_that_only_alpha_holds_are_seen():
+    pixels = np.zeros((50, 400, 4), np.uint8)
+    pixels[..., 3] = EIGHT_BIT
+    image = Image(pixels)
+    np.testing.assert_array_equal(to_rgb8(image)[..., 1], EIGHT_BIT)
+    assert display_notes(image) == ("its colours are all the same: matched by its alpha channel",)
+    pixels[0, 0, :3] = 9
+    assert to_rgb8(Image(pixels)).max() == 9
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, None])
+def test_pixels_without_data_are_no_structure(nodata):
+    heights = (500 + RAMP * 700).astype(np.float32)
+    hole = np.zeros(RAMP.shape, bool)
+    hole[20:45, 100:180] = hole[:10] = True
+    heights[hole] = np.nan if nodata is None else nodata
+    shown = to_rgb8(Image(heights, nodata=nodata))[..., 0].astype(int)
+    assert np.abs(shown - EIGHT_BIT)[~hole].max() <= 4
+    assert np.abs(shown - EIGHT_BIT)[hole].max() <= 40
+    assert np.abs(np.diff(shown, axis=1)).max() < 16, "no edge around the hole"
+
+
+def test_an_image_without_any_data_is_flat():
+    assert np.ptp(to_rgb8(Image(np.full((5, 7), np.nan, np.float32)))) == 0
+    assert np.ptp(to_rgb8(Image(np.full((5, 7), 3, np.uint8), nodata=3.0))) == 0

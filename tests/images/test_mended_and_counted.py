@@ -1,0 +1,134 @@
+"""Files that every viewer shows are read with a note; frames are counted; nothing larger than asked for."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from glualign.errors import ImageError
+from glualign.images import read_image, to_rgb8, write_image
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+SMOOTH = np.broadcast_to(np.arange(56, dtype=np.uint8)[None, :, None] * 4, (40, 56, 3)).copy()
+
+
+def jpeg(pixels, **options):
+    stream = io.BytesIO()
+    PillowImage.fromarray(pixels).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_jpeg_that_lacks_only_its_end_marker_is_whole(tmp_path, missing, progressive):
+    blob = jpeg(PIXELS, progressive=progressive)
+    (tmp_path / "a.jpg").write_bytes(blob)
+    (tmp_path / "b.jpg").write_bytes(blob[:-missing])
+    found = read_image(tmp_path / "b.jpg")
+    np.testing.assert_array_equal(found.pixels, read_image(tmp_path / "a.jpg").pixels)
+    assert found.notes == ("its end marker is missing; the pixels are complete",)
+
+
+@pytest.mark.parametrize("pixels", [PIXELS, SMOOTH], ids=["noise", "smooth"])
+@pytest.mark.parametrize("missing", [4, 8, 30, 300])
+def test_a_jpeg_that_lacks_pixels_is_refused(tmp_path, pixels, missing):
+    (tmp_path / "a.jpg").write_bytes(jpeg(pixels)[:-missing])
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(tmp_path / "a.jpg")
+
+
+def chunk(name, data, wrong=0):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data) ^ wrong)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_a_png_with_a_damaged_comment_is_read_with_a_note(tmp_path, kind):
+    write_image(tmp_path / "a.png", PIXELS.astype(kind))
+    blob = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(blob[:33] + chunk(b"tEXt", b"Comment\0x", wrong=1) + blob[33:])
+    found = read_image(tmp_path / "b.png")
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+    assert found.notes == ("its tEXt chunk is damaged and left out",)
+    damaged = bytearray(blob)
+    damaged[blob.index(b"IDAT") + 8] ^= 1
+    (tmp_path / "b.png").write_bytes(damaged)
+    with pytest.raises(ImageError, match="IDAT chunk: wrong checksum"):
+        read_image(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_16_bit_png_keeps_its_transparent_colour(tmp_path, colours):
+    pixels = np.random.default_rng(1).integers(0, 65536, (9, 7, colours), dtype=np.uint16)
+    pixels[2:4] = 777
+    body = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    blob = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 7, 9, 16, colours & 2, 0, 0, 0))
+    blob += chunk(b"tRNS", struct.pack(">H", 777) * colours) + chunk(b"IDAT", zlib.compress(body))
+    (tmp_path / "a.png").write_bytes(blob + chunk(b"IEND", b""))
+    found = read_image(tmp_path / "a.png")
+    assert found.has_alpha
+    np.testing.assert_array_equal(found.pixels[..., :-1], pixels)
+    np.testing.assert_array_equal(found.pixels[..., -1] == 0, (pixels == 777).all(axis=2))
+    write_image(tmp_path / "b.png", found)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, found.pixels)
+
+
+@pytest.mark.parametrize("extension", [".webp", ".gif", ".png", ".tif"])
+def test_frames_are_counted_and_told(tmp_path, extension):
+    frames = [PillowImage.fromarray(PIXELS[..., index]) for index in range(3)]
+    frames[0].save(tmp_path / f"a{extension}", save_all=True, append_images=frames[1:])
+    found = read_image(tmp_path / f"a{extension}")
+    assert found.pages == 3
+    assert "has 3 pages or frames: number 0 is read" in found.notes[0]
+    assert read_image(tmp_path / f"a{extension}", page=2).size == (40, 56)
+
+
+def test_gif_and_jpeg_2000_are_read(tmp_path):
+    PillowImage.fromarray(PIXELS[..., 0] // 16).save(tmp_path / "a.gif")
+    np.testing.assert_array_equal(to_rgb8(read_image(tmp_path / "a.gif"))[..., 0], PIXELS[..., 0] // 16)
+    PillowImage.fromarray(PIXELS).save(tmp_path / "a.jp2")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jp2").pixels, PIXELS)
+    wide = PIXELS[..., 0].astype(np.uint16) * 257
+    PillowImage.fromarray(wide).save(tmp_path / "b.jp2")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.jp2").pixels, wide)
+
+
+def test_16_bit_colour_in_jpeg_2000_is_refused_rather_than_reduced(tmp_path):
+    codecs = pytest.importorskip("imagecodecs")
+    (tmp_path / "a.jp2").write_bytes(codecs.jpeg2k_encode(PIXELS.astype(np.uint16) * 257, level=0))
+    with pytest.raises(ImageError, match="16-bit JPEG 2000 in colour is not supported"):
+        read_image(tmp_path / "a.jp2")
+
+
+def test_webp_and_tiff_above_the_limit_of_pillow(tmp_path, monkeypatch):
+    """Pillow refuses more than 179 megapixels; the only limit here is max_pixels."""
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 500)
+    for extension in (".webp", ".tif", ".gif"):
+        PillowImage.fromarray(PIXELS[..., 0]).save(tmp_path / f"a{extension}")
+        assert read_image(tmp_path / f"a{extension}").size == (40, 56)
+        with pytest.raises(ImageError, match="56 x 40 pixels exceed the limit"):
+            read_image(tmp_path / f"a{extension}", max_pixels=40 * 56 - 1)
+    assert PillowImage.MAX_IMAGE_PIXELS == 500
+
+
+def test_exif_above_64_kb_does_not_lose_the_picture(tmp_path):
+    exif = PillowImage.Exif()
+    exif[271] = "Maker"
+    exif.get_ifd(0x8769)[37500] = b"x" * 80_000
+    PillowImage.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif.tobytes())
+    image = read_image(tmp_path / "a.png")
+    assert write_image(tmp_path / "b.png", image) == ()
+    (note,) = write_image(tmp_path / "b.jpg", image)
+    assert "64 kB" in note
+    assert read_image(tmp_path / "b.jpg").size == (40, 56)
+
+
+@pytest.mark.parametrize("kind", ["palette", "1-bit", "grey"])
+def test_labels_are_known_as_such(tmp_path, kind):
+    grey = PillowImage.fromarray(PIXELS[..., 0] // 64)
+    picture = {"palette": grey.convert("P"), "1-bit": grey.point(lambda v: v > 1, "1"), "grey": grey}[kind]
+    for extension in (".png", ".tif"):
+        picture.save(tmp_path / f"a{extension}")
+        assert read_image(tmp_path / f"a{extension}").is_labels == (kind != "grey")
