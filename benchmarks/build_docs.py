@@ -16,8 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # glualign of this tree, whatever is installed
 
-from glualign.evaluation.results import rows_of  # noqa: E402
-from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, table_cells  # noqa: E402
+from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, groups_of, table_cells  # noqa: E402
 from glualign.files import write_text  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -39,7 +38,7 @@ marked *published* are what the authors of GLU-Net report with their weights; th
   per cent.
 - **s/pair** is the median time of one alignment without reading files, on a machine that may have had other
   work at the same time.
-- The classical methods are those of OpenCV. One that finds no alignment *gave up*: it is counted with the
+- The classical methods are those of OpenCV. One that finds no alignment is counted with the
   identity, so that all methods are averaged over the same pairs.
 - **@fast** and **@accurate** are the presets; a model without one runs with the default, `balanced`.
 """
@@ -51,7 +50,7 @@ SECTIONS = {
         "Photographs, multi-modal pairs (day and night, map and aerial image, visible and infrared), optical "
         "flow and objects of one class, with homographies, dense flow or hand-made points as ground truth, "
         "which is good to 1 to 3 px. The pairs of `roadscene_aligned` are aligned already, so a method that "
-        "gives up is right there. None of them was used in training. `ROOT` is a folder of "
+        "finds no alignment is right there. None of them was used in training. `ROOT` is a folder of "
         "`<set>/<pair>/`.\n\n"
         "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
     ),
@@ -69,8 +68,8 @@ SECTIONS = {
         "Speed",
         "One pass, flow from target to source at full size, without reading files. `glunet` is the published "
         "network as its code runs it on a CPU (fp32, channels first, random weights). The target is the "
-        "source turned by 40 degrees, so `compact` looks twice; pairs that hardly move cost it less. All "
-        "rows of one size were timed in turns within one run; the machine had other work at the time, so "
+        "source rotated by 40 degrees, so `compact` rectifies it first; pairs that hardly move cost it less. "
+        "All rows of one size were timed in turns within one run; the machine had other work at the time, so "
         "the ratio means more than the seconds.\n\n"
         "    glualign bench --threads 1 --threads 2",
     ),
@@ -84,7 +83,7 @@ SECTIONS = {
         "Networks of several widths, trained from nothing on the same machine for as near the same minutes "
         "as a short trial can foretell (contrastive training of the features alone): share of held-out "
         "target cells whose match is found within one cell, after so many pairs; time of one pass at "
-        "520 x 520 with one thread and one look.\n\n"
+        "520 x 520 with one thread, without rectification.\n\n"
         "    python benchmarks/width_comparison.py PHOTOS --json benchmarks/results/widths.json",
     ),
     "parity": (
@@ -129,7 +128,7 @@ def build(results: Path) -> str:
 
 def evaluation_section(content: dict[str, Any]) -> Iterable[str]:
     """Table, machine, weights and failures of an evaluation."""
-    yield table(HEADERS, table_cells(content["dataset"], rows_of(content)), RIGHT_ALIGNED)
+    yield table(HEADERS, table_cells(content["dataset"], groups_of(content)), RIGHT_ALIGNED)
     yield machine_line(content)
     for name, settings in content["methods"].items():
         if "sha256" in settings:

@@ -60,8 +60,8 @@ def command(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **opti
     from glualign.cli.console import print_table, status
     from glualign.devices import choose_device
     from glualign.evaluation.environment import usable_cores
-    from glualign.evaluation.results import write_document
     from glualign.evaluation.speed import speed_document, time_contenders
+    from glualign.evaluation.tables import write_document
 
     device = choose_device(options["device"])
     contenders = _contenders(options["models"], options["precisions"], options["reference"], device)

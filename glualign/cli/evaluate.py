@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from glualign.evaluation.datasets import Dataset
     from glualign.evaluation.methods import Method
-    from glualign.evaluation.records import Record
-    from glualign.evaluation.tables import Row
+    from glualign.evaluation.results import PairResult
 
 # Named here as well as in the library, because help must not import it; a test keeps the two lists equal.
 DATASETS = (
@@ -98,16 +97,22 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
     """
     from glualign.cli.console import console, error_console, print_table
     from glualign.evaluation.datasets import open_dataset
-    from glualign.evaluation.results import document, write_document
     from glualign.evaluation.runner import evaluate
-    from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, result_rows, table_cells
+    from glualign.evaluation.tables import (
+        HEADERS,
+        RIGHT_ALIGNED,
+        document,
+        group_results,
+        table_cells,
+        write_document,
+    )
 
     if options["resume"] and not options["csv_path"]:
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
     data = _limited(open_dataset(dataset, root, pair_list=options["pair_list"]), options["limit"])
     methods = _methods(options)
     with _progress(len(data) * len(methods), quiet=options["quiet"]) as listener:
-        records = evaluate(
+        results = evaluate(
             data,
             methods,
             workers=options["workers"],
@@ -115,21 +120,21 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
             resume=options["resume"],
             listener=listener,
         )
-    rows: Sequence[Row] = result_rows(data, records)
-    content = document(data, methods, rows, records)
+    groups = group_results(data, results)
+    content = document(data, methods, groups, results)
     if options["json_path"]:
         write_document(options["json_path"], content)
     if options["html_path"]:
         from glualign.evaluation.html import write_html
         from glualign.evaluation.pictures import panels
 
-        write_html(options["html_path"], content, panels(data, methods[0], records, 3))
+        write_html(options["html_path"], content, panels(data, methods[0], results, 3))
     if not options["quiet"]:
-        print_table(HEADERS, table_cells(data.name, rows), title=data.title, right=RIGHT_ALIGNED)
+        print_table(HEADERS, table_cells(data.name, groups), title=data.title, right=RIGHT_ALIGNED)
         console.print("AEPE and median over pairs in px, PCK and Fl in %, time in s.", style="dim")
-    failures = [record for record in records if record.error]
+    failures = [result for result in results if result.error]
     if failures:
-        error_console.print(f"{len(failures)} of {len(records)} results failed:", markup=False)
+        error_console.print(f"{len(failures)} of {len(results)} results failed:", markup=False)
         for text in _failure_lines(failures):
             error_console.print(f"  {text}", markup=False, soft_wrap=True)
         ctx.exit(EXIT_WITH_FAILURES)
@@ -178,11 +183,11 @@ def _value(text: str) -> Any:
     return text
 
 
-def _failure_lines(failures: Sequence[Record]) -> Iterator[str]:
+def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
     """A line per failure; a pair that no method could use appears once."""
     lines: dict[tuple[str, str], list[str]] = {}
-    for record in failures:
-        lines.setdefault((record.pair, record.error), []).append(record.method)
+    for result in failures:
+        lines.setdefault((result.pair, result.error), []).append(result.method)
     for (pair, error), methods in list(lines.items())[:_LISTED_FAILURES]:
         yield f"{pair} ({', '.join(methods)}): {error}"
     if len(lines) > _LISTED_FAILURES:
@@ -208,10 +213,10 @@ def _progress(total: int, *, quiet: bool) -> AbstractContextManager[Any]:
         with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
             task = bar.add_task("", total=total)
 
-            def listener(record: Record) -> None:
-                if record.metrics:
-                    total_error, count = sums.get(record.method, (0.0, 0))
-                    sums[record.method] = (total_error + record.metrics.aepe, count + 1)
+            def listener(result: PairResult) -> None:
+                if result.metrics:
+                    total_error, count = sums.get(result.method, (0.0, 0))
+                    sums[result.method] = (total_error + result.metrics.aepe, count + 1)
                 means = (f"{name} {value / count:.2f}" for name, (value, count) in sums.items())
                 bar.update(task, advance=1, description=", ".join(means))
 

@@ -16,26 +16,24 @@ _PACKAGES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "pillo
 
 def environment() -> dict[str, Any]:
     """Processor, cores, threads, GPU, platform, versions and commit, as JSON values."""
+    import torch
+
+    versions = {"glualign": glualign.__version__}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
     return {
-        "cpu": cpu_model(),
+        "cpu": _cpu_model(),
         "cores": usable_cores(),
-        "threads": torch_threads(),
-        "gpu": gpu_model(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {"glualign": glualign.__version__, **package_versions()},
-        "commit": commit(),
+        "versions": versions,
+        "commit": _commit(),
     }
-
-
-def cpu_model() -> str:
-    """The processor's name, as precise as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def usable_cores() -> int:
@@ -45,45 +43,28 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def torch_threads() -> int:
-    """Threads that the networks compute with on the CPU."""
-    import torch
-
-    return int(torch.get_num_threads())
-
-
-def gpu_model() -> str | None:
-    """The first CUDA device's name, None without one."""
-    import torch
-
-    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+def _cpu_model() -> str:
+    """The processor's name, as precise as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def commit() -> str | None:
+def _commit() -> str | None:
     """The commit this package was run from, with a + when its files were changed; None outside a checkout."""
-    folder = Path(glualign.__file__).parent
-    head = _git(folder, "rev-parse", "--short=10", "HEAD")
+    head = _git("rev-parse", "--short=10", "HEAD")
     if not head:
         return None
-    return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".") else "")
+    return head + ("+" if _git("status", "--porcelain", "--untracked-files=no", "--", ".") else "")
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(glualign.__file__).parent), *arguments]
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

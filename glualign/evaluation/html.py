@@ -13,8 +13,7 @@ from glualign.errors import MissingExtraError
 from glualign.evaluation.datasets.base import Pixels
 from glualign.evaluation.pictures import Panel
 from glualign.evaluation.published import ALL
-from glualign.evaluation.results import rows_of
-from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, table_cells
+from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, groups_of, table_cells
 from glualign.files import write_text
 
 _WIDTH, _HEIGHT = 560, 300
@@ -48,7 +47,7 @@ def render(content: Mapping[str, Any], panels: Sequence[Panel]) -> str:
             content=content,
             headers=HEADERS,
             right=RIGHT_ALIGNED,
-            cells=table_cells(content["dataset"], rows_of(content)),
+            cells=table_cells(content["dataset"], groups_of(content)),
             curves=_curves(content),
             width=_WIDTH,
             height=_HEIGHT,
@@ -73,11 +72,11 @@ def _curves(content: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _picture_row(panel: Panel) -> dict[str, Any]:
-    metrics = panel.record.metrics
+    metrics = panel.result.metrics
     return {
         "kind": panel.kind,
-        "pair": panel.record.pair,
-        "method": panel.record.method,
+        "pair": panel.result.pair,
+        "method": panel.result.method,
         "aepe": f"{metrics.aepe:.2f}" if metrics else "",
         "images": [(caption, _data_uri(image)) for caption, image in panel.images],
     }

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from glualign import __version__
 from glualign.errors import GlualignError
 from glualign.evaluation.datasets.base import Pixels, Sample
-from glualign.evaluation.mirroring import CoarseFlow, Field, flow_allowing_mirror
+from glualign.geometry import Field, pixel_grid
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
+
+FlowFunction = Callable[[Pixels, Pixels], Field]
+"""From (source, target) to a flow (H, W, 2), target to source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +30,7 @@ class Estimate:
     Attributes:
         flow: (H_t, W_t, 2) float32, target to source, in source pixels.
         seconds: wall time of the estimate alone, without reading files.
-        note: why the method gave up and answered something simpler instead; empty if it did not.
+        note: why the method found no alignment and answered the identity; empty if it did.
     """
 
     flow: Field
@@ -58,7 +63,7 @@ class ModelMethod:
 
     name: str
     aligner: Aligner
-    coarse: CoarseFlow
+    coarse: FlowFunction
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self, sample: Sample) -> Estimate:
@@ -120,3 +125,31 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
     }
     name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
     return ModelMethod(f"{name}{at}{preset}", aligner, coarse, settings)
+
+
+def flow_allowing_mirror(coarse: FlowFunction, full: FlowFunction, source: Pixels, target: Pixels) -> Field:
+    """Flow of the pair as it is or with the target mirrored (TSS), whichever fits better.
+
+    The criterion of the published code: of the plain and the mirrored target, the one with the smaller mean
+    horizontal motion at 16 x 16 wins; a mirror must win again with source and target exchanged.
+    """
+
+    def motion(first: Pixels, second: Pixels) -> float:
+        return float(np.abs(coarse(first, second)[..., 0]).mean())
+
+    is_mirrored = motion(source, mirrored(target)) < motion(source, target) and (
+        motion(target, mirrored(source)) < motion(target, source)
+    )
+    return unmirrored(full(source, mirrored(target))) if is_mirrored else full(source, target)
+
+
+def mirrored(image: Pixels) -> Pixels:
+    """The image mirrored left to right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def unmirrored(flow: Field) -> Field:
+    """A flow on the grid of a mirrored target, put on the grid of the target itself."""
+    grid = pixel_grid((flow.shape[0], flow.shape[1]))
+    # Where each pixel looks in the source is what moves with the pixel.
+    return np.asarray((flow + grid)[:, ::-1] - grid, np.float32)

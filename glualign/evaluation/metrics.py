@@ -61,7 +61,7 @@ class PairMetrics:
 
 
 @dataclass(frozen=True)
-class Summary:
+class GroupMetrics:
     """The metrics of a data set, or of one group of its pairs.
 
     Attributes:
@@ -103,56 +103,22 @@ def end_point_errors(
     return Errors(np.where(np.isfinite(epe), epe, magnitude + longer_side), magnitude, float(longer_side))
 
 
-def masked_errors(
-    estimate: npt.NDArray[np.floating],
-    truth: npt.NDArray[np.floating],
-    mask: npt.NDArray[np.bool_],
-    longer_side: float,
-) -> Errors:
-    """Compare two (H, W, 2) fields where ``mask`` (H, W) is true."""
-    return end_point_errors(estimate[mask], truth[mask], longer_side)
-
-
-def aepe(errors: Errors) -> float:
-    """Average end-point error of one image, in pixels."""
-    return float(errors.epe.mean())
-
-
-def median_epe(errors: Errors) -> float:
-    """Median end-point error of one image, in pixels."""
-    return float(np.median(errors.epe))
-
-
-def pck(errors: Errors, threshold: float) -> float:
-    """Percentage of correct key-points as a fraction: the share of pixels with EPE <= ``threshold`` px."""
-    return float((errors.epe <= threshold).mean())
-
-
-def pck_counts(errors: Errors, alphas: npt.ArrayLike = CURVE_ALPHAS) -> npt.NDArray[np.int64]:
-    """Number of pixels with EPE <= alpha * L, for each alpha."""
-    thresholds = np.asarray(alphas, dtype=np.float64) * errors.longer_side
-    return np.searchsorted(np.sort(errors.epe), thresholds, side="right").astype(np.int64)
-
-
-def fl_outliers(errors: Errors) -> int:
-    """Number of Fl outliers: EPE > 3 px and EPE > 5 % of the true flow's length."""
-    return int(((errors.epe > FL_PIXELS) & (errors.epe > FL_SHARE * errors.magnitude)).sum())
-
-
 def measure(errors: Errors) -> PairMetrics:
     """All metrics of one image."""
+    epe, side = errors.epe, errors.longer_side
+    outliers = (epe > FL_PIXELS) & (epe > FL_SHARE * errors.magnitude)
     return PairMetrics(
-        pixels=len(errors.epe),
-        aepe=aepe(errors),
-        median=median_epe(errors),
-        pck=tuple(pck(errors, threshold) for threshold in PIXEL_THRESHOLDS),
-        pck_alpha=tuple(pck(errors, alpha * errors.longer_side) for alpha in ALPHAS),
-        outliers=fl_outliers(errors),
-        curve=tuple(pck_counts(errors).tolist()),
+        pixels=len(epe),
+        aepe=float(epe.mean()),
+        median=float(np.median(epe)),
+        pck=_floats([(epe <= threshold).mean() for threshold in PIXEL_THRESHOLDS]),
+        pck_alpha=_floats([(epe <= alpha * side).mean() for alpha in ALPHAS]),
+        outliers=int(outliers.sum()),
+        curve=tuple(np.searchsorted(np.sort(epe), CURVE_ALPHAS * side, side="right").tolist()),
     )
 
 
-def summarise(pairs: Sequence[PairMetrics], *, pooled_pck: bool = False) -> Summary:
+def summarise(pairs: Sequence[PairMetrics], *, pooled_pck: bool = False) -> GroupMetrics:
     """Metrics of a data set: AEPE and PCK averaged over images, Fl and the PCK curve over all pixels.
 
     With ``pooled_pck`` the PCK is taken over all pixels as well (the MegaDepth protocol).
@@ -168,7 +134,7 @@ def summarise(pairs: Sequence[PairMetrics], *, pooled_pck: bool = False) -> Summ
     total = pixels.sum()
     # The published code adds 1e-6 to the number of pixels of the curve; kept so that the numbers agree.
     curve = np.sum([pair.curve for pair in pairs], axis=0) / (total + 1e-6)
-    return Summary(
+    return GroupMetrics(
         pairs=len(pairs),
         aepe=float(np.mean(averages)),
         median=float(np.median(averages)),
@@ -179,24 +145,24 @@ def summarise(pairs: Sequence[PairMetrics], *, pooled_pck: bool = False) -> Summ
     )
 
 
-def mean_of(summaries: Sequence[Summary]) -> Summary:
-    """The unweighted mean of several summaries (scenes of a rate, groups of a data set).
+def mean_of(groups: Sequence[GroupMetrics]) -> GroupMetrics:
+    """The unweighted mean of several groups (scenes of a rate, groups of a data set).
 
     Raises:
-        ValueError: ``summaries`` is empty.
+        ValueError: ``groups`` is empty.
     """
-    if not summaries:
+    if not groups:
         raise ValueError("nothing to average")
-    return Summary(
-        pairs=sum(summary.pairs for summary in summaries),
-        aepe=float(np.mean([summary.aepe for summary in summaries])),
-        median=float(np.mean([summary.median for summary in summaries])),
-        pck=_floats(np.mean([summary.pck for summary in summaries], axis=0)),
-        pck_alpha=_floats(np.mean([summary.pck_alpha for summary in summaries], axis=0)),
-        fl=float(np.mean([summary.fl for summary in summaries])),
-        curve=_floats(np.mean([summary.curve for summary in summaries], axis=0)),
+    return GroupMetrics(
+        pairs=sum(group.pairs for group in groups),
+        aepe=float(np.mean([group.aepe for group in groups])),
+        median=float(np.mean([group.median for group in groups])),
+        pck=_floats(np.mean([group.pck for group in groups], axis=0)),
+        pck_alpha=_floats(np.mean([group.pck_alpha for group in groups], axis=0)),
+        fl=float(np.mean([group.fl for group in groups])),
+        curve=_floats(np.mean([group.curve for group in groups], axis=0)),
     )
 
 
-def _floats(values: npt.NDArray[np.floating]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def _floats(values: npt.ArrayLike) -> tuple[float, ...]:
+    return tuple(np.asarray(values, np.float64).tolist())

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from glualign.evaluation.datasets.base import Dataset, Pixels, Sample
 from glualign.evaluation.methods import Method
-from glualign.evaluation.records import Record
+from glualign.evaluation.results import PairResult
 from glualign.evaluation.runner import load
-from glualign.evaluation.truth import PointTruth, match_size
+from glualign.evaluation.truth import PointTruth
 from glualign.flow import Flow, warp
+from glualign.geometry import resize_flow
 
 PICTURE_SIDE = 360
 # The colour scale of the error map ends at this share of L: the alpha of the usual PCK.
@@ -27,34 +28,34 @@ class Panel:
 
     Attributes:
         kind: "worst" or "median".
-        record: what was measured on the pair.
+        result: what was measured on the pair.
         scale: end-point error in pixels at which the error map is brightest.
         images: caption and picture, in the order source, target, warped, error.
     """
 
     kind: str
-    record: Record
+    result: PairResult
     scale: float
     images: tuple[tuple[str, Pixels], ...]
 
 
-def worst_and_median(records: Sequence[Record], count: int) -> list[tuple[str, Record]]:
+def worst_and_median(results: Sequence[PairResult], count: int) -> list[tuple[str, PairResult]]:
     """The ``count`` pairs with the largest mean error, then ``count`` pairs around the median."""
-    ranked = sorted((r for r in records if r.metrics), key=lambda r: (_aepe(r), r.pair))
+    ranked = sorted((r for r in results if r.metrics), key=lambda r: (r.metrics and r.metrics.aepe, r.pair))
     worst = ranked[::-1][:count]
     middle = (len(ranked) - 1) / 2
     by_distance = sorted(range(max(len(ranked) - count, 0)), key=lambda rank: abs(rank - middle))
     median = [ranked[rank] for rank in sorted(by_distance[:count])]
-    return [("worst", record) for record in worst] + [("median", record) for record in median]
+    return [("worst", result) for result in worst] + [("median", result) for result in median]
 
 
-def panels(dataset: Dataset, method: Method, records: Sequence[Record], count: int) -> list[Panel]:
+def panels(dataset: Dataset, method: Method, results: Sequence[PairResult], count: int) -> list[Panel]:
     """Pictures of the worst and the median pairs of ``method``, which is run on them again."""
     pairs = {pair.name: pair for pair in dataset.pairs}
-    mine = [record for record in records if record.method == method.name]
+    mine = [result for result in results if result.method == method.name]
     return [
-        _panel(kind, record, load(pairs[record.pair]), method)
-        for kind, record in worst_and_median(mine, count)
+        _panel(kind, result, load(pairs[result.pair]), method)
+        for kind, result in worst_and_median(mine, count)
     ]
 
 
@@ -71,7 +72,7 @@ def error_map(sample: Sample, flow: npt.NDArray[np.floating], scale: float) -> P
             )
         return np.asarray(canvas, dtype=np.uint8)
     truth = sample.truth
-    epe = np.linalg.norm(match_size(flow, truth.mask.shape) - truth.flow, axis=-1)
+    epe = np.linalg.norm(resize_flow(flow, (truth.mask.shape[0], truth.mask.shape[1])) - truth.flow, axis=-1)
     mask = truth.mask
     if mask.mean() < 0.01:  # scattered key points: single pixels would not be seen
         mask = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
@@ -80,7 +81,7 @@ def error_map(sample: Sample, flow: npt.NDArray[np.floating], scale: float) -> P
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def _panel(kind: str, record: Record, sample: Sample, method: Method) -> Panel:
+def _panel(kind: str, result: PairResult, sample: Sample, method: Method) -> Panel:
     flow = method.estimate(sample).flow
     scale = max(FULL_SCALE * sample.longer_side, 1.0)
     source_size = sample.source.shape[0], sample.source.shape[1]
@@ -91,7 +92,7 @@ def _panel(kind: str, record: Record, sample: Sample, method: Method) -> Panel:
         ("warped source", np.asarray(warped, dtype=np.uint8)),
         (f"error, 0 to {scale:.0f} px", error_map(sample, flow, scale)),
     )
-    return Panel(kind, record, scale, tuple((caption, _small(image)) for caption, image in images))
+    return Panel(kind, result, scale, tuple((caption, _small(image)) for caption, image in images))
 
 
 def _colours(errors: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.uint8]:
@@ -104,7 +105,3 @@ def _small(image: Pixels) -> Pixels:
     scale = min(1.0, PICTURE_SIDE / max(image.shape[:2]))
     size = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _aepe(record: Record) -> float:
-    return record.metrics.aepe if record.metrics else float("nan")

@@ -1,113 +1,127 @@
-"""The result of an evaluation as one JSON document."""
+"""One line per pair and method: the result of an evaluation, and the csv it is kept in."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import json
-import math
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from glualign.evaluation.datasets.base import Dataset
-from glualign.evaluation.environment import environment
-from glualign.evaluation.methods import Method
-from glualign.evaluation.metrics import ALPHAS, CURVE_ALPHAS, PIXEL_THRESHOLDS, Summary
-from glualign.evaluation.published import ALL
-from glualign.evaluation.records import Record
-from glualign.evaluation.tables import Row
+from glualign.errors import DatasetError
+from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS, PairMetrics
 from glualign.files import write_text
-from glualign.plain import plain
-
-_DIGITS = 6  # digits after the point; more is noise that makes two results look different
 
 
-def document(
-    dataset: Dataset, methods: Sequence[Method], rows: Sequence[Row], records: Sequence[Record]
-) -> dict[str, Any]:
-    """Everything a table or a plot needs, with where and from what it was measured. Shares are fractions."""
-    return {
-        "kind": "evaluation",
-        "dataset": dataset.name,
-        "title": dataset.title,
-        "pairs": len(dataset),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": environment(),
-        "methods": {method.name: dict(method.settings) for method in methods},
-        "curve_alpha": CURVE_ALPHAS.tolist(),
-        "rows": [_row(row) for row in rows],
-        "failures": [
-            {"pair": record.pair, "method": record.method, "error": record.error}
-            for record in records
-            if record.error
-        ],
-        "gave_up": [
-            {"pair": record.pair, "method": record.method, "note": record.note}
-            for record in records
-            if record.note
-        ],
-    }
+@dataclass(frozen=True)
+class PairResult:
+    """The outcome of one method on one pair.
+
+    Attributes:
+        run: fingerprint of the data set and of the method's settings.
+        method: name of the method.
+        group: row of the results table the pair belongs to.
+        subgroup: scene that is averaged first, if the protocol does so.
+        pair: name of the pair.
+        seconds: time of the estimate; 0 for a failed pair.
+        error: why the pair failed; empty if it did not.
+        note: why the method found no alignment and answered the identity.
+        metrics: None for a failed pair.
+    """
+
+    run: str
+    method: str
+    group: str
+    subgroup: str
+    pair: str
+    seconds: float
+    error: str = ""
+    note: str = ""
+    metrics: PairMetrics | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes a result the same in two runs."""
+        return self.run, self.method, self.pair
 
 
-def write_document(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON document, atomically; NaN becomes null."""
-    write_text(path, json.dumps(_rounded(plain(content)), indent=1, ensure_ascii=False) + "\n")
+_TEXTS = ("run", "method", "group", "subgroup", "pair", "note", "error")
+_PCK = tuple(f"pck_{threshold:g}px" for threshold in PIXEL_THRESHOLDS)
+_PCK_ALPHA = tuple(f"pck_{alpha:g}" for alpha in ALPHAS)
+COLUMNS = (
+    *_TEXTS[:5], "status", "pixels", "aepe", "median", *_PCK, *_PCK_ALPHA, "outliers", "seconds", "note",
+    "error", "curve",
+)  # fmt: skip
 
 
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "group": row.group,
-        "method": row.method,
-        "failed": row.failed,
-        "gave_up": row.gave_up,
-        "seconds_per_pair": row.seconds,
-        "metrics": _metrics(row.summary, with_curve=row.group == ALL) if row.summary else None,
-    }
+def fingerprint(dataset: str, settings: Mapping[str, str]) -> str:
+    """Short hash of everything that decides a result, so that a resumed run never mixes settings."""
+    text = json.dumps([dataset, dict(sorted(settings.items()))], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def rows_of(content: Mapping[str, Any]) -> list[Row]:
-    """The rows of a document that was read back, without the curves of the groups."""
-    return [
-        Row(
-            group=entry["group"],
-            method=entry["method"],
-            summary=_summary(entry["metrics"]) if entry["metrics"] else None,
-            failed=entry["failed"],
-            gave_up=entry["gave_up"],
-            seconds=math.nan if entry["seconds_per_pair"] is None else entry["seconds_per_pair"],
+def as_csv(results: Iterable[PairResult], *, header: bool = True) -> str:
+    """Results as csv text; floats are written so that they read back exactly."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    for result in results:
+        row = {name: " ".join(getattr(result, name).split()) for name in _TEXTS}
+        row |= {"status": "failed" if result.error else "ok", "seconds": f"{result.seconds:.4f}"}
+        if metrics := result.metrics:
+            row |= {"pixels": str(metrics.pixels), "aepe": repr(metrics.aepe), "median": repr(metrics.median)}
+            row |= dict(zip((*_PCK, *_PCK_ALPHA), map(repr, metrics.pck + metrics.pck_alpha), strict=True))
+            row |= {"outliers": str(metrics.outliers), "curve": ";".join(map(str, metrics.curve))}
+        writer.writerow(row)
+    return buffer.getvalue()
+
+
+def write_csv(path: Path, results: Iterable[PairResult]) -> None:
+    """Write all results to a csv file, atomically."""
+    write_text(path, as_csv(results))
+
+
+def read_csv(path: Path) -> list[PairResult]:
+    """Read the results of a csv file; a last line cut off by an interruption is left out.
+
+    Raises:
+        DatasetError: the file is not such a csv, or a line before the last is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
+    if rows and set(COLUMNS) - set(reader.fieldnames or ()):
+        raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")
+    results = []
+    for index, row in enumerate(rows):
+        try:
+            results.append(_from_row(row))
+        except (ValueError, KeyError, TypeError) as error:
+            if index < len(rows) - 1:
+                raise DatasetError(
+                    f"{path}, row {index + 1}: damaged ({error}); leave out --resume"
+                ) from error
+    return results
+
+
+def _from_row(row: Mapping[str, str]) -> PairResult:
+    metrics = None
+    if row["status"] == "ok":
+        metrics = PairMetrics(
+            pixels=int(row["pixels"]),
+            aepe=float(row["aepe"]),
+            median=float(row["median"]),
+            pck=tuple(float(row[column]) for column in _PCK),
+            pck_alpha=tuple(float(row[column]) for column in _PCK_ALPHA),
+            outliers=int(row["outliers"]),
+            curve=tuple(int(count) for count in row["curve"].split(";")),
         )
-        for entry in content["rows"]
-    ]
-
-
-def _summary(values: Mapping[str, Any]) -> Summary:
-    return Summary(
-        pairs=values["pairs"],
-        aepe=values["aepe"],
-        median=values["median"],
-        pck=tuple(values["pck_px"][f"{key:g}"] for key in PIXEL_THRESHOLDS),
-        pck_alpha=tuple(values["pck_alpha"][f"{key:g}"] for key in ALPHAS),
-        fl=values["fl"],
-        curve=tuple(values.get("curve_pck", ())),
-    )
-
-
-def _metrics(summary: Summary, *, with_curve: bool) -> dict[str, Any]:
-    curve = {"curve_pck": list(summary.curve)} if with_curve else {}
-    return {
-        "pairs": summary.pairs,
-        "aepe": summary.aepe,
-        "median": summary.median,
-        "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, summary.pck, strict=True)},
-        "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, summary.pck_alpha, strict=True)},
-        "fl": summary.fl,
-        **curve,
-    }
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, _DIGITS) if isinstance(value, float) else value
+    elif row["status"] != "failed":
+        raise ValueError(f"unknown status {row['status']!r}")
+    return PairResult(**{name: row[name] for name in _TEXTS}, seconds=float(row["seconds"]), metrics=metrics)

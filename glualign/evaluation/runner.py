@@ -1,19 +1,18 @@
-"""The evaluation loop: read a pair, run every method on it, record the result, go on whatever happens."""
+"""The evaluation loop: read a pair, run every method on it, keep the result, go on whatever happens."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from glualign.errors import DatasetError, GlualignError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
-from glualign.evaluation.methods import Estimate, Method
+from glualign.evaluation.methods import Method
 from glualign.evaluation.metrics import measure
-from glualign.evaluation.records import Record, fingerprint, read_records, render, write_records
-
-Listener = Callable[[Record], None]
+from glualign.evaluation.results import PairResult, as_csv, fingerprint, read_csv, write_csv
 
 
 def evaluate(
@@ -23,23 +22,23 @@ def evaluate(
     workers: int = 1,
     csv_path: Path | None = None,
     resume: bool = False,
-    listener: Listener | None = None,
-) -> list[Record]:
+    listener: Callable[[PairResult], None] | None = None,
+) -> list[PairResult]:
     """Run every method on every pair.
 
-    A pair that cannot be read, or a method that fails on it, becomes a failed record and the run goes on. The
-    result is in the order of the data set and then of the methods, whatever the number of ``workers``
+    A pair that cannot be read, or a method that fails on it, becomes a failed result and the run goes on. The
+    results are in the order of the data set and then of the methods, whatever the number of ``workers``
     (threads that read pairs ahead).
 
     Args:
         dataset: what to measure on.
         methods: what to measure; their names must differ.
         workers: threads that read pairs ahead.
-        csv_path: records are appended to ``<csv_path>.partial`` as they are made; at the end all of them are
+        csv_path: results are appended to ``<csv_path>.partial`` as they are made; at the end all of them are
             written to ``csv_path`` and the partial file is removed.
-        resume: take over records of the same pairs and settings from both files; failed pairs are tried
+        resume: take over results of the same pairs and settings from both files; failed pairs are tried
             again.
-        listener: told about each record as it is made (or taken over).
+        listener: told about each result as it is made (or taken over).
 
     Raises:
         DatasetError: two methods have the same name, or a csv to resume from is not one.
@@ -47,33 +46,39 @@ def evaluate(
     names = [method.name for method in methods]
     if len(set(names)) != len(names):
         raise DatasetError(f"{', '.join(names)}: two methods have the same name; name each one once")
-    known = _known(csv_path) if resume and csv_path else {}
+    partial_csv = partial_path(csv_path) if csv_path else None
+    earlier: list[PairResult] = []
+    if csv_path and partial_csv:
+        unfinished = read_csv(partial_csv) if resume and partial_csv.is_file() else []
+        earlier = (read_csv(csv_path) if resume and csv_path.is_file() else []) + unfinished
+        # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
+        write_csv(partial_csv, unfinished)
+    known = {result.key: result for result in earlier if not result.error}
     runs = {method.name: fingerprint(dataset.name, method.settings) for method in methods}
-    journal = _Journal(csv_path, keep=resume)
-    records: list[Record] = []
+    results: list[PairResult] = []
 
-    def pending(pair: EvalPair) -> list[Method]:
-        return [method for method in methods if (runs[method.name], method.name, pair.name) not in known]
+    def missing(pair: EvalPair) -> bool:
+        return any((runs[name], name, pair.name) not in known for name in names)
 
-    for pair, sample in _loaded(dataset.pairs, workers, lambda pair: bool(pending(pair))):
-        todo = {method.name for method in pending(pair)}
+    for pair, sample in _loaded(dataset.pairs, workers, missing):
         for method in methods:
-            if method.name in todo:
-                record = _record(pair, method, runs[method.name], sample)
-                journal.add(record)
-            else:
-                record = known[runs[method.name], method.name, pair.name]
-            records.append(record)
+            result = known.get((runs[method.name], method.name, pair.name))
+            if result is None:
+                result = _measured(pair, method, runs[method.name], sample)
+                if partial_csv:
+                    with partial_csv.open("a", encoding="utf-8", newline="") as file:
+                        file.write(as_csv([result], header=False))
+            results.append(result)
             if listener:
-                listener(record)
-    if csv_path:
-        write_records(csv_path, records)
-    journal.remove()
-    return records
+                listener(result)
+    if csv_path and partial_csv:
+        write_csv(csv_path, results)
+        partial_csv.unlink(missing_ok=True)
+    return results
 
 
 def partial_path(csv_path: Path) -> Path:
-    """Where the records of an unfinished run are kept."""
+    """Where the results of an unfinished run are kept."""
     return csv_path.with_name(csv_path.name + ".partial")
 
 
@@ -89,33 +94,6 @@ def load(pair: EvalPair) -> Sample:
     return sample
 
 
-class _Journal:
-    """The growing csv of an unfinished run."""
-
-    def __init__(self, csv_path: Path | None, *, keep: bool) -> None:
-        self.path = partial_path(csv_path) if csv_path else None
-        if self.path is None:
-            return
-        # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
-        write_records(self.path, read_records(self.path) if keep and self.path.is_file() else [])
-
-    def add(self, record: Record) -> None:
-        if self.path:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(render([record], header=False))
-
-    def remove(self) -> None:
-        if self.path:
-            self.path.unlink(missing_ok=True)
-
-
-def _known(csv_path: Path) -> dict[tuple[str, str, str], Record]:
-    """Successful records of earlier runs."""
-    files = [path for path in (csv_path, partial_path(csv_path)) if path.is_file()]
-    records = [record for path in files for record in read_records(path)]
-    return {record.key: record for record in records if not record.error}
-
-
 def _loaded(
     pairs: Iterable[EvalPair], workers: int, wanted: Callable[[EvalPair], bool]
 ) -> Iterator[tuple[EvalPair, Sample | Exception | None]]:
@@ -124,40 +102,35 @@ def _loaded(
     Reads at most ``workers`` pairs ahead, because a pair of large images takes a lot of memory.
     """
     queue: deque[tuple[EvalPair, Future[Sample] | None]] = deque()
+
+    def result() -> tuple[EvalPair, Sample | Exception | None]:
+        pair, future = queue.popleft()
+        if future is None:
+            return pair, None
+        # One unreadable pair must not end the run; it becomes a failed result.
+        return pair, future.exception() or future.result()  # type: ignore[return-value]
+
     with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="read") as pool:
         for pair in pairs:
             queue.append((pair, pool.submit(load, pair) if wanted(pair) else None))
             if len(queue) > max(workers, 1):
-                yield _result(*queue.popleft())
+                yield result()
         while queue:
-            yield _result(*queue.popleft())
+            yield result()
 
 
-def _result(pair: EvalPair, future: Future[Sample] | None) -> tuple[EvalPair, Sample | Exception | None]:
-    if future is None:
-        return pair, None
-    try:
-        return pair, future.result()
-    except Exception as error:  # one unreadable pair must not end the run; it is recorded
-        return pair, error
-
-
-def _record(pair: EvalPair, method: Method, run: str, sample: Sample | Exception | None) -> Record:
-    def outcome(**values: object) -> Record:
-        return Record(run, method.name, pair.group, pair.subgroup, pair.name, **values)  # type: ignore[arg-type]
-
+def _measured(pair: EvalPair, method: Method, run: str, sample: Sample | Exception | None) -> PairResult:
+    result = partial(PairResult, run, method.name, pair.group, pair.subgroup, pair.name)
     if not isinstance(sample, Sample):
-        return outcome(seconds=0.0, error=describe(sample))
+        return result(seconds=0.0, error=_one_line(sample))
     try:
-        estimate: Estimate = method.estimate(sample)
+        estimate = method.estimate(sample)
         metrics = measure(sample.truth.errors(estimate.flow, sample.longer_side))
-    except Exception as error:  # as above
-        return outcome(seconds=0.0, error=describe(error))
-    return outcome(seconds=estimate.seconds, note=estimate.note, metrics=metrics)
+    except Exception as error:  # a method that fails on a pair must not end the run either
+        return result(seconds=0.0, error=_one_line(error))
+    return result(seconds=estimate.seconds, note=estimate.note, metrics=metrics)
 
 
-def describe(error: Exception | None) -> str:
-    """One line about what went wrong; unexpected errors carry their type."""
-    if isinstance(error, GlualignError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+def _one_line(error: Exception | None) -> str:
+    """What went wrong; unexpected errors carry their type."""
+    return str(error) if isinstance(error, GlualignError) else f"{type(error).__name__}: {error}"

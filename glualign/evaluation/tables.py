@@ -1,159 +1,145 @@
-"""From records to the rows of the results table: per group and over all pairs, published rows beside ours."""
+"""From results to tables: per group and over all pairs, as text and as a JSON document."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from glualign.evaluation.datasets.base import Dataset
-from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS, Summary, mean_of, summarise
-from glualign.evaluation.published import ALL, MEAN_OF_GROUPS, Published, published_rows
-from glualign.evaluation.records import Record
+from glualign.evaluation.environment import environment
+from glualign.evaluation.methods import Method
+from glualign.evaluation.metrics import (
+    ALPHAS,
+    CURVE_ALPHAS,
+    PIXEL_THRESHOLDS,
+    GroupMetrics,
+    mean_of,
+    summarise,
+)
+from glualign.evaluation.published import ALL, MEAN_OF_GROUPS, published_rows
+from glualign.evaluation.results import PairResult
+from glualign.files import write_text
+from glualign.plain import plain
 
 HEADERS = (
-    "group",
-    "method",
-    "pairs",
-    "AEPE",
-    "median",
-    "PCK-1",
-    "PCK-3",
-    "PCK-5",
-    "PCK@0.05",
-    "Fl",
-    "s/pair",
+    "group", "method", "pairs", "AEPE", "median", "PCK-1", "PCK-3", "PCK-5", "PCK@0.05", "Fl", "s/pair",
     "notes",
-)
+)  # fmt: skip
 RIGHT_ALIGNED = tuple(range(2, 11))
 _MISSING = "-"
+_NUMBERS = ("pairs", "aepe", "median", "fl")
+_DIGITS = 6  # digits after the point; more is noise that makes two documents look different
 
 
 @dataclass(frozen=True)
-class Row:
-    """One method on one group.
+class GroupResult:
+    """One method on one group of pairs.
 
     Attributes:
         group: name of the group; `ALL` for all pairs, `MEAN_OF_GROUPS` for the mean of the groups.
         method: name of the method.
-        summary: None when every pair failed.
+        metrics: None when every pair failed.
         failed: number of pairs without a result.
-        gave_up: number of pairs that a baseline answered with the identity.
+        unsolved: number of pairs that a baseline answered with the identity.
         seconds: median time per pair; NaN without any.
     """
 
     group: str
     method: str
-    summary: Summary | None
+    metrics: GroupMetrics | None
     failed: int
-    gave_up: int
+    unsolved: int
     seconds: float
 
 
-def result_rows(dataset: Dataset, records: Sequence[Record]) -> list[Row]:
-    """Rows of every group and then of the whole data set, the methods in their order inside each."""
-    methods = list(dict.fromkeys(record.method for record in records))
+def group_results(dataset: Dataset, results: Sequence[PairResult]) -> list[GroupResult]:
+    """Those of every group and then of the whole data set, the methods in their order inside each."""
+    methods = list(dict.fromkeys(result.method for result in results))
     groups = [group for group in dataset.groups if group != ALL]
-    by_method = {name: [record for record in records if record.method == name] for name in methods}
-    rows = [
-        _row(group, name, [record for record in by_method[name] if record.group == group], dataset.pooled_pck)
-        for group in groups
-        for name in methods
-    ]
-    per_group = list(rows)
-    rows += [_row(ALL, name, by_method[name], dataset.pooled_pck) for name in methods]
+
+    def of(group: str, method: str) -> GroupResult:
+        chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
+        return _group_result(group, method, chosen, dataset.pooled_pck)
+
+    per_group = [of(group, method) for group in groups for method in methods]
+    found = per_group + [of(ALL, method) for method in methods]
     if len(groups) > 1:
-        rows += [_mean_row(name, [row for row in per_group if row.method == name]) for name in methods]
-    return rows
+        found += [_mean_result([each for each in per_group if each.method == method]) for method in methods]
+    return found
 
 
-def table_cells(dataset: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The table as text under `HEADERS`, with what was published for a group below our rows of it."""
-    cells: list[tuple[str, ...]] = []
-    for index, row in enumerate(rows):
-        cells.append(_cells(row))
-        last_of_group = index + 1 == len(rows) or rows[index + 1].group != row.group
-        if last_of_group:
-            ours = max(
-                (other.summary.pairs for other in rows if other.group == row.group and other.summary),
-                default=0,
-            )
-            cells += [
-                _published_cells(row.group, entry, ours) for entry in published_rows(dataset, row.group)
-            ]
-    return cells
-
-
-def label(group: str) -> str:
-    """How a group is called in tables."""
-    return group or "all pairs"
-
-
-def _row(group: str, method: str, records: Sequence[Record], pooled: bool) -> Row:
-    measured = [record for record in records if record.metrics is not None]
-    scenes = list(dict.fromkeys(record.subgroup for record in measured))
-    summaries = [
+def _group_result(group: str, method: str, results: Sequence[PairResult], pooled: bool) -> GroupResult:
+    measured = [result for result in results if result.metrics is not None]
+    scenes = dict.fromkeys(result.subgroup for result in measured)
+    metrics = [
         summarise([r.metrics for r in measured if r.subgroup == scene and r.metrics], pooled_pck=pooled)
         for scene in scenes
     ]
-    seconds = [record.seconds for record in measured]
-    return Row(
+    return GroupResult(
         group=group,
         method=method,
-        summary=mean_of(summaries) if len(summaries) > 1 else next(iter(summaries), None),
-        failed=len(records) - len(measured),
-        gave_up=sum(bool(record.note) for record in measured),
-        seconds=float(np.median(seconds)) if seconds else float("nan"),
+        metrics=mean_of(metrics) if len(metrics) > 1 else next(iter(metrics), None),
+        failed=len(results) - len(measured),
+        unsolved=sum(bool(result.note) for result in measured),
+        seconds=float(np.median([result.seconds for result in measured])) if measured else math.nan,
     )
 
 
-def _mean_row(method: str, rows: Sequence[Row]) -> Row:
-    summaries = [row.summary for row in rows if row.summary]
-    return Row(
+def _mean_result(groups: Sequence[GroupResult]) -> GroupResult:
+    measured = [group.metrics for group in groups if group.metrics]
+    return GroupResult(
         group=MEAN_OF_GROUPS,
-        method=method,
-        summary=mean_of(summaries) if summaries else None,
-        failed=sum(row.failed for row in rows),
-        gave_up=sum(row.gave_up for row in rows),
-        seconds=float(np.nanmean([row.seconds for row in rows])) if summaries else float("nan"),
+        method=groups[0].method,
+        metrics=mean_of(measured) if measured else None,
+        failed=sum(group.failed for group in groups),
+        unsolved=sum(group.unsolved for group in groups),
+        seconds=float(np.nanmean([group.seconds for group in groups])) if measured else math.nan,
     )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    notes = [f"{row.failed} failed"] if row.failed else []
-    notes += [f"gave up on {row.gave_up}"] if row.gave_up else []
-    if row.summary is None:
-        return (label(row.group), row.method, "0", *[_MISSING] * 8, ", ".join(notes))
-    summary = row.summary
-    pck = dict(zip(PIXEL_THRESHOLDS, summary.pck, strict=True))
-    alpha = dict(zip(ALPHAS, summary.pck_alpha, strict=True))
-    return (
-        label(row.group),
-        row.method,
-        str(summary.pairs),
-        pixels(summary.aepe),
-        pixels(summary.median),
-        *(percent(pck[threshold]) for threshold in (1.0, 3.0, 5.0)),
-        percent(alpha[0.05]),
-        percent(summary.fl),
-        f"{row.seconds:.3f}",
-        ", ".join(notes),
-    )
+def table_cells(dataset: str, groups: Sequence[GroupResult]) -> list[tuple[str, ...]]:
+    """The table as text under `HEADERS`, with what was published for a group below our rows of it."""
+    cells: list[tuple[str, ...]] = []
+    for name in dict.fromkeys(group.group for group in groups):
+        ours = [group for group in groups if group.group == name]
+        cells += map(_cells, ours)
+        most = max((group.metrics.pairs for group in ours if group.metrics), default=0)
+        for row in published_rows(dataset, name):
+            shares = (row.pck_1, row.pck_3, row.pck_5, row.pck_005, row.fl)
+            cells.append(
+                (
+                    name or "all pairs",
+                    f"{row.method} (published)",
+                    str(row.pairs) if row.pairs else _MISSING,
+                    pixels(row.aepe),
+                    _MISSING,
+                    *map(percent, shares),
+                    _MISSING,
+                    f"official set: {row.pairs} pairs" if row.pairs and row.pairs != most else "",
+                )
+            )
+    return cells
 
 
-def _published_cells(group: str, entry: Published, ours: int) -> tuple[str, ...]:
-    other = f"official set: {entry.pairs} pairs" if entry.pairs and entry.pairs != ours else ""
-    return (
-        label(group),
-        f"{entry.method} (published)",
-        str(entry.pairs) if entry.pairs else _MISSING,
-        pixels(entry.aepe),
-        _MISSING,
-        *(percent(value) for value in (entry.pck_1, entry.pck_3, entry.pck_5, entry.pck_005, entry.fl)),
-        _MISSING,
-        other,
-    )
+def _cells(group: GroupResult) -> tuple[str, ...]:
+    notes = [f"{group.failed} failed"] if group.failed else []
+    notes += [f"no alignment for {group.unsolved}"] if group.unsolved else []
+    lead, note = (group.group or "all pairs", group.method), ", ".join(notes)
+    if group.metrics is None:
+        return (*lead, "0", *[_MISSING] * 8, note)
+    metrics = group.metrics
+    pck = dict(zip(PIXEL_THRESHOLDS, metrics.pck, strict=True))
+    alpha = dict(zip(ALPHAS, metrics.pck_alpha, strict=True))
+    shares = (pck[1.0], pck[3.0], pck[5.0], alpha[0.05], metrics.fl)
+    lengths = pixels(metrics.aepe), pixels(metrics.median)
+    return (*lead, str(metrics.pairs), *lengths, *map(percent, shares), f"{group.seconds:.3f}", note)
 
 
 def pixels(value: float | None) -> str:
@@ -164,3 +150,79 @@ def pixels(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """A share for the table, in per cent."""
     return _MISSING if value is None else f"{100 * value:.1f}"
+
+
+def document(
+    dataset: Dataset, methods: Sequence[Method], groups: Sequence[GroupResult], results: Sequence[PairResult]
+) -> dict[str, Any]:
+    """Everything a table or a plot needs, with where and from what it was measured. Shares are fractions."""
+    return {
+        "kind": "evaluation",
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "pairs": len(dataset),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": environment(),
+        "methods": {method.name: dict(method.settings) for method in methods},
+        "curve_alpha": CURVE_ALPHAS.tolist(),
+        "rows": [
+            {
+                "group": group.group,
+                "method": group.method,
+                "failed": group.failed,
+                "unsolved": group.unsolved,
+                "seconds_per_pair": group.seconds,
+                "metrics": _as_json(group.metrics, group.group == ALL) if group.metrics else None,
+            }
+            for group in groups
+        ],
+        "failures": [{"pair": r.pair, "method": r.method, "error": r.error} for r in results if r.error],
+        "unsolved": [{"pair": r.pair, "method": r.method, "note": r.note} for r in results if r.note],
+    }
+
+
+def write_document(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON document, atomically; NaN becomes null."""
+    write_text(path, json.dumps(_rounded(plain(content)), indent=1, ensure_ascii=False) + "\n")
+
+
+def groups_of(content: Mapping[str, Any]) -> list[GroupResult]:
+    """The group results of a document that was read back, without the curves of the groups."""
+    return [
+        GroupResult(
+            group=row["group"],
+            method=row["method"],
+            metrics=_from_json(row["metrics"]) if row["metrics"] else None,
+            failed=row["failed"],
+            unsolved=row["unsolved"],
+            seconds=math.nan if row["seconds_per_pair"] is None else row["seconds_per_pair"],
+        )
+        for row in content["rows"]
+    ]
+
+
+def _as_json(metrics: GroupMetrics, with_curve: bool) -> dict[str, Any]:
+    curve = {"curve_pck": list(metrics.curve)} if with_curve else {}
+    return {
+        **{name: getattr(metrics, name) for name in _NUMBERS},
+        "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, metrics.pck, strict=True)},
+        "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, metrics.pck_alpha, strict=True)},
+        **curve,
+    }
+
+
+def _from_json(values: Mapping[str, Any]) -> GroupMetrics:
+    return GroupMetrics(
+        **{name: values[name] for name in _NUMBERS},
+        pck=tuple(values["pck_px"][f"{key:g}"] for key in PIXEL_THRESHOLDS),
+        pck_alpha=tuple(values["pck_alpha"][f"{key:g}"] for key in ALPHAS),
+        curve=tuple(values.get("curve_pck", ())),
+    )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, _DIGITS) if isinstance(value, float) else value

@@ -9,7 +9,7 @@ import pytest
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS
 from glualign.evaluation.runner import evaluate
-from glualign.evaluation.tables import result_rows
+from glualign.evaluation.tables import group_results
 from tests.evaluation.fakes import GOLDEN, Wobbled
 
 EXPECTED = json.loads((GOLDEN / "expected_metrics.json").read_text())
@@ -22,20 +22,20 @@ def arrays():
         return dict(data)
 
 
-def summary_of(dataset, scale):
-    records = evaluate(dataset, [Wobbled(scale)])
-    assert [record.error for record in records] == [""] * len(dataset)
-    return next(row.summary for row in result_rows(dataset, records) if row.group == "")
+def metrics_of(dataset, scale):
+    results = evaluate(dataset, [Wobbled(scale)])
+    assert [result.error for result in results] == [""] * len(dataset)
+    return next(group.metrics for group in group_results(dataset, results) if group.group == "")
 
 
-def assert_matches(summary, expected):
-    pck = dict(zip(PIXEL_THRESHOLDS, summary.pck, strict=True))
-    assert summary.aepe == pytest.approx(expected["final_eape"], abs=TOLERANCE)
+def assert_matches(metrics, expected):
+    pck = dict(zip(PIXEL_THRESHOLDS, metrics.pck, strict=True))
+    assert metrics.aepe == pytest.approx(expected["final_eape"], abs=TOLERANCE)
     assert pck[1.0] == pytest.approx(expected["pck_thresh_1_average_per_image"], abs=TOLERANCE)
     assert pck[5.0] == pytest.approx(expected["pck_thresh_5_average_per_image"], abs=TOLERANCE)
-    alpha = dict(zip(ALPHAS, summary.pck_alpha, strict=True))
+    alpha = dict(zip(ALPHAS, metrics.pck_alpha, strict=True))
     assert alpha[0.05] == pytest.approx(expected["pck_alpha_0_05_average_per_image"], abs=TOLERANCE)
-    np.testing.assert_allclose(summary.curve, expected["pck_per_threshold_over_dataset"], atol=TOLERANCE)
+    np.testing.assert_allclose(metrics.curve, expected["pck_per_threshold_over_dataset"], atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["hpatches-240", "hpatches"])
@@ -49,7 +49,7 @@ def test_hpatches(name, arrays):
     # One grey level: the bilinear resize of OpenCV rounds differently in its builds.
     for image, part in ((sample.source, "source"), (sample.target, "target")):
         np.testing.assert_allclose(image.astype(int), arrays[f"{key}_{part}"].transpose(1, 2, 0), atol=1)
-    assert_matches(summary_of(dataset, 2.0), EXPECTED[key])
+    assert_matches(metrics_of(dataset, 2.0), EXPECTED[key])
 
 
 def test_hpatches_from_folders_equals_the_list(tmp_path):
@@ -73,9 +73,9 @@ def test_kitti(arrays):
     sample = dataset.pairs[0].load()
     np.testing.assert_array_equal(sample.truth.mask, arrays["kitti0_valid"] == 1)
     np.testing.assert_allclose(sample.truth.flow[sample.truth.mask], arrays["kitti0_flow"][sample.truth.mask])
-    summary = summary_of(dataset, 3.0)
-    assert_matches(summary, EXPECTED["kitti"])
-    assert summary.fl == pytest.approx(EXPECTED["kitti"]["kitti2015-F1"], abs=TOLERANCE)
+    metrics = metrics_of(dataset, 3.0)
+    assert_matches(metrics, EXPECTED["kitti"])
+    assert metrics.fl == pytest.approx(EXPECTED["kitti"]["kitti2015-F1"], abs=TOLERANCE)
 
 
 def test_tss(arrays):
@@ -90,10 +90,10 @@ def test_tss(arrays):
         np.testing.assert_array_equal(sample.source, arrays[f"tss{index}_source"].transpose(1, 2, 0))
         np.testing.assert_array_equal(sample.target, arrays[f"tss{index}_target"].transpose(1, 2, 0))
         assert sample.may_be_mirrored
-    records = evaluate(dataset, [Wobbled(4.0)])
+    results = evaluate(dataset, [Wobbled(4.0)])
     # Two of the three groups are absent from the toy data, and said to be.
-    assert [record.group for record in records if record.error] == ["JODS", "PASCAL"]
-    assert_matches(result_rows(dataset, records)[0].summary, EXPECTED["tss"])
+    assert [result.group for result in results if result.error] == ["JODS", "PASCAL"]
+    assert_matches(group_results(dataset, results)[0].metrics, EXPECTED["tss"])
 
 
 def test_eth3d(arrays, tmp_path):
@@ -106,9 +106,9 @@ def test_eth3d(arrays, tmp_path):
     sample = pair.load()
     np.testing.assert_array_equal(sample.truth.mask, arrays["eth_mask"])
     np.testing.assert_allclose(sample.truth.flow, arrays["eth_flow"].transpose(1, 2, 0), atol=1e-6)
-    records = evaluate(dataset, [Wobbled(0.8)])
-    assert sum(bool(record.error) for record in records) == 69  # the lists of 10 scenes x 7 rates but one
-    assert_matches(result_rows(dataset, records)[0].summary, EXPECTED["eth"])
+    results = evaluate(dataset, [Wobbled(0.8)])
+    assert sum(bool(result.error) for result in results) == 69  # the lists of 10 scenes x 7 rates but one
+    assert_matches(group_results(dataset, results)[0].metrics, EXPECTED["eth"])
 
 
 def test_the_copies_are_the_golden_files(shared):

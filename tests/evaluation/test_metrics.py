@@ -6,15 +6,9 @@ from glualign.evaluation.metrics import (
     CURVE_ALPHAS,
     PIXEL_THRESHOLDS,
     Errors,
-    aepe,
     end_point_errors,
-    fl_outliers,
-    masked_errors,
     mean_of,
     measure,
-    median_epe,
-    pck,
-    pck_counts,
     summarise,
 )
 
@@ -30,15 +24,6 @@ def test_end_point_error_is_the_euclidean_distance():
     np.testing.assert_allclose(errors.magnitude, [4.0, np.sqrt(2)])
 
 
-def test_only_pixels_of_the_mask_count():
-    truth = np.zeros((4, 5, 2), np.float32)
-    estimate = np.full((4, 5, 2), 100.0, np.float32)
-    mask = np.zeros((4, 5), bool)
-    mask[1, 2] = mask[3, 4] = True
-    estimate[1, 2], estimate[3, 4] = (3, 4), (0, 1)
-    assert aepe(masked_errors(estimate, truth, mask, 5)) == pytest.approx(3.0)
-
-
 def test_an_unknown_estimate_counts_as_very_wrong_instead_of_not_at_all():
     errors = end_point_errors(np.array([[np.nan, 0.0], [0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 0.0]]), 50)
     np.testing.assert_allclose(errors.epe, [55.0, 0.0])
@@ -52,7 +37,7 @@ def test_shapes_that_do_not_fit_are_refused(shape):
 
 def test_nothing_to_compare_is_refused():
     with pytest.raises(ValueError, match="no pixel"):
-        masked_errors(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), np.zeros((2, 2), bool), 1)
+        end_point_errors(np.zeros((0, 2)), np.zeros((0, 2)), 1)
     with pytest.raises(ValueError, match="no pair"):
         summarise([])
     with pytest.raises(ValueError, match="nothing"):
@@ -60,39 +45,35 @@ def test_nothing_to_compare_is_refused():
 
 
 def test_pck_includes_the_threshold_itself():
-    errors = errors_of([0.5, 1.0, 1.5, 5.0])
-    assert pck(errors, 1.0) == 0.5
-    assert pck(errors, 0.99) == 0.25
-    assert median_epe(errors) == 1.25
+    metrics = measure(errors_of([0.5, 1.0, 1.5, 5.0]))
+    assert metrics.pck == (0.5, 0.75, 1.0, 1.0)  # at 1, 3, 5 and 10 px
+    assert metrics.median == 1.25
 
 
 def test_pck_curve_is_the_pck_at_every_alpha():
-    rng = np.random.default_rng(3)
-    errors = errors_of(rng.exponential(8, 1000), side=100)
-    counts = pck_counts(errors)
-    assert counts.tolist() == [round(pck(errors, alpha * 100) * 1000) for alpha in CURVE_ALPHAS]
+    epe = np.random.default_rng(3).exponential(8, 1000)
+    counts = measure(errors_of(epe, side=100)).curve
+    assert list(counts) == [int((epe <= alpha * 100).sum()) for alpha in CURVE_ALPHAS]
     assert (np.diff(counts) >= 0).all()
 
 
 def test_fl_needs_both_conditions():
-    # 4 px on 100 px is 4 %: no outlier; on 50 px it is 8 %. 2 px is never one.
-    assert fl_outliers(errors_of([4.0], [100.0])) == 0
-    assert fl_outliers(errors_of([4.0], [50.0])) == 1
-    assert fl_outliers(errors_of([2.0], [1.0])) == 0
-    assert fl_outliers(errors_of([3.0], [1.0])) == 0  # more than 3 px, not 3 px
+    # 4 px on 100 px is 4 %: no outlier; on 50 px it is 8 %. 2 px is never one, and more than 3 px is asked.
+    outliers = measure(errors_of([4.0, 4.0, 2.0, 3.0], [100.0, 50.0, 1.0, 1.0])).outliers
+    assert outliers == 1
 
 
 def test_a_data_set_averages_images_but_pools_fl_and_the_curve():
     small = measure(errors_of([0.0], [1.0]))
     large = measure(errors_of([10.0] * 9, [1.0] * 9))
-    summary = summarise([small, large])
-    assert summary.aepe == pytest.approx(5.0)  # not 9.0, the mean over pixels
-    assert summary.pck[PIXEL_THRESHOLDS.index(1.0)] == pytest.approx(0.5)
-    assert summary.fl == pytest.approx(0.9)
-    assert summary.curve[0] == pytest.approx(0.1, abs=1e-6)
+    metrics = summarise([small, large])
+    assert metrics.aepe == pytest.approx(5.0)  # not 9.0, the mean over pixels
+    assert metrics.pck[PIXEL_THRESHOLDS.index(1.0)] == pytest.approx(0.5)
+    assert metrics.fl == pytest.approx(0.9)
+    assert metrics.curve[0] == pytest.approx(0.1, abs=1e-6)
     pooled = summarise([small, large], pooled_pck=True)
     assert pooled.pck[PIXEL_THRESHOLDS.index(1.0)] == pytest.approx(0.1)
-    assert pooled.aepe == summary.aepe
+    assert pooled.aepe == metrics.aepe
 
 
 def test_the_median_is_that_of_the_pairs():
@@ -105,7 +86,7 @@ def test_pck_alpha_is_relative_to_the_longer_side():
     assert dict(zip(ALPHAS, metrics.pck_alpha, strict=True)) == {0.05: 0.5, 0.1: 1.0}
 
 
-def test_mean_of_summaries_weighs_them_alike():
+def test_mean_of_groups_weighs_them_alike():
     one = summarise([measure(errors_of([2.0]))])
     other = summarise([measure(errors_of([4.0])), measure(errors_of([8.0]))])
     mean = mean_of([one, other])

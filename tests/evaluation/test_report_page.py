@@ -7,9 +7,8 @@ import pytest
 from glualign.evaluation.datasets import Sample, open_dataset
 from glualign.evaluation.html import render
 from glualign.evaluation.pictures import error_map, panels, worst_and_median
-from glualign.evaluation.results import document, rows_of, write_document
 from glualign.evaluation.runner import evaluate
-from glualign.evaluation.tables import result_rows, table_cells
+from glualign.evaluation.tables import document, group_results, groups_of, table_cells, write_document
 from glualign.evaluation.truth import DenseTruth, PointTruth
 from tests.evaluation.fakes import Offset, make_pairs
 
@@ -19,16 +18,16 @@ def run(tmp_path):
     root = make_pairs(tmp_path, shifts=(1, 2, 3, 4, 5))
     (root / "moved" / "p4" / "source.png").write_bytes(b"<script>")
     dataset, methods = open_dataset("pairs", root), [Offset(), Offset("far", 9.0)]
-    records = evaluate(dataset, methods)
-    return dataset, methods, records, result_rows(dataset, records)
+    results = evaluate(dataset, methods)
+    return dataset, methods, results, group_results(dataset, results)
 
 
 def test_a_document_read_back_gives_the_same_table(run, tmp_path):
-    dataset, methods, records, rows = run
+    dataset, methods, results, groups = run
     path = tmp_path / "result.json"
-    write_document(path, document(dataset, methods, rows, records))
+    write_document(path, document(dataset, methods, groups, results))
     content = json.loads(path.read_text())
-    assert table_cells("pairs", rows_of(content)) == table_cells("pairs", rows)
+    assert table_cells("pairs", groups_of(content)) == table_cells("pairs", groups)
     assert [entry["pair"] for entry in content["failures"]] == ["moved/p4", "moved/p4"]
     assert content["machine"]["versions"]["numpy"] == np.__version__
     assert len(content["curve_alpha"]) == 50
@@ -38,8 +37,8 @@ def test_a_document_tells_nothing_about_the_person(run, tmp_path):
     import getpass
     import socket
 
-    dataset, methods, records, rows = run
-    content = document(dataset, methods, rows, [record for record in records if not record.error])
+    dataset, methods, results, groups = run
+    content = document(dataset, methods, groups, [result for result in results if not result.error])
     text = json.dumps(content)
     assert socket.gethostname() not in text
     assert str(tmp_path) not in text
@@ -47,8 +46,8 @@ def test_a_document_tells_nothing_about_the_person(run, tmp_path):
 
 
 def test_the_page_is_self_contained_and_escapes_what_it_shows(run):
-    dataset, methods, records, rows = run
-    page = render(document(dataset, methods, rows, records), panels(dataset, methods[0], records, 2))
+    dataset, methods, results, groups = run
+    page = render(document(dataset, methods, groups, results), panels(dataset, methods[0], results, 2))
     assert page.count("data:image/jpeg;base64,") == 4 * 4
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "<script>" not in page
@@ -57,11 +56,11 @@ def test_the_page_is_self_contained_and_escapes_what_it_shows(run):
 
 
 def test_worst_and_median_do_not_overlap(run):
-    _, _, records, _ = run
-    chosen = worst_and_median([r for r in records if r.method == "offset"], 3)
-    names = [record.pair for _, record in chosen]
+    _, _, results, _ = run
+    chosen = worst_and_median([r for r in results if r.method == "offset"], 3)
+    names = [result.pair for _, result in chosen]
     assert len(set(names)) == len(names)
-    errors = [record.metrics.aepe for kind, record in chosen if kind == "worst"]
+    errors = [result.metrics.aepe for kind, result in chosen if kind == "worst"]
     assert errors == sorted(errors, reverse=True)
     assert worst_and_median([], 3) == []
 

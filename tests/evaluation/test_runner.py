@@ -3,9 +3,9 @@ import pytest
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
-from glualign.evaluation.records import fingerprint, read_records
+from glualign.evaluation.results import fingerprint, read_csv
 from glualign.evaluation.runner import evaluate, partial_path
-from glualign.evaluation.tables import result_rows, table_cells
+from glualign.evaluation.tables import group_results, table_cells
 from tests.evaluation.fakes import Offset, make_pairs, texture, write_image
 
 
@@ -14,16 +14,16 @@ def pairs(tmp_path):
     return open_dataset("pairs", make_pairs(tmp_path / "data"))
 
 
-def timeless(records):
-    return [(r.method, r.pair, r.error, r.note, r.metrics) for r in records]
+def timeless(results):
+    return [(r.method, r.pair, r.error, r.note, r.metrics) for r in results]
 
 
 def test_every_method_runs_on_every_pair_in_order(pairs):
-    records = evaluate(pairs, [Offset("one", 1.0), Offset("two", 2.0)])
-    assert [(r.pair, r.method) for r in records] == [
+    results = evaluate(pairs, [Offset("one", 1.0), Offset("two", 2.0)])
+    assert [(r.pair, r.method) for r in results] == [
         (f"moved/p{index}", name) for index in range(3) for name in ("one", "two")
     ]
-    assert [r.metrics.aepe for r in records] == pytest.approx([1.0, 2.0] * 3)
+    assert [r.metrics.aepe for r in results] == pytest.approx([1.0, 2.0] * 3)
 
 
 def test_the_number_of_workers_changes_nothing(pairs):
@@ -34,28 +34,28 @@ def test_the_number_of_workers_changes_nothing(pairs):
 def test_a_pair_that_cannot_be_read_is_recorded_and_the_rest_goes_on(tmp_path):
     root = make_pairs(tmp_path)
     (root / "moved" / "p1" / "H_target_to_source.txt").unlink()
-    records = evaluate(open_dataset("pairs", root), [Offset()])
-    assert [bool(r.error) for r in records] == [False, True, False]
-    assert "p1: no ground truth" in records[1].error
-    rows = result_rows(open_dataset("pairs", root), records)
-    assert (rows[0].failed, rows[0].summary.pairs) == (1, 2)
+    results = evaluate(open_dataset("pairs", root), [Offset()])
+    assert [bool(r.error) for r in results] == [False, True, False]
+    assert "p1: no ground truth" in results[1].error
+    rows = group_results(open_dataset("pairs", root), results)
+    assert (rows[0].failed, rows[0].metrics.pairs) == (1, 2)
     assert table_cells("pairs", rows)[0][-1] == "1 failed"
 
 
 def test_a_method_that_fails_is_recorded_with_the_type_of_its_error(tmp_path):
     root = make_pairs(tmp_path, shifts=(1,))
     make_pairs(tmp_path / "wide", shifts=(1,), size=(40, 90))
-    records = evaluate(open_dataset("pairs", root), [Offset(refuses=60), Offset("other")])
-    failed = [r for r in records if r.error]
+    results = evaluate(open_dataset("pairs", root), [Offset(refuses=60), Offset("other")])
+    failed = [r for r in results if r.error]
     assert [(r.method, r.error) for r in failed] == []
-    records = evaluate(open_dataset("pairs", root / "wide"), [Offset(refuses=60), Offset("other")])
-    assert [(r.method, r.error) for r in records if r.error] == [("offset", "RuntimeError: too wide for me")]
+    results = evaluate(open_dataset("pairs", root / "wide"), [Offset(refuses=60), Offset("other")])
+    assert [(r.method, r.error) for r in results if r.error] == [("offset", "RuntimeError: too wide for me")]
 
 
 def test_a_pair_without_a_pixel_to_compare_is_a_failure_and_not_a_perfect_result(tmp_path):
     root = make_pairs(tmp_path, shifts=(500,))
-    (record,) = evaluate(open_dataset("pairs", root), [Offset()])
-    assert "no pixel with ground truth" in record.error
+    (result,) = evaluate(open_dataset("pairs", root), [Offset()])
+    assert "no pixel with ground truth" in result.error
 
 
 def test_resume_runs_only_what_is_missing_and_gives_the_same(pairs, tmp_path):
@@ -77,14 +77,14 @@ def test_resume_runs_only_what_is_missing_and_gives_the_same(pairs, tmp_path):
 def test_an_interrupted_run_keeps_what_it_had(pairs, tmp_path):
     csv = tmp_path / "results.csv"
 
-    def interrupt(record):
-        if record.pair == "moved/p1":
+    def interrupt(result):
+        if result.pair == "moved/p1":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(pairs, [Offset()], csv_path=csv, listener=interrupt)
     assert not csv.exists()
-    assert [r.pair for r in read_records(partial_path(csv))] == ["moved/p0", "moved/p1"]
+    assert [r.pair for r in read_csv(partial_path(csv))] == ["moved/p0", "moved/p1"]
 
 
 def test_resume_takes_over_nothing_of_other_settings_and_tries_failures_again(tmp_path):
@@ -96,9 +96,9 @@ def test_resume_takes_over_nothing_of_other_settings_and_tries_failures_again(tm
     evaluate(dataset, [Offset(settings={"max_side": "512"})], csv_path=csv)
     matrix.write_text(good)
     again = Offset(settings={"max_side": "512"})
-    records = evaluate(dataset, [again], csv_path=csv, resume=True)
+    results = evaluate(dataset, [again], csv_path=csv, resume=True)
     assert len(again.seen) == 1
-    assert not any(r.error for r in records)
+    assert not any(r.error for r in results)
     other = Offset(settings={"max_side": "1024"})
     evaluate(dataset, [other], csv_path=csv, resume=True)
     assert len(other.seen) == 3
@@ -110,10 +110,10 @@ def test_the_fingerprint_depends_on_data_and_settings_and_not_on_their_order():
     assert fingerprint("pairs", {"a": "1"}) != fingerprint("pairs", {"a": "2"})
 
 
-def test_records_survive_the_csv_exactly(pairs, tmp_path):
+def test_results_survive_the_csv_exactly(pairs, tmp_path):
     csv = tmp_path / "results.csv"
-    records = evaluate(pairs, [Offset(dx=1 / 3)], csv_path=csv)
-    assert timeless(read_records(csv)) == timeless(records)
+    results = evaluate(pairs, [Offset(dx=1 / 3)], csv_path=csv)
+    assert timeless(read_csv(csv)) == timeless(results)
 
 
 def test_a_foreign_csv_is_not_resumed_from(pairs, tmp_path):
@@ -147,9 +147,9 @@ def test_scenes_are_averaged_before_the_rate_and_groups_alike(tmp_path):
             shift = -float(sample.truth.flow[20, 40, 0])
             return Offset(dx=shift).estimate(sample)
 
-    rows = {row.group: row for row in result_rows(dataset, evaluate(dataset, [ByShift()]))}
-    assert rows["rate 3"].summary.aepe == pytest.approx((1.5 + 3) / 2, abs=1e-5)
-    assert rows["mean of groups"].summary.aepe == pytest.approx((2.25 + 1) / 2, abs=1e-5)
+    rows = {row.group: row for row in group_results(dataset, evaluate(dataset, [ByShift()]))}
+    assert rows["rate 3"].metrics.aepe == pytest.approx((1.5 + 3) / 2, abs=1e-5)
+    assert rows["mean of groups"].metrics.aepe == pytest.approx((2.25 + 1) / 2, abs=1e-5)
     cells = table_cells("eth3d", list(rows.values()))
     assert [row[1] for row in cells[:3]] == [
         "offset",
@@ -171,9 +171,9 @@ def test_reading_goes_at_most_a_few_pairs_ahead(tmp_path):
     dataset = Dataset("d", "d", tuple(EvalPair(str(i), lambda i=i: load(i)) for i in range(12)))
     most = 0
 
-    def listener(record):
+    def listener(result):
         nonlocal most
-        most = max(most, len(started) - int(record.pair))
+        most = max(most, len(started) - int(result.pair))
 
     evaluate(dataset, [Offset()], workers=2, listener=listener)
     assert started == sorted(started) or np.array_equal(sorted(started), range(12))

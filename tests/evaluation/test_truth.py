@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glualign.errors import DatasetError
-from glualign.evaluation.truth import DenseTruth, PointTruth, homography_truth, match_size, scattered
+from glualign.evaluation.truth import DenseTruth, PointTruth, homography_truth, scattered
 from tests.evaluation.fakes import grid
 
 
@@ -48,12 +48,18 @@ def test_homography_truth_has_no_infinities_at_the_horizon():
     assert np.isfinite(truth.flow).all()
 
 
-def test_match_size_scales_vectors_with_the_grid():
-    flow = np.full((10, 20, 2), [4.0, 6.0], np.float32)
-    resized = match_size(flow, (20, 80))
-    assert resized.shape == (20, 80, 2)
-    np.testing.assert_allclose(resized, np.broadcast_to([16.0, 12.0], (20, 80, 2)))
-    assert match_size(flow, (10, 20)) is flow
+def test_a_flow_of_another_size_is_resized_before_it_is_compared():
+    truth = DenseTruth(np.full((20, 80, 2), [16.0, 12.0], np.float32), np.ones((20, 80), bool))
+    assert not truth.errors(np.full((10, 20, 2), [4.0, 6.0], np.float32), 80).epe.any()
+
+
+def test_only_pixels_of_the_mask_count():
+    mask = np.zeros((4, 5), bool)
+    mask[1, 2] = mask[3, 4] = True
+    estimate = np.full((4, 5, 2), 100.0, np.float32)
+    estimate[1, 2], estimate[3, 4] = (3, 4), (0, 1)
+    truth = DenseTruth(np.zeros((4, 5, 2), np.float32), mask)
+    assert truth.errors(estimate, 5).epe.tolist() == [5.0, 1.0]
 
 
 def test_a_mask_of_another_size_is_refused():

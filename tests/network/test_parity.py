@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glualign.evaluation.mirroring import flow_allowing_mirror
+from glualign.evaluation.methods import flow_allowing_mirror
 from glualign.matcher import Matcher
 from glualign.network.glunet import extra_layer_count
 from tests.golden import golden_cases

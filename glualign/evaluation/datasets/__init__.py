@@ -14,15 +14,12 @@ from pathlib import Path
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
-from glualign.evaluation.datasets.chairs import chairs
+from glualign.evaluation.datasets.dense import chairs, kitti, middlebury, sintel
 from glualign.evaluation.datasets.eth3d import eth3d
 from glualign.evaluation.datasets.hpatches import hpatches
 from glualign.evaluation.datasets.keypoints import pf_pascal, pf_willow, spair
-from glualign.evaluation.datasets.kitti import kitti
 from glualign.evaluation.datasets.megadepth import megadepth
-from glualign.evaluation.datasets.middlebury import middlebury
 from glualign.evaluation.datasets.pairs import pairs
-from glualign.evaluation.datasets.sintel import sintel
 from glualign.evaluation.datasets.tss import tss
 
 __all__ = ["DATASETS", "Dataset", "EvalPair", "Sample", "open_dataset"]

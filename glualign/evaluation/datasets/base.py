@@ -13,6 +13,7 @@ import numpy.typing as npt
 from glualign.errors import DatasetError, GlualignError
 from glualign.evaluation.truth import DenseTruth, Truth
 from glualign.flow import read_flow
+from glualign.geometry import Matrix, Points, Size
 from glualign.images import read_image, to_rgb8
 
 Pixels = npt.NDArray[np.uint8]
@@ -76,39 +77,28 @@ def longer_side(image: npt.NDArray[np.generic]) -> float:
 
 def load_rgb(path: Path) -> Pixels:
     """Read an image as (H, W, 3) uint8 RGB."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: image not found")
+    require_file(path, "image")
     return np.asarray(to_rgb8(read_image(path)), dtype=np.uint8)
 
 
-def load_flow(path: Path, size: tuple[int, int]) -> DenseTruth:
+def load_flow(path: Path, size: Size) -> DenseTruth:
     """Read a dense true flow that must have ``size`` (height, width); unknown pixels are masked out."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: ground-truth flow not found")
-    field = read_flow(path).data
-    if field.shape[:2] != size:
-        raise DatasetError(
-            f"{path}: the flow is {field.shape[1]} x {field.shape[0]} pixels, its target image "
-            f"{size[1]} x {size[0]}"
-        )
-    known = np.asarray(np.isfinite(field).all(axis=-1), dtype=bool)
-    return DenseTruth(np.where(known[..., None], field, np.float32(0)).astype(np.float32), known)
+    require_file(path, "ground-truth flow")
+    flow = read_flow(path)
+    _require_size(f"{path}: the flow", flow.size, size)
+    return DenseTruth(np.nan_to_num(flow.data), flow.known)
 
 
-def load_mask(path: Path, size: tuple[int, int]) -> Pixels:
+def load_mask(path: Path, size: Size) -> Pixels:
     """Read a grey mask of ``size`` (height, width) as (H, W) uint8."""
     mask = load_rgb(path)[..., 0]
-    if mask.shape != size:
-        raise DatasetError(
-            f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {size[1]} x {size[0]}"
-        )
+    _require_size(f"{path}: the mask", (mask.shape[0], mask.shape[1]), size)
     return mask
 
 
 def load_table(path: Path, columns: int, what: str) -> npt.NDArray[np.float64]:
     """Read a text file of numbers with ``columns`` columns; lines starting with ``#`` are comments."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: {what} not found")
+    require_file(path, what)
     try:
         table = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
@@ -118,26 +108,35 @@ def load_table(path: Path, columns: int, what: str) -> npt.NDArray[np.float64]:
     return table
 
 
-def load_homography(path: Path) -> npt.NDArray[np.float64]:
+def load_homography(path: Path) -> Matrix:
     """Read a 3x3 matrix that can be inverted."""
-    matrix = load_table(path, 3, "homography")
-    if matrix.shape != (3, 3) or abs(np.linalg.det(matrix)) < 1e-12:
-        raise DatasetError(f"{path}: not an invertible 3x3 matrix")
+    return invertible(load_table(path, 3, "homography"), str(path))
+
+
+def invertible(matrix: Matrix, where: str) -> Matrix:
+    """The matrix itself.
+
+    Raises:
+        DatasetError: it is not 3x3 and finite, or has no inverse.
+    """
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
+        raise DatasetError(f"{where}: not an invertible 3x3 matrix")
     return matrix
 
 
-def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[int, Mapping[str, str]]]:
-    """The rows of a csv file with a header, each with its line number.
+def read_rows(path: Path, columns: Iterable[str], how: str) -> list[tuple[str, Mapping[str, str]]]:
+    """The rows of a csv file with a header, each with where it stands, "file, line n".
 
     Raises:
-        DatasetError: the file is missing or empty, or one of ``columns`` is not in its header.
+        DatasetError: the file is missing (``how`` says how to get it), or one of ``columns`` in its header.
     """
-    if not path.is_file():
-        raise DatasetError(f"{path}: list of pairs not found")
+    require_file(path, "list of pairs", how)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", restval="")
-            rows: list[tuple[int, Mapping[str, str]]] = [(reader.line_num, row) for row in reader]
+            rows: list[tuple[str, Mapping[str, str]]] = [
+                (f"{path}, line {reader.line_num}", row) for row in reader
+            ]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: not a csv file ({error})") from error
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
@@ -161,16 +160,35 @@ def numbers(row: Mapping[str, str], column: str, where: str) -> npt.NDArray[np.f
     return values
 
 
-def point_columns(row: Mapping[str, str], side: str, where: str) -> npt.NDArray[np.float64]:
-    """Points (N, 2) from the columns ``X<side>`` and ``Y<side>`` of a row."""
-    x, y = numbers(row, f"X{side}", where), numbers(row, f"Y{side}", where)
-    if len(x) != len(y):
-        raise DatasetError(f"{where}: {len(x)} values in X{side} but {len(y)} in Y{side}")
-    return np.stack([x, y], axis=1)
+def point_columns(row: Mapping[str, str], where: str) -> tuple[Points, Points]:
+    """Points (N, 2) of the source, columns XA and YA, and of the target, XB and YB."""
+    columns = [numbers(row, column, where) for column in ("XA", "YA", "XB", "YB")]
+    for first, second, what in ((0, 1, "values in XA but {} in YA"), (2, 3, "values in XB but {} in YB")):
+        if len(columns[first]) != len(columns[second]):
+            raise DatasetError(f"{where}: {len(columns[first])} {what.format(len(columns[second]))}")
+    source, target = np.stack(columns[:2], axis=1), np.stack(columns[2:], axis=1)
+    return paired(source, target, where)
+
+
+def paired(source: Points, target: Points, where: str) -> tuple[Points, Points]:
+    """Both lists of points themselves.
+
+    Raises:
+        DatasetError: they are not of one length.
+    """
+    if len(source) != len(target):
+        raise DatasetError(f"{where}: {len(source)} points in the source but {len(target)} in the target")
+    return source, target
+
+
+def require_file(path: Path, what: str, how: str = "") -> None:
+    """Raise a `DatasetError` unless ``path`` is a file; ``how`` says how to get it."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: {what} not found" + (f"; {how}" if how else ""))
 
 
 def require_folder(root: Path, names: Sequence[str], how: str) -> Path:
-    """The first of ``names`` that is a folder of ``root``.
+    """The first of ``names`` that is a folder of ``root``; ``root`` itself is ".".
 
     Raises:
         DatasetError: ``root`` or all of the folders are missing; ``how`` says how to get the data.
@@ -204,17 +222,16 @@ def broken(error: GlualignError) -> Callable[[], Sample]:
     return load
 
 
-def pad_to(
-    image: npt.NDArray[np.generic], size: tuple[int, int], mode: str = "constant"
-) -> npt.NDArray[np.generic]:
-    """Pad at the bottom and right to ``size`` with zeros, or with ``mode="edge"`` with the last pixels."""
-    height, width = image.shape[:2]
-    widths = [(0, size[0] - height), (0, size[1] - width)] + [(0, 0)] * (image.ndim - 2)
-    if mode == "edge":
-        return np.pad(image, widths, mode="edge")
-    return np.pad(image, widths, mode="constant")
+def padded(images: tuple[Pixels, Pixels]) -> tuple[Pixels, Pixels]:
+    """Both images padded with zeros at the bottom and right to the smallest size that holds both."""
+    size = max(image.shape[0] for image in images), max(image.shape[1] for image in images)
+    first, second = (
+        np.pad(image, ((0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)))
+        for image in images
+    )
+    return first, second
 
 
-def common_size(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> tuple[int, int]:
-    """The smallest (height, width) that holds both images."""
-    return max(first.shape[0], second.shape[0]), max(first.shape[1], second.shape[1])
+def _require_size(what: str, size: Size, expected: Size) -> None:
+    if size != expected:
+        raise DatasetError(f"{what} is {size[1]} x {size[0]} pixels, its image {expected[1]} x {expected[0]}")

@@ -49,8 +49,7 @@ class _ListUnpickler(pickle.Unpickler):
 def eth3d(root: Path) -> base.Dataset:
     """Groups are the rates; inside a rate, metrics are averaged per scene first."""
     lists = base.require_folder(root, ["info_ETH3D_files", "."], HOW)
-    available = [(rate, scene) for rate in RATES for scene in SCENES if _path(lists, scene, rate).is_file()]
-    if not available:
+    if not any(_path(lists, scene, rate).is_file() for rate in RATES for scene in SCENES):
         raise DatasetError(f"{lists}: holds no list such as {_path(lists, SCENES[0], RATES[0]).name}; {HOW}")
     return base.Dataset("eth3d", "ETH3D", tuple(_pairs(root, lists)))
 
@@ -80,8 +79,7 @@ def _pairs(root: Path, lists: Path) -> Iterator[base.EvalPair]:
         for scene in SCENES:
             path, group = _path(lists, scene, rate), f"rate {rate}"
             try:
-                if not path.is_file():
-                    raise DatasetError(f"{path}: list of pairs not found")
+                base.require_file(path, "list of pairs")
                 entries = read_list(path)
             except DatasetError as error:
                 yield base.EvalPair(path.name, base.broken(error), group, scene)
@@ -97,13 +95,11 @@ def _load(root: Path, entry: Mapping[str, Any], where: str) -> base.Sample:
         raise DatasetError(f"{where}: lacks {', '.join(missing)}")
     try:
         xs, ys, xt, yt = (np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in _KEYS[2:])
-        source_points, target_points = np.stack([xs, ys], axis=1), np.stack([xt, yt], axis=1)
-        if source_points.shape != target_points.shape:
-            raise ValueError("source and target have different numbers of points")
+        points = np.stack([xs, ys], axis=1), np.stack([xt, yt], axis=1)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: unusable points ({error})") from error
-    source = base.load_rgb(_image(root, str(entry["source_image"])))
-    target = base.load_rgb(_image(root, str(entry["target_image"])))
+    source_points, target_points = base.paired(*points, where)
+    source, target = (base.load_rgb(_image(root, str(entry[key]))) for key in _KEYS[:2])
     truth = scattered(target_points, source_points, (target.shape[0], target.shape[1]))
     return base.Sample(source, target, truth, base.longer_side(source))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import homography_truth
+from glualign.geometry import Matrix
 
 HOW = (
     "download hpatches-sequences-release (https://github.com/hpatches/hpatches-dataset); "
@@ -31,8 +31,7 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
         pair_list: csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 ->
             2) to use instead of the folders and their H_1_k files.
     """
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; {HOW}")
+    base.require_folder(root, ["."], HOW)
     found = _from_list(root, pair_list, square) if pair_list else _from_folders(root, square)
     name = "hpatches-240" if square == 240 else "hpatches"
     size = f"{square} x {square}" if square else "original size"
@@ -47,10 +46,10 @@ def _from_folders(root: Path, square: int | None) -> Iterator[base.EvalPair]:
 
 
 def _from_list(root: Path, path: Path, square: int | None) -> Iterator[base.EvalPair]:
-    for line, row in base.read_rows(path, ("obj", "im1", "im2", "Him", "Wim", *_MATRIX)):
+    for where, row in base.read_rows(path, ("obj", "im1", "im2", "Him", "Wim", *_MATRIX), HOW):
         name = f"{row['obj']}/{row['im1']}-{row['im2']}"
         k = int(row["im2"]) if row["im2"].isdigit() else 0
-        load = partial(_load_from_row, root / row["obj"], row, f"{path}, line {line}", square)
+        load = partial(_load_from_row, root / row["obj"], row, where, square)
         yield base.EvalPair(name, load, _GROUPS.get(k, row["im2"]))
 
 
@@ -62,9 +61,7 @@ def _load_from_folder(scene: Path, k: int, square: int | None) -> base.Sample:
 
 def _load_from_row(scene: Path, row: Mapping[str, str], where: str, square: int | None) -> base.Sample:
     values = [float(base.numbers(row, column, where)[0]) for column in (*_MATRIX, "Him", "Wim")]
-    matrix = np.array(values[:9]).reshape(3, 3)
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
-        raise DatasetError(f"{where}: H11 ... H33 is not an invertible matrix")
+    matrix = base.invertible(np.array(values[:9]).reshape(3, 3), f"{where}: H11 ... H33")
     source, target = _image(scene, row["im1"]), _image(scene, row["im2"])
     return _sample(source, target, matrix, (values[9], values[10]), square)
 
@@ -80,7 +77,7 @@ def _image(scene: Path, stem: str) -> base.Pixels:
 def _sample(
     source: base.Pixels,
     target: base.Pixels,
-    matrix: npt.NDArray[np.float64],
+    matrix: Matrix,
     reference_size: tuple[float, ...],
     square: int | None,
 ) -> base.Sample:
@@ -88,13 +85,10 @@ def _sample(
     height, width = (square, square) if square else target.shape[:2]
     to_source = np.diag([width / reference_size[1], height / reference_size[0], 1.0])
     to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
-    scaled = to_target @ matrix @ np.linalg.inv(to_source)
-    to_moving = np.linalg.inv(scaled).astype(np.float64)
+    to_moving = np.asarray(np.linalg.inv(to_target @ matrix @ np.linalg.inv(to_source)), np.float64)
     truth = homography_truth(to_moving, (height, width), (height, width))
-    return base.Sample(
-        _resize(source, height, width), _resize(target, height, width), truth, max(height, width)
+    source, target = (
+        np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        for image in (source, target)
     )
-
-
-def _resize(image: base.Pixels, height: int, width: int) -> base.Pixels:
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return base.Sample(source, target, truth, max(height, width))

@@ -26,8 +26,7 @@ def pairs(root: Path) -> base.Dataset:
     ``H_target_to_source.txt`` (3x3; the pixels that land inside the source count),
     ``points_target_source.txt`` (rows x_t y_t x_s y_s).
     """
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; {HOW}")
+    base.require_folder(root, ["."], HOW)
     return base.Dataset("pairs", f"Pairs of {root.name}", base.require_pairs(_pairs(root), root, HOW))
 
 

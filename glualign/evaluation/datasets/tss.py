@@ -46,18 +46,11 @@ def _pairs(root: Path) -> Iterator[base.EvalPair]:
 def _load(folder: Path, target_number: int) -> base.Sample:
     target = base.load_rgb(folder / f"image{target_number}.png")
     source = base.load_rgb(folder / f"image{3 - target_number}.png")
-    size = target.shape[:2]
+    size = target.shape[0], target.shape[1]
     truth = base.load_flow(folder / f"flow{target_number}.flo", size)
     mask = (base.load_mask(folder / f"mask{target_number}.png", size) == _INSIDE) & truth.mask
     # The protocol pads both images to a common size; L stays that of the source before padding.
-    padded = base.common_size(source, target)
-    return base.Sample(
-        source=np.asarray(base.pad_to(source, padded), dtype=np.uint8),
-        target=np.asarray(base.pad_to(target, padded), dtype=np.uint8),
-        truth=DenseTruth(
-            np.asarray(base.pad_to(truth.flow, padded, "edge"), dtype=np.float32),
-            np.asarray(base.pad_to(mask, padded), dtype=bool),
-        ),
-        longer_side=base.longer_side(source),
-        may_be_mirrored=True,
-    )
+    images = base.padded((source, target))
+    edge = [(0, images[1].shape[axis] - target.shape[axis]) for axis in (0, 1)]
+    padded = DenseTruth(np.pad(truth.flow, [*edge, (0, 0)], mode="edge"), np.pad(mask, edge))
+    return base.Sample(*images, padded, base.longer_side(source), may_be_mirrored=True)

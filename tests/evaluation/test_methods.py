@@ -1,11 +1,6 @@
 import numpy as np
 
-from glualign.evaluation.mirroring import (
-    flow_allowing_mirror,
-    mirrored,
-    target_is_mirrored,
-    unmirrored,
-)
+from glualign.evaluation.methods import flow_allowing_mirror, mirrored, unmirrored
 from tests.evaluation.fakes import texture
 
 
@@ -16,6 +11,18 @@ def coarse_for(favourite):
         return np.full((16, 16, 2), 1.0 if favourite(source, target) else 9.0, np.float32)
 
     return coarse
+
+
+def target_is_mirrored(coarse, source, target):
+    """Whether the full flow is asked for the mirrored target."""
+    asked = []
+
+    def full(first, second):
+        asked.append(second)
+        return np.zeros((*second.shape[:2], 2), np.float32)
+
+    flow_allowing_mirror(coarse, full, source, target)
+    return is_same(asked[0], mirrored(target))
 
 
 def is_same(first, second):
