@@ -18,24 +18,40 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from glualign.aligner import Aligner
-from glualign.alignment import Alignment
-from glualign.batch import JobList, LocalEngine, PairRow, Progress, Task, from_rows, run_batch
+from glualign.batch import PairList, Progress, Row, Settings, align_batch, from_rows
 from glualign.images import read_image
 
 Clock = dict[str, float]
 
 
-def find_pairs(folder: Path, count: int) -> JobList:
+@dataclass(frozen=True)
+class Loaded(Settings):
+    """Settings with an aligner that is loaded already."""
+
+    aligner: Aligner | None = None
+
+    def make_aligner(self) -> Aligner:
+        """The one there is."""
+        assert self.aligner is not None
+        return self.aligner
+
+    def identity(self) -> dict[str, str]:
+        """Nothing: every run does every pair again."""
+        return {}
+
+
+def find_pairs(folder: Path, count: int) -> PairList:
     rows = []
     for source in sorted(folder.glob("**/source.*"))[:count]:
         target = next(source.parent.glob("target.*"))
-        rows.append(PairRow(source, target, str(source.relative_to(folder))))
-    return from_rows(rows)
+        rows.append(Row(str(source.relative_to(folder)), str(target.relative_to(folder))))
+    return from_rows(rows, folder=folder)
 
 
 def measured(work: Callable[[], object]) -> Clock:
@@ -56,8 +72,8 @@ def memory() -> dict[str, float]:
     return {name: int(status[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")}
 
 
-def network_alone(aligner: Aligner, jobs: JobList) -> Clock:
-    pairs = [(read_image(job.source), read_image(job.target)) for job in jobs.jobs]
+def network_alone(aligner: Aligner, jobs: PairList) -> Clock:
+    pairs = [(read_image(pair.source), read_image(pair.target)) for pair in jobs.pairs]
 
     def align_all() -> None:
         for source, target in pairs:
@@ -66,20 +82,16 @@ def network_alone(aligner: Aligner, jobs: JobList) -> Clock:
     return measured(align_all)
 
 
-def save(alignment: Alignment, folder: Path, stem: str) -> Sequence[Path]:
-    return alignment.save(folder, stem=stem)
+def in_batch(aligner: Aligner, jobs: PairList, out: Path, seen: Callable[[Progress], None]) -> Clock:
+    settings = Loaded(aligner=aligner)
+    return measured(lambda: align_batch(jobs, out, settings, redo="all", on_progress=seen))
 
 
-def in_batch(aligner: Aligner, jobs: JobList, out: Path, seen: Callable[[Progress], None]) -> Clock:
-    task = Task(make_aligner=lambda: aligner, read=read_image, write=save)
-    return measured(lambda: run_batch(jobs, out, task, engine=LocalEngine(), redo="all", on_progress=seen))
-
-
-def one_by_one(jobs: JobList, out: Path, preset: str) -> Clock:
+def one_by_one(jobs: PairList, out: Path, preset: str) -> Clock:
     def warp_all() -> None:
-        for job in jobs.jobs:
-            command = [sys.executable, "-m", "glualign", "warp", str(job.source), str(job.target)]
-            options = ["-o", str(out / job.key), "--preset", preset, "--quiet"]
+        for pair in jobs.pairs:
+            command = [sys.executable, "-m", "glualign", "warp", str(pair.source), str(pair.target)]
+            options = ["-o", str(out / pair.key), "--preset", preset, "--quiet"]
             subprocess.run([*command, *options], check=True)
 
     return measured(warp_all)
@@ -97,14 +109,14 @@ def main() -> None:
     arguments = parser.parse_args()
     jobs = find_pairs(arguments.folder, arguments.count)
     aligner = Aligner.from_pretrained("compact", preset=arguments.preset)
-    aligner.align(jobs.jobs[0].source, jobs.jobs[0].target)  # the first pass pays for allocations
+    aligner.align(jobs.pairs[0].source, jobs.pairs[0].target)  # the first pass pays for allocations
     names = ("network", "batch", "singles", "batch of singles")
     blocks: list[dict[str, Clock]] = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for number, start in enumerate(range(0, len(jobs), arguments.block)):
-            block = JobList(jobs.jobs[start : start + arguments.block])
-            few = JobList(block.jobs[: arguments.singles])
+            block = PairList(jobs.pairs[start : start + arguments.block])
+            few = PairList(block.jobs[: arguments.singles])
             ways = {
                 "network": partial(network_alone, aligner, block),
                 "batch": partial(in_batch, aligner, block, scratch / "blocks", lambda progress: None),
@@ -112,7 +124,7 @@ def main() -> None:
             # Which goes first alternates, because the machine may be getting busier or quieter.
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             clocks = {name: ways[name]() for name in order}
-            if few.jobs:
+            if few.pairs:
                 clocks["singles"] = one_by_one(few, scratch / "singles", arguments.preset)
                 clocks["batch of singles"] = in_batch(aligner, few, scratch / "few", lambda progress: None)
             blocks.append(clocks)

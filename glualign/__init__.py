@@ -14,14 +14,25 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
     from glualign.alignment import Alignment
+    from glualign.batch import align_batch
     from glualign.checkpoints import load_model
     from glualign.flow import Flow, read_flow, write_flow
 
-__all__ = ["Aligner", "Alignment", "Flow", "__version__", "load_model", "read_flow", "write_flow"]
+__all__ = [
+    "Aligner",
+    "Alignment",
+    "Flow",
+    "__version__",
+    "align_batch",
+    "load_model",
+    "read_flow",
+    "write_flow",
+]
 
 _HOME = {
     "Aligner": "glualign.aligner",
     "Alignment": "glualign.alignment",
+    "align_batch": "glualign.batch",
     "Flow": "glualign.flow",
     "load_model": "glualign.checkpoints",
     "read_flow": "glualign.flow",

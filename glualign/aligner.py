@@ -162,35 +162,42 @@ class Aligner:
             runner = PassRunner(self._matcher, to_rgb8(moving), fixed)
         return self._align(moving, runner, None, clock)
 
-    def align_many(self, pairs: Sequence[tuple[Picture, Picture]]) -> list[Alignment]:
+    def align_many(self, pairs: Sequence[tuple[Picture, Picture | PreparedTarget]]) -> list[Alignment]:
         """Align several pairs; those of one working size share their first forward pass.
 
         It pays on a GPU. The results are those of `align` up to rounding.
 
+        Args:
+            pairs: sources and targets, which may be what `prepare_target` made of them.
+
         Raises:
             ImageError: as `align`; nothing is aligned then.
         """
-        images = [(as_image(source), as_image(target)) for source, target in pairs]
-        for image in (image for pair in images for image in pair):
-            _check(image)
+        sources = [as_image(source) for source, _ in pairs]
+        targets = [t if isinstance(t, PreparedTarget) else as_image(t) for _, t in pairs]
+        for image in (*sources, *targets):
+            if isinstance(image, Image):
+                _check(image)
         groups: dict[tuple[int, int], list[int]] = {}
-        for index, (_, target) in enumerate(images):
-            groups.setdefault(target.size, []).append(index)
+        for index, target in enumerate(targets):
+            size = target.size if isinstance(target, Image) else target.image.size
+            groups.setdefault(size, []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
             clock = _Clock()
             with clock.step("match"):
-                targets = prepare_targets(
-                    self._matcher, [images[i][1] for i in members], max_side=self.options.max_side
-                )
-                runners = [
-                    PassRunner(self._matcher, to_rgb8(images[i][0]), target)
-                    for i, target in zip(members, targets, strict=True)
-                ]
+                ready = {i: t for i in members if isinstance(t := targets[i], PreparedTarget)}
+                fresh = {i: t for i in members if isinstance(t := targets[i], Image)}
+                if fresh:
+                    made = prepare_targets(
+                        self._matcher, list(fresh.values()), max_side=self.options.max_side
+                    )
+                    ready |= zip(fresh, made, strict=True)
+                runners = [PassRunner(self._matcher, to_rgb8(sources[i]), ready[i]) for i in members]
                 firsts = plain_passes(runners)
             for index, runner, first in zip(members, runners, firsts, strict=True):
-                results[index] = self._align(images[index][0], runner, first, clock.share(len(members)))
-        return [results[index] for index in range(len(images))]
+                results[index] = self._align(sources[index], runner, first, clock.share(len(members)))
+        return [results[index] for index in range(len(pairs))]
 
     def _align(self, source: Image, runner: PassRunner, first: Pass | None, clock: _Clock) -> Alignment:
         with clock.step("match"):

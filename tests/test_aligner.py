@@ -116,6 +116,18 @@ def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
         assert result.quality.verdict == alone.quality.verdict
 
 
+def test_pairs_aligned_together_may_share_a_prepared_target(aligner, wall):
+    target = seen_through(wall, GENTLE, wall.shape[:2])
+    sources = [wall, np.ascontiguousarray(wall[:, ::-1])]
+    prepared = aligner.prepare_target(target)
+    shared = aligner.align_many([(source, prepared) for source in sources])
+    own = aligner.align_many([(source, target) for source in sources])
+    mixed = aligner.align_many([(sources[0], target), (sources[1], prepared)])
+    for ours, theirs, other in zip(shared, own, mixed, strict=True):
+        np.testing.assert_allclose(ours.flow.data, theirs.flow.data, atol=1e-3)
+        np.testing.assert_allclose(other.flow.data, theirs.flow.data, atol=1e-3)
+
+
 def test_depth_and_channels_of_the_source_are_kept(aligner, wall):
     deep = np.dstack([wall.astype(np.uint16) * 257, np.full(wall.shape[:2], 65535, np.uint16)])
     warped = aligner.align(deep, wall).warped

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 
 from glualign.batch.listing import EXTENSIONS
 from glualign.batch.manifest import Record
-from glualign.batch.summary import Summary, verdict, worst_first
+from glualign.batch.summary import Summary, worst_first
 from glualign.errors import MissingExtraError
 from glualign.files import write_text
 from glualign.images import Image, read_image, to_rgb8
@@ -95,7 +95,7 @@ def _row(record: Record, out: Path, read: Callable[[Path], Image]) -> Row:
     return Row(
         name=_printable(record.key),
         status=record.status,
-        verdict=verdict(record),
+        verdict=record.verdict,
         figures=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in _figures(record.quality)),
         error=_printable(record.error or ""),
         pictures=tuple(pictures),

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from glualign.errors import BatchError
 
 # What a folder is searched for. A list of pairs may name files with any other extension.
 EXTENSIONS = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".dib",
-        ".pbm",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-    }
-    | {".avif", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif"}
 )
 
 
@@ -80,20 +69,19 @@ def list_images(
         BatchError: nothing is there, or no image is among what is there.
     """
     path = Path(where)
-    if path.is_file():
+    if os.path.isfile(path):
         return Listing(path.parent, (path.name,))
     pattern = None
-    if not path.is_dir():
+    if not os.path.isdir(path):
         path, pattern = _split_glob(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise BatchError(f"{where}: no such folder")
     try:
-        found = list(_walk(path, recursive or (pattern is not None and "/" in pattern), skip))
+        found = list(_walk(path, recursive or (pattern is not None and len(pattern) > 1), skip))
     except OSError as error:
         raise BatchError(f"{error.filename or where}: cannot be listed ({error.strerror})") from error
     if pattern is not None:
-        matches = _glob_expression(pattern)
-        found = [name for name in found if matches.fullmatch(name)]
+        found = [name for name in found if _matches(name.split("/"), pattern)]
     images = [name for name in found if _is_image(name)]
     if not images:
         what = f"none of its {len(found)} files has an image extension" if found else "no file matches"
@@ -127,31 +115,42 @@ def _walk(root: Path, recursive: bool, skip: Iterable[Path]) -> Iterator[str]:
                 if entry.name.startswith("."):
                     continue
                 name = f"{prefix}{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    if recursive and os.path.realpath(entry.path) not in skipped:
-                        pending.append(f"{name}/")
-                elif entry.is_file() or (entry.is_symlink() and not entry.is_dir()):
-                    yield name  # a broken link stays in: the run reports it as unreadable
+                kind = _kind(entry)
+                if kind == "file":
+                    yield name
+                elif kind == "folder" and recursive and os.path.realpath(entry.path) not in skipped:
+                    pending.append(f"{name}/")
 
 
-def _split_glob(path: PurePath) -> tuple[Path, str | None]:
-    """The folder in front of the first wildcard, and the pattern below it (None without a wildcard)."""
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "other"]:
+    """What to do with an entry: links to folders, pipes and devices are left out.
+
+    A link that leads nowhere, or in a circle, counts as a file: the run reports it as unreadable.
+    """
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return "file"
+    return "file" if stat.S_ISREG(mode) else "other"
+
+
+def _split_glob(path: Path) -> tuple[Path, list[str] | None]:
+    """The folder in front of the first wildcard, and the parts of the pattern below it (None without one)."""
     for position, part in enumerate(path.parts):
-        if any(mark in part for mark in "*?["):
-            return Path(*path.parts[:position]), "/".join(path.parts[position:])
-    return Path(path), None
+        if any(mark in part for mark in "*?[") and not os.path.exists(Path(*path.parts[: position + 1])):
+            return Path(*path.parts[:position]), list(path.parts[position:])
+    return path, None
 
 
-def _glob_expression(pattern: str) -> re.Pattern[str]:
-    """A shell glob as a regular expression: ``*`` and ``?`` stay within a folder, ``**/`` spans folders."""
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|.", pattern, flags=re.DOTALL)
-    table = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(table.get(token) or _literal_or_class(token) for token in tokens), re.DOTALL)
-
-
-def _literal_or_class(token: str) -> str:
-    if len(token) == 1:
-        return re.escape(token)
-    negated = token[1] in "!^"
-    inside = token[2 if negated else 1 : -1].replace("\\", "\\\\")
-    return f"[{'^' if negated else ''}{inside}]"
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Shell matching: ``*`` and ``?`` stay within a folder, ``**`` spans any number of folders."""
+    if not pattern or not parts:
+        return not pattern and not parts
+    if pattern[0] == "**":
+        return len(pattern) == 1 or _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    try:
+        return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+    except re.error:  # [z-a], in which some versions of Python see an error: no character is in it
+        return False

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
-from glualign.batch.jobs import Shard
+from glualign.batch.pairs import Shard
 from glualign.errors import BatchError
 
 # File systems without locks (some Lustre and FUSE mounts) answer with one of these; work goes on unlocked
@@ -23,7 +22,8 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     """Keep other runs out of ``folder`` while the block runs.
 
     A whole run excludes everything; shards exclude whole runs and the same shard, not each other. The lock
-    files stay behind and mean nothing by themselves.
+    files stay behind and mean nothing by themselves. Symbolic links are not followed: one in place of the
+    folder or of a lock would let two runs lock different files.
 
     Raises:
         BatchError: another run is at work there, or the lock file cannot be made.
@@ -31,13 +31,13 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files = [stack.enter_context((folder / "lock").open("a+"))]
-            if shard is not None:
-                files.append(stack.enter_context((folder / f"lock-{shard}").open("a+")))
+            if folder.is_symlink():
+                raise OSError(errno.ELOOP, "is a symbolic link")
+            files = [_open(folder / name, stack) for name in ("lock", f"lock-{shard}")[: 1 + bool(shard)]]
         except OSError as error:
             raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
-        free = _lock(files[0], shared=shard is not None) and all(
-            _lock(file, shared=False) for file in files[1:]
+        free = _lock(files[0], folder, shared=shard is not None) and all(
+            _lock(file, folder, shared=False) for file in files[1:]
         )
         if not free:
             which = (
@@ -49,16 +49,24 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
         yield
 
 
+def _open(path: Path, stack: ExitStack) -> int:
+    if path.is_symlink():  # where O_NOFOLLOW does not exist
+        raise OSError(errno.ELOOP, f"{path.name} is a symbolic link")
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[str], *, shared: bool) -> bool:
+    def _lock(descriptor: int, folder: Path, *, shared: bool) -> bool:
         # Windows has no shared form of this lock: there, a whole run and a shard of it do not see each other.
         if shared:
             return True
         try:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
         return True
@@ -66,13 +74,13 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(file: IO[str], *, shared: bool) -> bool:
+    def _lock(descriptor: int, folder: Path, *, shared: bool) -> bool:
         try:
-            fcntl.flock(file.fileno(), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return True
-            raise BatchError(f"{file.name}: cannot be locked ({os.strerror(error.errno or 0)})") from error
+            raise BatchError(f"{folder}: cannot be locked ({os.strerror(error.errno or 0)})") from error
         return True

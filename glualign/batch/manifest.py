@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Literal
 
 from glualign import __version__
-from glualign.batch.fingerprint import Fingerprint
-from glualign.batch.jobs import Shard
+from glualign.batch.pairs import Shard, name_fault
 from glualign.errors import BatchError, OutputError
-from glualign.files import atomic_path
+from glualign.files import atomic_path, flush_to_disk
 
 Status = Literal["done", "failed"]
+Check = Literal["mtime", "sha256"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input file as it was when it was read."""
+    """One input file as it was when it was read; one that could not be read has a path only.
+
+    Attributes:
+        path: absolute.
+        size: in bytes.
+        mtime_ns: time of the last change, unless there is a hash.
+        sha256: of the content, when it was asked for.
+    """
 
     path: str
-    fingerprint: Fingerprint
+    size: int | None = None
+    mtime_ns: int | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, path: Path, check: Check = "mtime") -> Input:
+        """The file as it is now."""
+        name = os.path.abspath(path)
+        try:
+            found = os.stat(path)
+            if not stat.S_ISREG(found.st_mode):
+                return cls(name)
+            if check == "mtime":
+                return cls(name, found.st_size, found.st_mtime_ns)
+            with _hashing:
+                return cls(name, found.st_size, None, _sha256(name, found.st_size, found.st_mtime_ns))
+        except (OSError, ValueError):
+            return cls(name)
+
+    def is_like(self, now: Input) -> bool:
+        """Whether the file is still what it was: by content if its hash is known, else by path and time."""
+        known = (self.size, self.mtime_ns, self.sha256) == (now.size, now.mtime_ns, now.sha256)
+        return known and (now.sha256 is not None or self.path == now.path)
 
 
 @dataclass(frozen=True)
@@ -32,12 +66,12 @@ class Record:
     """One line of the manifest.
 
     Attributes:
-        key: the job's key.
-        status: ``done`` or ``failed``.
+        key: the pair's key.
+        status: ``done``, or ``failed``: an error, or an alignment whose verdict is too bad.
         source, target: the inputs.
         options: everything that decides what the outputs look like, as JSON values.
         outputs: size in bytes of each file written, by its path relative to the output folder.
-        quality: the alignment's quality as JSON values; empty for failed pairs.
+        quality: the alignment's quality as JSON values; empty when there was none.
         seconds: time spent on reading, aligning and writing this pair, added up.
         error: what went wrong; None for done pairs.
         finished: UTC time, ISO 8601.
@@ -56,26 +90,103 @@ class Record:
     finished: str = ""
     version: str = __version__
 
+    @property
+    def verdict(self) -> str:
+        """The one word on the alignment: ``good``, ``doubtful`` or ``failed``; empty when there is none."""
+        word = self.quality.get("verdict")
+        return word if isinstance(word, str) else ""
+
     def to_json(self) -> str:
         """One line of ASCII JSON, so that any file name survives."""
         return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Record:
+    def from_json(cls, line: str | bytes) -> Record:
         """Read a line back; keys that a later version may have added are ignored.
+
+        The line may come from anywhere, and files that it names may be removed: types are checked, and its
+        outputs are names that results of its key can have.
 
         Raises:
             ValueError: not a record.
         """
-        data = json.loads(line)
+        try:
+            data = json.loads(line if isinstance(line, str) else line.decode("utf-8"))
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
         if not isinstance(data, dict):
             raise ValueError("not an object")
-        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        try:
-            known["source"], known["target"] = Input(**data["source"]), Input(**data["target"])
-            return cls(**known)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"incomplete record ({error})") from error
+        for name, holds in _FIELDS.items():
+            if name not in data:
+                raise ValueError(f"no {name}")
+            if not holds(data[name]):
+                raise ValueError(f"{name} is not what it should be")
+        if not all(
+            name.startswith(f"{data['key']}_") and name_fault(name) is None for name in data["outputs"]
+        ):
+            raise ValueError("an output that is not named after its key")
+        inputs = {name: Input(**data[name]) for name in ("source", "target")}
+        return cls(**{name: data[name] for name in _FIELDS} | inputs)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 1 << 63
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_plain(value: object, depth: int = 8) -> bool:
+    """Whether a value can be written as it was read: JSON reads numbers and depths that it cannot write."""
+    if isinstance(value, (dict, list)):
+        parts = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(part, depth - 1) for part in parts)
+    return value is None or isinstance(value, (str, bool)) or _is_number(value)
+
+
+def _is_mapping(value: object, holds: Callable[[object], bool] = _is_plain) -> bool:
+    return isinstance(value, dict) and all(map(holds, value.values()))
+
+
+def _is_input(value: object) -> bool:
+    kinds = {"path": _is_text, "size": _is_number, "mtime_ns": _is_number, "sha256": _is_text}
+    return (
+        isinstance(value, dict)
+        and "path" in value
+        and all(name in kinds and (item is None or kinds[name](item)) for name, item in value.items())
+        and _is_text(value["path"])
+    )
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "key": lambda value: isinstance(value, str) and name_fault(value) is None,
+    "status": lambda value: value in ("done", "failed"),
+    "source": _is_input,
+    "target": _is_input,
+    "options": _is_mapping,
+    "outputs": lambda value: _is_mapping(value, _is_number),
+    "quality": _is_mapping,
+    "seconds": lambda value: _is_mapping(value, _is_number),
+    "error": lambda value: value is None or isinstance(value, str),
+    "finished": _is_text,
+    "version": _is_text,
+}
+
+
+_hashing = Lock()
+
+
+@lru_cache(maxsize=1 << 16)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    """Hash of a file's content; that of a target of many pairs is computed once while it stays the same."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def manifest_path(out: Path, shard: Shard | None = None) -> Path:
@@ -92,9 +203,9 @@ def read_records(path: Path) -> Iterator[Record]:
         BatchError: another line is not a record, or the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     return
                 try:
                     yield Record.from_json(line)
@@ -105,8 +216,8 @@ def read_records(path: Path) -> Iterator[Record]:
                     ) from error
     except FileNotFoundError:
         return
-    except (OSError, UnicodeDecodeError) as error:
-        raise BatchError(f"{path}: cannot be read ({error})") from error
+    except OSError as error:
+        raise BatchError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def latest(*groups: Iterable[Record]) -> dict[str, Record]:
@@ -133,19 +244,17 @@ class Manifest:
     """Appends records; each is on the disk (fsync) when `append` returns.
 
     Opening it rewrites the file, atomically, to the records that still stand: lines of pairs that are about
-        to be
-    done again go away, so that the file never has two lines for one pair, and an interrupted ``--overwrite``
-    goes on where it stopped.
+    to be done again go away, so that the file never has two lines for one pair, and an interrupted
+    ``--overwrite`` goes on where it stopped.
     """
 
     def __init__(self, path: Path, standing: Iterable[Record]) -> None:
         self.path = path
-        lines = "".join(f"{record.to_json()}\n" for record in standing).encode("ascii")
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"".join(f"{record.to_json()}\n".encode("ascii") for record in standing))
+            flush_to_disk(temporary)
         self._file = path.open("ab", buffering=0)
+        self._end = os.fstat(self._file.fileno()).st_size
 
     def __enter__(self) -> Manifest:
         return self
@@ -155,19 +264,39 @@ class Manifest:
     ) -> None:
         self._file.close()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, lost: Iterable[Record] = ()) -> None:
         """Add one line. Not for use from several threads at once.
 
+        Args:
+            record: to be added.
+            lost: all records, this one included: what is written anew when another program removed, cut or
+                changed the file.
+
         Raises:
+            BatchError: the file was not as this run left it.
             OutputError: the line could not be written; the file is as it was before.
         """
         line = f"{record.to_json()}\n".encode("ascii")
-        end = os.fstat(self._file.fileno()).st_size
+        descriptor = self._file.fileno()
+        if not self._is_ours(descriptor):
+            Manifest(self.path, lost)._file.close()
+            raise BatchError(
+                f"{self.path}: was removed or changed by another program while this run was writing it; "
+                "its lines are restored. Give the same command again"
+            )
         try:
             written = self._file.write(line)
             if written != len(line):  # a full disk may take the first part and report no error
                 self._file.write(line[written:])
-            os.fsync(self._file.fileno())
+            os.fsync(descriptor)
         except OSError as error:
-            os.ftruncate(self._file.fileno(), end)
+            os.ftruncate(descriptor, self._end)
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._end += len(line)
+
+    def _is_ours(self, descriptor: int) -> bool:
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return False
+        return there.st_size == self._end and os.path.samestat(there, os.fstat(descriptor))

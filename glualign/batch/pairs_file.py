@@ -2,120 +2,100 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
+from glualign.batch.pairs import PairList, Row, from_rows
 from glualign.errors import BatchError
 
 _COLUMNS = ("source", "target", "output")
 
 
-@dataclass(frozen=True)
-class PairRow:
-    """One row of a list.
-
-    Attributes:
-        source: path of the source, joined to the list's folder where it was relative.
-        target: path of the target, likewise.
-        written: the source exactly as the list has it.
-        output: where the results go, relative to the output folder, without extension; None: chosen for you.
-    """
-
-    source: Path
-    target: Path
-    written: str
-    output: str | None = None
-
-
-def read_pairs(location: str | os.PathLike[str]) -> list[PairRow]:
+def read_pairs(location: str | os.PathLike[str]) -> PairList:
     """Read a list of pairs: ``.jsonl``/``.ndjson`` as JSON lines, others as CSV, ``-`` (stdin) as either.
 
     Columns are ``source``, ``target`` and, optionally, ``output``. Relative paths start at the folder of the
-    list, for stdin at the current folder.
+    list, for stdin at the current folder. A malformed row becomes a pair with a fault; the others stand.
 
     Raises:
-        BatchError: the file cannot be read or a row is malformed; the message names the line.
+        BatchError: the list cannot be read, has no header, is empty, or asks for one output twice.
     """
     name = os.fspath(location)
-    if name == "-":
-        text, folder, name = sys.stdin.read(), Path(), "standard input"
-        kind = _sniff(text)
-    else:
-        text, folder = _read_text(Path(name)), Path(name).parent
-        kind = "jsonl" if Path(name).suffix.lower() in {".jsonl", ".ndjson", ".json"} else "csv"
-    rows = _json_rows(text, name) if kind == "jsonl" else _csv_rows(text, name)
-    return [_pair(row, folder, f"{name}, line {line}") for line, row in rows]
-
-
-def _read_text(path: Path) -> str:
+    file = None if name == "-" else Path(name)
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BatchError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise BatchError(f"{path}: is not UTF-8 text; save the list as UTF-8") from error
+        text = _text(sys.stdin.buffer.read() if file is None else file.read_bytes())
+    except (OSError, ValueError, AttributeError) as error:  # closed standard input is None
+        raise BatchError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if file is None:
+        name, is_json = "standard input", text.lstrip().startswith("{")
+    else:
+        is_json = file.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+    rows = _json_rows(text) if is_json else _csv_rows(text, name)
+    listed = [_row(row, f"{name}, line {line}") for line, row in rows]
+    return from_rows(listed, folder=Path() if file is None else file.parent, file=file)
 
 
-def _sniff(text: str) -> Literal["csv", "jsonl"]:
-    return "jsonl" if text.lstrip().startswith("{") else "csv"
+def _text(data: bytes) -> str:
+    """UTF-8 with or without a byte order mark, or UTF-16 with one; bytes that are no text stay names."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "surrogatepass")
+    return data.decode("utf-8-sig", "surrogateescape")
 
 
-def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    header = [(column or "").strip() for column in reader.fieldnames or ()]
-    if not {"source", "target"} <= set(header) or not set(header) <= set(_COLUMNS):
+def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line number and columns of each row, or what is wrong with it."""
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    try:
+        header = [column.strip() for column in next(reader, [])]
+    except csv.Error:
+        header = []
+    if not {"source", "target"} <= set(header) <= set(_COLUMNS):
         raise BatchError(
             f"{name}: the first line must name the columns source,target or source,target,output; "
             f"it has {','.join(header) or 'nothing'}"
         )
-    reader.fieldnames = header
-    for row in reader:
-        if None in row:
-            raise BatchError(
-                f"{name}, line {reader.line_num}: more fields than columns; quote names with commas"
-            )
-        yield reader.line_num, row
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, f"is not CSV ({error})"
+            continue
+        if len(fields) > len(header):
+            yield reader.line_num, "more fields than columns; quote names with commas"
+        elif fields:
+            yield reader.line_num, dict(zip(header, fields, strict=False))
 
 
-def _json_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, entry in enumerate(text.splitlines(), start=1):
+def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line number and object of each row, or what is wrong with it."""
+    for line, entry in enumerate(text.split("\n"), start=1):
         if not entry.strip():
             continue
         try:
             row = json.loads(entry)
-        except json.JSONDecodeError as error:
-            raise BatchError(f"{name}, line {line}: is not JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise BatchError(
-                f'{name}, line {line}: must be an object such as {{"source": ..., "target": ...}}'
-            )
-        yield line, row
+        except (ValueError, RecursionError) as error:
+            yield line, f"is not JSON ({getattr(error, 'msg', None) or error})"
+            continue
+        is_object = isinstance(row, dict)
+        yield line, row if is_object else 'must be an object such as {"source": ..., "target": ...}'
 
 
-def _pair(row: Mapping[str, Any], folder: Path, where: str) -> PairRow:
-    for column in ("source", "target"):
-        if not isinstance(row.get(column), str) or not row[column]:
-            raise BatchError(f"{where}: no {column}")
-    output = row.get("output") or None
-    return PairRow(
-        source=folder / row["source"],
-        target=folder / row["target"],
-        written=row["source"],
-        output=None if output is None else _inside(output, where),
-    )
-
-
-def _inside(output: Any, where: str) -> str:
-    """An output name that stays inside the output folder."""
-    if isinstance(output, str) and "\0" not in output:
-        pure = PurePosixPath(output.replace(os.sep, "/"))
-        if pure.name and not pure.is_absolute() and ".." not in pure.parts and not Path(output).is_absolute():
-            return str(pure)
-    raise BatchError(f"{where}: output {output!r} must be a relative name inside the output folder")
+def _row(row: Mapping[str, Any] | str, where: str) -> Row:
+    if isinstance(row, str):
+        return Row("", "", where=where, fault=row)
+    values = {column: row.get(column) or "" for column in _COLUMNS}
+    for column, value in values.items():
+        if not isinstance(value, str):
+            return Row("", "", where=where, fault=f"{column} must be text")
+        if not value and column != "output":
+            return Row("", "", where=where, fault=f"no {column}")
+    return Row(values["source"], values["target"], values["output"] or None, where)

@@ -1,62 +1,141 @@
-"""Reading, the network and writing at the same time, with a bounded number of pairs in memory."""
+"""Reading, the network and writing at the same time, with a bounded number of pixels in memory."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+import errno
+import itertools
+import os
+import shutil
+import stat
+import time
+import warnings
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from glualign.batch.jobs import Job
-from glualign.batch.manifest import Record
-from glualign.batch.task import Pair, PairAligner, Task, Writer
+from PIL import Image as PillowImage
+
+from glualign.batch.manifest import Input, Record
+from glualign.batch.pairs import Pair
+from glualign.batch.settings import Settings
+from glualign.errors import BatchError, GlualignError, ImageError
+from glualign.files import flush_to_disk
+from glualign.plain import plain
 
 if TYPE_CHECKING:
+    from glualign.aligner import Aligner
+    from glualign.alignment import Alignment
     from glualign.images import Image
+
+PIXELS_IN_FLIGHT = 128_000_000
+"""Source and target pixels of the pairs that are read, aligned or written at one time; a larger pair is
+alone. Two pairs of 24-megapixel photographs fit, so that the next is read while one is aligned."""
+THREADS = 2
+"""Threads that read, and as many that write: more gained nothing beside the network on two cores."""
+
+
+class Writer:
+    """Puts the outputs of a pair in place: written aside, flushed to the disk, then renamed.
+
+    A process that dies leaves rubbish in its own folder below ``aside`` only, which the next run empties.
+    """
+
+    def __init__(self, out: Path, aside: Path) -> None:
+        self.out = out
+        self.aside = aside
+        self._numbers = itertools.count()
+
+    def __call__(self, alignment: Alignment, key: str, settings: Settings) -> dict[str, int]:
+        """Write the outputs of a pair and return their sizes by name.
+
+        Raises:
+            BatchError: the disk is full or cannot be written at all.
+        """
+        folder = self.aside / f"{os.getpid()}-{next(self._numbers)}"
+        below, _, stem = key.rpartition("/")
+        final = self.out / below
+        sizes: dict[str, int] = {}
+        try:
+            folder.mkdir(parents=True)
+            written = settings.write(alignment, folder, stem)
+            for path in written:
+                flush_to_disk(path)
+            final.mkdir(parents=True, exist_ok=True)
+            for path in written:
+                sizes[(final / path.name).relative_to(self.out).as_posix()] = path.stat().st_size
+                os.replace(path, final / path.name)
+            flush_to_disk(final)
+        except Exception as error:
+            if _disk_refuses(error):
+                raise BatchError(
+                    f"{self.out}: the disk is full or read-only; pairs done so far are kept. "
+                    "Make room and give the same command again"
+                ) from error
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return sizes
 
 
 def process(
-    jobs: Iterable[Job],
-    task: Task,
-    aligner: PairAligner,
+    pairs: Sequence[Pair],
+    settings: Settings,
     writer: Writer,
+    stop: Callable[[], bool],
     *,
-    io_workers: int = 2,
-    batch_size: int = 1,
-    stop: Callable[[], bool] = lambda: False,
+    aligner: Aligner | None = None,
 ) -> Iterator[Record]:
-    """Work through ``jobs`` and yield their records in order.
+    """Work through ``pairs`` and yield their records, without options, in order: the local engine.
 
-    ``io_workers`` threads read ahead and as many write behind, while the calling thread runs the network. At
-    most ``2 * io_workers + batch_size`` pairs are waiting to be aligned and ``io_workers + batch_size`` to
-    be written, whatever the length of the list. Once ``stop`` says so nothing new is aligned; what was
-    aligned is written.
+    `THREADS` threads read ahead and as many write behind, while the calling thread runs the network. The
+    pairs in memory have `PIXELS_IN_FLIGHT` pixels at most, and their number is bounded, whatever the length
+    of the list.
+
+    Args:
+        pairs: to be aligned.
+        settings: how.
+        writer: where results go.
+        stop: once it says so nothing new is aligned; what was aligned is written.
+        aligner: made by the settings; None: make it.
 
     Raises:
         BatchError: nothing more can be written. Pairs that fail do not raise; their records say so.
     """
-    waiting = iter(jobs)
-    stages = _Stages(task, aligner, writer, keep=io_workers + 2)
-    reading: deque[Future[Pair]] = deque()
+    aligner = aligner or settings.make_aligner()
+    size = settings.batch_size or (8 if aligner.device.startswith("cuda") else 1)
+    waiting = deque(pairs)
+    stages = _Stages(pairs, settings, aligner, writer)
+    reading: deque[Future[_Work]] = deque()
     writing: deque[Future[Record]] = deque()
-    readers = ThreadPoolExecutor(io_workers, thread_name_prefix="read")
-    writers = ThreadPoolExecutor(io_workers, thread_name_prefix="write")
+    in_flight: deque[int] = deque()  # pixels of the pairs in ``reading`` and ``writing``, oldest first
+    readers = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+    writers = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
     try:
         while not stop():
-            while len(reading) < 2 * io_workers + batch_size and (job := next(waiting, None)) is not None:
-                reading.append(readers.submit(stages.read, job))
-            if not reading:
+            while waiting and len(reading) < 2 * THREADS + size:
+                pixels = stages.claimed_pixels(waiting[0])
+                if in_flight and sum(in_flight) + pixels > PIXELS_IN_FLIGHT:
+                    break
+                in_flight.append(pixels)
+                reading.append(readers.submit(stages.read, waiting.popleft()))
+            if reading:
+                group = _take_group(reading, size)
+                if stop():
+                    break
+                stages.align(group)
+                writing.extend(writers.submit(stages.write, work) for work in group)
+                del group  # the images belong to the writers now
+            elif not waiting:
                 break
-            group = _take_group(reading, batch_size)
-            if stop():
-                break
-            stages.align(group)
-            writing.extend(writers.submit(stages.write, pair) for pair in group)
-            del group  # the images belong to the writers now
-            while writing and (writing[0].done() or len(writing) > io_workers + batch_size):
+            while writing and (not reading or writing[0].done() or len(writing) > THREADS + size):
                 yield writing.popleft().result()
+                in_flight.popleft()
         while writing:
             yield writing.popleft().result()
     finally:
@@ -64,7 +143,37 @@ def process(
         writers.shutdown(wait=True, cancel_futures=True)
 
 
-def _take_group(reading: deque[Future[Pair]], limit: int) -> list[Pair]:
+@dataclass
+class _Work:
+    """A pair on its way through the stages; each stage fills in its part, or ``error``."""
+
+    pair: Pair
+    source: Input
+    target: Input
+    images: tuple[Image, Image] | None = None
+    alignment: Alignment | None = None
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; what goes wrong with the pair becomes its error, what ends the run passes through."""
+        started = time.perf_counter()
+        try:
+            yield
+        except BatchError:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())
+            self.error = text if isinstance(error, GlualignError) else f"{type(error).__name__}: {text}"
+            self.images = self.alignment = None
+        finally:
+            self.seconds[name] = round(time.perf_counter() - started, 4)
+
+
+def _take_group(reading: deque[Future[_Work]], limit: int) -> list[_Work]:
     """The next pair and, up to ``limit``, those right behind it with images of the same sizes."""
     group = [reading.popleft().result()]
     shape = _shape(group[0])
@@ -73,87 +182,163 @@ def _take_group(reading: deque[Future[Pair]], limit: int) -> list[Pair]:
     return group
 
 
-def _shape(pair: Pair) -> tuple[Any, ...] | None:
-    return None if pair.images is None else tuple(image.pixels.shape[:2] for image in pair.images)
+def _shape(work: _Work) -> tuple[Any, ...] | None:
+    return None if work.images is None else tuple(image.pixels.shape[:2] for image in work.images)
 
 
 class _Stages:
-    """The three stages with what they share: the images read last, the target prepared last."""
+    """The three stages with what they share: images that are used again, the target prepared last."""
 
-    def __init__(self, task: Task, aligner: PairAligner, writer: Writer, *, keep: int) -> None:
-        self._task = task
+    def __init__(self, pairs: Sequence[Pair], settings: Settings, aligner: Aligner, writer: Writer) -> None:
+        self._settings = settings
         self._aligner = aligner
         self._writer = writer
-        self._images = _RecentImages(task.read, keep)
-        self._align_many = getattr(aligner, "align_many", None)
-        self._prepare = getattr(aligner, "prepare_target", None)
+        self._images = _SharedImages(settings.read, pairs)
         self._prepared: tuple[Image, Any] | None = None
+        self._claims: dict[Path, int] = {}
 
-    def read(self, job: Job) -> Pair:
-        pair = Pair(job, self._task.inputs(job))
-        with pair.stage("read"):
-            pair.images = (self._images(job.source), self._images(job.target))
-        return pair
+    def claimed_pixels(self, pair: Pair) -> int:
+        """Pixels of source and target as their headers have it."""
+        if pair.fault:
+            return 0
+        for path in (pair.source, pair.target):
+            if path not in self._claims:
+                while len(self._claims) > 1000:
+                    self._claims.pop(next(iter(self._claims)))
+                self._claims[path] = _claimed_pixels(path)
+        return self._claims[pair.source] + self._claims.get(pair.target, 0)
 
-    def align(self, group: list[Pair]) -> None:
-        if len(group) > 1 and self._align_many is not None and self._align_together(group):
+    def read(self, pair: Pair) -> _Work:
+        if pair.fault:
+            unknown = (Input(os.fspath(pair.source)), Input(os.fspath(pair.target)))
+            return _Work(pair, *unknown, error=pair.fault)
+        check = self._settings.check
+        work = _Work(pair, Input.of(pair.source, check), Input.of(pair.target, check))
+        with work.stage("read"):
+            work.images = (self._images(pair.source), self._images(pair.target))
+        return work
+
+    def align(self, group: list[_Work]) -> None:
+        if len(group) > 1 and self._align_together(group):
             return
-        for pair in group:
-            if pair.images is not None:
-                source, target = pair.images
-                pair.images = None
-                with pair.stage("align"):
-                    pair.alignment = self._aligner.align(source, self._reusable(target))
+        for work in group:
+            if work.images is not None:
+                source, target = work.images
+                work.images = None
+                with work.stage("align"):
+                    work.alignment = self._aligner.align(source, self._reusable(target))
 
-    def _align_together(self, group: list[Pair]) -> bool:
+    def _align_together(self, group: list[_Work]) -> bool:
         """One forward pass for all; False if it failed, and then each is tried on its own."""
-        trial = Pair(group[0].job, group[0].inputs)
-        with trial.stage("align"):
-            alignments = self._align_many([pair.images for pair in group])  # type: ignore[misc]
-        if trial.error is not None:
+        started = time.perf_counter()
+        pairs = [work.images for work in group if work.images is not None]
+        common = all(target is pairs[0][1] for _, target in pairs)
+        try:
+            alignments = self._aligner.align_many(
+                [(source, self._reusable(target)) for source, target in pairs] if common else pairs
+            )
+        except BatchError:
+            raise
+        except Exception:
             return False
-        for pair, alignment in zip(group, alignments, strict=True):
-            pair.images, pair.alignment = None, alignment
-            pair.seconds["align"] = round(trial.seconds["align"] / len(group), 4)
+        for work, alignment in zip(group, alignments, strict=True):
+            work.images, work.alignment = None, alignment
+            work.seconds["align"] = round((time.perf_counter() - started) / len(group), 4)
         return True
 
     def _reusable(self, target: Image) -> Any:
-        """The target with its pyramid, which is kept while the same image comes again."""
-        if self._prepare is None:
-            return target
+        """The target with its features, which are kept while the same image comes again."""
         if self._prepared is None or self._prepared[0] is not target:
             self._prepared = None  # free the old one before the new one is made
-            self._prepared = (target, self._prepare(target))
+            self._prepared = (target, self._aligner.prepare_target(target))
         return self._prepared[1]
 
-    def write(self, pair: Pair) -> Record:
-        with pair.stage("write"):
-            self._writer(pair, self._task)
-        record = pair.record(self._task.options)
-        pair.alignment = None
-        return record
+    def write(self, work: _Work) -> Record:
+        if work.alignment is not None:
+            with work.stage("write"):
+                error, keep = self._settings.refusal(work.alignment)
+                if keep:
+                    work.outputs = self._writer(work.alignment, work.pair.key, self._settings)
+                work.error, work.quality = error, plain(work.alignment.quality)
+        work.alignment = None
+        return Record(
+            key=work.pair.key,
+            status="done" if work.error is None else "failed",
+            source=work.source,
+            target=work.target,
+            options={},
+            outputs=work.outputs,
+            quality=work.quality,
+            seconds=work.seconds,
+            error=work.error,
+            finished=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        )
 
 
-class _RecentImages:
-    """Decodes images, each once while among the few used last: a common target, frames of a sequence."""
+class _SharedImages:
+    """Decodes images; those that several pairs use are kept for them while there is room."""
 
-    def __init__(self, read: Callable[[Path], Image], keep: int) -> None:
+    def __init__(self, read: Callable[[Path], Image], pairs: Sequence[Pair]) -> None:
         self._read = read
-        self._keep = keep
-        self._recent: OrderedDict[Path, Future[Image]] = OrderedDict()
+        self._uses = Counter(path for p in pairs if not p.fault for path in (p.source, p.target))
+        self._kept: OrderedDict[Path, Future[Image]] = OrderedDict()
         self._lock = Lock()
 
     def __call__(self, path: Path) -> Image:
         with self._lock:
-            known = self._recent.get(path)
+            self._uses[path] -= 1
+            known = self._kept.pop(path, None)
             future: Future[Image] = known if known is not None else Future()
-            self._recent[path] = future
-            self._recent.move_to_end(path)
-            while len(self._recent) > self._keep:
-                self._recent.popitem(last=False)
+            if self._uses[path] > 0:
+                self._kept[path] = future
         if known is None:
             try:
-                future.set_result(self._read(path))
+                future.set_result(self._read_file(path))
             except BaseException as error:
                 future.set_exception(error)
+            self._forget()
         return future.result()
+
+    def _read_file(self, path: Path) -> Image:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError(f"{path}: is not a file; a batch reads no folders, pipes or devices")
+        return self._read(path)
+
+    def _forget(self) -> None:
+        """Keep the images used last: half as many pixels as may be in flight, but one in any case."""
+        with self._lock:
+            pixels = 0
+            for path, future in reversed(list(self._kept.items())):
+                if future.done() and future.exception() is None:
+                    size = future.result().pixels.shape
+                    pixels += size[0] * size[1]
+                    if pixels > PIXELS_IN_FLIGHT // 2 and path != next(reversed(self._kept)):
+                        del self._kept[path]
+
+
+def _claimed_pixels(path: Path) -> int:
+    """Pixels by the header of an image file; where Pillow cannot tell, as many as the file has bytes."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return 0
+    if not stat.S_ISREG(found.st_mode):
+        return 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+            with PillowImage.open(path) as picture:
+                return picture.width * picture.height
+    except PillowImage.DecompressionBombError:
+        return PIXELS_IN_FLIGHT
+    except Exception:  # whatever a damaged header does to Pillow: the file is refused when it is read
+        return found.st_size
+
+
+def _disk_refuses(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

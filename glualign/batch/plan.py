@@ -3,66 +3,82 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from glualign.batch.jobs import Job, JobList
-from glualign.batch.manifest import Input, Record
-from glualign.batch.task import Task
+from glualign import __version__
+from glualign.batch.manifest import Check, Input, Record
+from glualign.batch.pairs import Pair, PairList
 
 Redo = Literal["changed", "failed", "all"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a list, each in one of three groups.
+    """The pairs of a list, each in one of three groups.
 
     Attributes:
         todo: to be aligned in this run, in order.
         done: records of pairs that need nothing.
         failed: records of pairs that failed before and are left alone.
+        again: why pairs that had been finished are in ``todo``, and how many for each reason.
     """
 
-    todo: tuple[Job, ...]
+    todo: tuple[Pair, ...]
     done: tuple[Record, ...]
     failed: tuple[Record, ...]
+    again: Mapping[str, int]
 
 
-def make_plan(jobs: JobList, records: Mapping[str, Record], task: Task, out: Path, *, redo: Redo) -> Plan:
-    """Sort the jobs into what is to be done and what stands.
+def make_plan(
+    pairs: PairList,
+    records: Mapping[str, Record],
+    options: Mapping[str, Any],
+    check: Check,
+    out: Path,
+    *,
+    redo: Redo,
+) -> Plan:
+    """Sort the pairs into what is to be done and what stands.
 
-    A record stands if it was made with the same options from inputs that have not changed and, for done
-    pairs, if its outputs are there in full size. ``redo`` says what is done again although nothing changed:
+    A record stands if it was made by this version with the same options from inputs that have not changed,
+    and if its outputs are there in full size. ``redo`` says what is done again although nothing changed:
     nothing (``changed``), pairs that failed (``failed``), or everything (``all``).
     """
-    todo: list[Job] = []
+    todo: list[Pair] = []
     standing: dict[str, list[Record]] = {"done": [], "failed": []}
     again = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
-    options = dict(task.options)
-    for job in jobs.jobs:
-        record = records.get(job.key)
-        if record is None or record.status in again or not _stands(record, job, task, options, out):
-            todo.append(job)
+    reasons: Counter[str] = Counter()
+    for pair in pairs.pairs:
+        record = records.get(pair.key)
+        if record is None or record.status in again:
+            todo.append(pair)
+        elif reason := _changed(record, pair, options, check, out):
+            reasons[reason] += 1
+            todo.append(pair)
         else:
             standing[record.status].append(record)
-    return Plan(tuple(todo), tuple(standing["done"]), tuple(standing["failed"]))
+    return Plan(tuple(todo), tuple(standing["done"]), tuple(standing["failed"]), dict(reasons))
 
 
-def _stands(record: Record, job: Job, task: Task, options: Mapping[str, object], out: Path) -> bool:
-    return (
-        dict(record.options) == options
-        and all(map(_same, (record.source, record.target), task.inputs(job)))
-        and all(_has_size(out / name, size) for name, size in record.outputs.items())
-    )
-
-
-def _same(then: Input, now: Input) -> bool:
-    """Whether an input is what it was: by content if its hash is known, else by path, size and time."""
-    if then.fingerprint != now.fingerprint:
-        return False
-    return "sha256" in now.fingerprint or then.path == now.path
+def _changed(record: Record, pair: Pair, options: Mapping[str, Any], check: Check, out: Path) -> str | None:
+    """Why a record no longer stands; None: it does."""
+    if record.version != __version__:
+        return f"made by glualign {record.version}, not {__version__}"
+    differing = [name for name in options if record.options.get(name, ...) != options[name]]
+    if differing or len(record.options) != len(options):
+        return f"made with other options ({', '.join(differing) or 'of another version'})"
+    if pair.fault is not None:
+        return None if record.error == pair.fault else "the list changed"
+    for name, then, path in (("source", record.source, pair.source), ("target", record.target, pair.target)):
+        if not then.is_like(Input.of(path, check)):
+            return f"the {name} changed"
+    if not all(_has_size(out / name, size) for name, size in record.outputs.items()):
+        return "results are missing or were changed"
+    return None
 
 
 def _has_size(path: Path, size: int) -> bool:

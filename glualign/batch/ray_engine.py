@@ -8,13 +8,13 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from glualign.batch.jobs import Job
 from glualign.batch.manifest import Record
-from glualign.batch.run import LocalEngine
-from glualign.batch.task import Task, Writer
+from glualign.batch.pairs import Pair
+from glualign.batch.pipeline import Writer, process
+from glualign.batch.settings import Settings
 from glualign.errors import BatchError, MissingExtraError
 
 
@@ -31,7 +31,6 @@ class RayEngine:
             machine.
         cpus: cores reserved for each actor; its network uses as many threads.
         gpus: GPUs reserved for each actor; a fraction lets actors share one.
-        local: how each actor works through its chunk.
         chunk: pairs an actor takes at a time, done again if it dies. Records arrive pair by pair.
     """
 
@@ -39,11 +38,10 @@ class RayEngine:
     address: str | None = None
     cpus: float = 1.0
     gpus: float = 0.0
-    local: LocalEngine = field(default_factory=LocalEngine)
     chunk: int = 16
 
     def __call__(
-        self, jobs: Sequence[Job], task: Task, writer: Writer, stop: Callable[[], bool]
+        self, pairs: Sequence[Pair], settings: Settings, writer: Writer, stop: Callable[[], bool]
     ) -> Iterator[Record]:
         """Yield records as actors finish pairs.
 
@@ -53,21 +51,17 @@ class RayEngine:
         """
         ray = _import_ray()
         # A short list, too, is spread over all actors.
-        size = max(1, min(self.chunk, len(jobs) // self.workers))
-        absolute = [replace(job, source=job.source.absolute(), target=job.target.absolute()) for job in jobs]
+        size = max(1, min(self.chunk, len(pairs) // self.workers))
+        absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]
         chunks = [absolute[start : start + size] for start in range(0, len(absolute), size)]
         with self._connected(ray), _streaming(ray):
             # Pickled, because Arrow refuses file names that are not valid Unicode.
             rows = ray.data.from_items(
-                [{"jobs": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks)
+                [{"pairs": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks)
             )
             results = rows.map_batches(
                 _Actor,
-                fn_constructor_args=(
-                    task,
-                    Writer(writer.out.absolute(), writer.aside.absolute()),
-                    self.local,
-                ),
+                fn_constructor_args=(settings, Writer(writer.out.absolute(), writer.aside.absolute())),
                 batch_size=1,
                 batch_format="numpy",
                 compute=ray.data.ActorPoolStrategy(size=self.workers),
@@ -129,16 +123,16 @@ def _streaming(ray: Any) -> Iterator[None]:
 class _Actor:
     """Lives in a worker process; makes the aligner once and runs the local engine over each chunk."""
 
-    def __init__(self, task: Task, writer: Writer, engine: LocalEngine) -> None:
-        self._aligner = task.make_aligner()
-        self._task = replace(task, make_aligner=lambda: self._aligner)
+    def __init__(self, settings: Settings, writer: Writer) -> None:
+        self._settings = settings
+        self._aligner = settings.make_aligner()
         self._writer = Writer(writer.out, writer.aside / f"ray-{os.urandom(6).hex()}")
-        self._engine = engine
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        for packed in batch["jobs"]:
+        for packed in batch["pairs"]:
+            work = (pickle.loads(packed), self._settings, self._writer, lambda: False)
             try:
-                for record in self._engine(pickle.loads(packed), self._task, self._writer, lambda: False):
+                for record in process(*work, aligner=self._aligner):
                     yield {"record": [record.to_json()], "fatal": [""]}
             except BatchError as error:
                 # As a row, not as an exception: Ray would bury the message in its own.

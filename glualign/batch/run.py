@@ -2,69 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
-from glualign.batch.jobs import Job, JobList, Shard
 from glualign.batch.lock import hold
-from glualign.batch.manifest import Manifest, Record, latest, manifest_path, read_records, shard_manifests
-from glualign.batch.pipeline import process
+from glualign.batch.manifest import (
+    Manifest,
+    Record,
+    latest,
+    manifest_path,
+    read_records,
+    shard_manifests,
+)
+from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, PathLike, Row, Shard, from_rows
+from glualign.batch.pipeline import Writer, process
 from glualign.batch.plan import Plan, Redo, make_plan
-from glualign.batch.summary import Summary, shard_summaries, summarise, write_summary
-from glualign.batch.task import Task, Writer
+from glualign.batch.settings import Settings
+from glualign.batch.summary import Summary, shard_summaries, summarise, summary_paths, write_summary
+from glualign.outputs import check_outputs
 
-# Everything a run keeps besides results and manifest: its lock and the outputs that are being written.
-BOOKKEEPING = ".glualign"
-
-
-class Engine(Protocol):
-    """Something that works through jobs and yields a record for each."""
-
-    def __call__(
-        self, jobs: Sequence[Job], task: Task, writer: Writer, stop: Callable[[], bool]
-    ) -> Iterator[Record]:
-        """Yield records as pairs finish; start nothing new once ``stop`` says so."""
-
-
-@dataclass(frozen=True)
-class LocalEngine:
-    """The network in this process, reading and writing in threads beside it.
-
-    Attributes:
-        io_workers: threads that read, and as many that write.
-        batch_size: pairs of equal size in one forward pass; None: 8 on CUDA, 1 elsewhere.
-    """
-
-    io_workers: int = 2
-    batch_size: int | None = None
-
-    def __call__(
-        self, jobs: Sequence[Job], task: Task, writer: Writer, stop: Callable[[], bool]
-    ) -> Iterator[Record]:
-        """Align the jobs in order."""
-        aligner = task.make_aligner()
-        yield from process(
-            jobs,
-            task,
-            aligner,
-            writer,
-            io_workers=self.io_workers,
-            batch_size=self.batch_size or default_batch_size(aligner),
-            stop=stop,
-        )
-
-
-def default_batch_size(aligner: object) -> int:
-    """How many pairs share a forward pass when the user does not say.
-
-    A GPU is idle between the small kernels of one pair; a CPU is busy with one, and sharing gains nothing
-    there.
-    """
-    return 8 if str(getattr(aligner, "device", "cpu")).startswith("cuda") else 1
+Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
+"""Works through pairs and yields a record for each; starts nothing new once the last argument says so."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +40,30 @@ class Progress:
     record: Record | None = None
 
 
-def run_batch(
-    jobs: JobList,
-    out: Path,
-    task: Task,
+def align_batch(
+    pairs: PairList | Iterable[tuple[PathLike, PathLike]],
+    out: PathLike,
+    settings: Settings | None = None,
     *,
-    engine: Engine | None = None,
+    engine: Engine = process,
     redo: Redo = "changed",
     fail_fast: bool = False,
     shard: Shard | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Align all pairs of a list into a folder; what is done and unchanged there is not done again.
+    """Align many pairs into a folder, as ``glualign batch`` does.
+
+    What is done there and unchanged is not done again; a pair that fails does not stop the others.
 
     Args:
-        jobs: the whole list, also for a shard.
+        pairs: (source, target) paths, or what `match_folders`, `onto_target`, `sequence`, `read_pairs` or
+            `from_rows` found; the whole list, also for a shard.
         out: the output folder; gains the results, ``manifest.jsonl``, ``summary.json`` and ``summary.csv``.
-        task: how a pair is treated.
-        engine: where the work happens; `LocalEngine` by default.
-        redo: what is done again although nothing changed.
+        settings: how each pair is read, aligned and written; `Settings` with its defaults by default.
+        engine: where the work happens: `process` (here) or a `RayEngine`.
+        redo: what is done again although nothing changed: nothing (``changed``), pairs that failed
+            (``failed``) or everything (``all``).
         fail_fast: start nothing new after the first pair that fails.
         shard: work on this part only, and leave a manifest of its own that a later whole run merges.
         on_progress: called in this thread.
@@ -103,55 +71,87 @@ def run_batch(
 
     Raises:
         BatchError: another run is at work in ``out``, its manifest is damaged, or the disk is full.
+        OutputError: a result would overwrite an input.
         CheckpointError, DeviceError: from making the aligner.
     """
-    own = jobs if shard is None else jobs.shard(shard)
+    if not isinstance(pairs, PairList):
+        pairs = from_rows(Row(os.fspath(source), os.fspath(target)) for source, target in pairs)
+    out, settings = Path(out), settings or Settings()
+    own = pairs if shard is None else pairs.shard(shard)
+    options = settings.identity()
     private = out / BOOKKEEPING
+    _keep_inputs(pairs, out, settings, shard)
     with hold(private, shard):
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
-        keys = {job.key for job in own.jobs}
-        records, merged = _known(out, shard, keys)
-        plan = make_plan(own, records, task, out, redo=redo)
-        redone = {job.key for job in plan.todo}
+        records, merged = _known(out, shard, {pair.key for pair in own.pairs})
+        plan = make_plan(own, records, options, settings.check, out, redo=redo)
+        redone = {pair.key for pair in plan.todo}
         standing = {key: record for key, record in records.items() if key not in redone}
-        halt = _Halt(stop)
-        finished = 0
-        on_progress(Progress(plan, finished))
+        finished: list[str] = []
+
+        def halt() -> bool:
+            return stop() or (fail_fast and "failed" in finished)
+
+        on_progress(Progress(plan, 0))
         with Manifest(manifest_path(out, shard), standing.values()) as manifest:
             for path in merged:
                 path.unlink()
             if plan.todo:
-                for record in (engine or LocalEngine())(plan.todo, task, Writer(out, aside), halt):
-                    manifest.append(record)
+                for record in engine(plan.todo, settings, Writer(out, aside), halt):
+                    standing[record.key] = record = replace(record, options=options)
+                    manifest.append(record, lost=standing.values())
                     _remove_left_over(out, records.get(record.key), record)
-                    standing[record.key] = record
-                    finished += 1
-                    halt.now = halt.now or (fail_fast and record.status == "failed")
-                    on_progress(Progress(plan, finished, record))
+                    finished.append(record.status)
+                    on_progress(Progress(plan, len(finished), record))
         shutil.rmtree(aside, ignore_errors=True)
-        current = [standing[job.key] for job in own.jobs if job.key in standing]
+        current = [standing[pair.key] for pair in own.pairs if pair.key in standing]
         summary = summarise(own, plan, current, seconds=time.monotonic() - started)
         write_summary(out, summary, current, shard)
     return summary
 
 
-def current_records(out: Path, jobs: JobList) -> list[Record]:
-    """The records of the jobs that have one, in the order of the list, from all manifests in ``out``."""
+def current_records(out: Path, pairs: PairList) -> list[Record]:
+    """The records of the pairs that have one, in the order of the list, from all manifests in ``out``."""
     records = latest(read_records(manifest_path(out)), *map(read_records, shard_manifests(out)))
-    return [records[job.key] for job in jobs.jobs if job.key in records]
+    return [records[pair.key] for pair in pairs.pairs if pair.key in records]
 
 
-class _Halt:
-    """Whether to stop: asked from outside, or after a failure."""
+def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> None:
+    """Refuse a batch of which a result, or a file about the run, would overwrite an input.
 
-    def __init__(self, outside: Callable[[], bool]) -> None:
-        self._outside = outside
-        self.now = False
+    An input can be overwritten only where an output is already there, so only those are looked at.
 
-    def __call__(self) -> bool:
-        return self.now or self._outside()
+    Raises:
+        OutputError: naming the file.
+    """
+    about = [manifest_path(out, shard), *summary_paths(out, shard), out / "report.html"]
+    there: dict[tuple[int, int], Path] = {}
+    for path in itertools.chain(about, _outputs(pairs, out, settings)):
+        if (identity := _identity(path)) is not None:
+            there[identity] = path
+    inputs = itertools.chain(*((pair.source, pair.target) for pair in pairs.pairs if pair.fault is None))
+    listed = () if pairs.file is None else (pairs.file,)
+    hit = {path for path in itertools.chain(inputs, listed) if there and _identity(path) in there}
+    check_outputs((path for path in there.values() if hit), hit)
+
+
+def _outputs(pairs: PairList, out: Path, settings: Settings) -> Iterator[Path]:
+    if out.is_dir():
+        for pair in pairs.pairs:
+            if pair.fault is None:
+                folder, _, stem = pair.key.rpartition("/")
+                yield from (out / folder / name for name in settings.names(stem, pair.source))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What all names of one file have in common; None where there is no file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:
@@ -166,6 +166,7 @@ def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Re
 
 def _remove_left_over(out: Path, before: Record | None, now: Record) -> None:
     """Remove outputs of an earlier run that the new options no longer produce."""
-    if before is not None and now.status == "done":
+    if before is not None and now.outputs:
         for name in set(before.outputs) - set(now.outputs):
-            (out / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                (out / name).unlink()

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from glualign.batch.jobs import JobList, Shard
 from glualign.batch.manifest import Record
+from glualign.batch.pairs import PairList, Shard
 from glualign.batch.plan import Plan
 from glualign.files import write_text
 
@@ -28,12 +28,14 @@ class Summary:
         total: pairs in the list (or the shard).
         done: aligned in this run.
         skipped: done before and unchanged.
-        failed: failed in this run or before.
+        failed: failed in this run or before: in error, or with a verdict that does not pass.
         remaining: not reached, because the run was stopped.
         seconds: wall time of this run.
         rate: pairs finished (done or failed) in this run per second.
-        verdicts: how many of the pairs done, now or before, have which verdict of quality.
+        verdicts: how many aligned pairs, now or before, have the verdict ``good``, ``doubtful``, ``failed``.
+        errors: pairs that could not be aligned or written at all, now or before.
         failures: key and reason of each failed pair.
+        again: why pairs that had been finished were done again, and how many for each reason.
         unmatched: files that are in no pair, and why.
     """
 
@@ -45,53 +47,55 @@ class Summary:
     seconds: float
     rate: float
     verdicts: Mapping[str, int]
+    errors: int
     failures: Mapping[str, str]
+    again: Mapping[str, int]
     unmatched: Sequence[str]
 
 
-def summarise(jobs: JobList, plan: Plan, records: Sequence[Record], *, seconds: float) -> Summary:
-    """Count what became of the jobs; ``records`` has one record for each job that has one now."""
-    done = sum(record.status == "done" for record in records)
+def summarise(pairs: PairList, plan: Plan, records: Sequence[Record], *, seconds: float) -> Summary:
+    """Count what became of the pairs; ``records`` has one record for each pair that has one now."""
     failures = {record.key: record.error or "" for record in records if record.status == "failed"}
-    standing = len(plan.done) + len(plan.failed)
-    finished = len(records) - standing
+    finished = len(records) - len(plan.done) - len(plan.failed)
+    verdicts = Counter(record.verdict for record in records)
     return Summary(
-        total=len(jobs),
-        done=done - len(plan.done),
+        total=len(pairs),
+        done=len(records) - len(failures) - len(plan.done),
         skipped=len(plan.done),
         failed=len(failures),
-        remaining=len(jobs) - len(records),
+        remaining=len(pairs) - len(records),
         seconds=round(seconds, 3),
         rate=round(finished / seconds, 4) if seconds > 0 else 0.0,
-        verdicts=dict(Counter(verdict(record) for record in records if verdict(record))),
+        verdicts={word: verdicts[word] for word in reversed(_VERDICTS)},
+        errors=sum(not record.verdict for record in records if record.status == "failed"),
         failures=failures,
-        unmatched=list(jobs.unmatched),
+        again=plan.again,
+        unmatched=list(pairs.unmatched),
     )
 
 
-def verdict(record: Record) -> str:
-    """The one word on a pair's quality; empty for failed pairs."""
-    return str(record.quality.get("verdict") or "")
-
-
 def worst_first(records: Sequence[Record]) -> list[Record]:
-    """Failed pairs, then by verdict, then by the share of valid pixels; equal ones keep their order."""
+    """Pairs in error, then by verdict, then by the share of valid pixels; equal ones keep their order."""
 
     def badness(record: Record) -> tuple[int, float]:
-        if record.status == "failed":
-            return -1, 0.0
-        word = verdict(record)
         share = record.quality.get("valid_share")
-        return _VERDICTS.index(word) if word in _VERDICTS else 0, 1.0 if share is None else float(share)
+        rank = _VERDICTS.index(record.verdict) if record.verdict in _VERDICTS else -1
+        return rank, float(share) if isinstance(share, (int, float)) else 1.0
 
     return sorted(records, key=badness)
 
 
 def write_summary(out: Path, summary: Summary, records: Sequence[Record], shard: Shard | None = None) -> None:
     """Write ``summary.json`` and ``summary.csv`` (one row a pair), the shard in the name if there is one."""
+    as_json, as_table = summary_paths(out, shard)
+    write_text(as_json, json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n")
+    write_text(as_table, _table(records))
+
+
+def summary_paths(out: Path, shard: Shard | None = None) -> tuple[Path, Path]:
+    """Where the summary of a run is, as JSON and as a table."""
     name = "summary" if shard is None else f"summary-{shard}"
-    write_text(out / f"{name}.json", json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n")
-    write_text(out / f"{name}.csv", _table(records))
+    return out / f"{name}.json", out / f"{name}.csv"
 
 
 def shard_summaries(out: Path) -> list[Path]:
@@ -101,27 +105,24 @@ def shard_summaries(out: Path) -> list[Path]:
 
 def _table(records: Sequence[Record]) -> str:
     numbers = sorted(
-        {key for record in records for key, value in record.quality.items() if _is_number(value)}
+        {name for record in records for name, value in record.quality.items() if _is_number(value)}
     )
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *numbers])
+    writer.writerow([*_COLUMNS, *map(_cell, numbers)])
     for record in records:
+        figures = [record.quality.get(name) for name in numbers]
         seconds = round(sum(record.seconds.values()), 3)
-        writer.writerow(
-            [
-                record.key,
-                record.status,
-                verdict(record),
-                record.source.path,
-                record.target.path,
-                seconds,
-                record.error or "",
-                *("" if record.quality.get(name) is None else record.quality[name] for name in numbers),
-            ]
-        )
+        words = (record.key, record.status, record.verdict, record.source.path, record.target.path)
+        row = [*map(_cell, words), seconds, _cell(record.error or "")]
+        writer.writerow([*row, *(value if _is_number(value) else "" for value in figures)])
     # A name that is not valid Unicode still has to fit into a UTF-8 file.
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _cell(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula: with an apostrophe in front where it would."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _is_number(value: Any) -> bool:

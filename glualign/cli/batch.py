@@ -2,37 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.batch_options import (
-    pairing_options,
-    ray_options,
-    redo_options,
-    report_options,
-    result_options,
-    run_options,
-)
 from glualign.cli.options import (
     align_options,
     aligner_arguments,
-    aligner_from_options,
     min_quality_option,
+    quiet_option,
     reading_arguments,
     reading_options,
-    require_quality,
+    stack,
     writing_options,
 )
 
 if TYPE_CHECKING:
-    from glualign.alignment import Alignment
-    from glualign.batch import JobList, Task
+    from glualign.batch import PairList, Settings
     from glualign.batch.run import Engine
-    from glualign.outputs import Outputs
+
+pairing_options = stack(
+    click.option(
+        "--target", type=click.Path(), metavar="FILE", help="Align every one of SOURCES onto this image."
+    ),
+    click.option(
+        "--sequence",
+        type=click.Path(),
+        metavar="DIR",
+        help="Align the frames in DIR, in natural order, onto each other.",
+    ),
+    click.option(
+        "--onto",
+        type=click.Choice(["previous", "first"]),
+        default="previous",
+        show_default=True,
+        help="With --sequence: the frame that each frame is aligned onto.",
+    ),
+    click.option(
+        "--pairs",
+        type=click.Path(allow_dash=True),
+        metavar="FILE|-",
+        help="List of pairs, .csv with a header or .jsonl: source, target and, optionally, output, the name "
+        "of the results in OUT. Relative paths start at the list's folder. - reads standard input.",
+    ),
+    click.option(
+        "--recursive/--no-recursive", default=True, show_default=True, help="Look into sub-folders as well."
+    ),
+)
+result_options = stack(
+    click.option(
+        "--format",
+        "extension",
+        metavar="EXT",
+        show_default="the source's",
+        help="Format of the warped images, such as png or tif.",
+    ),
+    click.option(
+        "--flow-format",
+        metavar="EXT",
+        default="flo",
+        show_default=True,
+        help="Format of the flow, such as flo or npz.",
+    ),
+    click.option("--no-warped", is_flag=True, help="Do not write warped images."),
+    click.option("--no-flow", is_flag=True, help="Do not write flow."),
+    click.option("--no-flow-image", is_flag=True, help="Do not write pictures of the flow."),
+    click.option("--mask", is_flag=True, help="Also write valid masks (8-bit: 255 valid, 0 not)."),
+)
+redo_options = stack(
+    click.option(
+        "--resume",
+        "redo",
+        flag_value="changed",
+        default=True,
+        help="Leave pairs alone that were done, or failed, with these inputs and options (the default).",
+    ),
+    click.option("--retry-failed", "redo", flag_value="failed", help="Resume, and try failed pairs again."),
+    click.option("--overwrite", "redo", flag_value="all", help="Do every pair again."),
+    click.option(
+        "--check",
+        type=click.Choice(["mtime", "sha256"]),
+        default="mtime",
+        show_default=True,
+        help="How changed inputs are noticed: by path, size and time of change, or by content.",
+    ),
+)
+run_options = stack(
+    click.option("--fail-fast", is_flag=True, help="Stop after the first pair that fails."),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="8 on CUDA, else 1",
+        help="Successive pairs of equal size that share a forward pass.",
+    ),
+    click.option(
+        "--shard", metavar="I/N", help="Do part I (from 1) of N only; a later run without --shard merges."
+    ),
+)
+ray_options = stack(
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Run in this process, or on a Ray cluster (extra `ray`).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        show_default="Ray is started on this machine",
+        help="Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
+    ),
+    click.option(
+        "--ray-workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Ray actors, each with the model in memory.",
+    ),
+    click.option(
+        "--ray-cpus",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="X",
+        default=1.0,
+        show_default=True,
+        help="Cores for each actor.",
+    ),
+    click.option(
+        "--ray-gpus",
+        type=click.FloatRange(min=0),
+        metavar="X",
+        default=0.0,
+        show_default=True,
+        help="GPUs for each actor; with 0.5 two share one.",
+    ),
+)
+report_options = stack(
+    click.option("--dry-run", is_flag=True, help="Print the pairs as JSON lines and do nothing."),
+    click.option(
+        "--report", is_flag=True, help="Write OUT/report.html: thumbnails of the pairs, the worst first."
+    ),
+    click.option(
+        "--log-json", is_flag=True, help="Print JSON lines on stdout: the start, each pair, the summary."
+    ),
+    quiet_option,
+)
 
 
 @click.command()
@@ -74,22 +193,22 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
       glualign batch --pairs pairs.csv -o out/ --report --retry-failed
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
-    from glualign.batch import Shard, run_batch
+    from glualign.batch import Shard, align_batch, current_records
     from glualign.cli.batch_display import Display, Interruption
 
     out = Path(options["output"])
-    jobs = _jobs(sources, targets, out, options)
+    pairs = _pairs(sources, targets, out, options)
     if options["dry_run"]:
-        _print_pairs(jobs)
+        _print_pairs(pairs)
         return
-    task = _task(out, options)
+    settings = _settings(options)
     display = Display(out, quiet=options["quiet"], as_json=options["log_json"])
-    display.unmatched(jobs.unmatched)
+    display.unmatched(pairs.unmatched)
     with Interruption() as interruption, display:
-        summary = run_batch(
-            jobs,
+        summary = align_batch(
+            pairs,
             out,
-            task,
+            settings,
             engine=_engine(options),
             redo=options["redo"],
             fail_fast=options["fail_fast"],
@@ -100,18 +219,15 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     display.summary(summary)
     if options["report"]:
         from glualign.batch.contact_sheet import write_contact_sheet
-        from glualign.batch.run import current_records
 
-        records = current_records(out, jobs)
-        page = out / "report.html"
-        write_contact_sheet(page, records, summary, read=task.read, workers=options["io_workers"])
+        write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
     if interruption.code or summary.failed:
         raise click.exceptions.Exit(interruption.code or 3)
 
 
-def _jobs(sources: str | None, targets: str | None, out: Path, options: Mapping[str, Any]) -> JobList:
+def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping[str, Any]) -> PairList:
     """The pairs that the arguments name, in exactly one of the four ways."""
-    from glualign.batch import from_rows, match_folders, onto_target, read_pairs, sequence
+    from glualign.batch import match_folders, onto_target, read_pairs, sequence
 
     target, frames, pairs = options["target"], options["sequence"], options["pairs"]
     given = [value is not None for value in (sources, targets, target, frames, pairs)]
@@ -125,7 +241,7 @@ def _jobs(sources: str | None, targets: str | None, out: Path, options: Mapping[
         raise click.UsageError(f"Say what to align in one of these ways: {', '.join(ways.values())}.")
     where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out]}
     if pairs is not None:
-        return from_rows(read_pairs(pairs))
+        return read_pairs(pairs)
     if frames is not None:
         return sequence(frames, onto=options["onto"], **where)
     assert sources is not None
@@ -135,61 +251,13 @@ def _jobs(sources: str | None, targets: str | None, out: Path, options: Mapping[
     return match_folders(sources, targets, **where)
 
 
-_DECISIVE = (
-    *("model", "min_quality", "interpolation", "fill", "quality", "extension", "flow_format"),
-    *("no_warped", "no_flow", "no_flow_image", "mask"),
-)
-"""Options that decide what the outputs look like, besides those of aligning and reading."""
+def _settings(options: Mapping[str, Any]) -> Settings:
+    from glualign.batch import Settings
 
-
-def _task(out: Path, options: dict[str, Any]) -> Task:
-    from glualign.batch import Task
-    from glualign.batch.fingerprint import fingerprint
-    from glualign.checkpoints.registry import find_weights
-    from glualign.errors import ImageError
-    from glualign.images import WRITABLE, read_image
-
-    # A format that cannot be written fails here, once.
-    _outputs(out, "any", None, options).check()
-    if options["extension"] and f".{options['extension'].lstrip('.')}".lower() not in WRITABLE:
-        raise ImageError(
-            f".{options['extension'].lstrip('.')}: not an image format; use one of {' '.join(WRITABLE)}"
-        )
-    reading = reading_arguments(options)
-    weights = fingerprint(find_weights(options["model"]).path, "sha256")
-    return Task(
-        make_aligner=partial(aligner_from_options, options),
-        read=partial(read_image, **reading),
-        write=partial(_write, options=options),
-        options={
-            "weights": weights.get("sha256"),
-            **{name: value for name, value in aligner_arguments(options).items() if name != "device"},
-            **reading,
-            **{name: options[name] for name in _DECISIVE},
-        },
-        fingerprint=options["check"],
-    )
-
-
-def _write(alignment: Alignment, folder: Path, stem: str, *, options: Mapping[str, Any]) -> Sequence[Path]:
-    """Write one pair's results as `warp` does, under the names that the batch chooses."""
-    require_quality(alignment, options["min_quality"])
-    outputs = _outputs(folder, stem, alignment, options)
-    written, _ = outputs.write(
-        alignment, interpolation=options["interpolation"], fill=options["fill"], quality=options["quality"]
-    )
-    return list(written.values())
-
-
-def _outputs(folder: Path, stem: str, alignment: Alignment | None, options: Mapping[str, Any]) -> Outputs:
-    from glualign.outputs import Outputs, expected_image, warped_extension
-
-    extension = f".{options['extension'].lstrip('.')}" if options["extension"] else ".png"
-    if alignment is not None and not options["extension"]:
-        expected = expected_image(
-            alignment.source, alignment.target.size, options["interpolation"], options["fill"]
-        )
-        extension = warped_extension(alignment.source.name, expected)
+    aligner = aligner_arguments(options)
+    named = {name: aligner.pop(name) for name in ("device", "precision", "preset") if name in aligner}
+    if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
+        named["device"] = "cuda"  # of the actors; this machine may have none
     kinds = {
         "warped": not options["no_warped"],
         "flow": not options["no_flow"],
@@ -197,21 +265,29 @@ def _outputs(folder: Path, stem: str, alignment: Alignment | None, options: Mapp
         "mask": options["mask"],
         "transform": True,
     }
-    return Outputs.in_folder(
-        folder,
-        stem,
-        extension,
-        kinds=[kind for kind, wanted in kinds.items() if wanted],
+    extension = options["extension"]
+    return Settings(
+        model=options["model"],
+        **named,
+        align=aligner,
+        **reading_arguments(options),
+        kinds=tuple(kind for kind, wanted in kinds.items() if wanted),
+        extension=f".{extension.lstrip('.')}" if extension else None,
         flow_extension=f".{options['flow_format'].lstrip('.')}",
+        interpolation=options["interpolation"],
+        fill=options["fill"],
+        quality=options["quality"],
+        min_quality=options["min_quality"],
+        check=options["check"],
+        batch_size=options["batch_size"],
     )
 
 
 def _engine(options: Mapping[str, Any]) -> Engine:
-    from glualign.batch import LocalEngine
-
-    local = LocalEngine(options["io_workers"], options["batch_size"])
     if options["engine"] == "local":
-        return local
+        from glualign.batch.pipeline import process
+
+        return process
     from glualign.batch.ray_engine import RayEngine
 
     return RayEngine(
@@ -219,16 +295,17 @@ def _engine(options: Mapping[str, Any]) -> Engine:
         address=options["ray_address"],
         cpus=options["ray_cpus"],
         gpus=options["ray_gpus"],
-        local=local,
     )
 
 
-def _print_pairs(jobs: JobList) -> None:
-    import json
-
+def _print_pairs(pairs: PairList) -> None:
     from glualign.cli.console import warn
 
-    for job in jobs.jobs:
-        click.echo(json.dumps({"source": str(job.source), "target": str(job.target), "output": job.key}))
-    for line in jobs.unmatched:
+    for pair in pairs.pairs:
+        if pair.fault:
+            warn(pair.fault)
+        else:
+            names = {"source": str(pair.source), "target": str(pair.target), "output": pair.key}
+            click.echo(json.dumps(names))
+    for line in pairs.unmatched:
         warn(line)

@@ -18,7 +18,6 @@ from rich.text import Text
 
 from glualign.batch import Progress as BatchProgress
 from glualign.batch import Summary
-from glualign.batch.summary import verdict
 from glualign.cli.console import console, error_console, print_facts, warn
 
 _UNMATCHED_SHOWN = 20
@@ -119,6 +118,9 @@ class Display:
             elif not self._quiet:
                 line = "{todo} pairs to do, {done} done before, {failed} failed before".format(**counts)
                 click.echo(line, err=True)
+            if plan.again and not self._json:
+                reasons = "; ".join(f"{count} {reason}" for reason, count in plan.again.items())
+                warn(f"{sum(plan.again.values())} pairs are done again: {reasons}")
             return
         if self._json:
             _print_json({"event": "pair", **asdict(record)})
@@ -127,7 +129,7 @@ class Display:
         elif self._bar is None and not self._quiet:
             seconds = sum(record.seconds.values())
             place = f"{progress.finished}/{len(plan.todo)}"
-            self._line(f"{place} {record.key}: {verdict(record) or 'done'} ({seconds:.2f} s)")
+            self._line(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
         if self._bar is not None:
             rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
             self._bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
@@ -139,11 +141,11 @@ class Display:
             return
         if self._quiet:
             return
-        verdicts = ", ".join(f"{count} {word}" for word, count in sorted(summary.verdicts.items()))
+        verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
         facts = [
             ("Pairs", str(summary.total)),
             ("Done", f"{summary.done} in this run, {summary.skipped} before"),
-            ("Quality", verdicts or "-"),
+            ("Verdicts", f"{verdicts}, {summary.errors} in error"),
             ("Failed", str(summary.failed)),
             ("Not reached", str(summary.remaining)),
             ("In no pair", f"{len(summary.unmatched)} files"),
@@ -157,7 +159,7 @@ class Display:
         }
         print_facts([fact for fact in facts if unless_zero.get(fact[0], 1)])
         for key, reason in list(summary.failures.items())[:_FAILURES_SHOWN]:
-            console.print(Text(f"failed: {_printable(key)}: {_printable(reason)}"), soft_wrap=True)
+            console.print(Text(f"failed: {key}: {reason}"), soft_wrap=True)
         if summary.failed > _FAILURES_SHOWN:
             console.print(f"... and {summary.failed - _FAILURES_SHOWN} more in summary.csv")
         if summary.remaining:
@@ -165,16 +167,11 @@ class Display:
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(Text(_printable(text)), soft_wrap=True)
+            self._bar.console.print(Text(text), soft_wrap=True)
         else:
-            click.echo(_printable(text), err=True)
+            click.echo(text, err=True)
 
 
 def _print_json(value: Any) -> None:
-    # ASCII, so that file names of any bytes pass through any pipe; flushed, because somebody is waiting for
-    # it.
+    # ASCII, so that file names of any bytes pass through any pipe; flushed, because somebody is waiting.
     click.echo(json.dumps(value, allow_nan=False))
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from glualign.batch import LocalEngine, Task, match_folders, run_batch
+from glualign.batch import Settings, align_batch, match_folders
 from glualign.errors import GlualignError
 from glualign.images import Image, read_image, write_image
 
@@ -38,22 +40,24 @@ class FakeAlignment:
     @property
     def quality(self) -> FakeQuality:
         share = max(0.0, 1 - abs(self.shift) / 100)
-        return FakeQuality("good" if share > 0.5 else "doubtful", share)
-
-    def save(self, folder: Path, stem: str) -> list[Path]:
-        warped, flow = folder / f"{stem}_warped.png", folder / f"{stem}_flow.npy"
-        write_image(warped, np.roll(self.source.pixels, self.shift, axis=1))
-        np.save(flow, np.float32([self.shift, 0]))
-        return [warped, flow]
+        return FakeQuality("good" if share > 0.5 else "doubtful" if share > 0.1 else "failed", share)
 
 
 class FakeAligner:
     """Counts what it does; refuses sources that are brighter than 250."""
 
+    device = "cpu"
+
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.calls = 0
         self.threads: set[int] = set()
+        self.groups: list[list[str]] = []
+        self.prepared: list[Image] = []
+
+    def prepare_target(self, target: Image) -> Image:
+        self.prepared.append(target)
+        return target
 
     def align(self, source: Image, target: Image) -> FakeAlignment:
         self.calls += 1
@@ -63,18 +67,46 @@ class FakeAligner:
             raise GlualignError(f"{source.name}: nothing to see")
         return FakeAlignment(source, target)
 
+    def align_many(self, pairs: Sequence[tuple[Image, Image]]) -> list[FakeAlignment]:
+        self.groups.append([source.name for source, _ in pairs])
+        assert len({(source.size, target.size) for source, target in pairs}) == 1
+        return [self.align(source, target) for source, target in pairs]
+
 
 def save(alignment: FakeAlignment, folder: Path, stem: str) -> list[Path]:
-    return alignment.save(folder, stem)
+    warped, flow = folder / f"{stem}_warped.png", folder / f"{stem}_flow.npy"
+    write_image(warped, np.roll(alignment.source.pixels, alignment.shift, axis=1))
+    np.save(flow, np.float32([alignment.shift, 0]))
+    return [warped, flow]
 
 
-def fake_task(aligner: FakeAligner | None = None, **options: object) -> Task:
-    return Task(
-        make_aligner=FakeAligner if aligner is None else lambda: aligner,
-        read=read_image,
-        write=save,
-        options=options,
-    )
+@dataclass(frozen=True)
+class FakeSettings(Settings):
+    """`Settings` whose three steps are functions that a test may replace."""
+
+    make: Callable[[], FakeAligner] = FakeAligner
+    reader: Callable[[Path], Image] = read_image
+    saver: Callable[[FakeAlignment, Path, str], list[Path]] = save
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def identity(self) -> Mapping[str, Any]:
+        return self.options
+
+    def make_aligner(self) -> FakeAligner:
+        return self.make()
+
+    def read(self, path: Path) -> Image:
+        return self.reader(path)
+
+    def names(self, stem: str, source: Path) -> list[str]:
+        return [f"{stem}_warped.png", f"{stem}_flow.npy"]
+
+    def write(self, alignment: FakeAlignment, folder: Path, stem: str) -> list[Path]:
+        return self.saver(alignment, folder, stem)
+
+
+def fake_settings(aligner: FakeAligner | None = None, **changes: Any) -> FakeSettings:
+    return FakeSettings(make=FakeAligner if aligner is None else lambda: aligner, **changes)
 
 
 def picture(path: Path, grey: int = 100, size: tuple[int, int] = (12, 16)) -> Path:
@@ -106,10 +138,5 @@ def contents(out: Path) -> dict[str, bytes]:
 
 if __name__ == "__main__":
     sources, targets, output, delay = sys.argv[1:]
-    slow = partial(FakeAligner, float(delay))
-    run_batch(
-        match_folders(sources, targets),
-        Path(output),
-        Task(slow, read_image, save),
-        engine=LocalEngine(io_workers=2),
-    )
+    settings = FakeSettings(make=partial(FakeAligner, float(delay)))
+    align_batch(match_folders(sources, targets), output, settings)

@@ -4,11 +4,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from batch_fakes import fake_task, picture, picture_folders
+from batch_fakes import fake_settings, picture, picture_folders
 
+from glualign.batch import align_batch, current_records, match_folders
 from glualign.batch import contact_sheet as sheet
-from glualign.batch import match_folders, run_batch
-from glualign.batch.run import current_records
 from glualign.errors import MissingExtraError
 
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
@@ -54,7 +53,7 @@ def batch(tmp_path):
     picture(targets / "broken.png")
     jobs = match_folders(sources, targets)
     out = tmp_path / "out"
-    summary = run_batch(jobs, out, fake_task())
+    summary = align_batch(jobs, out, fake_settings())
     return out, current_records(out, jobs), summary
 
 

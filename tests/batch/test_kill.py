@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from batch_fakes import contents, fake_task, picture_folders
+from batch_fakes import contents, fake_settings, picture_folders
 
-from glualign.batch import match_folders, read_records, run_batch
+from glualign.batch import align_batch, match_folders, read_records
 
 PROGRAM = Path(__file__).with_name("batch_fakes.py")
 PAIRS = 30
@@ -38,7 +38,7 @@ def wait_for_lines(out: Path, count: int) -> None:
 
 def test_five_kills_leave_what_an_undisturbed_run_makes(tmp_path) -> None:
     sources, targets = picture_folders(tmp_path, PAIRS)
-    run_batch(match_folders(sources, targets), tmp_path / "undisturbed", fake_task())
+    align_batch(match_folders(sources, targets), tmp_path / "undisturbed", fake_settings())
     out = tmp_path / "out"
     chance = random.Random(7)
     progress = []
@@ -67,10 +67,10 @@ def test_a_second_run_into_the_same_folder_is_turned_away_until_the_first_is_gon
     try:
         wait_for_lines(tmp_path / "out", 1)
         with pytest.raises(Exception, match="another run is writing"):
-            run_batch(match_folders(sources, targets), tmp_path / "out", fake_task())
+            align_batch(match_folders(sources, targets), tmp_path / "out", fake_settings())
     finally:
         first.kill()
         first.wait(timeout=30)
-    summary = run_batch(match_folders(sources, targets), tmp_path / "out", fake_task())
+    summary = align_batch(match_folders(sources, targets), tmp_path / "out", fake_settings())
     assert summary.skipped >= 1
     assert summary.skipped + summary.done == PAIRS

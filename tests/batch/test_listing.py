@@ -48,6 +48,8 @@ def test_not_recursive_stays_on_top(tree) -> None:
         ("**/[23].*", ("sub/2.jpg", "sub/deep/3.tif")),
         ("**/[!23].png", ("1.png", "out/6.png")),
         ("?.png", ("1.png",)),
+        ("**/**/1.png", ("1.png",)),
+        ("**/3.*", ("sub/deep/3.tif",)),
     ],
 )
 def test_globs(tree, pattern, expected) -> None:
@@ -79,3 +81,24 @@ def test_broken_links_are_kept_and_linked_folders_are_not_entered(tree) -> None:
         "sub/2.jpg",
         "sub/deep/3.tif",
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes need POSIX")
+def test_a_loop_of_links_is_one_unreadable_file_and_pipes_are_left_out(tree) -> None:
+    (tree / "loop.png").symlink_to(tree / "loop.png")
+    os.mkfifo(tree / "pipe.png")
+    (tree / "to pipe.png").symlink_to(tree / "pipe.png")
+    assert list_images(tree, recursive=False).names == ("1.png", "loop.png")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[z-a].png", "[.png", "\\", "a\\[", "[!]", "[]a", "**[", "x" * 300, "a\0*"]
+)
+def test_odd_globs_match_nothing_or_what_they_say(tree, pattern) -> None:
+    with pytest.raises(BatchError, match=r"no images|no such folder"):
+        list_images(f"{tree}/{pattern}")
+
+
+def test_brackets_may_be_part_of_a_folder_that_exists(tree) -> None:
+    picture(tree / "scan [1]" / "x.png")
+    assert list_images(f"{tree}/scan [1]/*.png").names == ("x.png",)

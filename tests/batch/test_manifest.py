@@ -1,17 +1,21 @@
 import errno
+import json
 import os
+import random
 from dataclasses import replace
 
 import pytest
+from batch_fakes import fake_settings, picture, picture_folders
 
-from glualign.batch.jobs import Shard
+from glualign.batch import Shard, align_batch, current_records, match_folders, onto_target
 from glualign.batch.lock import hold
 from glualign.batch.manifest import Input, Manifest, Record, latest, manifest_path, read_records
+from glualign.batch.summary import worst_first
 from glualign.errors import BatchError, OutputError
 
 
 def record(key: str, **changes) -> Record:
-    image = Input(f"/data/{key}.png", {"size": 3, "mtime_ns": 4})
+    image = Input(f"/data/{key}.png", 3, 4)
     plain = Record(key, "done", image, image, {"model": "compact"}, outputs={f"{key}_warped.png": 9})
     return replace(plain, **changes)
 
@@ -99,3 +103,141 @@ def test_whole_runs_exclude_everything_and_shards_each_other_only_if_equal(tmp_p
             pass
     with hold(tmp_path):  # the files are still there, the locks are not
         assert (tmp_path / "lock").exists()
+
+
+WRONG = [
+    None,
+    True,
+    -1,
+    1e999,
+    2**70,
+    "x",
+    "../x",
+    "\0",
+    "a\ud800",
+    [],
+    ["x"],
+    {},
+    {"a": []},
+    [[[[[[[[[[]]]]]]]]]],
+]
+
+
+def damaged_lines(seed: int, count: int) -> list[bytes]:
+    """A record's line with bytes, or values of the wrong kind, put in places of its own."""
+    chance = random.Random(seed)
+    whole = record("a", quality={"verdict": "good", "valid_share": 0.5}, seconds={"read": 0.1}, finished="x")
+    lines = []
+    for _ in range(count):
+        data = json.loads(whole.to_json())
+        kind = chance.randrange(4)
+        if kind < 2:
+            place = data
+            while True:
+                name = chance.choice(list(place))
+                if not isinstance(place[name], dict) or not place[name] or chance.random() < 0.4:
+                    break
+                place = place[name]
+            if kind == 0:
+                place[name] = chance.choice(WRONG)
+            else:
+                place[str(chance.choice(WRONG))] = place.pop(name)
+            lines.append(json.dumps(data).encode("ascii"))
+        else:
+            line = bytearray(whole.to_json().encode("ascii"))
+            for _ in range(chance.randint(1, 3)):
+                place = chance.randrange(len(line))
+                if kind == 2:
+                    line[place] = chance.randrange(256)
+                else:
+                    del line[place : place + chance.randint(1, 40)]
+            lines.append(bytes(line).replace(b"\n", b" "))
+    return lines
+
+
+def test_damaged_lines_are_refused_or_can_be_lived_with(tmp_path) -> None:
+    """Whatever a line holds, it is a record that a run can use and write again, or one error names it."""
+    count = int(os.environ.get("GLUALIGN_FUZZ", 200))
+    image = picture(tmp_path / "s" / "a.png")
+    pairs = onto_target(tmp_path / "s", image)
+    refused, accepted = [], 0
+    for number, line in enumerate(damaged_lines(3, count)):
+        out = tmp_path / f"out{number}"
+        out.mkdir()
+        (out / "manifest.jsonl").write_bytes(line + b"\n")
+        try:
+            summary = align_batch(pairs, out, fake_settings())
+        except BatchError as error:
+            refused.append(str(error))
+            continue
+        accepted += 1
+        assert summary.total == summary.done + summary.skipped + summary.failed
+        worst_first(current_records(out, pairs))
+    assert len(refused) > count // 2
+    assert accepted
+    assert all("manifest.jsonl, line 1: is not a record" in message for message in refused)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../home/thesis.txt", "/home/thesis.txt", "thesis.txt", "a_/../../x", ".glualign/lock", "b_warped.png"],
+)
+def test_outputs_that_are_none_of_the_pair_are_never_removed(tmp_path, name) -> None:
+    image = picture(tmp_path / "s" / "a.png")
+    precious = tmp_path / "out" / name
+    for path in (precious, tmp_path / "home" / "thesis.txt"):
+        if path.is_relative_to(tmp_path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("years of work")
+    foreign = record("a").to_json().replace("a_warped.png", name)
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "manifest.jsonl").write_text(foreign + "\n")
+    with pytest.raises(BatchError, match=r"line 1: .*not named after its key"):
+        align_batch(onto_target(tmp_path / "s", image), tmp_path / "out", fake_settings())
+    assert not precious.is_relative_to(tmp_path) or precious.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("damage", ["remove", "cut", "replace"])
+def test_a_manifest_that_another_program_changes_is_noticed_and_restored(tmp_path, damage) -> None:
+    sources, targets = picture_folders(tmp_path, 6)
+    out = tmp_path / "out"
+    path = out / "manifest.jsonl"
+
+    def interfere(progress) -> None:
+        if progress.finished == 3:
+            if damage == "cut":
+                os.truncate(path, 10)
+            else:
+                path.unlink()
+            if damage == "replace":
+                path.write_text("")
+
+    with pytest.raises(BatchError, match="removed or changed by another program"):
+        align_batch(match_folders(sources, targets), out, fake_settings(), on_progress=interfere)
+    assert [r.key for r in read_records(path)] == [f"frame{i}" for i in range(4)]
+    summary = align_batch(match_folders(sources, targets), out, fake_settings())
+    assert (summary.skipped, summary.done) == (4, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
+def test_links_in_place_of_the_lock_are_not_followed(tmp_path) -> None:
+    for number, planted in enumerate(["lock", "lock-1-of-2", ""]):
+        elsewhere = tmp_path / f"elsewhere{number}"
+        folder = tmp_path / str(number) / ".glualign"
+        (folder if planted else folder.parent).mkdir(parents=True)
+        (folder / planted).symlink_to(elsewhere)
+        with pytest.raises(BatchError, match="link"), hold(folder, Shard(1, 2)):
+            pass
+        assert not elsewhere.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
+def test_a_run_through_a_link_to_the_same_folder_is_turned_away(tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with (
+        hold(tmp_path / "out" / ".glualign"),
+        pytest.raises(BatchError, match="another run"),
+        hold(tmp_path / "link" / ".glualign"),
+    ):
+        pass

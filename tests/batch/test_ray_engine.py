@@ -3,9 +3,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from batch_fakes import FakeAligner, contents, fake_task, picture, picture_folders, save
+from batch_fakes import FakeAligner, contents, fake_settings, picture, picture_folders, save
 
-from glualign.batch import LocalEngine, match_folders, read_records, run_batch
+from glualign.batch import align_batch, match_folders, read_records
 from glualign.batch.ray_engine import RayEngine
 from glualign.errors import BatchError, MissingExtraError
 from glualign.images import read_image
@@ -15,7 +15,7 @@ def test_without_ray_the_message_names_the_extra(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     jobs = match_folders(*picture_folders(tmp_path, 1))
     with pytest.raises(MissingExtraError, match=r"glualign\[ray\]"):
-        run_batch(jobs, tmp_path / "out", fake_task(), engine=RayEngine())
+        align_batch(jobs, tmp_path / "out", fake_settings(), engine=RayEngine())
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +42,16 @@ def test_ray_makes_what_local_makes_and_resumes(two_workers, tmp_path) -> None:
     picture(sources / "odd \udcff name.png")
     picture(targets / "odd \udcff name.png")
     jobs = match_folders(sources, targets)
-    local = run_batch(jobs, tmp_path / "local", fake_task())
-    ray = run_batch(jobs, tmp_path / "ray", fake_task(), engine=two_workers)
+    local = align_batch(jobs, tmp_path / "local", fake_settings())
+    ray = align_batch(jobs, tmp_path / "ray", fake_settings(), engine=two_workers)
     assert (ray.done, ray.failed) == (local.done, local.failed) == (8, 1)
     assert ray.failures == local.failures
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     keys = [record.key for record in read_records(tmp_path / "ray" / "manifest.jsonl")]
-    assert sorted(keys) == sorted(job.key for job in jobs.jobs)
-    assert run_batch(jobs, tmp_path / "ray", fake_task(), engine=two_workers).skipped == 8
+    assert sorted(keys) == sorted(pair.key for pair in jobs.pairs)
+    assert align_batch(jobs, tmp_path / "ray", fake_settings(), engine=two_workers).skipped == 8
     picture(sources / "frame5.png")
-    assert run_batch(jobs, tmp_path / "ray", fake_task(), engine=LocalEngine()).done == 1
+    assert align_batch(jobs, tmp_path / "ray", fake_settings()).done == 1
 
 
 def test_both_actors_work_and_each_makes_one_aligner(two_workers, tmp_path) -> None:
@@ -65,7 +65,7 @@ def test_both_actors_work_and_each_makes_one_aligner(two_workers, tmp_path) -> N
         return FakeAligner(0.05)
 
     jobs = match_folders(*picture_folders(tmp_path, 16))
-    run_batch(jobs, tmp_path / "out", replace(fake_task(), make_aligner=make), engine=two_workers)
+    align_batch(jobs, tmp_path / "out", replace(fake_settings(), make=make), engine=two_workers)
     assert len({path.name.split("-")[0] for path in made.iterdir()}) == len(list(made.iterdir())) == 2
 
 
@@ -79,7 +79,9 @@ def test_the_chunk_of_an_actor_that_dies_is_done_again(two_workers, tmp_path) ->
         return read_image(path)
 
     jobs = match_folders(*picture_folders(tmp_path, 8))
-    summary = run_batch(jobs, tmp_path / "out", replace(fake_task(), read=die_once), engine=two_workers)
+    summary = align_batch(
+        jobs, tmp_path / "out", replace(fake_settings(), reader=die_once), engine=two_workers
+    )
     assert died.exists()
     assert (summary.done, summary.failed) == (8, 0)
     assert len(list(read_records(tmp_path / "out" / "manifest.jsonl"))) == 8
@@ -94,15 +96,15 @@ def test_a_full_disk_on_a_worker_ends_the_run_with_its_message(two_workers, tmp_
 
     jobs = match_folders(*picture_folders(tmp_path, 4))
     with pytest.raises(BatchError, match="disk is full"):
-        run_batch(jobs, tmp_path / "out", replace(fake_task(), write=fill), engine=two_workers)
+        align_batch(jobs, tmp_path / "out", replace(fake_settings(), saver=fill), engine=two_workers)
 
 
 def test_stop_ends_the_run_in_order(two_workers, tmp_path) -> None:
     jobs = match_folders(*picture_folders(tmp_path, 12))
     seen = []
-    task = fake_task()
-    summary = run_batch(
+    task = fake_settings()
+    summary = align_batch(
         jobs, tmp_path / "out", task, engine=two_workers, on_progress=seen.append, stop=lambda: len(seen) > 2
     )
     assert 0 < summary.done < 12
-    assert run_batch(jobs, tmp_path / "out", task).skipped == summary.done
+    assert align_batch(jobs, tmp_path / "out", task).skipped == summary.done

@@ -1,15 +1,32 @@
+import csv
 import errno
 import json
 import os
+import stat
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from batch_fakes import FakeAligner, FakeAlignment, contents, fake_task, picture, picture_folders, save
+from batch_fakes import FakeAligner, FakeAlignment, contents, fake_settings, picture, picture_folders, save
 
-from glualign.batch import LocalEngine, Shard, match_folders, onto_target, read_records, run_batch, sequence
-from glualign.errors import BatchError, CheckpointError
+import glualign
+from glualign.batch import (
+    Settings,
+    Shard,
+    align_batch,
+    match_folders,
+    onto_target,
+    pipeline,
+    read_pairs,
+    read_records,
+    sequence,
+)
+from glualign.batch import manifest as manifest_module
+from glualign.batch.manifest import Input
+from glualign.errors import BatchError, CheckpointError, OutputError
+from glualign.images import read_image
 
 
 @pytest.fixture
@@ -27,12 +44,13 @@ def manifest_keys(out: Path, name: str = "manifest.jsonl") -> list[str]:
 
 
 def test_every_pair_is_written_recorded_and_counted(folders, out) -> None:
-    summary = run_batch(match_folders(*folders), out, fake_task(preset="fast"))
+    summary = align_batch(match_folders(*folders), out, fake_settings(options={"preset": "fast"}))
     assert (summary.total, summary.done, summary.failed, summary.remaining) == (6, 6, 0, 0)
     assert manifest_keys(out) == [f"frame{i}" for i in range(6)]
     record = next(iter(read_records(out / "manifest.jsonl")))
     source = folders[0] / "frame0.png"
-    assert record.source.fingerprint == {"size": source.stat().st_size, "mtime_ns": source.stat().st_mtime_ns}
+    status = source.stat()
+    assert record.source == Input(str(source), status.st_size, status.st_mtime_ns)
     assert record.outputs["frame0_warped.png"] == (out / "frame0_warped.png").stat().st_size
     assert record.options == {"preset": "fast"}
     assert record.quality["verdict"] == "good"
@@ -46,30 +64,30 @@ def test_results_mirror_sub_folders_so_that_equal_stems_stay_apart(tmp_path, out
     for name in ("a.png", "x/a.png", "y/a.png"):
         picture(tmp_path / "s" / name, 90)
         picture(tmp_path / "t" / name)
-    run_batch(match_folders(tmp_path / "s", tmp_path / "t"), out, fake_task())
+    align_batch(match_folders(tmp_path / "s", tmp_path / "t"), out, fake_settings())
     assert {"a_warped.png", "x/a_warped.png", "y/a_warped.png"} <= set(contents(out))
 
 
 def test_a_second_run_does_nothing_and_says_so(folders, out) -> None:
-    run_batch(match_folders(*folders), out, fake_task())
+    align_batch(match_folders(*folders), out, fake_settings())
     aligner = FakeAligner()
-    summary = run_batch(match_folders(*folders), out, fake_task(aligner))
+    summary = align_batch(match_folders(*folders), out, fake_settings(aligner))
     assert (aligner.calls, summary.done, summary.skipped) == (0, 0, 6)
 
 
 def test_nothing_to_do_loads_no_model(folders, out) -> None:
-    run_batch(match_folders(*folders), out, fake_task())
+    align_batch(match_folders(*folders), out, fake_settings())
 
     def no_model() -> FakeAligner:
         raise AssertionError("loaded for nothing")
 
-    run_batch(match_folders(*folders), out, replace(fake_task(), make_aligner=no_model))
+    align_batch(match_folders(*folders), out, replace(fake_settings(), make=no_model))
 
 
 @pytest.mark.parametrize("what", ["source", "target", "output", "shorter output", "options"])
 def test_what_changed_is_done_again_and_nothing_else(folders, out, what) -> None:
     sources, targets = folders
-    run_batch(match_folders(sources, targets), out, fake_task())
+    align_batch(match_folders(sources, targets), out, fake_settings())
     before = contents(out)
     options = {}
     if what in ("source", "target"):
@@ -81,7 +99,7 @@ def test_what_changed_is_done_again_and_nothing_else(folders, out, what) -> None
     else:
         (out / "frame3_warped.png").write_bytes(b"")
     aligner = FakeAligner()
-    summary = run_batch(match_folders(sources, targets), out, fake_task(aligner, **options))
+    summary = align_batch(match_folders(sources, targets), out, fake_settings(aligner, options=options))
     expected = 6 if what == "options" else 1
     assert (aligner.calls, summary.done, summary.skipped) == (expected, expected, 6 - expected)
     assert len(set(manifest_keys(out))) == len(manifest_keys(out)) == 6
@@ -89,15 +107,15 @@ def test_what_changed_is_done_again_and_nothing_else(folders, out, what) -> None
 
 
 def test_hashes_see_through_new_times_and_moved_folders(folders, out, tmp_path) -> None:
-    task = replace(fake_task(), fingerprint="sha256")
-    run_batch(match_folders(*folders), out, task)
+    task = replace(fake_settings(), check="sha256")
+    align_batch(match_folders(*folders), out, task)
     moved = tmp_path / "moved"
     folders[0].rename(moved)
     for path in moved.iterdir():
         os.utime(path, (1, 1))
-    assert run_batch(match_folders(moved, folders[1]), out, task).skipped == 6
+    assert align_batch(match_folders(moved, folders[1]), out, task).skipped == 6
     picture(moved / "frame0.png", 99)
-    assert run_batch(match_folders(moved, folders[1]), out, task).skipped == 5
+    assert align_batch(match_folders(moved, folders[1]), out, task).skipped == 5
 
 
 def test_another_target_of_the_same_size_and_time_is_noticed(tmp_path, out) -> None:
@@ -105,8 +123,8 @@ def test_another_target_of_the_same_size_and_time_is_noticed(tmp_path, out) -> N
     first, second = picture(tmp_path / "r1.bmp", 50), picture(tmp_path / "r2.bmp", 51)
     for path in (first, second):
         os.utime(path, (1, 1))
-    run_batch(onto_target(tmp_path / "s", first), out, fake_task())
-    assert run_batch(onto_target(tmp_path / "s", second), out, fake_task()).done == 1
+    align_batch(onto_target(tmp_path / "s", first), out, fake_settings())
+    assert align_batch(onto_target(tmp_path / "s", second), out, fake_settings()).done == 1
 
 
 def test_bad_pairs_are_recorded_and_do_not_stop_the_rest(folders, out) -> None:
@@ -115,7 +133,7 @@ def test_bad_pairs_are_recorded_and_do_not_stop_the_rest(folders, out) -> None:
     (sources / "frame2.png").write_bytes((sources / "frame3.png").read_bytes()[:60])
     picture(sources / "frame4.png", 252)
     (targets / "frame5.png").write_text("text")
-    summary = run_batch(match_folders(sources, targets), out, fake_task())
+    summary = align_batch(match_folders(sources, targets), out, fake_settings())
     assert (summary.done, summary.failed) == (2, 4)
     assert sorted(summary.failures) == ["frame1", "frame2", "frame4", "frame5"]
     assert "nothing to see" in summary.failures["frame4"]
@@ -127,31 +145,33 @@ def test_failed_pairs_wait_for_retry_or_a_change(folders, out) -> None:
     sources, targets = folders
     picture(sources / "frame4.png", 252)
     jobs = match_folders(sources, targets)
-    run_batch(jobs, out, fake_task())
+    align_batch(jobs, out, fake_settings())
     again = FakeAligner()
-    summary = run_batch(jobs, out, fake_task(again))
+    summary = align_batch(jobs, out, fake_settings(again))
     assert (again.calls, summary.failed, summary.skipped) == (0, 1, 5)
-    run_batch(jobs, out, fake_task(again), redo="failed")
+    align_batch(jobs, out, fake_settings(again), redo="failed")
     assert again.calls == 1
     picture(sources / "frame4.png", 90)
-    assert run_batch(jobs, out, fake_task()).done == 1
+    assert align_batch(jobs, out, fake_settings()).done == 1
     assert len(manifest_keys(out)) == 6
 
 
 def test_overwrite_does_everything_again_and_goes_on_after_a_stop(folders, out) -> None:
     jobs = match_folders(*folders)
-    run_batch(jobs, out, fake_task())
+    align_batch(jobs, out, fake_settings())
     aligner = FakeAligner()
-    task = fake_task(aligner)
-    stopped = run_batch(jobs, out, task, redo="all", stop=lambda: aligner.calls >= 2)
+    task = fake_settings(aligner)
+    stopped = align_batch(jobs, out, task, redo="all", stop=lambda: aligner.calls >= 2)
     assert (stopped.done, stopped.remaining) == (2, 4)
     assert manifest_keys(out) == ["frame0", "frame1"]
-    assert run_batch(jobs, out, fake_task(aligner)).done == 4
+    assert align_batch(jobs, out, fake_settings(aligner)).done == 4
 
 
 def test_stop_finishes_the_pair_at_hand(folders, out) -> None:
     aligner = FakeAligner()
-    summary = run_batch(match_folders(*folders), out, fake_task(aligner), stop=lambda: aligner.calls >= 1)
+    summary = align_batch(
+        match_folders(*folders), out, fake_settings(aligner), stop=lambda: aligner.calls >= 1
+    )
     assert (summary.done, summary.remaining, aligner.calls) == (1, 5, 1)
     assert set(contents(out)) == {"frame0_warped.png", "frame0_flow.npy"}
 
@@ -159,7 +179,7 @@ def test_stop_finishes_the_pair_at_hand(folders, out) -> None:
 def test_fail_fast_starts_nothing_after_a_failure_is_known(folders, out) -> None:
     (folders[0] / "frame0.png").write_bytes(b"")
     aligner = FakeAligner(0.05)
-    summary = run_batch(match_folders(*folders), out, fake_task(aligner), fail_fast=True)
+    summary = align_batch(match_folders(*folders), out, fake_settings(aligner), fail_fast=True)
     assert summary.failed == 1
     assert aligner.calls < 3
     assert summary.remaining == 5 - aligner.calls
@@ -167,12 +187,12 @@ def test_fail_fast_starts_nothing_after_a_failure_is_known(folders, out) -> None
 
 def test_outputs_that_new_options_no_longer_make_are_removed(folders, out) -> None:
     jobs = match_folders(*folders)
-    run_batch(jobs, out, fake_task())
+    align_batch(jobs, out, fake_settings())
 
     def warped_only(alignment: FakeAlignment, folder: Path, stem: str) -> list[Path]:
         return [path for path in save(alignment, folder, stem) if path.suffix == ".png"]
 
-    run_batch(jobs, out, replace(fake_task(flow=False), write=warped_only))
+    align_batch(jobs, out, replace(fake_settings(options={"flow": False}), saver=warped_only))
     assert set(contents(out)) == {f"frame{i}_warped.png" for i in range(6)}
 
 
@@ -190,10 +210,10 @@ def test_a_full_disk_ends_the_run_with_a_clear_message_and_keeps_what_is_done(fo
         return save(alignment, folder, stem)
 
     with pytest.raises(BatchError, match="disk is full"):
-        run_batch(jobs, out, replace(fake_task(), write=fill), engine=LocalEngine(io_workers=1))
+        align_batch(jobs, out, replace(fake_settings(), saver=fill))
     assert manifest_keys(out) == ["frame0", "frame1", "frame2"]
     assert not any("half" in name for name in contents(out))
-    summary = run_batch(jobs, out, fake_task())
+    summary = align_batch(jobs, out, fake_settings())
     assert (summary.skipped, summary.done) == (3, 3)
 
 
@@ -202,75 +222,55 @@ def test_a_model_that_does_not_load_ends_the_run(folders, out) -> None:
         raise CheckpointError("weights.pth: no such file")
 
     with pytest.raises(CheckpointError, match="no such file"):
-        run_batch(match_folders(*folders), out, replace(fake_task(), make_aligner=missing))
+        align_batch(match_folders(*folders), out, replace(fake_settings(), make=missing))
 
 
 def test_shards_work_side_by_side_and_a_whole_run_merges_them(folders, out, tmp_path) -> None:
     jobs = match_folders(*folders)
     for i in (1, 2, 3):
-        assert run_batch(jobs, out, fake_task(), shard=Shard(i, 3)).total == 2
+        assert align_batch(jobs, out, fake_settings(), shard=Shard(i, 3)).total == 2
     assert manifest_keys(out, "manifest-2-of-3.jsonl") == ["frame1", "frame4"]
-    whole = run_batch(jobs, out, fake_task())
+    whole = align_batch(jobs, out, fake_settings())
     assert (whole.skipped, whole.done) == (6, 0)
     assert sorted(manifest_keys(out)) == [f"frame{i}" for i in range(6)]
     assert not list(out.glob("*-of-*"))
-    run_batch(jobs, tmp_path / "at once", fake_task())
+    align_batch(jobs, tmp_path / "at once", fake_settings())
     assert contents(out) == contents(tmp_path / "at once")
-    assert run_batch(jobs, out, fake_task(), shard=Shard(1, 2)).skipped == 3
+    assert align_batch(jobs, out, fake_settings(), shard=Shard(1, 2)).skipped == 3
 
 
 def test_a_common_target_is_read_and_prepared_once(folders, out, tmp_path) -> None:
     reference = picture(tmp_path / "ref.png", 80)
-    prepared = []
-
-    class Preparing(FakeAligner):
-        def prepare_target(self, image):
-            prepared.append(image)
-            return image
-
     reads = []
-    task = fake_task(Preparing())
-    task = replace(task, read=lambda path, read=task.read: reads.append(path) or read(path))
-    assert run_batch(onto_target(folders[0], reference), out, task).done == 6
-    assert len(prepared) == 1
+    aligner = FakeAligner()
+    task = fake_settings(aligner)
+    task = replace(task, reader=lambda path: reads.append(path) or read_image(path))
+    assert align_batch(onto_target(folders[0], reference), out, task).done == 6
+    assert len(aligner.prepared) == 1
     assert reads.count(reference) == 1
 
 
 def test_frames_of_a_sequence_are_read_once(folders, out) -> None:
     reads = []
-    task = fake_task()
-    task = replace(task, read=lambda path, read=task.read: reads.append(path) or read(path))
-    assert run_batch(sequence(folders[0]), out, task, engine=LocalEngine(io_workers=1)).done == 5
+    task = fake_settings()
+    task = replace(task, reader=lambda path: reads.append(path) or read_image(path))
+    assert align_batch(sequence(folders[0]), out, task).done == 5
     assert len(reads) == len(set(reads)) == 6
-
-
-class Together(FakeAligner):
-    """Aligns pairs of one size in one call; fails as a whole if one of them is bad."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: list[list[str]] = []
-
-    def align_many(self, pairs):
-        self.groups.append([source.name for source, _ in pairs])
-        assert len({(source.size, target.size) for source, target in pairs}) == 1
-        return [self.align(source, target) for source, target in pairs]
 
 
 def test_pairs_of_equal_size_share_a_call_with_equal_results(folders, out, tmp_path) -> None:
     sources, targets = folders
     picture(sources / "frame2.png", 62, size=(20, 20))
-    run_batch(match_folders(sources, targets), tmp_path / "single", fake_task())
-    aligner = Together()
-    run_batch(match_folders(sources, targets), out, fake_task(aligner), engine=LocalEngine(batch_size=3))
+    align_batch(match_folders(sources, targets), tmp_path / "single", fake_settings())
+    aligner = FakeAligner()
+    align_batch(match_folders(sources, targets), out, fake_settings(aligner, batch_size=3))
     assert aligner.groups == [["frame0.png", "frame1.png"], ["frame3.png", "frame4.png", "frame5.png"]]
     assert contents(out) == contents(tmp_path / "single")
 
 
 def test_one_bad_pair_does_not_fail_those_it_shares_a_call_with(folders, out) -> None:
     picture(folders[0] / "frame1.png", 252)
-    engine = LocalEngine(batch_size=4)
-    summary = run_batch(match_folders(*folders), out, fake_task(Together()), engine=engine)
+    summary = align_batch(match_folders(*folders), out, fake_settings(batch_size=4))
     assert (summary.done, list(summary.failures)) == (5, ["frame1"])
 
 
@@ -278,27 +278,224 @@ def test_the_network_stays_in_the_calling_thread(folders, out) -> None:
     import threading
 
     aligner = FakeAligner()
-    run_batch(match_folders(*folders), out, fake_task(aligner))
+    align_batch(match_folders(*folders), out, fake_settings(aligner))
     assert aligner.threads == {threading.get_ident()}
 
 
 def test_few_images_are_in_memory_however_long_the_list(tmp_path, out) -> None:
-    import weakref
-
     sources, targets = picture_folders(tmp_path, 60)
     alive: weakref.WeakSet[np.ndarray] = weakref.WeakSet()
     most = 0
-    task = fake_task()
 
     def read(path: Path):
         nonlocal most
-        image = task.read(path)
+        image = read_image(path)
         alive.add(image.pixels)
         most = max(most, len(alive))
         return image
 
-    run_batch(
-        match_folders(sources, targets), out, replace(task, read=read), engine=LocalEngine(io_workers=2)
-    )
+    align_batch(match_folders(sources, targets), out, fake_settings(reader=read))
     # Waiting: 5 pairs to be aligned, 3 to be written, and those in hand; plus the images kept for reuse.
     assert most <= 2 * (5 + 3 + 4) + 4
+
+
+@pytest.mark.parametrize("mode", ["folder", "target", "hard link", "list"])
+def test_a_result_never_overwrites_an_input(tmp_path, mode) -> None:
+    sources = tmp_path / "s"
+    for name in ("x.png", "x_warped.png"):
+        picture(sources / name, 90)
+        picture(tmp_path / "t" / name)
+    out, pairs = sources, match_folders(sources, tmp_path / "t")
+    if mode == "target":
+        pairs = onto_target(sources, tmp_path / "t" / "x.png")
+    elif mode == "hard link":
+        out = tmp_path / "elsewhere"
+        out.mkdir()
+        os.link(sources / "x_warped.png", out / "x_warped.png")
+    elif mode == "list":
+        (sources / "summary.csv").write_text("source,target\nx.png,../t/x.png\n")
+        (sources / "x_warped.png").unlink()
+        pairs = read_pairs(sources / "summary.csv")
+    before = contents(sources)
+    with pytest.raises(OutputError, match="is an input and would be overwritten"):
+        align_batch(pairs, out, fake_settings())
+    assert contents(sources) == before
+
+
+def test_results_may_lie_beside_the_sources(tmp_path) -> None:
+    pairs = match_folders(*picture_folders(tmp_path, 2))
+    for expected in ((2, 0), (0, 2)):
+        summary = align_batch(pairs, tmp_path / "sources", fake_settings())
+        assert (summary.done, summary.skipped) == expected
+
+
+def test_rows_with_a_fault_fail_alone_in_every_run(folders, out, tmp_path) -> None:
+    sources, targets = folders
+    pair = {"source": f"{sources}/frame0.png", "target": f"{targets}/frame0.png"}
+    rows = ['{"source": "a\\u0000b", "target": "x"}', json.dumps(pair), "nonsense"]
+    (tmp_path / "l.jsonl").write_text("\n".join(rows))
+    for done in (1, 0):
+        summary = align_batch(read_pairs(tmp_path / "l.jsonl"), out, fake_settings())
+        assert (summary.done, summary.skipped, summary.failed, summary.errors) == (done, 1 - done, 2, 2)
+        assert "l.jsonl, line 3: is not JSON" in summary.failures["row-3"]
+    assert len(manifest_keys(out)) == 3
+
+
+def test_a_name_too_long_for_its_results_fails_alone(folders, out) -> None:
+    sources, targets = folders
+    for folder in folders:
+        picture(folder / f"{'x' * 250}.png")
+    summary = align_batch(match_folders(sources, targets), out, fake_settings())
+    assert (summary.done, list(summary.failures)) == (6, ["x" * 250])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes need POSIX")
+def test_pipes_devices_and_folders_in_a_list_fail_and_do_not_hang(folders, out, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    target = folders[1] / "frame0.png"
+    sources = [tmp_path / "pipe.png", Path("/dev/zero"), tmp_path, folders[0] / "frame0.png"]
+    for check in ("mtime", "sha256"):
+        settings = fake_settings(check=check)
+        summary = align_batch([(source, target) for source in sources], out, settings, redo="all")
+        assert (summary.done, summary.failed) == (1, 3)
+
+
+@pytest.mark.parametrize("verdict", ["good", "doubtful", "failed"])
+@pytest.mark.parametrize("least", ["none", "failed", "doubtful", "good"])
+def test_a_failed_verdict_fails_its_pair_and_keeps_its_files(tmp_path, out, verdict, least) -> None:
+    grey = {"good": 90, "doubtful": 40, "failed": 5}[verdict]
+    picture(tmp_path / "s" / "a.png", grey)
+    pairs = onto_target(tmp_path / "s", picture(tmp_path / "t.png"))
+    words = ["none", "failed", "doubtful", "good"]
+    below = words.index(verdict) < words.index(least)
+    failed = below or verdict == least == "failed"
+    for run in range(2):
+        summary = align_batch(pairs, out, fake_settings(min_quality=least))
+        assert (summary.failed, summary.done + summary.skipped) == (int(failed), 1 - failed)
+        assert summary.verdicts == {word: int(word == verdict) for word in ("good", "doubtful", "failed")}
+        assert summary.errors == 0
+        assert (set(contents(out)) == set()) == below
+        assert run == 0 or summary.done == 0
+
+
+def test_an_upgrade_does_not_mix_results(folders, out, monkeypatch) -> None:
+    pairs = match_folders(*folders)
+    align_batch(pairs, out, fake_settings())
+    text = (out / "manifest.jsonl").read_text()
+    (out / "manifest.jsonl").write_text(text.replace('"version":"', '"version":"0.0.', 2))
+    seen = []
+    summary = align_batch(pairs, out, fake_settings(), on_progress=seen.append)
+    assert (summary.done, summary.skipped) == (2, 4)
+    assert list(summary.again.values()) == [2]
+    assert next(iter(seen[0].plan.again)).startswith("made by glualign 0.0.")
+
+
+def test_reasons_for_doing_pairs_again_are_counted(folders, out) -> None:
+    sources, targets = folders
+    align_batch(match_folders(sources, targets), out, fake_settings())
+    picture(sources / "frame0.png", 70)
+    picture(targets / "frame1.png", 70)
+    (out / "frame2_flow.npy").unlink()
+    summary = align_batch(match_folders(sources, targets), out, fake_settings())
+    assert summary.again == {
+        "the source changed": 1,
+        "the target changed": 1,
+        "results are missing or were changed": 1,
+    }
+    again = align_batch(match_folders(sources, targets), out, fake_settings(options={"fill": "target"}))
+    assert again.again == {"made with other options (fill)": 6}
+
+
+def test_what_auto_meant_is_part_of_the_options(monkeypatch) -> None:
+    import torch
+
+    from glualign import devices
+
+    def precision(has_bf16: bool) -> str:
+        monkeypatch.setattr(devices, "_has_fast_bf16", lambda device: has_bf16)
+        return Settings(device="cpu").identity()["precision"]
+
+    assert (precision(True), precision(False)) == ("bfloat16", "float32")
+    identity = Settings(precision="fp32").identity()
+    assert identity["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert len(identity["weights"]) == 64
+    assert json.loads(json.dumps(identity)) == identity
+    if not torch.cuda.is_available():  # workers elsewhere may have one
+        assert Settings(device="cuda:1").identity()["device"] == "cuda"
+
+
+def test_a_common_target_is_hashed_once(folders, out, tmp_path, monkeypatch) -> None:
+    reference = picture(tmp_path / "ref.png", 80)
+    pairs = onto_target(folders[0], reference)
+    opened = []
+
+    def counted(path, *arguments):
+        opened.append(path)
+        return open(path, *arguments)
+
+    monkeypatch.setattr(manifest_module, "open", counted, raising=False)
+    align_batch(pairs, out, fake_settings(check="sha256"))
+    assert align_batch(pairs, out, fake_settings(check="sha256")).skipped == 6
+    assert opened.count(str(reference)) == 1
+    assert len(opened) == 7
+
+
+def test_pairs_that_share_a_call_share_a_common_target(folders, out, tmp_path) -> None:
+    reference = picture(tmp_path / "ref.png", 80)
+    aligner = FakeAligner()
+    align_batch(onto_target(folders[0], reference), out, fake_settings(aligner, batch_size=3))
+    assert [len(group) for group in aligner.groups] == [3, 3]
+    assert len(aligner.prepared) == 1
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_the_images_in_memory_are_bounded_by_their_pixels(tmp_path, out, monkeypatch, size) -> None:
+    monkeypatch.setattr(pipeline, "PIXELS_IN_FLIGHT", 4 * 200 * 100)
+    for i in range(12):
+        picture(tmp_path / "s" / f"{i}.png", 60 + i, size=(200, size))
+        picture(tmp_path / "t" / f"{i}.png", 60, size=(200, size))
+    alive: weakref.WeakSet[np.ndarray] = weakref.WeakSet()
+    most = 0
+
+    def read(path: Path):
+        nonlocal most
+        image = read_image(path)
+        alive.add(image.pixels)
+        most = max(most, sum(pixels.size // 3 for pixels in alive))
+        return image
+
+    align_batch(match_folders(tmp_path / "s", tmp_path / "t"), out, fake_settings(reader=read))
+    assert most <= (4 * 200 * 100 if size == 100 else 2 * 200 * 1000)
+
+
+def test_cells_that_a_spreadsheet_would_run_are_text(tmp_path, out) -> None:
+    names = ["=1+1", "+cmd", "-x", "@SUM(A1)", "plain"]
+    for name in names:
+        picture(tmp_path / "s" / f"{name}.png", 90)
+    align_batch(onto_target(tmp_path / "s", picture(tmp_path / "t.png")), out, fake_settings())
+    with (out / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["key"] for row in rows) == sorted(
+        f"'{name}" if name != "plain" else name for name in names
+    )
+    assert all(float(row["valid_share"]) > 0.5 for row in rows)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_folders_that_cannot_be_flushed_do_no_harm(folders, out, monkeypatch, number) -> None:
+    original = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert align_batch(match_folders(*folders), out, fake_settings()).done == 6
+
+
+def test_pairs_of_paths_are_enough(folders, out) -> None:
+    names = [f"frame{i}.png" for i in range(6)]
+    pairs = [(folders[0] / name, str(folders[1] / name)) for name in names]
+    assert glualign.align_batch(pairs, str(out), fake_settings()).done == 6
+    assert {name for name in contents(out) if "warped" in name} == {f"frame{i}_warped.png" for i in range(6)}

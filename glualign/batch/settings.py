@@ -1,0 +1,160 @@
+"""How a batch treats its pairs: the network, the reading, the files that are written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from glualign.batch.manifest import Check, Input
+from glualign.errors import DeviceError, ImageError
+from glualign.flow import Interpolation
+from glualign.images import DEFAULT_MAX_PIXELS, WRITABLE, Image, read_image
+from glualign.outputs import DEFAULT_KINDS, Outputs, expected_image, warped_extension
+
+if TYPE_CHECKING:
+    from glualign.aligner import Aligner
+    from glualign.alignment import Alignment
+
+MinQuality = Literal["none", "failed", "doubtful", "good"]
+_LEVELS = ("none", "failed", "doubtful", "good")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each pair is read, aligned and written. Engines on other machines receive it pickled.
+
+    Attributes:
+        model, device, precision, preset: as in `Aligner.from_pretrained`.
+        align: fields of `AlignOptions` that override the preset.
+        apply_orientation, page, max_pixels: as in `read_image`.
+        kinds: which files are written, as in `Outputs.in_folder`.
+        extension: of warped images, such as ``.png``; None: the source's where it can hold them.
+        flow_extension: of flow files.
+        interpolation, fill, quality: as in `Outputs.write`.
+        min_quality: worst verdict of a pair that is done. A pair of a worse one fails and nothing of it is
+            written; with ``failed``, pairs of this verdict fail, too, but their files are kept; with ``none``
+            every aligned pair is done.
+        check: how changed inputs are noticed: by path, size and time of change, or by content.
+        batch_size: successive pairs of equal size in one forward pass; None: 8 on CUDA, which is idle between
+            the small kernels of one pair, and 1 elsewhere, where sharing gains nothing.
+
+    Raises:
+        ImageError, FlowError: a file format is unknown.
+        OutputError: two kinds of output have one name, or a kind is unknown.
+    """
+
+    model: str = "compact"
+    device: str = "auto"
+    precision: str = "auto"
+    preset: str = "balanced"
+    align: Mapping[str, Any] = field(default_factory=dict)
+    apply_orientation: bool = True
+    page: int = 0
+    max_pixels: int | None = DEFAULT_MAX_PIXELS
+    kinds: Collection[str] = DEFAULT_KINDS
+    extension: str | None = None
+    flow_extension: str = ".flo"
+    interpolation: Interpolation = "linear"
+    fill: str = "#000000"
+    quality: int | None = None
+    min_quality: MinQuality = "failed"
+    check: Check = "mtime"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        Outputs.in_folder("", "any", ".png", kinds=self.kinds, flow_extension=self.flow_extension).check()
+        if self.extension is not None and self.extension.lower() not in WRITABLE:
+            raise ImageError(f"{self.extension}: not an image format; use one of {' '.join(WRITABLE)}")
+
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that decides what the outputs look like, as JSON values.
+
+        The weights by their hash, ``auto`` by what it means on this machine.
+
+        Raises:
+            CheckpointError: the model is unknown.
+        """
+        from glualign.checkpoints.registry import find_weights
+
+        known = {name: value for name, value in asdict(self).items() if name not in ("check", "batch_size")}
+        weights = Input.of(find_weights(self.model).path, "sha256").sha256
+        return {**known, "kinds": sorted(self.kinds), "weights": weights, **self._place()}
+
+    def _place(self) -> dict[str, str]:
+        """Device and precision without ``auto``; as given where the device is on other machines only."""
+        from glualign.devices import choose_device, choose_dtype
+
+        try:
+            device = choose_device(self.device)
+            dtype = choose_dtype(self.precision, device)  # type: ignore[arg-type]
+        except DeviceError:
+            return {"device": self.device.partition(":")[0], "precision": self.precision}
+        return {"device": device.type, "precision": str(dtype).removeprefix("torch.")}
+
+    def make_aligner(self) -> Aligner:
+        """The aligner, with its weights loaded.
+
+        Raises:
+            CheckpointError: unknown model, or unusable file of weights.
+            DeviceError: the device or precision is not there.
+        """
+        from glualign.aligner import Aligner
+
+        return Aligner.from_pretrained(
+            self.model,
+            device=self.device,
+            precision=self.precision,  # type: ignore[arg-type]
+            preset=self.preset,  # type: ignore[arg-type]
+            **self.align,
+        )
+
+    def read(self, path: Path) -> Image:
+        """Decode one image file."""
+        return read_image(
+            path, apply_orientation=self.apply_orientation, page=self.page, max_pixels=self.max_pixels
+        )
+
+    def names(self, stem: str, source: Path) -> Sequence[str]:
+        """The names of the files that `write` may make of a pair.
+
+        The warped image's depends on its content, too: a format that cannot hold it is replaced.
+        """
+        extensions = {self.extension} if self.extension else {warped_extension(source.name), ".png", ".tif"}
+        return sorted(
+            {
+                path.name
+                for extension in extensions
+                for path in self._outputs(Path(), stem, extension).files().values()
+            }
+        )
+
+    def write(self, alignment: Alignment, folder: Path, stem: str) -> Sequence[Path]:
+        """Write the results of a pair into ``folder`` and return the files.
+
+        Raises:
+            ImageError: a format cannot hold its image.
+            OutputError: a file cannot be written.
+        """
+        image = expected_image(alignment.source, alignment.target.size, fill=self.fill)
+        extension = self.extension or warped_extension(alignment.source.name, image)
+        return list(
+            self._outputs(folder, stem, extension)
+            .write(alignment, interpolation=self.interpolation, fill=self.fill, quality=self.quality)
+            .values()
+        )
+
+    def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
+        """Why the alignment counts as failed (None: it does not), and whether its files are kept."""
+        verdict = alignment.quality.verdict
+        if _LEVELS.index(verdict) < _LEVELS.index(self.min_quality):
+            return f"the alignment is {verdict}, --min-quality asks for {self.min_quality}", False
+        if verdict == "failed" and self.min_quality == "failed":
+            return "the verdict on the alignment is failed; its files are kept for you to look at", True
+        return None, True
+
+    def _outputs(self, folder: Path, stem: str, extension: str) -> Outputs:
+        return Outputs.in_folder(
+            folder, stem, extension, kinds=self.kinds, flow_extension=self.flow_extension
+        )
