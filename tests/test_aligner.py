@@ -117,7 +117,7 @@ def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
 
 
 def test_pairs_aligned_together_may_share_a_prepared_target(aligner, wall):
-    target = seen_through(wall, GENTLE, wall.shape[:2])
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
     sources = [wall, np.ascontiguousarray(wall[:, ::-1])]
     prepared = aligner.prepare_target(target)
     shared = aligner.align_many([(source, prepared) for source in sources])

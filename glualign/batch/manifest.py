@@ -7,7 +7,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -74,6 +74,7 @@ class Record:
         quality: the alignment's quality as JSON values; empty when there was none.
         seconds: time spent on reading, aligning and writing this pair, added up.
         error: what went wrong; None for done pairs.
+        notes: what the user should know of the images, such as pages or metadata left out.
         finished: UTC time, ISO 8601.
         version: of glualign.
     """
@@ -87,6 +88,7 @@ class Record:
     quality: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    notes: Sequence[str] = ()
     finished: str = ""
     version: str = __version__
 
@@ -126,7 +128,7 @@ class Record:
         ):
             raise ValueError("an output that is not named after its key")
         inputs = {name: Input(**data[name]) for name in ("source", "target")}
-        return cls(**{name: data[name] for name in _FIELDS} | inputs)
+        return cls(**{name: data[name] for name in _FIELDS} | inputs | {"notes": tuple(data["notes"])})
 
 
 def _is_text(value: object) -> bool:
@@ -171,6 +173,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "quality": _is_mapping,
     "seconds": lambda value: _is_mapping(value, _is_number),
     "error": lambda value: value is None or isinstance(value, str),
+    "notes": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "finished": _is_text,
     "version": _is_text,
 }

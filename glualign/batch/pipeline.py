@@ -51,8 +51,10 @@ class Writer:
         self.aside = aside
         self._numbers = itertools.count()
 
-    def __call__(self, alignment: Alignment, key: str, settings: Settings) -> dict[str, int]:
-        """Write the outputs of a pair and return their sizes by name.
+    def __call__(
+        self, alignment: Alignment, key: str, settings: Settings
+    ) -> tuple[dict[str, int], Sequence[str]]:
+        """Write the outputs of a pair; their sizes by name, and notes.
 
         Raises:
             BatchError: the disk is full or cannot be written at all.
@@ -63,7 +65,7 @@ class Writer:
         sizes: dict[str, int] = {}
         try:
             folder.mkdir(parents=True)
-            written = settings.write(alignment, folder, stem)
+            written, notes = settings.write(alignment, folder, stem)
             for path in written:
                 flush_to_disk(path)
             final.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,7 @@ class Writer:
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return sizes
+        return sizes, notes
 
 
 def process(
@@ -156,6 +158,7 @@ class _Work:
     quality: Mapping[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    notes: Sequence[str] = ()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -216,6 +219,7 @@ class _Stages:
         work = _Work(pair, Input.of(pair.source, check), Input.of(pair.target, check))
         with work.stage("read"):
             work.images = (self._images(pair.source), self._images(pair.target))
+            work.notes = tuple(f"{image.name}: {note}" for image in work.images for note in image.notes)
         return work
 
     def align(self, group: list[_Work]) -> None:
@@ -258,7 +262,8 @@ class _Stages:
             with work.stage("write"):
                 error, keep = self._settings.refusal(work.alignment)
                 if keep:
-                    work.outputs = self._writer(work.alignment, work.pair.key, self._settings)
+                    work.outputs, notes = self._writer(work.alignment, work.pair.key, self._settings)
+                    work.notes = (*work.notes, *notes)
                 work.error, work.quality = error, plain(work.alignment.quality)
         work.alignment = None
         return Record(
@@ -271,6 +276,7 @@ class _Stages:
             quality=work.quality,
             seconds=work.seconds,
             error=work.error,
+            notes=work.notes,
             finished=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         )
 

@@ -56,7 +56,7 @@ class Settings:
     kinds: Collection[str] = DEFAULT_KINDS
     extension: str | None = None
     flow_extension: str = ".flo"
-    interpolation: Interpolation = "linear"
+    interpolation: Interpolation | None = None
     fill: str = "#000000"
     quality: int | None = None
     min_quality: MinQuality = "failed"
@@ -130,20 +130,20 @@ class Settings:
             }
         )
 
-    def write(self, alignment: Alignment, folder: Path, stem: str) -> Sequence[Path]:
-        """Write the results of a pair into ``folder`` and return the files.
+    def write(self, alignment: Alignment, folder: Path, stem: str) -> tuple[Sequence[Path], Sequence[str]]:
+        """Write the results of a pair into ``folder``: the files, and notes on what a format left out.
 
         Raises:
             ImageError: a format cannot hold its image.
             OutputError: a file cannot be written.
         """
-        image = expected_image(alignment.source, alignment.target.size, fill=self.fill)
-        extension = self.extension or warped_extension(alignment.source.name, image)
-        return list(
-            self._outputs(folder, stem, extension)
-            .write(alignment, interpolation=self.interpolation, fill=self.fill, quality=self.quality)
-            .values()
+        source, size = alignment.source, alignment.target.size
+        image = expected_image(source, size, self.interpolation, self.fill)
+        extension = self.extension or warped_extension(source.name, image)
+        files, notes = self._outputs(folder, stem, extension).write(
+            alignment, interpolation=self.interpolation, fill=self.fill, quality=self.quality
         )
+        return list(files.values()), notes
 
     def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
         """Why the alignment counts as failed (None: it does not), and whether its files are kept."""

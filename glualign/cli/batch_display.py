@@ -130,6 +130,9 @@ class Display:
             seconds = sum(record.seconds.values())
             place = f"{progress.finished}/{len(plan.todo)}"
             self._line(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
+        if not (self._quiet or self._json):
+            for note in record.notes:
+                self._line(f"{record.key}: {note}")
         if self._bar is not None:
             rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
             self._bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")

@@ -101,8 +101,8 @@ class FakeSettings(Settings):
     def names(self, stem: str, source: Path) -> list[str]:
         return [f"{stem}_warped.png", f"{stem}_flow.npy"]
 
-    def write(self, alignment: FakeAlignment, folder: Path, stem: str) -> list[Path]:
-        return self.saver(alignment, folder, stem)
+    def write(self, alignment: FakeAlignment, folder: Path, stem: str) -> tuple[list[Path], list[str]]:
+        return self.saver(alignment, folder, stem), []
 
 
 def fake_settings(aligner: FakeAligner | None = None, **changes: Any) -> FakeSettings:
