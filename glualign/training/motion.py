@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.geometry import affine_basis, pixel_grid, thin_plate_kernel
+
 # float32 and float64. OpenCV's type hints do not follow the dtype of an array through its functions.
 Map = npt.NDArray[Any]
 Matrix = npt.NDArray[Any]
@@ -22,11 +24,7 @@ Rng = np.random.Generator
 
 def identity_map(size: int) -> Map:
     """The map of no motion, (size, size, 2)."""
-    line = np.arange(size, dtype=np.float32)
-    grid = np.empty((size, size, 2), np.float32)
-    grid[..., 0] = line[None, :]
-    grid[..., 1] = line[:, None]
-    return grid
+    return pixel_grid((size, size))
 
 
 def frame_matrix(size: int) -> Matrix:
@@ -117,30 +115,23 @@ def thin_plate(rng: Rng, offset: float, grid: int = 3, normal: bool = False) -> 
     Each control point moves by up to ``offset`` per axis (uniform), or normally with that deviation.
     Returns a function from unit-frame points (..., 2) to unit-frame points.
     """
-    line = np.linspace(-1, 1, grid)
-    controls = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    controls = pixel_grid((grid, grid)).reshape(-1, 2).astype(np.float64) * (2 / (grid - 1)) - 1
     moves = rng.normal(0, offset, controls.shape) if normal else rng.uniform(-offset, offset, controls.shape)
     count = len(controls)
     system = np.zeros((count + 3, count + 3))
-    system[:count, :count] = _radial(controls, controls)
-    system[:count, count] = system[count, :count] = 1
-    system[:count, count + 1 :] = controls
-    system[count + 1 :, :count] = controls.T
+    system[:count, :count] = thin_plate_kernel(controls, controls)
+    system[:count, count:] = affine_basis(controls)
+    system[count:, :count] = affine_basis(controls).T
     weights = np.linalg.solve(system, np.concatenate([moves, np.zeros((3, 2))]))
 
     def evaluate(points: Map) -> Map:
         flat = points.reshape(-1, 2).astype(np.float64)
-        out = flat + _radial(flat, controls) @ weights[:count] + weights[count] + flat @ weights[count + 1 :]
+        bending = thin_plate_kernel(flat, controls) @ weights[:count]
+        out = flat + bending + affine_basis(flat) @ weights[count:]
         moved: Map = out.reshape(points.shape).astype(np.float32)
         return moved
 
     return evaluate
-
-
-def _radial(points: npt.NDArray[np.float64], controls: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    squared = ((points[:, None] - controls[None]) ** 2).sum(-1)
-    kernel: npt.NDArray[np.float64] = squared * np.log(squared + 1e-12)
-    return kernel
 
 
 def smooth_field(rng: Rng, size: int, cells: int, amplitude: float) -> Map:
@@ -161,8 +152,8 @@ def bend(points: Map, warp: Callable[[Map], Map], size: int, lattice: int = 24) 
     identity map of that size.
     """
     # cv2.resize puts lattice cell k at pixel (k + 0.5) * size / lattice - 0.5; evaluate there.
-    line = ((np.arange(lattice, dtype=np.float32) + 0.5) * size / lattice - 0.5) / ((size - 1) / 2) - 1
-    coarse = np.stack(np.meshgrid(line, line), axis=-1).astype(np.float32)
+    pixels = (pixel_grid((lattice, lattice)) + np.float32(0.5)) * np.float32(size / lattice) - np.float32(0.5)
+    coarse = pixels / np.float32((size - 1) / 2) - np.float32(1)
     moves = (warp(coarse) - coarse) * np.float32((size - 1) / 2)
     out: Map = points + cv2.resize(moves, (size, size), interpolation=cv2.INTER_CUBIC)
     return out
