@@ -39,16 +39,10 @@ def warp_image(
     how = interpolation or ("nearest" if image.is_labels else "linear")
     if how != "nearest":
         image = image.as_colours()
-    hole, pixels = image.missing(), image.pixels
-    if hole is not None:
-        pixels = pixels.copy()
-        pixels[hole] = 0  # the value must not leak through rounding: it may be -3.4e38 or NaN
-    pixels, valid = warp(pixels, flow, interpolation=how, alpha=image.has_alpha)
-    if hole is not None:
-        share, _ = warp(hole.astype(np.float32), flow, interpolation=how)
-        valid &= np.abs(share) < 1e-6
+    hole = image.missing()
     if hole is not None and image.nodata is None:
         image = image.replace(image.pixels, nodata=float("nan"))  # only float images lack data without it
+    pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
     pixels[~valid] = image.blank
     return image.replace(pixels), valid
 

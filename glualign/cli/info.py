@@ -51,13 +51,12 @@ def command(file: str, as_json: bool, **options: Any) -> None:
 
 def is_kitti_flow(path: str) -> bool:
     """Whether a PNG is a flow in KITTI's encoding: 16-bit RGB whose blue channel is 0 or 1."""
-    from pathlib import Path
-
     from glualign.errors import GlualignError
+    from glualign.files import open_regular
     from glualign.flow import read_flow
 
     try:
-        with Path(path).open("rb") as stream:
+        with open_regular(path) as stream:
             if stream.read(26)[24:] != b"\x10\x02":  # depth and colour type of the PNG header
                 return False
         read_flow(path)

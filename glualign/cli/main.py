@@ -126,16 +126,36 @@ class CommandGroup(click.Group):
 def _remedy(error: Exception) -> str | None:
     """What a user can do about an error that is not ours, or None for a mistake in the program."""
     text = str(error)
-    if isinstance(error, ImportError) and re.search(r"lib\w+\.so", text):
-        return (
-            f"OpenCV cannot be loaded ({text}); on a machine without a desktop: "
-            "pip uninstall opencv-python && pip install opencv-python-headless"
-        )
+    if isinstance(error, (ImportError, OSError)) and re.search(r"\.so\b|\.dylib\b|DLL load failed", text):
+        return _unloadable(_importing(error), text)
     # PyTorch on CUDA and on the CPU, OpenCV and numpy each have words of their own for it.
     words = "out of memory|not enough memory|can't allocate memory|insufficient memory|unable to allocate"
     if isinstance(error, MemoryError) or re.search(words, text, re.IGNORECASE):
         return "out of memory; a lower --max-side takes less"
     return None
+
+
+def _importing(error: BaseException) -> str:
+    """The package whose import raised ``error``: the last in its traceback that is not Python's."""
+    found, frame = "a library", error.__traceback__
+    while frame is not None:
+        package = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in ("", "glualign", "click", "importlib", "ctypes", "__main__"):
+            found = package
+        frame = frame.tb_next
+    return found
+
+
+def _unloadable(package: str, text: str) -> str:
+    """What to do about a binary library that cannot be loaded."""
+    if re.search("failed to map|cannot allocate memory", text, re.IGNORECASE):
+        return f"{package} cannot be loaded: out of memory ({text})"
+    if package == "cv2" or re.search("libGL|libgthread|libxcb|libSM", text):
+        return (
+            f"OpenCV cannot be loaded ({text}); on a machine without a desktop: "
+            "pip uninstall opencv-python && pip install opencv-python-headless"
+        )
+    return f"{package} cannot be loaded ({text}); install it again, or see what {package} needs"
 
 
 @click.group(

@@ -98,6 +98,25 @@ def test_a_missing_system_library_says_what_to_install():
 
 
 @pytest.mark.parametrize(
+    ("package", "text", "words"),
+    [
+        ("torch", "libtorch_cpu.so: failed to map segment from shared object", "out of memory"),
+        ("PIL", "libaom-0a1b.so.3: cannot open shared object file", "see what PIL needs"),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_is_named(package, text, words):
+    scope = {"__name__": f"{package}.inner"}
+    exec("def fail(text):\n    raise ImportError(text)", scope)
+    with pytest.raises(ImportError) as caught:
+        scope["fail"](text)
+    result = run_failing(caught.value)
+    assert result.exit_code == 1
+    assert f"{package} cannot be loaded" in result.stderr
+    assert words in result.stderr
+    assert "OpenCV" not in result.stderr
+
+
+@pytest.mark.parametrize(
     "error",
     [
         MemoryError(),
