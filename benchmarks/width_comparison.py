@@ -117,7 +117,7 @@ def trainer(config: GLUNetConfig, photos: PhotoStore, steps: int, threads: int, 
     stage = StageOptions(kind="features", steps=steps, learning_rate=1e-3, pyramid_rate=2e-3, contrastive=1.0)
     recipe = Recipe(config, (stage,), DataOptions(mix=MIX, workers=1), RunOptions(threads=threads))
     folder.mkdir()
-    return Trainer(recipe, photos, folder, Processes(0, 1, torch.device("cpu")), say=lambda _: None)
+    return Trainer(recipe, photos, folder, Processes(0, 1, torch.device("cpu")), log=lambda _: None)
 
 
 def hits(network: GLUNet, photos: PhotoStore, held_out: Indices, pairs: int) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
 @click.command(short_help="Train a network on pairs made from photographs.")
-@click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
+@click.argument("recipe", metavar="NAME|FILE")
 @click.option(
     "--photos", required=True, type=click.Path(exists=True, file_okay=False), help="Folder of photographs."
 )
@@ -21,40 +23,22 @@ import click
 @click.option(
     "--max-minutes", type=click.FloatRange(min=0), help="Stop after so many minutes, checkpoint written."
 )
-def command(
-    recipe: str,
-    photos: str,
-    output: str,
-    resume: bool,
-    init: str | None,
-    eval_pairs: str | None,
-    cache: str | None,
-    max_steps: int | None,
-    max_minutes: float | None,
-) -> None:
-    """Train a network on pairs made from photographs, as RECIPE (a TOML file) says.
+def command(recipe: str, **options: Any) -> None:
+    """Train a network on pairs made from photographs, by a recipe: a TOML file, or one that ships.
 
-    The run's folder receives last.pt (everything needed to resume), train.csv, validation.csv and their
-    plots. Under torchrun, all processes train together. `glualign weights export` turns last.pt into a
-    file of weights.
+    The recipes that ship are compact (the default model from nothing), finetune (the default model goes on
+    with photographs of your own), glunet (the published network, for CUDA devices) and tiny (a few seconds
+    of everything). The run's folder receives last.pt (everything needed to resume), train.csv,
+    validation.csv and their plots. Under torchrun, all processes train together. `glualign weights export`
+    turns last.pt into a file of weights.
 
     \b
     Examples:
-      glualign train recipes/compact.toml --photos ~/Pictures -o runs/compact
-      glualign train recipes/compact.toml --photos ~/Pictures -o runs/compact --resume
-      torchrun --nproc-per-node 4 -m glualign train recipes/glunet.toml --photos ~/Pictures -o runs/full
+      glualign train finetune --photos ~/Pictures -o runs/mine
+      glualign train finetune --photos ~/Pictures -o runs/mine --resume
+      torchrun --nproc-per-node 4 -m glualign train glunet --photos ~/Pictures -o runs/full
     """
     from glualign.training.session import train
 
-    train(
-        recipe,
-        photos,
-        output,
-        resume=resume,
-        init=init,
-        eval_pairs=eval_pairs,
-        cache=cache,
-        max_steps=max_steps,
-        max_minutes=max_minutes,
-        say=lambda line: click.echo(line),
-    )
+    photos, output = options.pop("photos"), options.pop("output")
+    train(recipe, photos, output, **options, log=click.echo)

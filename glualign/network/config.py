@@ -20,10 +20,13 @@ MAX_RECTIFICATION_STEPS = 15
 """More than any pair gains from."""
 
 MAX_CHANNELS = 1024
-"""Of the transformer's tokens and descriptors; more than any network here has."""
+"""Of features, tokens and descriptors; more than any network here has."""
 
 MIN_WIDTH, MAX_WIDTH = 0.05, 4.0
-"""Of the decoder at 1/2; the smallest keeps a channel in every layer."""
+"""Of the decoders, in published channels; the smallest keeps a channel in every layer."""
+
+MAX_DISPLACEMENT = 32
+"""Eight times the published search radius; a damaged file may ask for billions."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,15 @@ class GLUNetConfig:
                 )
         if self.pretrained and (self.semantic or not self.transformer_layers):
             raise ValueError("a pretrained coarse_backbone needs transformer_layers, and excludes semantic")
-        if len(self.pyramid_channels) != 4 or min(self.pyramid_channels) < 1:
-            raise ValueError(f"pyramid_channels must be four positive numbers, not {self.pyramid_channels}")
-        if self.max_displacement < 1:
-            raise ValueError(f"max_displacement must be positive, not {self.max_displacement}")
+        if len(self.pyramid_channels) != 4 or not all(1 <= n <= MAX_CHANNELS for n in self.pyramid_channels):
+            raise ValueError(
+                f"pyramid_channels must be four numbers from 1 to {MAX_CHANNELS}, not {self.pyramid_channels}"
+            )
+        if not 1 <= self.max_displacement <= MAX_DISPLACEMENT:
+            raise ValueError(f"max_displacement must be 1 to {MAX_DISPLACEMENT}, not {self.max_displacement}")
+        for name in ("decoder_width", "mapping_decoder_width"):
+            if not MIN_WIDTH <= getattr(self, name) <= MAX_WIDTH:
+                raise ValueError(f"{name} must be {MIN_WIDTH} to {MAX_WIDTH}, not {getattr(self, name)}")
         for name in ("div", "soft_argmax_scale"):
             if not 1e-3 <= getattr(self, name) <= 1e3:
                 raise ValueError(f"{name} must be 0.001 to 1000, not {getattr(self, name)}")

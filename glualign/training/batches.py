@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -76,27 +77,50 @@ def _images(images: Sequence[Pixels]) -> Tensor:
 
 
 def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin: bool) -> Iterator[Batch]:
-    """Batches of steps ``first`` to ``last - 1`` in order, made ahead by ``workers`` processes."""
+    """Batches of steps ``first`` to ``last - 1`` in order, made ahead by ``workers`` processes.
+
+    Workers are spawned: a fork of a process that has computed with several threads may hang.
+    """
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_size=None,
         sampler=range(first, last),
         num_workers=workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=_prepare_worker,
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
+        multiprocessing_context="spawn" if workers else None,
     )
-    return iter(loader)
+    with _signals_held_back():
+        return iter(loader)
 
 
-def _quiet_worker(_: int) -> None:
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes started in the block do not see Ctrl-C and SIGTERM before `_prepare_worker`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _prepare_worker(_: int) -> None:
     """One thread and a lower priority for each worker: the training step should not wait for its cores."""
-    # The training process decides when to stop. A Ctrl-C and torchrun's polite kill go to its whole group, so
-    # workers leave the group; they end when it tells them to, or when it is gone.
+    # The training process decides when to stop. Ctrl-C, and the SIGTERM of torchrun, go to its whole group,
+    # so workers leave the group; they end when it tells them to, or when it is gone.
     if hasattr(os, "setsid"):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     if hasattr(os, "nice"):

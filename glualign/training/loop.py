@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,42 +15,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from glualign.devices import choose_dtype
 from glualign.errors import TrainingError
 from glualign.network.glunet import GLUNet
 from glualign.training.batches import Batch, BatchDataset, load_batches
-from glualign.training.journal import Journal, plot, read_rows
+from glualign.training.log import append_row, plot, read_rows, rewind
 from glualign.training.normalised_pyramid import NormalisedPyramid
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
-from glualign.training.recipe import Recipe, StageKind, StageOptions, to_dict
+from glualign.training.recipe import Recipe, StageOptions, to_dict
+from glualign.training.stage import release_parameters, schedule, set_modes
 from glualign.training.state import (
     CHECKPOINT_NAME,
-    Progress,
     RunState,
-    check_same_recipe,
+    TrainingProgress,
     load_state,
+    recipe_changes,
     save_state,
 )
 from glualign.training.synthesis import PairSynthesis
-from glualign.training.validation import score_strata
+from glualign.training.validation import Validator, score_strata
 from glualign.training.weights import RunningAverage, initialise, start_from
 
 TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
-    "rate", "gradient", "pairs_per_second",
+    "rate", "gradient", "skipped", "pairs_per_second",
 )  # fmt: skip
-_HALF_PARTS = ("half_features", "decoder0")
-_FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
-_COARSE_PARTS = ("transformer", "decoder4", "decoder3", "dc_conv", "deconv4")
-_LEARNING: dict[StageKind, tuple[str, ...]] = {
-    "features": ("transformer",),
-    "coarse": _COARSE_PARTS,
-    "full": (*_COARSE_PARTS, *_FINE_PARTS),
-    "fine": _FINE_PARTS,
-    "half": _HALF_PARTS,
-}
-"""What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
+MOST_SKIPPED = 100
+"""Steps in a row without a finite gradient after which a run ends: it will not recover."""
 
 
 @dataclass(frozen=True)
@@ -69,35 +63,42 @@ class Trainer:
         photos: where pairs come from.
         folder: where checkpoints, logs and plots go.
         processes: this process among those that train together.
-        say: receives one line of text now and then.
+        log: receives one line of text now and then.
         validators: further scores of the averaged network, logged with the validation.
+        stop_requested: set by a signal handler: finish the step or the validation's batch, save, and stop.
     """
 
     recipe: Recipe
     photos: PhotoStore
     folder: Path
     processes: Processes
-    say: Callable[[str], None] = print
-    validators: list[Callable[[GLUNet], dict[str, float]]] = field(default_factory=list)
+    log: Callable[[str], None] = print
+    validators: list[Validator] = field(default_factory=list)
+    stop_requested: bool = False
 
     def __post_init__(self) -> None:
-        run = self.recipe.run
-        if run.threads and self.processes.device.type == "cpu":
+        run, device = self.recipe.run, self.processes.device
+        if run.threads and device.type == "cpu":
             torch.set_num_threads(run.threads)
+        self.dtype = choose_dtype(run.precision, device)
+        if self.dtype != torch.float32 and choose_dtype("auto", device) == torch.float32:
+            self.log(f"{run.precision} is emulated on this device, several times slower than fp32")
         torch.manual_seed(run.seed)
-        self.train_photos, self.held_out = self.photos.split(self.recipe.data.held_out)
+        data = self.recipe.data
+        self.train_photos, self.held_out = self.photos.split(data.held_out, data.held_out_share)
         self.network = GLUNet(self.recipe.model)
         initialise(self.network)
         self.head = ContrastiveHead()
         self.pyramid: NormalisedPyramid | None = None
-        self.stop_requested = False
-        self.progress = Progress()
+        self.progress = TrainingProgress()
+        self.optimiser: torch.optim.Optimizer | None = None
         self._optimiser_state: dict[str, Any] | None = None
         self._place(self.network)
         self._place(self.head)
         self.average = RunningAverage(self.network, run.ema)
-        self.journal = Journal(self.folder / "train.csv", TRAIN_COLUMNS)
+        self.train_log, self.validation_log = self.folder / "train.csv", self.folder / "validation.csv"
         self._last_validation = time.monotonic()
+        self._deadline = math.inf
 
     def _place(self, module: nn.Module) -> None:
         module.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -109,17 +110,22 @@ class Trainer:
         new = start_from(self.network, weights)
         self.progress.warm = True
         if new:
-            self.say(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
+            self.log(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
         self.average = RunningAverage(self.network, self.recipe.run.ema)
 
     def resume(self) -> None:
         """Continue the run in the folder exactly where its last checkpoint stands.
 
+        Values of the recipe that may change (`state.recipe_changes`) apply from here on; each is logged.
+
         Raises:
             TrainingError: there is no checkpoint, or it belongs to another recipe.
         """
         state = load_state(self.folder)
-        check_same_recipe(state.recipe, to_dict(self.recipe), self.folder, stage=state.progress.stage)
+        for change in recipe_changes(state.recipe, to_dict(self.recipe), self.folder, state.progress):
+            self.log(f"changed in the recipe since the last checkpoint, from here on: {change}")
+        if state.photos != self.photos.fingerprint:
+            self.log("the photographs are not those the run was started with: its pairs differ from here on")
         self.progress = state.progress
         self.network.load_state_dict(state.network)
         self.average.state = {k: v.to(self.processes.device) for k, v in state.average.items()}
@@ -131,19 +137,31 @@ class Trainer:
             self._place(self.pyramid)
         self._optimiser_state = state.optimiser
         if self.processes.first:
-            self.journal.rewind(self.progress.pairs)
+            for path in (self.train_log, self.validation_log):
+                rewind(path, self.progress.pairs)
 
     # ---- running
 
     def run(self, limits: Limits = Limits()) -> bool:
-        """Train to the recipe's end (True) or to a limit (False); a checkpoint is left either way."""
-        started = time.monotonic()
+        """Train to the recipe's end (True) or to a limit (False); a checkpoint is left either way.
+
+        A run that starts from given weights validates these first, as far as the limit allows.
+        """
+        self._deadline = math.inf if limits.minutes is None else time.monotonic() + 60 * limits.minutes
         remaining = limits.steps
+        if self.progress.warm and self.progress.pairs == 0 and not self.validation_log.exists():
+            self.save()
+            self.validate(self.recipe.stages[0])
         while self.progress.stage < len(self.recipe.stages):
+            if self.processes.agree(self._stopping()):
+                self.save()
+                self._log_stop()
+                return False
             stage = self.recipe.stages[self.progress.stage]
-            deadline = None if limits.minutes is None else started + 60 * limits.minutes
-            done = self._stage(stage, remaining, deadline)
-            remaining = None if remaining is None else remaining - done
+            first = self.progress.step
+            last = stage.steps if remaining is None else min(stage.steps, first + remaining)
+            self._stage(stage, first, last)
+            remaining = None if remaining is None else remaining - (self.progress.step - first)
             if self.progress.step < stage.steps:
                 return False
             self._finish_stage(stage)
@@ -151,37 +169,41 @@ class Trainer:
                 return self.progress.stage >= len(self.recipe.stages)
         return True
 
-    def _stage(self, stage: StageOptions, steps: int | None, deadline: float | None) -> int:
-        """Run (the rest of) a stage; returns the steps done."""
+    def _stopping(self) -> bool:
+        return self.stop_requested or time.monotonic() >= self._deadline
+
+    def _log_stop(self) -> None:
+        self.log(f"stopped at step {self.progress.step}; --resume continues from here")
+
+    def _stage(self, stage: StageOptions, first: int, last: int) -> None:
+        """Steps ``first`` to ``last`` of a stage, or until a limit."""
         if stage.kind == "features" and self.pyramid is None and not self.progress.warm:
             self.pyramid = NormalisedPyramid(self.network.pyramid)
             self._place(self.pyramid)
-        groups = self._parameter_groups(stage)
+        groups = release_parameters(stage, self.network, self.head, self.pyramid)
         on_cuda = self.processes.device.type == "cuda"
-        optimiser = torch.optim.AdamW(
-            groups, weight_decay=stage.weight_decay, betas=(0.9, 0.99), fused=on_cuda
-        )
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=on_cuda)
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
-        self.optimiser: torch.optim.Optimizer | None = optimiser
+            # A checkpoint brings its own rates along; those of the recipe count.
+            for group, wanted in zip(optimiser.param_groups, groups, strict=True):
+                group.update({name: wanted[name] for name in ("peak", "weight_decay")})
+        self.optimiser = optimiser
         objective = Objective(self.network, self.head, stage, self.pyramid)
-        step_module: nn.Module = objective
+        module: nn.Module = objective
         if self.recipe.run.compile:
-            step_module = torch.compile(objective)  # type: ignore[assignment]
+            module = torch.compile(objective)  # type: ignore[assignment]
         if self.processes.world > 1:
-            step_module = DistributedDataParallel(
-                step_module, device_ids=[self.processes.device.index] if on_cuda else None
-            )
-        first = self.progress.step
-        last = stage.steps if steps is None else min(stage.steps, first + steps)
-        self.say(
+            device_ids = [self.processes.device.index] if on_cuda else None
+            module = DistributedDataParallel(module, device_ids=device_ids)
+        count = sum(p.numel() for g in groups for p in g["params"])
+        self.log(
             f"stage {self.progress.stage} ({stage.kind}): steps {first} to {last} of {stage.steps}, "
-            f"{sum(p.numel() for g in groups for p in g['params']) / 1e6:.2f} M parameters"
+            f"{count / 1e6:.2f} M parameters"
         )
-        self._set_modes(stage)
-        self._loop(stage, step_module, optimiser, self._batches(stage, first, last), last, deadline)
-        return self.progress.step - first
+        set_modes(stage, self.network, self.pyramid)
+        self._loop(stage, module, optimiser, self._batches(stage, first, last), last)
 
     def _loop(
         self,
@@ -190,59 +212,80 @@ class Trainer:
         optimiser: torch.optim.Optimizer,
         batches: Iterator[Batch],
         last: int,
-        deadline: float | None,
     ) -> None:
-        run, device = self.recipe.run, self.processes.device
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        sums: dict[str, float] = {}
-        counts: dict[str, int] = {}
+        run, world = self.recipe.run, self.processes.world
+        values: dict[str, list[float]] = defaultdict(list)
         tick = saved = time.monotonic()
         logged = self.progress.step
+        skipped = 0
         while self.progress.step < last:
-            batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
-            rate = schedule(self.progress.step, stage)
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * rate
-            self._seed_step()
-            with torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
-                loss, figures = module(batch, self._extra_layers(stage, batch))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
-            if not torch.isfinite(norm):
-                # A single bad batch must not end a run of hours; its gradient is dropped.
-                optimiser.zero_grad(set_to_none=True)
-            else:
-                optimiser.step()
-            self.average.update(self.network)
+            measured, sound = self._step(stage, module, optimiser, next(batches))
+            skipped = 0 if sound else skipped + 1
+            if skipped >= MOST_SKIPPED:
+                raise TrainingError(
+                    f"{self.folder}: no finite gradient in {skipped} steps; resume with a lower learning rate"
+                )
             self.progress.step += 1
-            self.progress.pairs += stage.batch * self.processes.world
-            for name, value in {**figures, "loss": loss.detach(), "gradient": norm}.items():
-                number = float(value)
+            self.progress.pairs += stage.batch * world
+            for name, number in measured.items():
                 if math.isfinite(number):
-                    sums[name] = sums.get(name, 0.0) + number
-                    counts[name] = counts.get(name, 0) + 1
+                    values[name].append(number)
             now = time.monotonic()
-            stopping = self.processes.agree(self.stop_requested or (deadline is not None and now >= deadline))
-            if self.progress.step - logged >= run.log_every or self.progress.step == last or stopping:
-                steps = self.progress.step - logged
-                row = {name: value / counts[name] for name, value in sums.items()}
-                row["rate"] = rate
-                row["pairs_per_second"] = steps * stage.batch * self.processes.world / (now - tick)
+            stopping = self.processes.agree(self._stopping())
+            at_end = stopping or self.progress.step == last
+            if self.progress.step - logged >= run.log_every or at_end:
+                row = {name: float(np.mean(numbers)) for name, numbers in values.items()}
+                row["pairs_per_second"] = (self.progress.step - logged) * stage.batch * world / (now - tick)
                 self.progress.seconds += now - tick
-                self._log(row)
-                sums, counts, logged, tick = {}, {}, self.progress.step, now
-            due = self.processes.agree(now - saved >= 60 * run.checkpoint_minutes)
-            if due or stopping or self.progress.step == last:
+                self._log_row(row)
+                values.clear()
+                logged, tick = self.progress.step, now
+            if self.processes.agree(now - saved >= 60 * run.checkpoint_minutes) or at_end:
                 self.save()
                 saved = time.monotonic()
+            if stopping:
+                self._log_stop()
+                return
             if self.processes.agree(now - self._last_validation >= 60 * run.validate_minutes):
                 self.validate(stage)
-                self._set_modes(stage)
+                set_modes(stage, self.network, self.pyramid)
                 tick = time.monotonic()
-            if stopping:
-                self.say(f"stopped at step {self.progress.step}; --resume continues from here")
-                return
+
+    def _step(
+        self, stage: StageOptions, module: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch
+    ) -> tuple[dict[str, float], bool]:
+        """One optimiser step; returns what was measured, and whether all was finite.
+
+        A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end a run
+        of hours, nor reach the weights that are exported.
+        """
+        device = self.processes.device
+        batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
+        rate = schedule(self.progress.step, stage)
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * rate
+        self._seed_step()
+        modules = [self.network] if self.pyramid is None else [self.network, self.pyramid]
+        buffers = [b for m in modules for b in m.buffers()]
+        former = [b.clone() for b in buffers]
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss, measured = module(batch, self._extra_layers(stage, batch))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
+        statistics = [b.norm() for b in buffers if b.is_floating_point()]
+        sound = self.processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
+        if sound:
+            optimiser.step()
+            self.average.update(self.network)
+        else:
+            with torch.no_grad():
+                for buffer, value in zip(buffers, former, strict=True):
+                    buffer.copy_(value)
+        measured |= {"loss": loss.detach(), "gradient": norm}
+        numbers = {name: float(value) for name, value in measured.items()}
+        return {**numbers, "rate": rate, "skipped": float(not sound)}, sound
 
     def _finish_stage(self, stage: StageOptions) -> None:
         if self.pyramid is not None:
@@ -250,53 +293,12 @@ class Trainer:
             self.pyramid = None
             # The average of unfolded weights means nothing for the folded ones; it starts anew.
             self.average = RunningAverage(self.network, self.recipe.run.ema)
-        if stage.kind != "features":
-            self.validate(stage)
+        self.validate(stage)
         self.progress.stage += 1
         self.progress.step = 0
         self.optimiser = None
-        # The next stage may go wrong long before anyone looks.
+        # Kept under a name of its own, so that the next stage can be repeated with other rates.
         self.save(f"stage-{self.progress.stage}.pt")
-
-    # ---- pieces
-
-    def _parameter_groups(self, stage: StageOptions) -> list[dict[str, Any]]:
-        """Sets which parameters learn, and returns them with their peak rates."""
-        self.network.requires_grad_(False)
-        self.head.requires_grad_(False)
-        pyramid: list[nn.Parameter] = []
-        if stage.pyramid_rate > 0:
-            features = self.pyramid if self.pyramid is not None else self.network.pyramid
-            pyramid = [
-                parameter
-                for name, parameter in features.named_parameters()
-                if name.split(".")[0] not in stage.frozen_groups
-            ]
-        rest = [p for n, p in self.network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
-        if stage.contrastive > 0:
-            rest += self.head.parameters()
-        groups: list[dict[str, Any]] = [
-            {"params": parameters, "peak": rate, "lr": rate}
-            for parameters, rate in ((rest, stage.learning_rate), (pyramid, stage.pyramid_rate))
-            if parameters
-        ]
-        for group in groups:
-            for parameter in group["params"]:
-                parameter.requires_grad_(True)
-        return groups
-
-    def _set_modes(self, stage: StageOptions) -> None:
-        """Training mode for what learns; parts that do not keep their batch-norm statistics."""
-        self.network.train(stage.kind != "features")
-        if stage.kind in ("coarse", "fine", "half"):
-            for name, module in self.network.named_children():
-                module.train(name.startswith(_LEARNING[stage.kind]) or name == "pyramid")
-        if stage.frozen_norms:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        if self.pyramid is not None:
-            self.pyramid.train()
 
     def _batches(self, stage: StageOptions, first: int, last: int) -> Iterator[Batch]:
         # Every stage has a seed of its own, so that no stage repeats another's pairs.
@@ -304,9 +306,8 @@ class Trainer:
         mix = stage.mix or self.recipe.data.mix
         synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix)
         dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
-        return load_batches(
-            dataset, first, last, self.recipe.data.workers, self.processes.device.type == "cuda"
-        )
+        on_cuda = self.processes.device.type == "cuda"
+        return load_batches(dataset, first, last, self.recipe.data.workers, on_cuda)
 
     def _extra_layers(self, stage: StageOptions, batch: Batch) -> int:
         """0 or 1, drawn from the step alone, so that all processes and a resumed run agree."""
@@ -320,6 +321,8 @@ class Trainer:
         where = (self.recipe.run.seed, self.progress.stage, self.progress.step, self.processes.rank)
         torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
 
+    # ---- results
+
     def averaged_network(self) -> GLUNet:
         """A copy of the network with the averaged weights, in evaluation mode."""
         copy = GLUNet(self.recipe.model)
@@ -328,91 +331,73 @@ class Trainer:
         return copy.eval()
 
     def validate(self, stage: StageOptions) -> None:
-        """Score the averaged weights on held-out photographs and on any further validators; log both."""
+        """Score the averaged weights on held-out photographs and by the validators; log both.
+
+        While features are learned from nothing there is no flow to score. A validation that is stopped logs
+        nothing.
+        """
         self._last_validation = time.monotonic()
-        if not self.processes.first or stage.kind == "features":
+        if not self.processes.first or (stage.kind == "features" and not self.progress.warm):
             return
         network = self.averaged_network()
-        held_out = PairSynthesis(self.photos, self.held_out, 0, self.recipe.data.mix)
+        run = self.recipe.run
         scores = score_strata(
             network,
-            held_out,
-            self.recipe.run.validation_pairs,
-            size=self.recipe.run.validation_size,
+            PairSynthesis(self.photos, self.held_out, 0, self.recipe.data.mix),
+            run.validation_pairs,
+            size=run.validation_size,
             device=self.processes.device,
-            precision=self.recipe.run.precision,
+            dtype=self.dtype,
+            stopping=self._stopping,
         )
         row: dict[str, float] = {}
-        for name, score in scores.items():
+        for name, score in (scores or {}).items():
             row |= {f"{name}_mean": score.mean, f"{name}_median": score.median, f"{name}_pck1": score.pck1}
-        for validator in self.validators:
-            row |= validator(network)
-        row |= {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
-        journal = Journal(
-            self.folder / "validation.csv", [k for k in row if k not in ("pairs", "stage", "step")]
-        )
-        if self.progress.pairs == 0 or not journal.path.exists():
-            journal.path.unlink(missing_ok=True)
-        journal.add(row)
-        plot(
-            read_rows(journal.path),
-            [c for c in journal.columns if c.endswith("_median")],
-            self.folder / "validation.png",
-        )
-        self.say(
+        further = [validator(network, self.dtype, self._stopping) for validator in self.validators]
+        if scores is None or None in further:
+            self.log("validation stopped before it was done")
+            return
+        for values in further:
+            row |= values or {}
+        append_row(self.validation_log, {**self._place_in_run(), **row})
+        medians = [name for name in row if name.endswith("_median")]
+        plot(read_rows(self.validation_log), medians, self.folder / "validation.png")
+        self.log(
             "validation: "
             + ", ".join(f"{n} {s.mean:.2f}/{s.median:.2f} px {100 * s.pck1:.0f}%" for n, s in scores.items())
         )
 
-    def _log(self, row: dict[str, float]) -> None:
-        means = self.processes.mean(torch.tensor(list(row.values()), device=self.processes.device))
-        row = dict(zip(row, means.tolist(), strict=True))
+    def _place_in_run(self) -> dict[str, float]:
+        return {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
+
+    def _log_row(self, row: dict[str, float]) -> None:
+        # Values and their counts: a process may lack a value that was finite in another.
+        table = [[row.get(c, 0.0), float(c in row)] for c in TRAIN_COLUMNS]
+        means = self.processes.mean(torch.tensor(table, device=self.processes.device)).tolist()
+        row = {c: value / share for c, (value, share) in zip(TRAIN_COLUMNS, means, strict=True) if share}
         if not self.processes.first:
             return
-        row |= {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
-        self.journal.add(row)
-        shown = [f"{c} {row[c]:.3g}" for c in TRAIN_COLUMNS if c in row]
-        self.say(
-            f"{self.progress.pairs} pairs, stage {row['stage']}, step {row['step']}: " + ", ".join(shown)
-        )
+        append_row(self.train_log, {**self._place_in_run(), **row}, TRAIN_COLUMNS)
+        shown = [f"{c} {row[c]:.3g}" for c in TRAIN_COLUMNS if c in row and (c != "skipped" or row[c])]
+        place = f"{self.progress.pairs} pairs, stage {self.progress.stage}, step {self.progress.step}"
+        self.log(f"{place}: {', '.join(shown)}")
 
     def save(self, *also: str) -> None:
         """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
         if not self.processes.first:
             return
-        optimiser = getattr(self, "optimiser", None)
         state = RunState(
             recipe=to_dict(self.recipe),
+            photos=self.photos.fingerprint,
             progress=self.progress,
             network=self.network.state_dict(),
             average=self.average.state,
             average_updates=self.average.updates,
             head=self.head.state_dict(),
             pyramid=None if self.pyramid is None else self.pyramid.state_dict(),
-            optimiser=None if optimiser is None else optimiser.state_dict(),
+            optimiser=None if self.optimiser is None else self.optimiser.state_dict(),
         )
         for name in (CHECKPOINT_NAME, *also):
             save_state(self.folder, state, name)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
-        plot(read_rows(self.journal.path), errors, self.folder / "train.png")
-
-
-def schedule(step: int, stage: StageOptions) -> float:
-    """Factor on the peak rates: a linear rise over the warm-up, then a cosine down to ``final_rate``."""
-    rise = stage.warm_up * stage.steps
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    share = (step - rise) / max(1.0, stage.steps - rise)
-    return stage.final_rate + (1 - stage.final_rate) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-
-
-def require_empty(folder: Path) -> None:
-    """Refuse to start over a run that is already there.
-
-    Raises:
-        TrainingError: the folder holds a checkpoint.
-    """
-    if (folder / CHECKPOINT_NAME).exists():
-        raise TrainingError(
-            f"{folder}: already holds a run; continue it with --resume, or name another folder"
-        )
+        plot(read_rows(self.train_log), errors, self.folder / "train.png")

@@ -1,4 +1,4 @@
-"""One training step's forward pass: a batch in, a loss and its figures out."""
+"""The forward pass of a training step: a batch in, a loss and metrics out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
 from glualign.training.recipe import StageOptions
 
-Figures = dict[str, Tensor]
+Metrics = dict[str, Tensor]
 CONTRASTIVE_STRIDES = (16, 8, 4)
 SAMPLES = (256, 128, 64)
 """Target cells per image at each stride: all of them at 1/16; a step costs the same number at each level."""
@@ -50,10 +50,10 @@ class ContrastiveHead(nn.Module):
         super().__init__()
         self.log_scales = nn.Parameter(torch.full((len(CONTRASTIVE_STRIDES),), math.log(20.0)))
 
-    def forward(self, features: dict[int, Tensor], batch: Batch) -> tuple[Tensor, Figures]:
+    def forward(self, features: dict[int, Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
         """Sum of the losses of the strides in ``features``, ``(2 B, C, N, N)`` each, sources then targets."""
         total = self.log_scales.sum() * 0.0
-        figures: Figures = {}
+        metrics: Metrics = {}
         flow, visible = batch["flow"], batch["visible"].float()
         for index, stride in enumerate(CONTRASTIVE_STRIDES):
             if stride not in features:
@@ -62,8 +62,8 @@ class ContrastiveHead(nn.Module):
             truth, seen = level_truth(flow, visible, source.shape[2], source.shape[2] / flow.shape[2])
             loss, hits = contrastive_loss(source, target, truth, seen, self.log_scales[index], SAMPLES[index])
             total = total + loss
-            figures[f"hit{stride}"] = hits
-        return total, figures
+            metrics[f"hit{stride}"] = hits
+        return total, metrics
 
 
 class Objective(nn.Module):
@@ -81,13 +81,13 @@ class Objective(nn.Module):
         self.stage = stage
         self.pyramid = pyramid
 
-    def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Figures]:
-        """Scalar loss and figures (errors in pixels, shares of found cells) of one batch."""
+    def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Metrics]:
+        """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
         if self.stage.kind == "features":
             return self._features_only(batch)
         return self._flows(batch, extra_layers)
 
-    def _features_only(self, batch: Batch) -> tuple[Tensor, Figures]:
+    def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
         pyramid = self.pyramid if self.pyramid is not None else self.network.pyramid
         images = normalise(torch.cat([batch["source"], batch["target"]]).float())
         with self._pyramid_gradients():
@@ -95,11 +95,10 @@ class Objective(nn.Module):
             level4 = pyramid.level_4(eighth)
         levels = zip(*(each.chunk(2) for each in (quarter, eighth, level4)), strict=True)
         source, target = (_Features(WorkingFeatures(b, a), a, b, c) for a, b, c in levels)
-        loss, figures = self._contrast(source, target, self._in_context(source, target), batch)
-        return loss * self.stage.contrastive, figures
-
-    def _in_context(self, source: _Features, target: _Features) -> tuple[CoarseFeatures, CoarseFeatures]:
-        return self.network.transform_features(source.coarse, target.coarse)
+        loss, metrics = self._contrast(
+            source, target, self.network.transform_features(source.coarse, target.coarse), batch
+        )
+        return loss * self.stage.contrastive, metrics
 
     def _contrast(
         self,
@@ -107,7 +106,7 @@ class Objective(nn.Module):
         target: _Features,
         seen: tuple[CoarseFeatures, CoarseFeatures],
         truth: Batch,
-    ) -> tuple[Tensor, Figures]:
+    ) -> tuple[Tensor, Metrics]:
         """Contrastive loss of the levels that learn: 1/8 and 1/4 do with the pyramid only."""
         features = {16: torch.cat([image.level4 for image in seen])}
         if self.stage.pyramid_rate > 0:
@@ -115,68 +114,72 @@ class Objective(nn.Module):
                 8: torch.cat([source.coarse_eighth, target.coarse_eighth]),
                 4: torch.cat([source.coarse_quarter, target.coarse_quarter]),
             }
-        result: tuple[Tensor, Figures] = self.head(features, truth)
+        result: tuple[Tensor, Metrics] = self.head(features, truth)
         return result
 
     def _pyramid_gradients(self) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0)
 
-    def _flows(self, batch: Batch, extra_layers: int) -> tuple[Tensor, Figures]:
+    def _flows(self, batch: Batch, extra_layers: int) -> tuple[Tensor, Metrics]:
         image, target_image = (normalise(batch[name].float()) for name in ("source", "target"))
         image_256, target_256 = image, target_image
         if "source_256" in batch:
             image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
         target = self._features(target_image, target_256)
-        # What is left to the finer levels is alike after any look.
+        # The finer levels see a small remaining motion with or without rectification.
         if self.network.config.rectification_steps == 0 or self.stage.kind in ("fine", "half"):
-            return self._look(self._features(image, image_256), target, batch, None, extra_layers)
-        first, found, flow3 = self._first_look(self._features(image_256, image_256), target, batch)
-        view = rectifying_affine(flow3)
-        image = warp_affine(image, view)
-        image_256 = torch.where(is_identity(view), image_256, resize_area(image, (COARSE_SIZE, COARSE_SIZE)))
-        second, figures = self._look(self._features(image, image_256), target, batch, view, extra_layers)
-        return first + second, {**figures, **found}
+            return self._rectified(self._features(image, image_256), target, batch, None, extra_layers)
+        first, found, flow3 = self._unrectified(self._features(image_256, image_256), target, batch)
+        affine = rectifying_affine(flow3)
+        image = warp_affine(image, affine)
+        image_256 = torch.where(
+            is_identity(affine), image_256, resize_area(image, (COARSE_SIZE, COARSE_SIZE))
+        )
+        second, metrics = self._rectified(
+            self._features(image, image_256), target, batch, affine, extra_layers
+        )
+        return first + second, {**metrics, **found}
 
-    def _first_look(
+    def _unrectified(
         self, source: _Features, target: _Features, batch: Batch
-    ) -> tuple[Tensor, Figures, Tensor]:
-        """Loss and figures of the coarse half on the images as they are, and the flow at 32 x 32."""
-        coarse = self._in_context(source, target)
+    ) -> tuple[Tensor, Metrics, Tensor]:
+        """Loss of the coarse half on the images as they are, and its flow at 32 x 32."""
+        coarse = self.network.transform_features(source.coarse, target.coarse)
         flows = self.network.coarse_flows(*coarse, detach=self.stage.stop_gradients)
-        loss, figures = self._flow_loss(list(flows), batch)
-        found = {"first_epe3": figures["epe3"]}
+        loss, metrics = self._flow_loss(list(flows), batch)
+        found = {"first_epe3": metrics["epe3"]}
         if self.stage.contrastive > 0:
-            # The finer levels are compared by the second look alone, where they need not bear large motions.
+            # Features at 1/8 and 1/4 are compared after rectification only: the decoders meet them there.
             contrast, hits = self.head({16: torch.cat([image.level4 for image in coarse])}, batch)
             loss = loss + self.stage.contrastive * contrast
             found["first_hit16"] = hits["hit16"]
         return loss, found, flows[1].detach()
 
-    def _look(
-        self, source: _Features, target: _Features, batch: Batch, view: Tensor | None, extra_layers: int
-    ) -> tuple[Tensor, Figures]:
-        """Loss and figures of the whole network; the source's features are those of what ``view`` shows."""
+    def _rectified(
+        self, source: _Features, target: _Features, batch: Batch, affine: Tensor | None, extra_layers: int
+    ) -> tuple[Tensor, Metrics]:
+        """Loss of all levels; ``source`` has the features of the image warped by ``affine`` (if any)."""
         stage, network, detach = self.stage, self.network, self.stage.stop_gradients
-        coarse = self._in_context(source, target)
+        coarse = self.network.transform_features(source.coarse, target.coarse)
         flows = list(network.coarse_flows(*coarse, detach=detach))
         if stage.kind != "coarse":
             flows += network.match_fine(
                 source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
             )
-        if view is not None:
+        if affine is not None:
             size = batch["flow"].shape[2]
             sides = [COARSE_SIZE, COARSE_SIZE, *(size for _ in flows[2:])]
             flows = [
-                compose_flow_with_affine(flow, view, (side, side))
+                compose_flow_with_affine(flow, affine, (side, side))
                 for flow, side in zip(flows, sides, strict=True)
             ]
-        loss, figures = self._flow_loss(flows, batch)
+        loss, metrics = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
-            truth = batch if view is None else _seen_truth(batch, view)
+            truth = batch if affine is None else _rectified_truth(batch, affine)
             contrast, hits = self._contrast(source, target, coarse, truth)
             loss = loss + stage.contrastive * contrast
-            figures.update(hits)
-        return loss, figures
+            metrics.update(hits)
+        return loss, metrics
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
@@ -193,12 +196,12 @@ class Objective(nn.Module):
             joint = self.network.half_features(images, half)
         return _Features(WorkingFeatures(eighth, quarter, joint), coarse_quarter, coarse_eighth, level4)
 
-    def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Figures]:
+    def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
         stage, size = self.stage, batch["flow"].shape[2]
         valid = batch["valid"].float()
-        # A match far outside the frame has no evidence at all; within half a frame the motion extends to it.
+        # Matches up to a frame's side outside the frame count a little; further ones cannot be seen at all.
         near = (batch["flow"].abs().amax(dim=1, keepdim=True) < size).float()
-        figures: Figures = {}
+        metrics: Metrics = {}
         total = flows[0].new_zeros(())
         for index, flow in enumerate(flows):
             grid = flow.shape[2]
@@ -212,14 +215,14 @@ class Objective(nn.Module):
             error = end_point_error(flow.detach(), truth, counted) * (
                 COARSE_SIZE / size if index > 1 else 1.0
             )
-            figures[f"epe{4 - index}"] = error
-        return total, figures
+            metrics[f"epe{4 - index}"] = error
+        return total, metrics
 
 
-def _seen_truth(batch: Batch, view: Tensor) -> Batch:
-    """The true flow to the source as the view shows it, and which pixels have their match in it."""
+def _rectified_truth(batch: Batch, affine: Tensor) -> Batch:
+    """The true flow to the warped source, and which pixels have their match inside it."""
     size = batch["flow"].shape[2]
-    flow = compose_flow_with_affine(batch["flow"], inverse_affine(view), (size, size))
+    flow = compose_flow_with_affine(batch["flow"], inverse_affine(affine), (size, size))
     position = pixel_grid(size, size, device=flow.device) + flow
     within = ((position >= 0) & (position <= size - 1)).all(dim=1, keepdim=True)
     return {"flow": flow, "visible": batch["visible"] & within}

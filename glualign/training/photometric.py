@@ -39,7 +39,7 @@ class PhotometricOptions:
         fog: haze towards a light colour, denser in places.
         modality: intensity curves as between sensors: inversion, non-monotone curves, gradient pictures.
         occlusion: a few patches that hide the content.
-        resurfacing: another surface: the content's fine detail makes way for that of another photograph.
+        texture_transfer: another surface: the content's fine detail makes way for that of another photograph.
         strength: factor on the range of tone, colour, blur and noise.
     """
 
@@ -53,7 +53,7 @@ class PhotometricOptions:
     fog: float = 0.08
     modality: float = 0.0
     occlusion: float = 0.1
-    resurfacing: float = 0.0
+    texture_transfer: float = 0.0
     strength: float = 1.0
 
 
@@ -86,7 +86,7 @@ def change(
     return pixels, hidden
 
 
-def resurface(pixels: Pixels, surface: Pixels, rng: Rng) -> Pixels:
+def transfer_texture(pixels: Pixels, surface: Pixels, rng: Rng) -> Pixels:
     """The shapes of one (H, W, 3) uint8 RGB image under the fine detail of another, in colours of their own.
 
     Two objects of one class agree in their parts and outlines and in little else.

@@ -60,11 +60,20 @@ class PhotoStore:
         start = int(self.offsets[index])
         return self.data[start : start + height * width * 3].reshape(height, width, 3)
 
-    def split(self, held_out: Sequence[str] = ()) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the photographs' names and sizes, the same wherever the folder lies."""
+        text = json.dumps([self.names, self.shapes.tolist()])
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def split(
+        self, held_out: Sequence[str] = (), share: float = 0.04
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Indices for training and for validation.
 
-        ``held_out`` are shell patterns on the relative names (``kodak/*``). Without any, every 25th
-        photograph is held out. Choose patterns when a folder holds several crops of one photograph.
+        ``held_out`` are shell patterns on the relative names (``kodak/*``). Without any, that share of the
+        photographs is held out, evenly spaced, at least one. Choose patterns when a folder holds several
+        crops of one photograph.
 
         Raises:
             TrainingError: one of the two parts would be empty.
@@ -72,7 +81,7 @@ class PhotoStore:
         if held_out:
             mask = np.array([any(fnmatch.fnmatch(name, p) for p in held_out) for name in self.names])
         else:
-            mask = np.arange(len(self)) % 25 == 24
+            mask = np.diff(np.floor(np.arange(len(self) + 1) * share + 1e-9)) > 0
             if not mask.any():
                 mask[-1] = True
         train, held = np.flatnonzero(~mask), np.flatnonzero(mask)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from glualign.errors import DeviceError
+from glualign.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
     """Join the group when `torchrun` started this process, else be the only one.
 
     Raises:
-        DeviceError: CUDA was asked for and there is none.
+        DeviceError: the device is unknown or not there.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -69,11 +69,10 @@ def joined_processes(device: str) -> Iterator[Processes]:
 
 
 def _device(name: str, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"device {name}: this machine has no CUDA device that torch can use; take cpu")
-    if name == "cuda":
+    if name == "auto" and not torch.cuda.is_available():
+        name = "cpu"
+    device = choose_device(name)
+    if device == torch.device("cuda"):
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
-    return torch.device(name)
+    return device

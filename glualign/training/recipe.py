@@ -6,13 +6,14 @@ import dataclasses
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
+import glualign
 from glualign.errors import TrainingError
 from glualign.network.config import CONFIGS, GLUNetConfig
+from glualign.training.fields import Range, build, refuse_unknown, shown
 from glualign.training.strata import STRATA
 
 if sys.version_info >= (3, 11):
@@ -20,11 +21,21 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 StageKind = Literal["features", "coarse", "full", "fine", "half"]
+PyramidGroup = Literal["level_0", "level_1", "level_2", "level_3", "level_4"]
 
 LEVELS = ("flow4", "flow3", "flow2", "flow1", "flow0")
-"""What a network answers, from coarse to fine; the last only with ``half_decoder_width``."""
+"""Flows of the network, from coarse to fine; the last only with ``half_decoder_width``."""
+
+Count = Annotated[int, Range(1, 1e9)]
+Share = Annotated[float, Range(0, 1)]
+Rate = Annotated[float, Range(0, 1)]
+Weight = Annotated[float, Range(0, 1e4)]
+Weights = Annotated[Mapping[str, float], Range(0, 1e4)]
+Size = Annotated[int, Range(256, 4096, step=8)]
+Sizes = Annotated[tuple[int, ...], Range(256, 4096, step=8)]
+Minutes = Annotated[float, Range(0, 1e6)]
 
 
 @dataclass(frozen=True)
@@ -33,15 +44,17 @@ class DataOptions:
 
     Attributes:
         mix: weight of each stratum of pairs.
-        held_out: shell patterns of photographs kept for validation (relative names); none: every 25th.
+        held_out: shell patterns of the photographs kept for validation (relative names).
+        held_out_share: share of the photographs that is kept when there are no patterns.
         workers: processes that synthesise pairs.
         max_side: photographs are decoded at most this large.
     """
 
-    mix: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
+    mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
     held_out: tuple[str, ...] = ()
-    workers: int = 2
-    max_side: int = 1024
+    held_out_share: Annotated[float, Range(0.001, 0.5)] = 0.04
+    workers: Annotated[int, Range(0, 256)] = 2
+    max_side: Annotated[int, Range(64, 16384)] = 1024
 
 
 @dataclass(frozen=True)
@@ -49,9 +62,9 @@ class StageOptions:
     """One stage of training.
 
     Attributes:
-        kind: ``features`` (contrastive, pyramid and context alone), ``coarse`` (levels 4 and 3 at
-            256 x 256) or ``full`` (all levels); in ``fine`` all levels answer and those of the working size
-            learn, in ``half`` the one at 1/2 alone.
+        kind: ``features`` (contrastive, pyramid and feature transformer alone), ``coarse`` (levels 4 and 3 at
+            256 x 256) or ``full`` (all levels); in ``fine`` all levels are computed and those of the working
+            size learn, in ``half`` the one at 1/2 alone.
         steps: optimiser steps.
         batch: pairs per step and process.
         learning_rate: peak, for everything but the pyramid.
@@ -75,24 +88,24 @@ class StageOptions:
     """
 
     kind: StageKind
-    steps: int
-    batch: int = 8
-    learning_rate: float = 5e-4
-    pyramid_rate: float = 0.0
-    frozen_groups: tuple[str, ...] = ()
-    warm_up: float = 0.03
-    final_rate: float = 0.01
-    sizes: tuple[int, ...] = (256,)
-    extra_layers: float = 0.0
+    steps: Count
+    batch: Annotated[int, Range(1, 4096)] = 8
+    learning_rate: Rate = 5e-4
+    pyramid_rate: Rate = 0.0
+    frozen_groups: tuple[PyramidGroup, ...] = ()
+    warm_up: Annotated[float, Range(0, 0.99)] = 0.03
+    final_rate: Share = 0.01
+    sizes: Sizes = (256,)
+    extra_layers: Share = 0.0
     detach: bool | None = None
-    contrastive: float = 0.0
-    outside: float = 0.05
-    level_weights: tuple[float, ...] = (0.3, 0.4, 0.6, 1.0, 1.0)
-    loss_exponents: tuple[float, ...] = (0.8, 0.7, 0.6, 0.5, 0.5)
-    mix: Mapping[str, float] = field(default_factory=dict)
+    contrastive: Weight = 0.0
+    outside: Share = 0.05
+    level_weights: Annotated[tuple[float, ...], Range(0, 1e4)] = (0.3, 0.4, 0.6, 1.0, 1.0)
+    loss_exponents: Annotated[tuple[float, ...], Range(0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
+    mix: Weights = field(default_factory=dict)
     frozen_norms: bool = False
-    weight_decay: float = 1e-4
-    clip: float = 1.0
+    weight_decay: Share = 1e-4
+    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
 
     @property
     def stop_gradients(self) -> bool:
@@ -108,7 +121,7 @@ class RunOptions:
         seed: of weights and data.
         init: weights to start from (a path, or a name of the registry); empty starts from nothing.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: of convolutions.
+        precision: of convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
         threads: of the training process on a CPU; 0 leaves torch's choice.
         compile: pass the network through ``torch.compile``.
         ema: decay of the running average of weights that is validated and exported.
@@ -119,18 +132,18 @@ class RunOptions:
         validation_size: working size of those pairs.
     """
 
-    seed: int = 1
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 1
     init: str = ""
     device: str = "auto"
-    precision: Precision = "bf16"
-    threads: int = 0
+    precision: Precision = "auto"
+    threads: Annotated[int, Range(0, 1024)] = 0
     compile: bool = False
-    ema: float = 0.998
-    log_every: int = 20
-    checkpoint_minutes: float = 4.0
-    validate_minutes: float = 15.0
-    validation_pairs: int = 32
-    validation_size: int = 384
+    ema: Annotated[float, Range(0, 0.999999)] = 0.998
+    log_every: Count = 20
+    checkpoint_minutes: Minutes = 4.0
+    validate_minutes: Minutes = 15.0
+    validation_pairs: Annotated[int, Range(1, 100_000)] = 32
+    validation_size: Size = 384
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,26 @@ class Recipe:
     run: RunOptions = RunOptions()
 
 
+def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:
+    """A recipe by its path, or by its name one of those that ship with glualign (``compact``).
+
+    Raises:
+        TrainingError: there is none; the message lists the names.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    package = Path(glualign.__file__).parent
+    installed = package / "recipes"
+    folder = installed if installed.is_dir() else package.parent / "recipes"
+    shipped = {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    if str(name_or_path) not in shipped:
+        raise TrainingError(
+            f"{name_or_path}: neither a file nor one of the recipes that ship: {', '.join(shipped)}"
+        )
+    return shipped[str(name_or_path)]
+
+
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Read and check a TOML recipe with the tables ``model``, ``data``, ``run`` and ``[[stages]]``.
 
@@ -153,7 +186,8 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # ValueError: not UTF-8, not TOML, or a number of thousands of digits; RecursionError: nested that deeply.
+    except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path}: not valid TOML: {error}") from error
     try:
         return parse_recipe(table)
@@ -167,27 +201,26 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
     Raises:
         TrainingError: a key or value is wrong.
     """
-    _refuse_unknown(table, ("model", "data", "run", "stages"), "recipe")
-    stages = tuple(
-        _build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(table.get("stages", ()))
-    )
-    if not stages:
+    refuse_unknown(table, ["model", "data", "run", "stages"], "recipe")
+    stages = table.get("stages", ())
+    if not isinstance(stages, (list, tuple)) or not stages:
         raise TrainingError("the recipe has no [[stages]]; add at least one")
     recipe = Recipe(
         model=_model(table.get("model", {})),
-        stages=stages,
-        data=_build(DataOptions, table.get("data", {}), "data"),
-        run=_build(RunOptions, table.get("run", {}), "run"),
+        stages=tuple(build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(stages)),
+        data=build(DataOptions, table.get("data", {}), "data"),
+        run=build(RunOptions, table.get("run", {}), "run"),
     )
-    _check(recipe)
+    _check_mix(recipe.data.mix, "data.mix")
+    for n, stage in enumerate(recipe.stages):
+        _check_stage(stage, recipe.model, f"stages[{n}]")
     return recipe
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values: what a checkpoint stores and compares on resume."""
-    values = dataclasses.asdict(recipe)
-    values["model"] = recipe.model.to_dict()
-    return _plain(values)  # type: ignore[no-any-return]
+    values: dict[str, Any] = _plain(dataclasses.asdict(recipe))
+    return values
 
 
 def _plain(value: Any) -> Any:
@@ -196,124 +229,59 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
-def _model(table: Mapping[str, Any]) -> GLUNetConfig:
+def _model(table: Any) -> GLUNetConfig:
+    if not isinstance(table, Mapping):
+        raise TrainingError("model: must be a table")
     values = dict(table)
     base = values.pop("base", "compact")
-    if base not in CONFIGS:
-        raise TrainingError(f"model.base: {base!r} is not one of {', '.join(CONFIGS)}")
-    try:
-        return GLUNetConfig.from_dict({**CONFIGS[base].to_dict(), **values})
-    except (ValueError, TypeError) as error:
-        raise TrainingError(f"model: {error}") from error
+    if not isinstance(base, str) or base not in CONFIGS:
+        raise TrainingError(f"model.base: {shown(base)} is not one of {', '.join(CONFIGS)}")
+    return build(GLUNetConfig, {**CONFIGS[base].to_dict(), **values}, "model")
 
 
-def _refuse_unknown(table: Any, known: tuple[str, ...], where: str) -> None:
-    if not isinstance(table, Mapping):
-        raise TrainingError(f"{where}: must be a table")
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise TrainingError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-
-
-def _build(cls: type[Any], table: Any, where: str) -> Any:
-    _refuse_unknown(table, tuple(f.name for f in fields(cls)), where)
-    hints = get_type_hints(cls)
-    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in table.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise TrainingError(f"{where}: {error}") from error
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Check ``value`` against the few kinds of types that recipes use."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise TrainingError(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is UnionType:
-        return None if value is None else _convert(value, arguments[0], where)
-    if origin is tuple:
-        if not isinstance(value, list) or (Ellipsis not in arguments and len(value) != len(arguments)):
-            count = "some" if Ellipsis in arguments else len(arguments)
-            raise TrainingError(f"{where}: must be a list of {count} values")
-        return tuple(_convert(item, arguments[0], where) for item in value)
-    if origin is not None:  # Mapping[str, float]
-        if not isinstance(value, Mapping):
-            raise TrainingError(f"{where}: must be a table")
-        return {str(k): _convert(v, float, f"{where}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise TrainingError(f"{where}: {value!r} must be of type {hint.__name__}")
-    return value
-
-
-def _check(recipe: Recipe) -> None:
+def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
+    levels = len(LEVELS) if model.half_decoder_width else len(LEVELS) - 1
     rules = [
-        *_mix_rules(recipe.data.mix, "data.mix"),
-        (recipe.data.workers >= 0, "data.workers must not be negative"),
-        (0 <= recipe.run.ema < 1, "run.ema must be in [0, 1)"),
-        (recipe.run.log_every > 0, "run.log_every must be positive"),
-        (recipe.run.validation_pairs > 0, "run.validation_pairs must be positive"),
+        (bool(stage.sizes), f"{where}.sizes: name at least one size"),
         (
-            recipe.run.validation_size >= 256 and recipe.run.validation_size % 8 == 0,
-            "run.validation_size must be a multiple of 8, at least 256",
+            stage.kind in ("full", "fine", "half") or stage.sizes == (256,),
+            f"{where}.sizes: a {stage.kind} stage works at 256 only",
+        ),
+        (
+            stage.kind != "features"
+            or (stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0)),
+            f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 "
+            "unless the model has transformer_layers",
+        ),
+        (
+            stage.kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0),
+            f"{where}: a {stage.kind} stage needs pyramid_rate 0 and contrastive 0",
+        ),
+        (
+            stage.kind != "half" or model.half_decoder_width > 0,
+            f"{where}: a half stage needs a model with half_decoder_width",
+        ),
+        *(
+            (
+                levels <= len(values) <= len(LEVELS),
+                f"{where}.{name} must be a list of {levels} values, one for each level",
+            )
+            for name, values in (
+                ("level_weights", stage.level_weights),
+                ("loss_exponents", stage.loss_exponents),
+            )
         ),
     ]
-    levels = len(LEVELS) if recipe.model.half_decoder_width else len(LEVELS) - 1
-    for n, stage in enumerate(recipe.stages):
-        where = f"stages[{n}]"
-        rules += [
-            (stage.steps > 0 and stage.batch > 0, f"{where}: steps and batch must be positive"),
-            (0 <= stage.warm_up < 1, f"{where}.warm_up must be in [0, 1)"),
-            (
-                bool(stage.sizes) and all(s >= 256 and s % 8 == 0 for s in stage.sizes),
-                f"{where}.sizes: {list(stage.sizes)} must be multiples of 8, at least 256",
-            ),
-            (
-                stage.kind in ("full", "fine", "half") or stage.sizes == (256,),
-                f"{where}.sizes: a {stage.kind} stage works at 256 only",
-            ),
-            (
-                stage.kind != "features"
-                or (
-                    stage.contrastive > 0 and (stage.pyramid_rate > 0 or recipe.model.transformer_layers > 0)
-                ),
-                f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 "
-                "unless the model has transformer_layers",
-            ),
-            (
-                stage.kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0),
-                f"{where}: a {stage.kind} stage needs pyramid_rate 0 and contrastive 0",
-            ),
-            (
-                stage.kind != "half" or recipe.model.half_decoder_width > 0,
-                f"{where}: a half stage needs a model with half_decoder_width",
-            ),
-            *(
-                (
-                    levels <= len(values) <= len(LEVELS),
-                    f"{where}.{name} must be a list of {levels} values, one for each level",
-                )
-                for name, values in (
-                    ("level_weights", stage.level_weights),
-                    ("loss_exponents", stage.loss_exponents),
-                )
-            ),
-            (min(stage.loss_exponents, default=0) > 0, f"{where}.loss_exponents must be positive"),
-            *(_mix_rules(stage.mix, f"{where}.mix") if stage.mix else ()),
-        ]
     for holds, message in rules:
         if not holds:
             raise TrainingError(message)
+    if stage.mix:
+        _check_mix(stage.mix, f"{where}.mix")
 
 
-def _mix_rules(mix: Mapping[str, float], where: str) -> list[tuple[bool, str]]:
+def _check_mix(mix: Mapping[str, float], where: str) -> None:
     unknown = sorted(set(mix) - set(STRATA))
-    return [
-        (not unknown, f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}"),
-        (min(mix.values(), default=-1) >= 0, f"{where}: weights must be positive"),
-        (sum(mix.values()) > 0, f"{where}: at least one weight must be positive"),
-    ]
+    if unknown:
+        raise TrainingError(f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}")
+    if sum(mix.values()) <= 0:
+        raise TrainingError(f"{where}: at least one weight must be positive")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,19 @@ from types import FrameType
 
 import cv2
 
-from glualign.training.loop import Limits, Trainer, require_empty
+from glualign.errors import TrainingError
+from glualign.training.loop import Limits, Trainer
 from glualign.training.photos import open_photos
 from glualign.training.processes import joined_processes
-from glualign.training.recipe import read_recipe
+from glualign.training.recipe import find_recipe, read_recipe
+from glualign.training.state import CHECKPOINT_NAME
+from glualign.training.validation import real_pairs_validator
 
 PathLike = str | os.PathLike[str]
 
 
 def train(
-    recipe_path: PathLike,
+    recipe_name: PathLike,
     photos: PathLike,
     output: PathLike,
     *,
@@ -31,29 +35,35 @@ def train(
     cache: PathLike | None = None,
     max_steps: int | None = None,
     max_minutes: float | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> bool:
-    """Train by a recipe; returns whether the recipe was finished (else a limit was reached).
+    """Train by a recipe (a file, or the name of one that ships).
+
+    Returns:
+        Whether the recipe was finished; else a limit was reached, or a signal asked to stop.
 
     Raises:
         TrainingError: the recipe, the photographs or the folder are not usable.
         CheckpointError: the starting weights are not.
     """
-    recipe = read_recipe(recipe_path)
+    started = time.monotonic()
+    recipe = read_recipe(find_recipe(recipe_name))
     folder = Path(output)
+    if resume and init:
+        raise TrainingError("a resumed run goes on from its own checkpoint; leave --init out")
+    if not resume and (folder / CHECKPOINT_NAME).exists():
+        raise TrainingError(
+            f"{folder}: already holds a run; continue it with --resume, or name another folder"
+        )
     with joined_processes(recipe.run.device) as processes:
-        if not resume:
-            require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
         store = open_photos(photos, cache, recipe.data.max_side)
-        trainer = Trainer(recipe, store, folder, processes, say=say if processes.first else lambda _: None)
+        trainer = Trainer(recipe, store, folder, processes, log=log if processes.first else lambda _: None)
         if processes.first:
-            say(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
+            log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
         if eval_pairs is not None:
-            from glualign.training.real_pairs import real_pairs_validator
-
             trainer.validators.append(real_pairs_validator(Path(eval_pairs), processes.device))
         if resume:
             trainer.resume()
@@ -61,14 +71,16 @@ def train(
             from glualign.checkpoints import load_model
 
             trainer.start_from(load_model(init or recipe.run.init).model.state_dict())
-            trainer.validate(recipe.stages[0])
-        with _stopping_politely(trainer):
-            return trainer.run(Limits(max_steps, max_minutes))
+        minutes = None
+        if max_minutes is not None:
+            minutes = max_minutes - (time.monotonic() - started) / 60
+        with _graceful_shutdown(trainer):
+            return trainer.run(Limits(max_steps, minutes))
 
 
 @contextmanager
-def _stopping_politely(trainer: Trainer) -> Iterator[None]:
-    """On Ctrl-C or a polite kill, finish the step and write a checkpoint; a second one stops at once."""
+def _graceful_shutdown(trainer: Trainer) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM, finish what runs and leave a checkpoint; a second one stops at once."""
 
     def stop(number: int, _: FrameType | None) -> None:
         if trainer.stop_requested:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ CHECKPOINT_NAME = "last.pt"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a run stands.
 
     Attributes:
@@ -41,6 +41,7 @@ class RunState:
 
     Attributes:
         recipe: the recipe as plain values.
+        photos: fingerprint of the photographs.
         progress: where the run stands.
         network: the network's tensors.
         average: the running average of those tensors, and its number of updates.
@@ -50,7 +51,8 @@ class RunState:
     """
 
     recipe: dict[str, Any]
-    progress: Progress
+    photos: str
+    progress: TrainingProgress
     network: dict[str, Tensor]
     average: dict[str, Tensor]
     average_updates: int
@@ -80,38 +82,74 @@ def load_state(folder: Path) -> RunState:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
         known = {field.name: values[field.name] for field in fields(RunState)}
-        return RunState(**{**known, "progress": Progress(**known["progress"])})
+        return RunState(**{**known, "progress": TrainingProgress(**known["progress"])})
     except Exception as error:  # torch.load raises whatever the pickle or the zip runs into
         raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
 
 
-def check_same_recipe(stored: Mapping[str, Any], given: Mapping[str, Any], path: Path, *, stage: int) -> None:
-    """Refuse to resume under a recipe that would not continue the same run.
+_FREE = frozenset(
+    {
+        "data.workers", "run.device", "run.precision", "run.threads", "run.compile", "run.log_every",
+        "run.checkpoint_minutes", "run.validate_minutes", "run.validation_pairs", "run.validation_size",
+    }
+)  # fmt: skip
+_FREE_IN_STAGE = frozenset(
+    {
+        "steps", "learning_rate", "pyramid_rate", "warm_up", "final_rate", "detach", "contrastive", "outside",
+        "level_weights", "loss_exponents", "frozen_norms", "weight_decay", "clip",
+    }
+)  # fmt: skip
+"""What the stage that is running may change. Data, and which parameters learn, may not."""
 
-    The model, the data, the seed, and kinds and mixes of the stages begun so far may not change. Rates,
-    lengths and later stages may (the run is then another one from there on), and so may threads, workers
-    and the log.
+
+def recipe_changes(
+    stored: Mapping[str, Any], given: Mapping[str, Any], folder: Path, progress: TrainingProgress
+) -> list[str]:
+    """The values in which a recipe differs from that of the run it resumes, all of which will be applied.
+
+    Model, data, seed and finished stages may not change; of a stage that is running rates, weights and its
+    length may; stages that are still to come may in every respect.
+
+    Returns:
+        One line ``KEY: OLD -> NEW`` for each changed value.
 
     Raises:
-        TrainingError: they differ; the message names the key.
+        TrainingError: a value differs that cannot change; the message names it.
     """
-    begun = stage + 1
-    if _draws(stored["stages"][:begun]) != _draws(given["stages"][:begun]):
-        raise TrainingError(f"{path}: the run was started with other stages; give the same recipe")
-    for key in ("model", "data.mix", "data.held_out", "data.max_side", "run.seed", "run.ema"):
-        if _at(stored, key) != _at(given, key):
+    before, after = _leaves(stored), _leaves(given)
+    lines = []
+    for key in sorted(set(before) | set(after)):
+        old, new = before.get(key, "nothing"), after.get(key, "nothing")
+        if old == new:
+            continue
+        if not _may_change(key, old, new, progress):
             raise TrainingError(
-                f"{path}: the run was started with {key} = {_at(stored, key)}, "
-                f"the recipe says {_at(given, key)}; give the same recipe, or start a new run with --init"
+                f"{folder}: the run was started with {key} = {old}, the recipe says {new}; "
+                "give the same recipe, or start a new run with --init"
             )
+        lines.append(f"{key}: {old} -> {new}")
+    return lines
 
 
-def _draws(stages: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
-    # A checkpoint written before stages had mixes of their own lacks the key.
-    return [(stage["kind"], stage.get("mix", {})) for stage in stages]
+def _may_change(key: str, old: Any, new: Any, progress: TrainingProgress) -> bool:
+    parts = key.split(".")
+    if parts[0] != "stages":
+        return key in _FREE
+    stage = int(parts[1])
+    if stage != progress.stage or progress.step == 0:
+        return stage >= progress.stage
+    if parts[2] in ("pyramid_rate", "contrastive") and (old == 0) != (new == 0):
+        return False  # other parameters would learn than those the optimiser has states of
+    return parts[2] in _FREE_IN_STAGE
 
 
-def _at(values: Mapping[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        values = values[part]
-    return values
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values of nested tables; lists of tables count from 0."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    leaves: dict[str, Any] = {}
+    for key, item in value.items():
+        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return leaves

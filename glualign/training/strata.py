@@ -41,7 +41,7 @@ class Stratum:
     objects: Objects = Objects()
 
 
-def lucas_kanade_step(rng: Rng, size: int) -> Map:
+def slight_motion(rng: Rng, size: int) -> Map:
     """From a tenth of a pixel to some eight pixels: drift, slight turn and zoom, smooth non-rigid motion.
 
     A unit is a 256th of the frame, so the motion is that of a video frame at any working size.
@@ -60,7 +60,7 @@ def lucas_kanade_step(rng: Rng, size: int) -> Map:
 
 
 def moderate_motion(rng: Rng, size: int) -> Map:
-    """A hand-held second look: a homography, an affine map or a gentle thin-plate spline."""
+    """A second hand-held photograph: a homography, an affine map or a gentle thin-plate spline."""
     kind = rng.random()
     if kind < 0.5:
         return _projective(motion.homography(rng, rng.uniform(0.05, 0.4)), size)
@@ -121,7 +121,7 @@ _HARSH = PhotometricOptions(
 
 STRATA: dict[str, Stratum] = {
     "small": Stratum(
-        lucas_kanade_step, _MILD, Objects(chance=0.6, most=5, shift=0.02, rotation=math.pi / 40, zoom=1.04)
+        slight_motion, _MILD, Objects(chance=0.6, most=5, shift=0.02, rotation=math.pi / 40, zoom=1.04)
     ),
     "moderate": Stratum(moderate_motion, _USUAL, Objects(chance=0.1)),
     "large": Stratum(large_motion, _USUAL),
@@ -130,6 +130,6 @@ STRATA: dict[str, Stratum] = {
     "dynamic": Stratum(
         moderate_motion, replace(_USUAL, occlusion=0.0), Objects(chance=1.0, most=3, shift=0.1)
     ),
-    "class": Stratum(class_motion, replace(_USUAL, colour=0.8, grey=0.15, resurfacing=0.9)),
+    "class": Stratum(class_motion, replace(_USUAL, colour=0.8, grey=0.15, texture_transfer=0.9)),
 }
 """Strata by the name that recipes and validation tables use."""

@@ -1,8 +1,8 @@
 """Training pairs with exact flow, made from photographs; a pair is a function of its seed and index alone.
 
-Both images are looks at the *full-size* photograph: the source through an upright crop, the target through
-that crop after the random map. Each pixel is resampled once, and the target shows real content where the
-source frame ends. The flow is the map that the target was sampled through, so it is exact.
+Both images are sampled from the *full-size* photograph: the source through an upright crop, the target
+through that crop after the random map. Each pixel is resampled once, and the target shows real content
+where the source frame ends. The flow is the map that the target was sampled through, so it is exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from glualign.errors import TrainingError
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
-from glualign.training.photometric import PhotometricOptions, Pixels, change, resurface
+from glualign.training.photometric import PhotometricOptions, Pixels, change, transfer_texture
 from glualign.training.photos import PhotoStore
 from glualign.training.strata import STRATA, Objects
 
@@ -26,7 +26,7 @@ _HIDDEN = 255
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class TrainingPair:
     """One training pair of a square working size S.
 
     Attributes:
@@ -71,7 +71,7 @@ class PairSynthesis:
                 f"data.mix: {unknown or dict(self.mix)} is not a set of weights for {', '.join(STRATA)}"
             )
 
-    def pair(self, index: int, size: int) -> Pair:
+    def pair(self, index: int, size: int) -> TrainingPair:
         """Pair ``index`` at working size ``size`` (pixels, square)."""
         rng = np.random.default_rng((self.seed, index))
         weights = np.array(list(self.mix.values()), dtype=np.float64)
@@ -79,9 +79,9 @@ class PairSynthesis:
         stratum = STRATA[name]
         mapping = stratum.motion(rng, size)
         photo = self._photo(rng)
-        to_photo = _source_view(rng, photo.shape[:2], size)
-        source = _look(photo, cv2.transform(motion.identity_map(size), to_photo[:2]), size)
-        target = _look(photo, cv2.transform(mapping, to_photo[:2]), size)
+        to_photo = _random_crop(rng, photo.shape[:2], size)
+        source = _sample(photo, cv2.transform(motion.identity_map(size), to_photo[:2]), size)
+        target = _sample(photo, cv2.transform(mapping, to_photo[:2]), size)
         source_ids = np.zeros((size, size), np.uint8)
         target_ids = np.zeros((size, size), np.uint8)
         if rng.random() < stratum.objects.chance:
@@ -105,7 +105,7 @@ class PairSynthesis:
             seen = cv2.remap(source_ids, mapping[..., 0], mapping[..., 1], cv2.INTER_NEAREST)
             visible = valid & (seen == target_ids) & (target_ids < _HIDDEN - 1)
         flow = mapping - motion.identity_map(size)
-        return Pair(source, target, flow, valid, visible, name)
+        return TrainingPair(source, target, flow, valid, visible, name)
 
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]
@@ -113,11 +113,11 @@ class PairSynthesis:
     def _change(
         self, pixels: Pixels, rng: Rng, options: PhotometricOptions
     ) -> tuple[Pixels, npt.NDArray[np.bool_] | None]:
-        if options.resurfacing and rng.random() < options.resurfacing:
+        if options.texture_transfer and rng.random() < options.texture_transfer:
             size, other = len(pixels), self._photo(rng)
-            view = _source_view(rng, other.shape[:2], size)
-            surface = _look(other, cv2.transform(motion.identity_map(size), view[:2]), size)
-            pixels = resurface(pixels, surface, rng)
+            crop = _random_crop(rng, other.shape[:2], size)
+            surface = _sample(other, cv2.transform(motion.identity_map(size), crop[:2]), size)
+            pixels = transfer_texture(pixels, surface, rng)
         return change(pixels, rng, options)
 
     def _paste(
@@ -176,7 +176,7 @@ class PairSynthesis:
                 mapping[rows, columns][inside] = moved[inside]
 
 
-def _source_view(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
+def _random_crop(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
     """3x3 from source pixels to photograph pixels: a random upright crop, sometimes mirrored or turned."""
     height, width = shape[:2]
     side = rng.uniform(0.55, 1.0) * min(height, width)
@@ -193,7 +193,7 @@ def _source_view(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
     return matrix
 
 
-def _look(photo: Pixels, positions: Map, size: int) -> Pixels:
+def _sample(photo: Pixels, positions: Map, size: int) -> Pixels:
     """Sample a photograph at (size, size, 2) positions, from a reduced copy where the map shrinks it."""
     middle = size // 2
     right = positions[middle, middle + 1] - positions[middle, middle]

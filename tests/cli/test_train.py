@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
-from glualign.training.journal import read_rows
+from glualign.training.log import read_rows
 from glualign.training.state import load_state
 
 
@@ -87,6 +88,54 @@ def test_a_wrong_recipe_is_one_line(photos: Path, tmp_path: Path) -> None:
     assert output.count("\n") == 1
 
 
+def test_recipes_that_ship_have_names(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run("tiny", "--photos", photos, "--cache", tmp_path / "cache", "-o", folder, "--max-steps", 1)
+    assert load_state(folder).progress.step == 1
+    output = refusal("tinny", "--photos", photos, "-o", tmp_path / "other")
+    assert "tinny: neither a file nor one of the recipes that ship: compact, finetune, glunet, tiny" in output
+
+
+def test_resume_refuses_other_starting_weights(photos: Path, tmp_path: Path) -> None:
+    output = refusal("tiny", "--photos", photos, "-o", tmp_path / "r", "--resume", "--init", "compact")
+    assert "leave --init out" in output
+
+
+def start_from_weights(tmp_path: Path, photos: Path, root: Path) -> list[str]:
+    """A run that starts from weights and whose first validation would take hours."""
+    common = ["--photos", str(photos), "--cache", str(tmp_path / "cache")]
+    run("tiny", *common, "-o", tmp_path / "first", "--max-steps", 2)
+    recipe = tmp_path / "long.toml"
+    text = (root / "recipes" / "tiny.toml").read_text()
+    recipe.write_text(text.replace("validation_pairs = 1", "validation_pairs = 50000"))
+    weights = str(tmp_path / "first" / "last.pt")
+    return [str(recipe), *common, "-o", str(tmp_path / "run"), "--init", weights]
+
+
+def test_the_time_limit_covers_the_first_validation(root: Path, photos: Path, tmp_path: Path) -> None:
+    output = run(*start_from_weights(tmp_path, photos, root), "--max-minutes", 0.05)
+    assert "validation stopped before it was done" in output
+    assert "--resume continues from here" in output
+    assert load_state(tmp_path / "run").progress.warm
+
+
+def test_sigterm_during_the_first_validation_leaves_a_checkpoint(
+    root: Path, photos: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "glualign", "train", *start_from_weights(tmp_path, photos, root)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "run" / "last.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "validation stopped before it was done" in output
+    assert not (tmp_path / "run" / "validation.csv").exists()
+    assert load_state(tmp_path / "run").progress.pairs == 0
+
+
 def test_help_says_how_to_resume() -> None:
     result = CliRunner().invoke(cli, ["train", "--help"])
     assert result.exit_code == 0
@@ -94,7 +143,7 @@ def test_help_says_how_to_resume() -> None:
     assert "torchrun" in result.output
 
 
-def test_a_polite_kill_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -> None:
+def test_sigterm_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -> None:
     """SIGTERM to run and workers, as torchrun sends it: it ends with a checkpoint of the step it was in."""
     folder = tmp_path / "run"
     recipe = tmp_path / "long.toml"

@@ -10,11 +10,13 @@ import torch
 
 from glualign.errors import TrainingError
 from glualign.training.batches import BatchDataset
-from glualign.training.journal import read_rows
-from glualign.training.loop import Limits, Trainer, schedule
+from glualign.training.log import read_rows
+from glualign.training.loop import Limits, Trainer
+from glualign.training.objectives import Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
+from glualign.training.stage import schedule
 from glualign.training.state import load_state
 from glualign.training.synthesis import PairSynthesis
 
@@ -26,34 +28,120 @@ def recipe(root: Path) -> Recipe:
     return read_recipe(root / "recipes" / "tiny.toml")
 
 
-def trainer(recipe: Recipe, photos: PhotoStore, folder: Path) -> Trainer:
+def trainer(recipe: Recipe, photos: PhotoStore, folder: Path, lines: list[str] | None = None) -> Trainer:
     folder.mkdir(exist_ok=True)
-    return Trainer(recipe, photos, folder, ALONE, say=lambda _: None)
+    log = (lambda _: None) if lines is None else lines.append
+    return Trainer(recipe, photos, folder, ALONE, log=log)
 
 
 def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in read_rows(folder / "train.csv")]
 
 
+LONG = (
+    StageOptions(kind="features", steps=4, batch=1, pyramid_rate=1e-3, contrastive=1.0),
+    StageOptions(kind="coarse", steps=3, batch=1, pyramid_rate=1e-3, contrastive=0.5),
+    StageOptions(kind="full", steps=4, batch=1, sizes=(256, 320), extra_layers=0.5),
+)
+
+
 def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
-    """Stopped in every stage and once between two, it logs the same losses and ends in the same weights."""
+    """Stopped twice or once within every stage, it logs the same losses and ends in the same weights."""
+    recipe = replace(recipe, stages=LONG)
     whole = trainer(recipe, photos, tmp_path / "whole")
     assert whole.run()
     parts = tmp_path / "parts"
-    assert not trainer(recipe, photos, parts).run(Limits(steps=1))
-    for steps in (2, 1, 1, 2):
-        again = trainer(recipe, photos, parts)
-        again.resume()
-        finished = again.run(Limits(steps=steps))
-        assert not finished
+    last = trainer(recipe, photos, parts)
+    for number, steps in enumerate((1, 2, 2, 3, 2)):
+        if number:
+            last = trainer(recipe, photos, parts)
+            last.resume()
+        assert not last.run(Limits(steps=steps))
     last = trainer(recipe, photos, parts)
     last.resume()
+    assert last.progress.step > 0
     assert last.run()
-    assert len(losses(tmp_path / "whole")) == 8
+    assert len(losses(tmp_path / "whole")) == 11
     assert losses(parts) == losses(tmp_path / "whole")
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(last.network.state_dict()[name], value, rtol=0, atol=0)
         torch.testing.assert_close(last.average.state[name], whole.average.state[name], rtol=0, atol=0)
+
+
+def test_a_changed_rate_applies_on_resume_and_is_logged(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    """In the middle of a stage: with a rate of almost nothing the weights stay where they are."""
+    stage = StageOptions(kind="coarse", steps=4, batch=1, weight_decay=0.0)
+    trainer(replace(recipe, stages=(stage,)), photos, tmp_path / "run").run(Limits(steps=2))
+    lines: list[str] = []
+    slow = replace(stage, learning_rate=1e-12)
+    again = trainer(replace(recipe, stages=(slow,)), photos, tmp_path / "run", lines)
+    again.resume()
+    assert any("stages.0.learning_rate: 0.0005 -> 1e-12" in line for line in lines)
+    before = {name: value.clone() for name, value in again.network.named_parameters()}
+    again.run()
+    for name, value in again.network.named_parameters():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("where", ["gradient", "statistics"])
+def test_a_step_that_is_not_finite_changes_nothing(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    stage = StageOptions(kind="coarse", steps=2, batch=1)
+    run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
+    run.run(Limits(steps=1))
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    average = {name: value.clone() for name, value in run.average.state.items()}
+    forward = Objective.forward
+
+    def broken(self: Objective, *arguments: object) -> object:
+        loss, measured = forward(self, *arguments)  # type: ignore[arg-type]
+        if where == "statistics":
+            norms = [m for m in self.network.decoder3.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+            norms[0].running_var.data.fill_(float("inf"))
+            return loss, measured
+        return loss * float("nan"), measured
+
+    monkeypatch.setattr(Objective, "forward", broken)
+    run.run()
+    for name, value in before.items():
+        torch.testing.assert_close(run.network.state_dict()[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(run.average.state[name], average[name], rtol=0, atol=0)
+    assert read_rows(tmp_path / "train.csv")[-1]["skipped"] == 1
+
+
+def test_a_run_without_any_finite_step_ends(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glualign.training.loop.MOST_SKIPPED", 2)
+    stage = StageOptions(kind="coarse", steps=9, batch=1)
+    run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
+    with torch.no_grad():
+        next(run.network.decoder3.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="no finite gradient in 2 steps"):
+        run.run()
+    assert run.progress.step == 1
+
+
+def test_a_limit_or_a_signal_ends_the_first_validation(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    """With a checkpoint from which the run starts as if it had not been stopped."""
+    weights = trainer(recipe, photos, tmp_path / "other").network.state_dict()
+    for name, limits in (("minutes", Limits(minutes=0)), ("signal", Limits())):
+        run = trainer(recipe, photos, tmp_path / name)
+        run.start_from(weights)
+        run.stop_requested = name == "signal"
+        assert not run.run(limits)
+        assert not (tmp_path / name / "validation.csv").exists()
+        again = trainer(recipe, photos, tmp_path / name)
+        again.resume()
+        assert again.progress.warm
+        assert again.progress.pairs == 0
+        assert not again.run(Limits(steps=1))
+        assert read_rows(tmp_path / name / "validation.csv")[0]["pairs"] == 0
 
 
 def test_a_run_without_its_last_checkpoint_repeats_the_lost_steps(
@@ -182,12 +270,51 @@ def test_a_stage_for_finer_levels_teaches_these_alone(
 
 
 def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
+    recipe = replace(recipe, stages=LONG)
+    trainer(recipe, photos, tmp_path / "run").run(Limits(steps=5))
+
+    def with_stage(number: int, **changes: object) -> Recipe:
+        stages = [*recipe.stages]
+        stages[number] = replace(stages[number], **changes)  # type: ignore[arg-type]
+        return replace(recipe, stages=tuple(stages))
+
+    refused = {
+        r"run\.seed = 7, the recipe says 8": replace(recipe, run=replace(recipe.run, seed=8)),
+        r"run\.init": replace(recipe, run=replace(recipe.run, init="compact")),
+        r"model\.div": replace(recipe, model=replace(recipe.model, div=4.0)),
+        r"data\.mix\.class = 1.0, the recipe says nothing": replace(
+            recipe, data=replace(recipe.data, mix={"small": 1.0})
+        ),
+        r"stages\.0\.learning_rate": with_stage(0, learning_rate=1e-6),
+        r"stages\.1\.batch": with_stage(1, batch=2),
+        r"stages\.1\.pyramid_rate = 0.001, the recipe says 0.0": with_stage(1, pyramid_rate=0.0),
+        r"stages\.1\.mix\.small = nothing, the recipe says 1.0": with_stage(1, mix={"small": 1.0}),
+    }
+    for message, other in refused.items():
+        with pytest.raises(TrainingError, match=message):
+            trainer(other, photos, tmp_path / "run").resume()
+    allowed = {
+        "run.log_every: 1 -> 5": replace(recipe, run=replace(recipe.run, log_every=5)),
+        "stages.1.steps: 3 -> 9": with_stage(1, steps=9),
+        "stages.1.pyramid_rate: 0.001 -> 0.0001": with_stage(1, pyramid_rate=1e-4),
+        "stages.2.kind: full -> coarse": with_stage(2, kind="coarse", sizes=(256,)),
+        "stages.3.kind: nothing -> full": replace(recipe, stages=(*recipe.stages, recipe.stages[-1])),
+    }
+    for message, other in allowed.items():
+        lines: list[str] = []
+        trainer(other, photos, tmp_path / "run", lines).resume()
+        assert any(message in line for line in lines), message
+    lines = []
+    trainer(recipe, photos, tmp_path / "run", lines).resume()
+    assert lines == []
+
+
+def test_other_photographs_on_resume_are_said(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     trainer(recipe, photos, tmp_path / "run").run(Limits(steps=1))
-    other = replace(recipe, run=replace(recipe.run, seed=8))
-    with pytest.raises(TrainingError, match=r"run\.seed = 7, the recipe says 8"):
-        trainer(other, photos, tmp_path / "run").resume()
-    longer = replace(recipe, stages=(*recipe.stages, recipe.stages[-1]))
-    trainer(longer, photos, tmp_path / "run").resume()
+    fewer = PhotoStore(photos.data_path, photos.names[:-1], photos.shapes[:-1])
+    lines: list[str] = []
+    trainer(recipe, fewer, tmp_path / "run", lines).resume()
+    assert any("photographs are not those" in line for line in lines)
 
 
 def test_resuming_needs_a_readable_checkpoint(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from glualign.network import GLUNet
 from glualign.network.rectification import warp_affine
 from glualign.training.batches import BatchDataset
-from glualign.training.objectives import ContrastiveHead, Objective, _seen_truth
+from glualign.training.objectives import ContrastiveHead, Objective, _rectified_truth
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import StageOptions
 from glualign.training.synthesis import PairSynthesis
@@ -34,7 +34,7 @@ def sampled(image: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
 def test_the_truth_of_a_view_leads_to_the_same_content(photos: PhotoStore) -> None:
     pair = batch(photos)
     source = pair["source"].float()
-    truth = _seen_truth(pair, VIEW)
+    truth = _rectified_truth(pair, VIEW)
     assert 0.1 < truth["visible"].float().mean() < pair["visible"].float().mean()
     plain = sampled(source, pair["flow"])
     through = sampled(warp_affine(source, VIEW), truth["flow"])

@@ -6,7 +6,7 @@ from glualign.errors import TrainingError
 from glualign.training.motion import identity_map
 from glualign.training.photos import PhotoStore
 from glualign.training.strata import STRATA
-from glualign.training.synthesis import Pair, PairSynthesis
+from glualign.training.synthesis import PairSynthesis, TrainingPair
 
 
 def synthesis(
@@ -15,7 +15,7 @@ def synthesis(
     return PairSynthesis(photos, np.arange(len(photos)), seed, mix, photometric=photometric)
 
 
-def warped(pair: Pair) -> np.ndarray:
+def warped(pair: TrainingPair) -> np.ndarray:
     position = identity_map(len(pair.flow)) + pair.flow
     return cv2.remap(pair.source, position, None, cv2.INTER_LINEAR)
 
@@ -39,7 +39,7 @@ def test_a_flow_wrong_by_three_pixels_would_be_noticed(photos: PhotoStore, strat
     for k in range(8):
         pair = pairs.pair(k, 256)
         exact.append(np.abs(warped(pair).astype(float) - pair.target)[pair.visible].mean())
-        wrong = Pair(pair.source, pair.target, pair.flow + 3, pair.valid, pair.visible, stratum)
+        wrong = TrainingPair(pair.source, pair.target, pair.flow + 3, pair.valid, pair.visible, stratum)
         shifted.append(np.abs(warped(wrong).astype(float) - pair.target)[pair.visible].mean())
     assert np.mean(shifted) > 3 * np.mean(exact)
 
