@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import glualign
-from glualign.files import write_text
+from glualign.errors import CheckpointError, GlualignError
+from glualign.files import open_regular, read_bytes, write_text
 
 CACHE_VARIABLE = "GLUALIGN_CACHE"
 OFFLINE_VARIABLE = "GLUALIGN_OFFLINE"
+_NOTE_BYTES = 10_000
 
 
 @dataclass(frozen=True)
-class Record:
+class Provenance:
     """What was seen when a file entered the cache, kept as ``<file>.json`` beside it.
 
     Attributes:
-        name: the checkpoint's name.
         sha256: hash of the file.
-        size: in bytes.
         origin: the address or the file it came from.
-        checked: ``known SHA-256`` when the hash was on record, else ``strict load``.
-        model: the architecture found in it.
     """
 
-    name: str
     sha256: str
-    size: int
     origin: str
-    checked: str
-    model: str
 
 
 def cache_folder() -> Path:
-    """The folder of fetched and imported weights: ``$GLUALIGN_CACHE``, or the platform's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    import pooch
+    """The folder of fetched and imported weights: ``$GLUALIGN_CACHE``, or the platform's cache folder.
 
-    return Path(pooch.os_cache("glualign")) / "weights"
+    Without a home folder a path that cannot exist: nothing is there, and writing says what to do.
+    """
+    try:
+        if chosen := os.environ.get(CACHE_VARIABLE):
+            return Path(chosen).expanduser()
+        if sys.platform == "win32":
+            folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            folder = Path.home() / "Library" / "Caches"
+        else:
+            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        folder = Path(os.devnull)
+    return folder / "glualign" / "weights"
 
 
 def packaged_folder() -> Path:
@@ -58,26 +63,32 @@ def is_offline() -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in lower-case hexadecimal digits."""
-    import pooch
+    """The SHA-256 of a file, in lower-case hexadecimal digits.
 
-    return str(pooch.file_hash(str(path), alg="sha256"))
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path, error=CheckpointError) as stream:
+        while data := stream.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
 
 
-def record_path(path: Path) -> Path:
-    """Where the record of a cached file lies."""
+def note_path(path: Path) -> Path:
+    """Where the note of a cached file lies."""
     return path.with_name(f"{path.name}.json")
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Keep ``record`` beside the cached file ``path``."""
-    write_text(record_path(path), json.dumps(asdict(record), indent=2) + "\n")
+def write_note(path: Path, provenance: Provenance) -> None:
+    """Keep ``provenance`` beside the cached file ``path``."""
+    write_text(note_path(path), json.dumps(asdict(provenance), indent=2) + "\n")
 
 
-def read_record(path: Path) -> Record | None:
-    """The record beside a cached file; None when there is none or it is unreadable."""
+def read_note(path: Path) -> Provenance | None:
+    """The note beside a cached file; None when there is none or it is unreadable."""
     try:
-        values = json.loads(record_path(path).read_text(encoding="utf-8"))
-        return Record(**{field.name: values[field.name] for field in fields(Record)})
-    except (OSError, ValueError, KeyError, TypeError):
+        values = json.loads(read_bytes(note_path(path), _NOTE_BYTES))
+        return Provenance(str(values["sha256"]), str(values["origin"]))
+    except (GlualignError, ValueError, KeyError, TypeError, RecursionError):
         return None

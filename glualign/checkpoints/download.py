@@ -1,247 +1,234 @@
-"""Downloading one file over HTTP so that dropped, slow and lying connections do no harm.
+"""Downloading a file from Google Drive within limits of bytes, time and hosts.
 
-What has arrived lies in ``<file>.part``, with the server's validator beside it; a later run asks only for the
-rest. A web page is never taken for the file.
+Drive answers a request for a large file with a page that warns of missing virus scans; the form or link on it
+leads to the file. A lost connection is taken up where it ended, if the file on the server is the same.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import html
+import http.client
 import os
 import re
-import time
-from collections.abc import Callable, Mapping
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-import requests
-from requests.exceptions import ChunkedEncodingError, SSLError
+from typing import Any, BinaryIO
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from glualign import __version__
 from glualign.errors import DownloadError
 
-Progress = Callable[[int, "int | None"], None]
+DRIVE_URL = "https://drive.google.com"
+URL_VARIABLE = "GLUALIGN_DRIVE_URL"
+"""Environment variable with another address than Drive's, for mirrors and tests."""
+
+ProgressCallback = Callable[[int, "int | None"], None]
 """Called with the bytes that have arrived and the size of the whole file, None while it is unknown."""
 
-# Small, because a chunk that a lost connection cuts short is lost.
-_CHUNK_BYTES = 1 << 13
-_PAGE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 16
+_PAGE_BYTES = 1 << 17
+# A warning page leads to the file; more pages than this in a row are a loop.
+_MAX_PAGES = 3
 # Answers that another attempt may change.
-_PASSING_TROUBLE = {408, 425, 429, 500, 502, 503, 504}
+_PASSING_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
+_TRUSTED_HOSTS = ("google.com", "googleusercontent.com")
+_REFUSALS = {
+    r"quota|too many users": "Google Drive refuses for now: the file was downloaded too often in 24 hours",
+    r"servicelogin|you need access": "Google Drive asks for a login: the file is no longer public",
+    r"not found|404": "Google Drive no longer has this file",
+    r"": "a page arrived that does not lead to the file",
+}
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to put up with a bad connection.
+class Limits:
+    """What a download may take.
 
     Attributes:
-        attempts: tries in a row without a single new byte before giving up.
-        connect: seconds to wait for a connection.
-        read: seconds without a byte after which a connection counts as dead.
+        bytes: of the file; the registry knows no sizes, and no official file comes near this.
+        seconds: in all, whatever the server does.
+        silence: seconds without a byte after which a connection counts as dead.
+        attempts: tries in a row without a single new byte.
         backoff: seconds before the second try, doubled for each further one.
     """
 
+    bytes: int = 1 << 30
+    seconds: float = 3600.0
+    silence: float = 30.0
     attempts: int = 5
-    connect: float = 15.0
-    read: float = 30.0
     backoff: float = 1.0
 
 
-class WebPageError(DownloadError):
-    """The server answered with a web page instead of the file."""
+def download(
+    file_id: str, stream: BinaryIO, *, limits: Limits | None = None, progress: ProgressCallback | None = None
+) -> None:
+    """Write the file with Drive's id ``file_id`` to ``stream``, which is empty and can be sought.
 
-    def __init__(self, url: str, page: str) -> None:
-        super().__init__(f"{url}: a web page arrived instead of the file")
-        self.url = url
-        self.page = page
+    It is left to the caller to check what arrived.
+
+    Raises:
+        DownloadError: refused by the server, beyond the limits, no connection, or the disk cannot be written.
+    """
+    base = (os.environ.get(URL_VARIABLE) or DRIVE_URL).rstrip("/")
+    job = _Download(base, stream, limits or Limits(), progress)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            job.run(f"{base}/uc?{urlencode({'export': 'download', 'id': file_id})}")
+        except DownloadError as error:
+            errors.append(DownloadError(f"{base}: {error}"))
+        except Exception as error:  # odd answers upset urllib in many ways
+            errors.append(DownloadError(f"{base}: the answer cannot be understood ({_line(error)})"))
+
+    # In a thread of its own, because a server can hold up any single call without end.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        thread.join(job.limits.seconds)
+    finally:
+        job.stopped.set()
+    if thread.is_alive():
+        raise DownloadError(f"{base}: the file did not arrive within {job.limits.seconds:.0f} s")
+    if errors:
+        raise errors[0]
 
 
 class _TransientError(Exception):
     """Something that may go better at the next attempt."""
 
 
-def part_path(path: Path) -> Path:
-    """Where the unfinished download of ``path`` lies."""
-    return path.with_name(f"{path.name}.part")
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect when ``check`` does not raise on its address."""
+
+    def __init__(self, check: Callable[[str], None]) -> None:
+        self.check = check
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Check the address first."""
+        self.check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def discard_part(path: Path) -> None:
-    """Forget the unfinished download of ``path``."""
-    part_path(path).unlink(missing_ok=True)
-    _version_path(path).unlink(missing_ok=True)
+class _Download:
+    def __init__(
+        self, base: str, stream: BinaryIO, limits: Limits, progress: ProgressCallback | None
+    ) -> None:
+        self.base, self.stream, self.limits, self.progress = base, stream, limits, progress
+        self.stopped = threading.Event()
+        self._version: tuple[str, int | None] = ("", None)
+        self._opener = urllib.request.build_opener(_Redirects(self._check_host))
 
+    def run(self, url: str) -> None:
+        """Try until the file is there; every byte gained shows a live connection."""
+        self._check_host(url)
+        failures = most = 0
+        while True:
+            try:
+                return self._attempt(url)
+            except (_TransientError, http.client.HTTPException, OSError) as error:
+                trouble = _line(error)
+            failures = 1 if self.stream.tell() > most else failures + 1
+            most = max(most, self.stream.tell())
+            if failures >= self.limits.attempts:
+                raise DownloadError(f"{trouble}, {failures} times in a row; try again later")
+            if self.stopped.wait(self.limits.backoff * 2 ** (failures - 1)):
+                raise DownloadError("stopped")
 
-def download(
-    url: str,
-    path: Path,
-    *,
-    session: requests.Session,
-    patience: Patience | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Bring the file at ``url`` to ``part_path(path)``, whole, and return that path.
+    def _attempt(self, url: str) -> None:
+        for _ in range(_MAX_PAGES + 1):
+            with self._answer(url) as answer:
+                encoding = answer.headers.get("Content-Encoding", "identity")
+                if encoding.lower() != "identity":
+                    raise DownloadError(f"the answer is compressed ({encoding:.20}), which was not asked for")
+                if "html" not in answer.headers.get("Content-Type", "").lower():
+                    return self._receive(answer)
+                page = answer.read(_PAGE_BYTES).decode("utf-8", "replace")
+            following = _confirmed_url(url, page)
+            if following is None:
+                raise DownloadError(_refusal(page))
+            self._check_host(following)
+            url = following
+        raise DownloadError("one warning page after another arrives instead of the file")
 
-    It is left to the caller to check what arrived and to rename it. An interrupted call, by a signal or by an
-    error, leaves the bytes for the next one, which goes on where this one stopped if the server's validator
-    is still the same.
-
-    Raises:
-        WebPageError: the answer is a web page.
-        DownloadError: refused by the server, no connection after all attempts, or the disk cannot be written.
-    """
-    patience = patience or Patience()
-    failures = 0
-    most = _size(part_path(path))
-    while True:
+    def _answer(self, url: str) -> Any:
+        headers = {"User-Agent": f"glualign/{__version__}"}
+        if self.stream.tell():
+            headers["Range"] = f"bytes={self.stream.tell()}-"
         try:
-            return _attempt(url, path, session, patience, progress)
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ) as error:
-            trouble = _reason(error)
-        except _TransientError as error:
-            trouble = str(error)
-        except requests.RequestException as error:
-            raise DownloadError(f"{url}: cannot be requested ({error})") from error
-        except OSError as error:
-            raise DownloadError(
-                f"{part_path(path)}: cannot be written ({error.strerror or error})"
-            ) from error
-        # Every byte gained shows a live connection; only standing still counts against it.
-        now = _size(part_path(path))
-        failures = 1 if now > most else failures + 1
-        most = max(most, now)
-        if failures >= patience.attempts:
-            raise DownloadError(
-                f"{url}: {trouble}, {failures} times in a row; "
-                "what arrived is kept, run the command again to go on"
-            )
-        time.sleep(patience.backoff * 2 ** (failures - 1))
+            request = urllib.request.Request(url, headers=headers)
+            return self._opener.open(request, timeout=self.limits.silence)
+        except urllib.error.HTTPError as error:
+            if error.code in _PASSING_STATUS:
+                raise _TransientError(f"the server answered {error.code}") from None
+            page = error.read(_PAGE_BYTES).decode("utf-8", "replace")
+            raise DownloadError(f"the server answered {error.code}; {_refusal(page)}") from None
 
-
-def _attempt(
-    url: str, path: Path, session: requests.Session, patience: Patience, progress: Progress | None
-) -> Path:
-    part = part_path(path)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    present = _size(part)
-    version = _read_version(path)
-    # Bytes of which nothing is known may belong to another version of the file.
-    resume = bool(present and version)
-    headers = {"Accept-Encoding": "identity", "User-Agent": f"glualign/{__version__}"}
-    if resume:
-        headers["Range"] = f"bytes={present}-"
-        if version.validator:
-            headers["If-Range"] = version.validator
-    timeout = (patience.connect, patience.read)
-    with session.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-        if answer.status_code == 416 and resume:
-            if answer.headers.get("Content-Range", "").strip() == f"bytes */{present}":
-                return part
-            discard_part(path)
+    def _receive(self, answer: Any) -> None:
+        """Append what the answer holds; from the beginning when it is not the rest of the same version."""
+        begin, total = 0, answer.length
+        match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", answer.headers.get("Content-Range", ""))
+        if answer.status == 206 and match:
+            begin, total = int(match[1]), int(match[2])
+        version = (answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "", total)
+        if begin and (begin != self.stream.tell() or version != self._version):
+            self._rewind(0)
             raise _TransientError("the file on the server has changed")
-        _refuse_failures(url, answer)
-        if "html" in answer.headers.get("Content-Type", "").lower():
-            raise WebPageError(answer.url, _page(answer))
-        start, total = _extent(answer, present if resume else 0)
-        if start and version.total not in (None, total):
-            discard_part(path)
-            raise _TransientError("the file on the server has changed")
-        if start == 0:
-            _write_version(path, answer.headers, total)
-        arrived = _receive(answer, part, start, total, progress)
-    if total is not None and arrived != total:
-        if arrived > total:
-            discard_part(path)
-        raise _TransientError(f"the connection ended after {arrived:,} of {total:,} bytes")
-    return part
+        self._version = version
+        self._rewind(begin)
+        while data := answer.read1(_CHUNK_BYTES):
+            begin += len(data)
+            if max(begin, total or 0) > self.limits.bytes or self.stopped.is_set():
+                raise DownloadError(f"sends {max(begin, total or 0):,} bytes, more than any file of weights")
+            try:
+                self.stream.write(data)
+            except OSError as error:
+                raise DownloadError(f"the file cannot be written ({error.strerror})") from error
+            if self.progress is not None:
+                self.progress(begin, total)
+        if total not in (None, begin):
+            raise _TransientError(f"the connection ended after {begin:,} of {total:,} bytes")
+
+    def _rewind(self, position: int) -> None:
+        self.stream.seek(position)
+        self.stream.truncate()
+
+    def _check_host(self, url: str) -> None:
+        """Refuse to go elsewhere than to the server that was asked, or to Google over TLS."""
+        asked, offered = urlsplit(self.base), urlsplit(url)
+        host = offered.hostname or ""
+        google = any(host == name or host.endswith(f".{name}") for name in _TRUSTED_HOSTS)
+        same = (offered.scheme, offered.netloc) == (asked.scheme, asked.netloc)
+        if offered.scheme not in ("http", "https") or not (same or (google and offered.scheme == "https")):
+            raise DownloadError(f"the answer leads to another server ({url:.80})")
 
 
-def _refuse_failures(url: str, answer: requests.Response) -> None:
-    status = answer.status_code
-    if status in _PASSING_TROUBLE:
-        raise _TransientError(f"the server answered {status} {answer.reason}")
-    if status >= 400:
-        if "html" in answer.headers.get("Content-Type", "").lower():
-            raise WebPageError(answer.url, _page(answer))
-        raise DownloadError(f"{url}: the server answered {status} {answer.reason}")
+def _confirmed_url(url: str, page: str) -> str | None:
+    """The address behind a warning page's "download anyway"; None when the page offers none."""
+    action, fields = "", {}
+    for tag, text in re.findall(r"<(form|input|a)\b([^>]{0,2000})>", page):
+        pairs = re.findall(r'([\w-]{1,40})="([^"]{0,1000})"', text)
+        values = {key: html.unescape(value) for key, value in pairs}
+        if tag == "form" and values.get("id") == "download-form":
+            action = urljoin(url, values.get("action", ""))
+        elif tag == "input" and action and values.get("type") == "hidden":
+            fields[values.get("name", "")] = values.get("value", "")
+        elif tag == "a" and "confirm=" in values.get("href", ""):
+            return urljoin(url, values["href"])
+    return f"{action}?{urlencode(fields)}" if fields else None
 
 
-def _extent(answer: requests.Response, wanted_start: int) -> tuple[int, int | None]:
-    """First byte that the answer holds, and the size of the whole file where it is known."""
-    if answer.status_code == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
-        if match is None or int(match[1]) != wanted_start:
-            raise DownloadError(f"{answer.url}: the server sent another part of the file than was asked for")
-        return wanted_start, None if match[2] == "*" else int(match[2])
-    length = answer.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdigit() else None
+def _refusal(page: str) -> str:
+    return next(reason for pattern, reason in _REFUSALS.items() if re.search(pattern, page.lower()))
 
 
-def _receive(
-    answer: requests.Response, part: Path, start: int, total: int | None, progress: Progress | None
-) -> int:
-    arrived = start
-    with part.open("ab" if start else "wb") as stream:
-        for chunk in answer.iter_content(_CHUNK_BYTES):
-            stream.write(chunk)
-            # At once on disk: what a signal interrupts is there for the next run.
-            stream.flush()
-            arrived += len(chunk)
-            if progress is not None:
-                progress(arrived, total)
-    return arrived
-
-
-def _page(answer: requests.Response) -> str:
-    body = next(answer.iter_content(_PAGE_BYTES), b"")
-    return body.decode(answer.encoding or "utf-8", errors="replace")
-
-
-@dataclass(frozen=True)
-class _Version:
-    """What identifies the version of a file on the server: an ETag or date, and the size."""
-
-    validator: str = ""
-    total: int | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.validator) or self.total is not None
-
-
-def _version_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part.json")
-
-
-def _write_version(path: Path, headers: Mapping[str, str], total: int | None) -> None:
-    """Keep the version of which bytes will be on disk; only a strong ETag or a date may guard a range."""
-    etag = headers.get("ETag", "")
-    validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
-    _version_path(path).write_text(json.dumps({"validator": validator, "total": total}), encoding="utf-8")
-
-
-def _read_version(path: Path) -> _Version:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stored = json.loads(_version_path(path).read_text(encoding="utf-8"))
-        return _Version(str(stored["validator"]), stored["total"])
-    return _Version()
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
-
-
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.Timeout):
+def _line(error: BaseException) -> str:
+    """What went wrong in a few words."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, TimeoutError):
         return "no answer in time"
-    if isinstance(error, ChunkedEncodingError):
-        return "the connection was dropped"
-    if isinstance(error, SSLError):
-        return "no trusted connection (TLS certificate)"
-    return "no connection"
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return " ".join(text.split())[:120]

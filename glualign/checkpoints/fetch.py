@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from glualign.checkpoints import cache
 from glualign.checkpoints.archive import extract_weights, is_archive
-from glualign.checkpoints.cache import Record
-from glualign.checkpoints.download import Patience, Progress, discard_part
-from glualign.checkpoints.drive import DriveRefusalError, download_from_drive
+from glualign.checkpoints.cache import Provenance
+from glualign.checkpoints.download import Limits, ProgressCallback, download
 from glualign.checkpoints.registry import (
     SUFFIXES,
-    Entry,
+    RegistryEntry,
     Weights,
     find_weights,
     imported_files,
@@ -27,13 +24,13 @@ from glualign.checkpoints.registry import (
     stem,
 )
 from glualign.errors import CheckpointError, DownloadError
-from glualign.files import atomic_path
+from glualign.files import atomic_path, open_regular
 
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckedFile:
     """What a complete check of a file of weights found.
 
     Attributes:
@@ -61,13 +58,12 @@ def fetch(
     name: str,
     *,
     force: bool = False,
-    base_url: str | None = None,
-    patience: Patience | None = None,
-    progress: Progress | None = None,
-) -> Verdict:
+    limits: Limits | None = None,
+    progress: ProgressCallback | None = None,
+) -> CheckedFile:
     """Download the checkpoint ``name`` into the cache, check it, and note what was seen.
 
-    An interrupted download is taken up again. A sound file already there is kept, unless ``force``.
+    A sound file already there is kept, unless ``force``.
 
     Raises:
         CheckpointError: no such name, or a checkpoint that glualign refuses.
@@ -81,36 +77,41 @@ def fetch(
     present = None if force else _sound(entry)
     if present is not None:
         return present
+    by_hand = (
+        f"open {entry.page} in a browser, save the file, and run "
+        f"`glualign weights import FILE --name {entry.name}`"
+    )
     if cache.is_offline():
         raise DownloadError(
-            f"{entry.name}: {cache.OFFLINE_VARIABLE} forbids downloads; unset it, or {_by_hand(entry)}"
+            f"{entry.name}: {cache.OFFLINE_VARIABLE} forbids downloads; unset it, or {by_hand}"
         )
-    with _alone(entry.path):
-        try:
-            part = download_from_drive(
-                entry.drive, entry.path, base_url=base_url, patience=patience, progress=progress
-            )
-        except DriveRefusalError as error:
-            raise DownloadError(f"{entry.name}: {error}; {_by_hand(entry)}") from None
-        try:
-            verdict = _admit(part, entry.name, entry, origin=entry.page, strict_hash=True)
-        except CheckpointError as error:
-            reason = str(error).removeprefix(f"{part}: ")
-            raise DownloadError(
-                f"{entry.name}: what arrived is not this checkpoint and was discarded: {reason}; "
-                f"{_by_hand(entry)}"
-            ) from error
-        finally:
-            # Whole but wrong or whole and taken over: there is nothing left to resume.
-            discard_part(entry.path)
-    return verdict
+    try:
+        entry.path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder that no other user can write to: nothing can be planted where the file arrives.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=entry.path.parent) as folder:
+            arrived = Path(folder) / entry.file
+            with arrived.open("xb", buffering=0) as stream:
+                download(entry.drive, stream, limits=limits, progress=progress)
+            return _admit(arrived, entry.name, entry, origin=entry.page, strict_hash=True)
+    except DownloadError as error:
+        raise DownloadError(f"{entry.name}: {error}; {by_hand}") from error
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{arrived}: ")
+        raise DownloadError(
+            f"{entry.name}: what arrived is not this checkpoint and was discarded: {reason}; {by_hand}"
+        ) from error
+    except OSError as error:
+        raise DownloadError(
+            f"{entry.path.parent}: cannot be written ({error.strerror}); "
+            f"{cache.CACHE_VARIABLE} chooses another folder"
+        ) from error
 
 
-def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Verdict:
+def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> CheckedFile:
     """Copy a file of weights into the cache after a strict check, so that it can be used by name.
 
     Args:
-        path: a file of weights, or a zip or tar archive that holds one.
+        path: a file of weights, or a zip archive that holds one.
         name: the name to use. Without it, an official file is recognised by its hash or its file name, and
             any other is called by its own file name without ending.
 
@@ -118,11 +119,7 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Ver
         CheckpointError: unusable file or name.
     """
     file = Path(path)
-    try:
-        with file.open("rb"):
-            pass
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
+    open_regular(file, error=CheckpointError).close()
     registry = load_registry()
     entry = registry.get(name) if name else _recognised(file)
     if entry is not None and entry.source != "drive":
@@ -133,16 +130,16 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Ver
         raise CheckpointError(
             f"{chosen!r}: not usable as a name; choose letters, digits, '.', '-' and '_' with --name"
         )
-    verdict = _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
+    found = _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
     for former in imported_files():
         # The same name with another ending, from an earlier import.
-        if stem(former) == chosen and former != verdict.path:
+        if stem(former) == chosen and former != found.path:
             former.unlink()
-            cache.record_path(former).unlink(missing_ok=True)
-    return verdict
+            cache.note_path(former).unlink(missing_ok=True)
+    return found
 
 
-def verify(name_or_path: str | os.PathLike[str]) -> Verdict:
+def verify(name_or_path: str | os.PathLike[str]) -> CheckedFile:
     """Check a checkpoint completely: readable, of its architecture, every tensor fits and is finite.
 
     Raises:
@@ -150,8 +147,8 @@ def verify(name_or_path: str | os.PathLike[str]) -> Verdict:
             told by ``hash_state``.
     """
     weights = find_weights(name_or_path)
-    verdict = _check(weights.path, weights.name, weights.entry)
-    return replace(verdict, hash_state=_hash_state(verdict.sha256, weights))
+    found = _check(weights.path, weights.name, weights.entry)
+    return replace(found, hash_state=_hash_state(found.sha256, weights))
 
 
 def present_names() -> list[str]:
@@ -160,25 +157,27 @@ def present_names() -> list[str]:
     return known + [stem(path) for path in imported_files()]
 
 
-def _sound(entry: Entry) -> Verdict | None:
-    """The verdict on the file of ``entry`` in the cache, None when it is missing, damaged or changed."""
+def _sound(entry: RegistryEntry) -> CheckedFile | None:
+    """The found on the file of ``entry`` in the cache, None when it is missing, damaged or changed."""
     if not entry.path.is_file():
         return None
     try:
-        verdict = verify(entry.name)
+        found = verify(entry.name)
     except CheckpointError:
         return None
-    return None if verdict.hash_state == "differs" else verdict
+    return None if found.hash_state == "differs" else found
 
 
-def _recognised(file: Path) -> Entry | None:
+def _recognised(file: Path) -> RegistryEntry | None:
     drive = [entry for entry in load_registry() if entry.source == "drive"]
     sha256 = cache.sha256_of(file)
     by_hash = next((entry for entry in drive if entry.sha256 == sha256), None)
     return by_hash or next((entry for entry in drive if entry.file == file.name), None)
 
 
-def _admit(file: Path, name: str, entry: Entry | None, *, origin: str, strict_hash: bool) -> Verdict:
+def _admit(
+    file: Path, name: str, entry: RegistryEntry | None, *, origin: str, strict_hash: bool
+) -> CheckedFile:
     """Check ``file`` and put it into the cache under ``name``; ``file`` itself is left where it is."""
     suffix = next((end for end in SUFFIXES[::-1] if file.name.endswith(end)), ".pth")
     final = entry.path if entry else cache.cache_folder() / f"{name}{suffix}"
@@ -188,27 +187,16 @@ def _admit(file: Path, name: str, entry: Entry | None, *, origin: str, strict_ha
         else:
             shutil.copyfile(file, temporary)
         try:
-            verdict = _check(temporary, name, entry)
+            found = _check(temporary, name, entry)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
-        known = entry is not None and entry.sha256 == verdict.sha256
-        if strict_hash and entry is not None and entry.sha256 and not known:
-            raise CheckpointError(f"{file}: its SHA-256 is {verdict.sha256}, not {entry.sha256}")
-    cache.write_record(
-        final,
-        Record(
-            name=name,
-            sha256=verdict.sha256,
-            size=verdict.size,
-            origin=origin,
-            checked="known SHA-256" if known else "strict load",
-            model=verdict.model,
-        ),
-    )
-    return replace(verdict, path=final, hash_state=_hash_state(verdict.sha256, Weights(name, final, entry)))
+        if strict_hash and entry is not None and entry.sha256 not in ("", found.sha256):
+            raise CheckpointError(f"{file}: its SHA-256 is {found.sha256}, not {entry.sha256}")
+    cache.write_note(final, Provenance(found.sha256, origin))
+    return replace(found, path=final, hash_state=_hash_state(found.sha256, Weights(name, final, entry)))
 
 
-def _check(path: Path, name: str, entry: Entry | None) -> Verdict:
+def _check(path: Path, name: str, entry: RegistryEntry | None) -> CheckedFile:
     """Read and build the network strictly; the hash is computed but not compared."""
     from glualign.checkpoints.load import build
     from glualign.checkpoints.read import read_checkpoint
@@ -216,7 +204,7 @@ def _check(path: Path, name: str, entry: Entry | None) -> Verdict:
     checkpoint = read_checkpoint(path)
     config = entry.configure(checkpoint.config) if entry else checkpoint.config
     build(replace(checkpoint, config=config))
-    return Verdict(
+    return CheckedFile(
         name=name,
         path=path,
         sha256=cache.sha256_of(path),
@@ -229,43 +217,9 @@ def _check(path: Path, name: str, entry: Entry | None) -> Verdict:
 
 def _hash_state(sha256: str, weights: Weights) -> HashState:
     known = weights.entry.sha256 if weights.entry else ""
-    record = cache.read_record(weights.path)
+    note = cache.read_note(weights.path)
     if known == sha256:
         return "known"
-    if record is not None and record.sha256 == sha256:
+    if note is not None and note.sha256 == sha256:
         return "unlike registry" if known else "as recorded"
-    return "differs" if known or record else "no record"
-
-
-def _by_hand(entry: Entry) -> str:
-    return (
-        f"open {entry.page} in a browser, save the file, and run "
-        f"`glualign weights import FILE --name {entry.name}`"
-    )
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let no other process download the same file meanwhile, where the system can lock files."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
-    except OSError as error:
-        raise DownloadError(
-            f"{lock.parent}: cannot be written ({error.strerror}); "
-            f"{cache.CACHE_VARIABLE} chooses another folder"
-        ) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DownloadError(
-                f"{path}: another glualign is fetching it right now; wait for it to end"
-            ) from None
-        yield
+    return "differs" if known or note else "no record"

@@ -6,9 +6,9 @@ import os
 from collections import Counter
 from typing import Any
 
-from glualign.checkpoints.cache import read_record, sha256_of
+from glualign.checkpoints.cache import read_note, sha256_of
 from glualign.checkpoints.read import CONFIG_KEY, read_checkpoint
-from glualign.checkpoints.registry import Entry, find_weights, load_registry
+from glualign.checkpoints.registry import RegistryEntry, find_weights, load_registry
 
 
 def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     if weights.entry is not None:
         config = weights.entry.configure(config)
         metadata = {**weights.entry.metadata(), **metadata}
-    record = read_record(weights.path)
+    note = read_note(weights.path)
     types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values())
     return {
         "name": weights.name,
@@ -39,13 +39,13 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         "storage": checkpoint.kind,
         "tensors": ", ".join(f"{count} {name}" for name, count in sorted(types.items())),
         "parameters": checkpoint.parameters,
-        **({"origin": record.origin} if record else {}),
+        **({"origin": note.origin} if note else {}),
         "config": config.to_dict(),
         "metadata": {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")},
     }
 
 
-def _registered(entry: Entry) -> dict[str, Any]:
+def _registered(entry: RegistryEntry) -> dict[str, Any]:
     facts = {
         "name": entry.name,
         "state": "refused: " + entry.reason if entry.source == "refused" else "not on this machine",

@@ -30,7 +30,7 @@ Source = Literal["embedded", "drive", "refused"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """One checkpoint of ``weights/registry.toml``.
 
     Attributes:
@@ -108,24 +108,24 @@ class Weights:
 
     name: str
     path: Path
-    entry: Entry | None = None
+    entry: RegistryEntry | None = None
 
 
 class Registry:
     """The entries of ``registry.toml``, in its order."""
 
-    def __init__(self, entries: tuple[Entry, ...]) -> None:
+    def __init__(self, entries: tuple[RegistryEntry, ...]) -> None:
         self._entries = entries
         self._by_name = {name: entry for entry in entries for name in (entry.name, *entry.aliases)}
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[RegistryEntry]:
         return iter(self._entries)
 
-    def get(self, name: str) -> Entry | None:
+    def get(self, name: str) -> RegistryEntry | None:
         """The entry of that name or alias."""
         return self._by_name.get(name)
 
-    def named(self, name: str) -> Entry:
+    def named(self, name: str) -> RegistryEntry:
         """The entry of that name or alias.
 
         Raises:
@@ -160,8 +160,8 @@ def load_registry() -> Registry:
         raise CheckpointError(f"{path}: malformed registry ({error}); reinstall glualign") from error
 
 
-def _entry(table: Mapping[str, Any]) -> Entry:
-    return Entry(**{**table, "aliases": tuple(table.get("aliases", ()))})
+def _entry(table: Mapping[str, Any]) -> RegistryEntry:
+    return RegistryEntry(**{**table, "aliases": tuple(table.get("aliases", ()))})
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
@@ -213,7 +213,7 @@ def stem(path: Path) -> str:
     )
 
 
-def _absent(entry: Entry) -> str:
+def _absent(entry: RegistryEntry) -> str:
     if entry.source == "embedded":
         return f"{entry.path}: the embedded weights are missing; reinstall glualign"
     return (

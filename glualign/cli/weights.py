@@ -12,9 +12,9 @@ from glualign.cli.options import json_option, quiet_option
 from glualign.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from glualign.checkpoints.download import Progress
-    from glualign.checkpoints.fetch import Verdict
-    from glualign.checkpoints.registry import Entry
+    from glualign.checkpoints.download import ProgressCallback
+    from glualign.checkpoints.fetch import CheckedFile
+    from glualign.checkpoints.registry import RegistryEntry
 
 _HASHES = {
     "known": "hash known",
@@ -80,8 +80,8 @@ def list_command(as_json: bool) -> None:
 def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
     """Download the checkpoint NAME into the cache and check it.
 
-    An interrupted download goes on where it stopped. What arrives is accepted when its hash is the known one;
-    where none is known, when its architecture is right and every tensor fits.
+    What arrives is accepted when its hash is the known one; where none is known, when its architecture is
+    right and every tensor fits.
 
     \b
     Example:
@@ -90,8 +90,8 @@ def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
     from glualign.checkpoints.fetch import fetch
 
     with _progress_bar(name, show=not quiet) as progress:
-        verdict = fetch(name, force=force, progress=progress)
-    _report(verdict, as_json=as_json, quiet=quiet)
+        found = fetch(name, force=force, progress=progress)
+    _report(found, as_json=as_json, quiet=quiet)
 
 
 @command.command("verify")
@@ -110,24 +110,24 @@ def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
     from glualign.checkpoints.fetch import present_names, verify
     from glualign.cli.console import print_json, print_table
 
-    verdicts, problems = [], []
+    checked, problems = [], []
     for one in [name] if name else present_names():
         try:
-            verdict = verify(one)
+            found = verify(one)
         except CheckpointError as error:
             problems.append(str(error))
             continue
-        verdicts.append(verdict)
-        if verdict.hash_state == "differs":
-            problems.append(f"{verdict.path}: the SHA-256 is not the one on record; fetch or import it again")
+        checked.append(found)
+        if found.hash_state == "differs":
+            problems.append(f"{found.path}: the SHA-256 is not the one on record; fetch or import it again")
     if as_json:
-        print_json({"checked": [_as_json(verdict) for verdict in verdicts], "problems": problems})
-    elif not quiet and verdicts:
+        print_json({"checked": [_as_json(found) for found in checked], "problems": problems})
+    elif not quiet and checked:
         print_table(
             ("name", "model", "parameters", "size", "hash", "SHA-256"),
             [
                 (v.name, v.model, f"{v.parameters:,}", _size(v.size), _HASHES[v.hash_state], v.sha256)
-                for v in verdicts
+                for v in checked
             ],
             right=(2, 3),
         )
@@ -143,7 +143,7 @@ def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
 def import_command(file: str, name: str | None, as_json: bool, quiet: bool) -> None:
     """Copy a downloaded FILE of weights into the cache, after a strict check.
 
-    Reads .pth, .pth.tar and .safetensors, and zip or tar archives that hold one.
+    Reads .pth, .pth.tar and .safetensors, and zip archives that hold one.
 
     \b
     Example:
@@ -152,10 +152,10 @@ def import_command(file: str, name: str | None, as_json: bool, quiet: bool) -> N
     from glualign.checkpoints.fetch import import_file
     from glualign.cli.console import warn
 
-    verdict = import_file(file, name=name)
-    _report(verdict, as_json=as_json, quiet=quiet)
-    if verdict.hash_state == "unlike registry":
-        warn(f"{file}: not the bytes that the registry knows as {verdict.name}, though every tensor fits")
+    found = import_file(file, name=name)
+    _report(found, as_json=as_json, quiet=quiet)
+    if found.hash_state == "unlike registry":
+        warn(f"{file}: not the bytes that the registry knows as {found.name}, though every tensor fits")
 
 
 @command.command("path")
@@ -235,35 +235,35 @@ def export_command(
     _report(verify(output), as_json=as_json, quiet=quiet)
 
 
-def _report(verdict: Verdict, *, as_json: bool, quiet: bool) -> None:
+def _report(found: CheckedFile, *, as_json: bool, quiet: bool) -> None:
     from glualign.cli.console import print_facts, print_json
 
     if as_json:
-        print_json(_as_json(verdict))
+        print_json(_as_json(found))
     elif not quiet:
         print_facts(
             [
-                ("name", verdict.name),
-                ("file", str(verdict.path)),
-                ("model", f"{verdict.model}, {verdict.parameters:,} values, {_size(verdict.size)}"),
-                ("SHA-256", f"{verdict.sha256} ({_HASHES[verdict.hash_state]})"),
+                ("name", found.name),
+                ("file", str(found.path)),
+                ("model", f"{found.model}, {found.parameters:,} values, {_size(found.size)}"),
+                ("SHA-256", f"{found.sha256} ({_HASHES[found.hash_state]})"),
             ]
         )
 
 
-def _as_json(verdict: Verdict) -> dict[str, Any]:
+def _as_json(found: CheckedFile) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return asdict(verdict)
+    return asdict(found)
 
 
-def _state(entry: Entry) -> str:
+def _state(entry: RegistryEntry) -> str:
     if entry.source in ("embedded", "refused"):
         return entry.source
     return "fetched" if entry.path.is_file() else "not fetched"
 
 
-def _described(entry: Entry) -> dict[str, Any]:
+def _described(entry: RegistryEntry) -> dict[str, Any]:
     from dataclasses import asdict
 
     there = entry.source != "refused" and entry.path.is_file()
@@ -289,7 +289,7 @@ def _size(count: int) -> str:
 
 
 @contextmanager
-def _progress_bar(name: str, *, show: bool) -> Iterator[Progress | None]:
+def _progress_bar(name: str, *, show: bool) -> Iterator[ProgressCallback | None]:
     """A callback that moves a progress bar on stderr; None when there is no terminal to show it."""
     from glualign.cli.console import error_console
 

@@ -7,7 +7,7 @@ import torch
 from checkpoint_files import official_state
 from fake_drive import running_drive
 
-from glualign.checkpoints.download import Patience
+from glualign.checkpoints.download import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -38,4 +38,4 @@ def drive(official_bytes, monkeypatch):
 @pytest.fixture
 def hurry():
     """As patient as a test can be."""
-    return Patience(attempts=3, connect=2.0, read=0.3, backoff=0.01)
+    return Limits(attempts=3, seconds=60.0, silence=0.5, backoff=0.01)

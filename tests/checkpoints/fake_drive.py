@@ -19,7 +19,6 @@ FORM_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warni
 LINK_PAGE = """<html><head><title>Google Drive - Virus scan warning</title></head><body>
 <a id="uc-download-link" href="/uc?export=download&amp;confirm=Zx9-&amp;id={id}">Download anyway</a>
 </body></html>"""
-COOKIE_PAGE = "<html><body>Google Drive can't scan this file for viruses.</body></html>"
 QUOTA_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>
 <p class="uc-error-caption">Sorry, you can't view or download this file at this time.</p>
 <p>Too many users have viewed or downloaded this file recently.</p></body></html>"""
@@ -102,14 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
         confirmed = {
             "form": path == "/download" and query.get("uuid") == "a1b2&c3" and query.get("confirm") == "t",
             "link": query.get("confirm") == "Zx9-",
-            "cookie": query.get("confirm") == "Qw7",
             "none": True,
         }.get(drive.page, False)
         pages = {
             "form": FORM_PAGE,
             "loop": FORM_PAGE,
             "link": LINK_PAGE,
-            "cookie": COOKIE_PAGE,
             "quota": QUOTA_PAGE,
             "login": LOGIN_PAGE,
             "foreign": FOREIGN_PAGE,
@@ -121,8 +118,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        if self.state.page == "cookie":
-            self.send_header("Set-Cookie", "download_warning_13058876669334088843_1cu=Qw7; path=/")
         self.end_headers()
         self.wfile.write(body)
 

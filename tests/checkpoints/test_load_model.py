@@ -41,7 +41,7 @@ def test_the_network_runs_and_can_be_trained():
 
 
 def test_registered_settings_reach_the_network(drive, hurry):
-    fetch("glunet-static", patience=hurry)
+    fetch("glunet-static", limits=hurry)
     loaded = load_model("glunet-static")
     assert loaded.config.truncate_to_uint8 is False
     assert loaded.model.config.truncate_to_uint8 is False

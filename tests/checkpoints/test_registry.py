@@ -58,6 +58,18 @@ def test_the_cache_follows_the_environment(cache):
     assert cache_folder() == cache
 
 
+def test_without_a_home_nothing_is_cached(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GLUALIGN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    assert imported_files() == []
+    assert load_model("compact").name == "compact"
+
+
 def test_the_default_cache_is_the_platforms(monkeypatch):
     monkeypatch.delenv("GLUALIGN_CACHE")
     assert cache_folder().is_absolute()
