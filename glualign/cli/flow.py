@@ -8,25 +8,30 @@ from typing import Any
 import click
 
 from glualign.cli.options import (
+    Aligning,
+    Reading,
+    Telling,
     align_options,
     mask_option,
     min_quality_option,
     reading_options,
     verbosity_options,
 )
+from glualign.cli.streams import format_option, streamable
 
 
 @click.command(short_help="Write the flow of a pair to a file.")
-@click.argument("source", type=click.Path())
-@click.argument("target", type=click.Path())
+@click.argument("source", type=click.Path(allow_dash=True))
+@click.argument("target", type=click.Path(allow_dash=True))
+@click.argument("out", required=False, type=click.Path(dir_okay=False, allow_dash=True))
 @click.option(
     "-o",
     "--output",
-    required=True,
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="The flow file; its extension chooses the format: .flo, .png (KITTI, 16 bit), .pfm, .npy, .npz, ...",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE|-",
+    help="The same as OUT.",
 )
+@format_option
 @click.option(
     "--only-valid",
     is_flag=True,
@@ -37,26 +42,40 @@ from glualign.cli.options import (
 @min_quality_option
 @reading_options
 @verbosity_options
-def command(source: str, target: str, output: str, only_valid: bool, **options: Any) -> None:
-    """Estimate the flow between SOURCE and TARGET and write it to a file.
+@streamable("source", "target", default=".flo", required=True)
+def command(
+    source: str,
+    target: str,
+    output: str,
+    only_valid: bool,
+    mask_path: str | None,
+    min_quality: str,
+    **options: Any,
+) -> None:
+    """Estimate the flow between SOURCE and TARGET and write it to the file OUT.
 
+    The extension of OUT chooses the format: .flo, .png (KITTI, 16 bit), .pfm, .npy, .npz, .flo5, .nrrd, .mha.
     The flow has the target's size and points from the target to the source: target pixel (x, y) shows source
-    position (x + u, y + v), in source pixels.
+    position (x + u, y + v), in source pixels. - is standard input (of one image) or standard output.
+
+    Exit codes: 0 done; 4 done, but the verdict is failed: the images hardly show the same thing; 1 an error.
 
     \b
     Examples:
-      glualign flow source.jpg target.jpg -o flow.flo
+      glualign flow source.jpg target.jpg flow.flo
       glualign flow frame2.png frame1.png -o flow.png --only-valid --max-side 0
     """
-    from glualign.cli.pair import align_pair, read_pair, tell
+    from glualign.cli.pair import align_pair, require_quality, tell
     from glualign.flow import write_flow
     from glualign.outputs import Outputs, known_only, write_mask
 
-    mask = options["mask_path"]
-    outputs = Outputs(flow=Path(output), mask=Path(mask) if mask else None)
+    reading, telling = Reading.of(options), Telling.of(options)
+    outputs = Outputs(flow=Path(output), mask=Path(mask_path) if mask_path else None)
     outputs.check([source, target])
-    alignment = align_pair(*read_pair(source, target, options), options)
+    moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows)
+    require_quality(alignment, min_quality)
     write_flow(output, known_only(alignment.flow, alignment.valid) if only_valid else alignment.flow)
     if outputs.mask:
         write_mask(outputs.mask, alignment.valid)
-    tell(alignment, outputs.files(), options)
+    tell(alignment, outputs.files(), telling, min_quality)

@@ -1,19 +1,20 @@
-"""What the commands on flow files share: the size option, and telling what was read and written."""
+"""``glualign invert``, ``compose``, ``resize-flow`` and ``convert``: flow files in, a flow file out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import parse_size
+from glualign.cli.options import Telling, parse_size, stack, verbosity_options
+from glualign.cli.streams import format_option, streamable
 
 if TYPE_CHECKING:
     from glualign.flow import Flow
 
 DIRECTION = "target -> source"
-
+FLOW_FILE = click.Path(allow_dash=True)
 
 source_size_option = click.option(
     "--source-size",
@@ -22,14 +23,123 @@ source_size_option = click.option(
     show_default="as stored in the file, else the flow's own size",
     help="Size in pixels of the source image; .flo, .pfm, .npy and KITTI .png do not store it.",
 )
-flow_output_option = click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="The flow file to write; its extension chooses the format.",
+output_options = stack(
+    click.argument("out", required=False, type=FLOW_FILE),
+    click.option("-o", "--output", type=FLOW_FILE, metavar="FILE|-", help="The same as OUT."),
+    format_option,
 )
+
+
+@click.command(short_help="Turn a flow around: source -> target.")
+@click.argument("flow_file", metavar="FLOW", type=FLOW_FILE)
+@output_options
+@source_size_option
+@verbosity_options
+@streamable("flow_file", default=".flo", required=True)
+def invert(flow_file: str, output: str, source_size: tuple[int, int] | None, **options: Any) -> None:
+    """Invert FLOW: target -> source becomes source -> target, written to OUT.
+
+    The result lies on the source's pixel grid and warps the target onto the source. Pixels of the source
+    that the target does not show, or where FLOW folds, are unknown in the result.
+
+    \b
+    Examples:
+      glualign invert flow.flo back.flo
+      glualign invert flow.flo -o back.npz --source-size 1920x1080
+      glualign apply back.flo target.png     # the target, drawn on the source's grid
+    """
+    from glualign.flow import invert
+
+    _write(output, [flow_file], lambda: invert(read(flow_file, source_size)), options)
+
+
+@click.command(short_help="Follow two flows one after the other.")
+@click.argument("first", metavar="A", type=FLOW_FILE)
+@click.argument("second", metavar="B", type=FLOW_FILE)
+@output_options
+@verbosity_options
+@streamable("first", "second", default=".flo", required=True)
+def compose(first: str, second: str, output: str, **options: Any) -> None:
+    """Compose flow A (target -> middle) and flow B (middle -> source) into target -> source, written to OUT.
+
+    The result lies on A's grid: result(x) = A(x) + B(x + A(x)). Pixels that A sends outside the middle image,
+    or to an unknown pixel of B, are unknown.
+
+    \b
+    Examples:
+      glualign compose frame3_to_2.flo frame2_to_1.flo -o frame3_to_1.flo
+    """
+    from glualign.flow import compose
+
+    _write(output, [first, second], lambda: compose(read(first), read(second)), options)
+
+
+@click.command("resize-flow", short_help="Make a flow fit images of another size.")
+@click.argument("flow_file", metavar="FLOW", type=FLOW_FILE)
+@output_options
+@click.option(
+    "--size", metavar="WxH", callback=parse_size, required=True, help="New size of the target in pixels."
+)
+@click.option(
+    "--source-size",
+    metavar="WxH",
+    callback=parse_size,
+    show_default="the old one, scaled like the target",
+    help="New size of the source in pixels.",
+)
+@click.option(
+    "--old-source-size",
+    metavar="WxH",
+    callback=parse_size,
+    show_default="as stored in the file, else the flow's own size",
+    help="Size in pixels of the source that FLOW was computed for.",
+)
+@verbosity_options
+@streamable("flow_file", default=".flo", required=True)
+def resize_flow(
+    flow_file: str,
+    output: str,
+    size: tuple[int, int],
+    source_size: tuple[int, int] | None,
+    old_source_size: tuple[int, int] | None,
+    **options: Any,
+) -> None:
+    """Resize FLOW (target -> source) to images of another size, scaling its vectors, and write it to OUT.
+
+    For a flow computed on small copies that is to be applied to the full-size images. Pixel centres are
+    integers: a factor s maps x to (x + 0.5) * s - 0.5.
+
+    \b
+    Examples:
+      glualign resize-flow small.flo -o full.flo --size 6000x4000
+      glualign resize-flow small.flo -o full.npz --size 6000x4000 --source-size 4000x3000
+    """
+    from glualign.flow import resize
+
+    _write(output, [flow_file], lambda: resize(read(flow_file, old_source_size), size, source_size), options)
+
+
+@click.command(short_help="Turn a flow file into another format.")
+@click.argument("flow_file", metavar="IN", type=FLOW_FILE)
+@output_options
+@source_size_option
+@verbosity_options
+@streamable("flow_file", default=".flo", required=True)
+def convert(flow_file: str, output: str, source_size: tuple[int, int] | None, **options: Any) -> None:
+    """Convert the flow file IN into another format, chosen by the extension of OUT.
+
+    Formats: .flo (Middlebury), .png (KITTI, 16 bit, steps of 1/64 px), .pfm, .npy, .npz, .flo5 (HDF5), .nrrd
+    and .mha (ITK displacement field; extra itk). The values stay as they are: target -> source, in source
+    pixels. Unknown pixels stay unknown. .npz, .flo5, .nrrd and .mha also store direction and source size.
+
+    \b
+    Examples:
+      glualign convert flow.flo flow.npy
+      glualign convert kitti/000000_10.png flow.flo
+      glualign convert flow.flo displacement.nrrd --source-size 1920x1080
+      glualign convert flow.flo - --format npz > flow.npz
+    """
+    _write(output, [flow_file], lambda: read(flow_file, source_size), options)
 
 
 def read(path: str, source_size: tuple[int, int] | None = None) -> Flow:
@@ -38,15 +148,6 @@ def read(path: str, source_size: tuple[int, int] | None = None) -> Flow:
 
     flow = read_flow(path)
     return Flow(flow.data, source_size) if source_size is not None else flow
-
-
-def write(output: str, flow: Flow, *inputs: str) -> None:
-    """Write a flow, never over one of the files it was made from."""
-    from glualign.flow import write_flow
-    from glualign.outputs import check_outputs
-
-    check_outputs([output], inputs)
-    write_flow(output, flow)
 
 
 def facts(flow: Flow) -> dict[str, Any]:
@@ -68,19 +169,6 @@ def facts(flow: Flow) -> dict[str, Any]:
     }
 
 
-def tell(path: str, flow: Flow, options: Mapping[str, Any]) -> None:
-    """Print what was written, as ``--json`` or ``--quiet`` ask."""
-    if options["quiet"] and not options["as_json"]:
-        return
-    from glualign.cli.console import print_facts, print_json
-
-    found = {"output": path, **facts(flow)}
-    if options["as_json"]:
-        print_json(found)
-    else:
-        print_facts([("wrote", path), *lines(found)])
-
-
 def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The facts of `facts` as lines for a person."""
 
@@ -95,3 +183,17 @@ def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("valid", f"{found['valid_share']:.1%} known and inside the source"),
         ("length", f"mean {pixels(found['mean_length'])}, largest {pixels(found['max_length'])}"),
     ]
+
+
+def _write(output: str, inputs: list[str], compute: Callable[[], Flow], options: Mapping[str, Any]) -> None:
+    """Check where the flow goes, compute it, write it and tell of it."""
+    from pathlib import Path
+
+    from glualign.flow import write_flow
+    from glualign.outputs import Outputs
+
+    Outputs(flow=Path(output)).check(inputs)
+    flow = compute()
+    write_flow(output, flow)
+    found = {"output": output, **facts(flow)}
+    Telling.of(options).tell(found, lambda: [("wrote", output), *lines(found)])

@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glualign.errors import GlualignError
-from glualign.files import write_text
+from glualign.files import read_bytes
 
 KEYPOINT_EXTENSIONS = (".csv", ".json")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONGEST_FILE = 1 << 29  # bytes
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Keypoints:
     """Points ``(x, y)`` in pixels, and how to put others in their place.
 
     Attributes:
-        points: one ``(x, y)`` per keypoint.
+        points: one ``(x, y)`` per keypoint; NaN where the file leaves it open (an empty cell, nan, null).
         render: the file's text with the given points instead; a None is a point that has no position.
     """
 
@@ -40,9 +43,7 @@ def read_keypoints(path: str) -> Keypoints:
         GlualignError: the file is missing or holds no points of that form.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise GlualignError(f"{path}: cannot be read ({error.strerror})") from error
+        text = read_bytes(path, _LONGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise GlualignError(f"{path}: is not text in UTF-8") from error
     found = _from_json(text, path) if Path(path).suffix.lower() == ".json" else _from_csv(text, path)
@@ -51,17 +52,15 @@ def read_keypoints(path: str) -> Keypoints:
     return found
 
 
-def write_keypoints(path: str | Path, text: str) -> None:
-    """Write what `Keypoints.render` gave, atomically."""
-    write_text(path, text)
-
-
 def _from_csv(text: str, path: str) -> Keypoints:
     try:
         delimiter = csv.Sniffer().sniff(text[:4096], ",;\t ").delimiter
     except csv.Error:
         delimiter = ","
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise GlualignError(f"{path}: cannot be read as CSV ({error})") from error
     if not rows:
         raise GlualignError(f"{path}: holds no keypoints")
     names = [name.strip().lower() for name in rows[0]]
@@ -117,24 +116,28 @@ def _from_json(text: str, path: str) -> Keypoints:
             x, y = (None, None) if point is None else (round(point[0], 4), round(point[1], 4))
             out.append({**item, "x": x, "y": y} if isinstance(item, dict) else [x, y, *item[2:]])
         whole = out if key is None else {**document, key: out}
-        return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+        # A lone surrogate is text in JSON, but not in UTF-8.
+        return json.dumps(whole, ensure_ascii=bool(_SURROGATE.search(text)), indent=1) + "\n"
 
     return Keypoints(points, render)
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(text or "nan")
     except ValueError:
         return False
     return True
 
 
 def _number(value: Any, path: str, where: str) -> float:
+    """A coordinate; NaN for what marks a point without position."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise GlualignError(f"{path}: {where}: {value!r} is not a coordinate")
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if math.isinf(number):
+        raise GlualignError(f"{path}: {where}: {str(value)[:40]!r} is not a coordinate")
     return number

@@ -15,34 +15,34 @@ from glualign import __version__
 from glualign.cli.streams import safe_streams
 from glualign.errors import GlualignError
 
-# Section of the help -> commands -> module with a click command called `command`. Modules import only click
-# and glualign.cli.options at the top, so that help never waits for torch or OpenCV.
+# Section of the help -> commands -> module and name of the click command. Modules import little more than
+# click at the top, so that help never waits for torch or OpenCV.
 SECTIONS = {
     "Align": {
-        "warp": "glualign.cli.warp",
-        "flow": "glualign.cli.flow",
-        "batch": "glualign.cli.batch",
+        "warp": "warp:command",
+        "flow": "flow:command",
+        "batch": "batch:command",
     },
     "Work with flow files": {
-        "apply": "glualign.cli.apply",
-        "invert": "glualign.cli.invert",
-        "compose": "glualign.cli.compose",
-        "resize-flow": "glualign.cli.resize_flow",
-        "convert": "glualign.cli.convert",
-        "info": "glualign.cli.info",
+        "apply": "apply:command",
+        "invert": "flow_files:invert",
+        "compose": "flow_files:compose",
+        "resize-flow": "flow_files:resize_flow",
+        "convert": "flow_files:convert",
+        "info": "info:command",
     },
     "Look": {
-        "viz": "glualign.cli.viz",
-        "report": "glualign.cli.report",
+        "viz": "viz:command",
+        "report": "report:command",
     },
     "Models and measurements": {
-        "weights": "glualign.cli.weights",
-        "evaluate": "glualign.cli.evaluate",
-        "bench": "glualign.cli.bench",
-        "train": "glualign.cli.train",
+        "weights": "weights:command",
+        "evaluate": "evaluate:command",
+        "bench": "bench:command",
+        "train": "train:command",
     },
 }
-COMMANDS = {name: module for section in SECTIONS.values() for name, module in section.items()}
+COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
 
 
 class OneLineError(click.ClickException):
@@ -67,7 +67,8 @@ class CommandGroup(click.Group):
         """The command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name]).command
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(f"glualign.cli.{module}"), attribute)
         return command
 
     def resolve_command(

@@ -1,32 +1,148 @@
-"""The options that several commands share, each declared once.
+"""The options that several commands share, each declared once, and the dataclasses they are parsed into.
 
-A command takes them as ``**options`` and hands the dictionary to the functions at the end of this file, which
-pass on only what the user gave: what was left out keeps the library's own default. This module imports click
-and nothing heavier, so that ``--help`` stays instant.
+A command receives what was parsed as ``**options`` and takes its part with `Options.of`. This module imports
+click and nothing heavier, so that ``--help`` stays instant.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from glualign.errors import GlualignError
-
 if TYPE_CHECKING:
+    from typing import Self
+
     from glualign.aligner import Aligner
-    from glualign.alignment import Alignment
+    from glualign.flow import Interpolation
+    from glualign.images import Image
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Decorator = Callable[[Command], Command]
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
 TRANSFORMS = ("dense", "homography", "affine", "similarity", "translation", "tps")
 WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes
 SMALLEST_MAX_SIDE = 16
-VERDICTS = ("failed", "doubtful", "good")  # from worst to best: --min-quality compares positions
+MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
+
+
+@dataclass(frozen=True)
+class Options:
+    """Values of options; the fields have the names of click's parameters."""
+
+    @classmethod
+    def of(cls, parsed: Mapping[str, Any]) -> Self:
+        """The part of what click parsed that belongs here."""
+        return cls(**{field.name: parsed[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Aligning(Options):
+    """What `model_options` and `method_options` say: how to align. None: not given, the preset decides."""
+
+    model: str
+    device: str
+    precision: str
+    max_side: int | None
+    preset: str | None
+    transform: str
+    mirror: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `Aligner.from_pretrained` beside the model."""
+        if self.mirror and self.preset == "fast":
+            raise click.UsageError("--mirror needs a search, which --preset fast leaves out.")
+        given: dict[str, Any] = {
+            "device": self.device,
+            "precision": self.precision,
+            "transform": self.transform,
+            "mirror": self.mirror,
+        }
+        if self.preset is not None:
+            given["preset"] = self.preset
+        if self.max_side is not None:
+            given["max_side"] = self.max_side or None  # 0 on the command line: the image's own size
+        return given
+
+    def aligner(self) -> Aligner:
+        """The aligner that these options describe.
+
+        Raises:
+            CheckpointError: unknown model or unusable file of weights.
+            DeviceError: the device or precision is not there.
+        """
+        from glualign.aligner import Aligner
+
+        return Aligner.from_pretrained(self.model, **self.arguments())
+
+
+@dataclass(frozen=True)
+class Reading(Options):
+    """What `reading_options` say: how images are read."""
+
+    exif: bool
+    page: int
+    max_pixels: int | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `glualign.images.read_image`."""
+        given: dict[str, Any] = {"apply_orientation": self.exif, "page": self.page}
+        if self.max_pixels is not None:
+            given["max_pixels"] = self.max_pixels or None  # 0 on the command line: no limit
+        return given
+
+    def image(self, path: str, *, quiet: bool, matched: bool = False) -> Image:
+        """Read an image; what there is to know of it is printed as warnings unless ``quiet``.
+
+        Args:
+            path: of the file.
+            quiet: print nothing.
+            matched: also say how the network will see it.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        from glualign.cli.console import print_notes
+        from glualign.images import display_notes, read_image
+
+        image = read_image(path, **self.arguments())
+        notes = (*image.notes, *display_notes(image)) if matched else image.notes
+        print_notes(image.name, notes, show=not quiet)
+        return image
+
+
+@dataclass(frozen=True)
+class Writing(Options):
+    """What `writing_options` say: how warped images are drawn and written."""
+
+    interpolation: Interpolation | None
+    fill: str
+    quality: int | None
+
+
+@dataclass(frozen=True)
+class Telling(Options):
+    """What `verbosity_options` say: how a command tells what it did."""
+
+    as_json: bool
+    quiet: bool
+
+    @property
+    def shows(self) -> bool:
+        """Whether a person reads along."""
+        return not (self.as_json or self.quiet)
+
+    def tell(self, record: Mapping[str, Any], rows: Callable[[], list[tuple[str, str]]]) -> None:
+        """Print ``record`` as JSON, or ``rows`` (name and value), or nothing, as asked for."""
+        from glualign.cli.console import print_facts, print_json
+
+        if self.as_json:
+            print_json(record)
+        elif not self.quiet:
+            print_facts(rows())
 
 
 def _matching(pattern: str, understood: str) -> Callable[[click.Context, click.Parameter, str], str]:
@@ -45,6 +161,24 @@ def _working_side(context: click.Context, parameter: click.Parameter, value: int
     if value is not None and 0 < value < SMALLEST_MAX_SIDE:
         raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
     return value
+
+
+def _fill(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """``transparent``, ``target``, or a colour by name or hex as ``#rrggbb``."""
+    text = value.strip().lower()
+    if text in ("transparent", "target"):
+        return text
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not one of transparent, target, a colour such as white or #ffcc00.",
+            context,
+            parameter,
+        ) from None
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def parse_size(
@@ -116,20 +250,7 @@ method_options: Callable[[Any], Any] = stack(
         "--preset",
         type=click.Choice(["fast", "balanced", "accurate"]),
         show_default="balanced",
-        help="Speed against accuracy: sets the options below, each of which can still be given.",
-    ),
-    click.option(
-        "--passes",
-        type=click.IntRange(min=0),
-        metavar="N",
-        show_default="by preset",
-        help="At most so many passes after the first, each with the global motion found so far undone.",
-    ),
-    click.option(
-        "--search",
-        type=click.Choice(["off", "auto", "full"]),
-        show_default="by preset",
-        help="Look for large rotations and zooms: never, while nothing convinces, or always.",
+        help="Speed against accuracy; fast does not look for large rotations and zooms.",
     ),
     click.option(
         "--transform",
@@ -139,29 +260,18 @@ method_options: Callable[[Any], Any] = stack(
         help="Motion: free for every pixel (dense), or one model of all of it (tps: a smooth bend).",
     ),
     click.option(
-        "--fallback/--no-fallback",
-        default=None,
-        show_default="by preset",
-        help="With --transform dense: use a global transform where it explains more than the flow.",
-    ),
-    click.option(
         "--mirror",
         is_flag=True,
-        help="Also consider that the source is mirrored, left for right (needs a --search).",
-    ),
-    click.option(
-        "--refine",
-        type=click.Choice(["auto", "off"]),
-        show_default="by preset",
-        help="Sub-pixel refinement at full size, for pairs that look alike and only where it helps.",
+        help="Also consider that the source is mirrored, left for right (not with --preset fast).",
     ),
 )
 min_quality_option = click.option(
     "--min-quality",
-    type=click.Choice(VERDICTS),
+    type=click.Choice(MIN_QUALITIES),
     default="failed",
     show_default=True,
-    help="Write nothing and exit with 1 when the verdict on the alignment is worse than this.",
+    help="Worst verdict to accept. Worse: nothing is written, exit code 1. Files of a failed alignment are "
+    "kept, with exit code 4; with none the exit code is 0.",
 )
 
 align_options: Callable[[Any], Any] = stack(model_options, method_options)
@@ -195,17 +305,16 @@ interpolation_option = click.option(
     "--interp",
     "interpolation",
     type=click.Choice(INTERPOLATIONS),
-    default=None,
     show_default="linear, nearest for label images",
     help="How source pixels are sampled; nearest keeps labels intact.",
 )
 fill_option = click.option(
     "--fill",
     metavar="FILL",
-    callback=_matching(r"transparent|target|#[0-9a-f]{6}", "transparent, target, #rrggbb"),
+    callback=_fill,
     default="#000000",
-    show_default=True,
-    help="Pixels without a valid source: a colour, transparent (adds alpha), or target (its pixels).",
+    show_default="black",
+    help="Pixels without a source: a colour (name or hex), transparent (adds alpha), or target (its pixels).",
 )
 quality_option = click.option(
     "--quality",
@@ -230,49 +339,17 @@ json_option = click.option(
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 verbosity_options: Callable[[Any], Any] = stack(json_option, quiet_option)
 
-# Options that Aligner.from_pretrained takes under the same name. None means: not given, keep its default.
-_ALIGNER_KEYS = (
-    *("device", "precision", "preset", "passes", "search", "transform", "fallback", "mirror", "refine"),
-)
-
 
 def aligner_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for `Aligner.from_pretrained` from parsed options: only those that were given."""
-    arguments = {key: options[key] for key in _ALIGNER_KEYS if options.get(key) is not None}
-    if options.get("max_side") is not None:
-        arguments["max_side"] = options["max_side"] or None  # 0 on the command line: the image's own size
-    return arguments
+    """Keyword arguments for `Aligner.from_pretrained` from what click parsed."""
+    return Aligning.of(options).arguments()
 
 
 def aligner_from_options(options: Mapping[str, Any]) -> Aligner:
-    """The aligner that ``align_options`` describe.
-
-    Raises:
-        CheckpointError: unknown model or unusable file of weights.
-        DeviceError: the device or precision is not there.
-    """
-    from glualign.aligner import Aligner
-
-    return Aligner.from_pretrained(options.get("model") or "compact", **aligner_arguments(options))
+    """The aligner that ``align_options`` describe."""
+    return Aligning.of(options).aligner()
 
 
 def reading_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for `glualign.images.read_image` from ``reading_options``."""
-    arguments: dict[str, Any] = {"apply_orientation": options["exif"], "page": options["page"]}
-    if options.get("max_pixels") is not None:
-        arguments["max_pixels"] = options["max_pixels"] or None  # 0 on the command line: no limit
-    return arguments
-
-
-def require_quality(alignment: Alignment, minimum: str) -> None:
-    """Refuse an alignment whose verdict is worse than ``--min-quality``.
-
-    Raises:
-        GlualignError: with the verdict and what to try.
-    """
-    verdict = alignment.quality.verdict
-    if VERDICTS.index(verdict) < VERDICTS.index(minimum):
-        raise GlualignError(
-            f"{alignment.source.name}: the alignment is {verdict}, --min-quality asks for {minimum}; "
-            "nothing was written (try --preset accurate or --search full)"
-        )
+    """Keyword arguments for `glualign.images.read_image` from what click parsed."""
+    return Reading.of(options).arguments()

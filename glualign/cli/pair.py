@@ -1,11 +1,14 @@
-"""What `warp` and `flow` have in common: reading and aligning one pair, and telling what came of it."""
+"""What `warp` and `flow` have in common: aligning one pair, and telling what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from glualign.cli.options import aligner_from_options, reading_arguments, require_quality
+import click
+
+from glualign.cli.options import MIN_QUALITIES, Aligning, Telling
+from glualign.errors import GlualignError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,79 +17,93 @@ if TYPE_CHECKING:
     from glualign.images import Image
     from glualign.quality import Quality
 
-
-def read_pair(source: str, target: str, options: Mapping[str, Any]) -> tuple[Image, Image]:
-    """Read both images as the options say.
-
-    Raises:
-        ImageError: an image cannot be read.
-    """
-    from glualign.cli.console import print_notes
-    from glualign.images import display_notes, read_image
-
-    reading = reading_arguments(options)
-    images = read_image(source, **reading), read_image(target, **reading)
-    for image in images:
-        print_notes(image.name, (*image.notes, *display_notes(image)), show=not options["quiet"])
-    return images
+EXIT_FAILED_VERDICT = 4
 
 
-def align_pair(source: Image, target: Image, options: Mapping[str, Any]) -> Alignment:
-    """Align two images as the options say; progress goes to a terminal only.
+def align_pair(source: Image, target: Image, aligning: Aligning, *, show: bool) -> Alignment:
+    """Align two images as the options say; progress goes to a terminal only, and only if ``show``.
 
     Raises:
-        GlualignError: the model or the device is unusable, or the verdict is below --min-quality.
+        GlualignError: the model or the device is unusable, or an image cannot be matched.
     """
     from glualign.cli.console import status
 
-    show = not (options["quiet"] or options["as_json"])
-    with status(f"Loading {options['model']} ...", show=show):
-        aligner = aligner_from_options(options)
+    with status(f"Loading {aligning.model} ...", show=show):
+        aligner = aligning.aligner()
     with status(f"Aligning {source.name} to {target.name} ...", show=show):
-        alignment = aligner.align(source, target)
-    require_quality(alignment, options["min_quality"])
-    return alignment
+        return aligner.align(source, target)
 
 
-def tell(alignment: Alignment, written: Mapping[str, Path], options: Mapping[str, Any]) -> None:
-    """Print the summary, or the JSON object, or nothing, as the options say."""
-    from glualign.cli.console import print_facts, print_json
+def require_quality(alignment: Alignment, minimum: str) -> None:
+    """Refuse an alignment whose verdict is worse than ``--min-quality``.
 
-    if options["as_json"]:
-        print_json({**alignment.summary(), "outputs": written})
-    elif not options["quiet"]:
-        print_facts(facts(alignment, written))
+    Raises:
+        GlualignError: with the verdict, its reasons and what to try.
+    """
+    quality = alignment.quality
+    if MIN_QUALITIES.index(quality.verdict) < MIN_QUALITIES.index(minimum):
+        raise GlualignError(
+            f"{alignment.source.name}: the alignment is {quality.verdict}, --min-quality asks for {minimum}; "
+            f"nothing was written ({reasons(quality)}). {advice(alignment)}"
+        )
 
 
-def facts(alignment: Alignment, written: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """What the summary on the screen says: name and value."""
+def tell(alignment: Alignment, written: Mapping[str, Path], telling: Telling, minimum: str) -> None:
+    """Print the summary, the JSON object or nothing; a failed alignment ends the command with exit code 4.
+
+    Raises:
+        Exit: the verdict is failed and ``minimum``, from ``--min-quality``, is not none.
+    """
+    from glualign.cli.console import warn
+
+    telling.tell({**alignment.summary(), "outputs": written}, lambda: summary_rows(alignment, written))
+    if alignment.quality.verdict == "failed" and minimum != "none":
+        warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
+        raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
+
+
+def summary_rows(alignment: Alignment, written: Mapping[str, Path]) -> list[tuple[str, str]]:
+    """The summary on the screen: name and value."""
     quality, timings = alignment.quality, alignment.timings
-    rows = [
-        ("source", f"{alignment.source.name}, {_size(alignment.source)}"),
-        ("target", f"{alignment.target.name}, {_size(alignment.target)}"),
-        ("model", f"{alignment.model} on {alignment.device}"),
-        ("time", _seconds(timings)),
-        ("valid", f"{quality.valid_share:.1%} of the target's pixels"),
-        ("quality", _verdict(quality)),
-    ]
-    return rows + [("wrote" if row == 0 else "", str(path)) for row, path in enumerate(written.values())]
-
-
-def _size(image: Image) -> str:
-    return f"{image.width} x {image.height} pixels, {image.kind}"
-
-
-def _seconds(timings: Mapping[str, float]) -> str:
     steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in timings.items() if name != "total")
-    return f"{timings['total']:.2f} s ({steps})"
+    rows = [
+        *(
+            (role, f"{image.name}, {image.width} x {image.height} pixels, {image.kind}")
+            for role, image in (("source", alignment.source), ("target", alignment.target))
+        ),
+        ("model", f"{alignment.model} on {alignment.device}"),
+        ("time", f"{timings['total']:.2f} s ({steps})"),
+        ("valid", f"{quality.valid_share:.1%} of the target's pixels"),
+        ("quality", quality.verdict),
+        *(("" if row else "measured", text) for row, text in enumerate(figures(quality))),
+    ]
+    if quality.verdict == "doubtful":
+        rows.append(("try", advice(alignment)))
+    return rows + [("" if row else "wrote", str(path)) for row, path in enumerate(written.values())]
 
 
-def _verdict(quality: Quality) -> str:
-    details = []
+def figures(quality: Quality) -> list[str]:
+    """What was measured, in words, with what is usual."""
+    lines = [f"edge similarity {quality.edge_agreement:.2f} (unrelated images: up to 0.1, alike: from 0.4)"]
     if quality.median_error is not None:
-        details.append(f"forward and backward flow agree within {quality.median_error:.2f} px (median)")
+        lines.append(f"forward and backward flow differ by {quality.median_error:.2f} px (median)")
     if quality.inlier_share is not None:
-        details.append(f"the transform explains {quality.inlier_share:.0%} of the trusted flow")
+        lines.append(f"the transform explains {quality.inlier_share:.0%} of the trusted flow")
     if quality.folding_share >= 0.001:
-        details.append(f"{quality.folding_share:.1%} folded")
-    return f"{quality.verdict} ({'; '.join(details)})" if details else quality.verdict
+        lines.append(f"the flow folds over itself at {quality.folding_share:.1%} of the pixels")
+    return lines
+
+
+def reasons(quality: Quality) -> str:
+    """Why the verdict is not good, in one line."""
+    return "; ".join([f"{quality.valid_share:.1%} of the target's pixels are valid", *figures(quality)])
+
+
+def advice(alignment: Alignment) -> str:
+    """What to try after a failed or doubtful verdict."""
+    low, high = sorted((max(alignment.source.size), max(alignment.target.size)))
+    crop = " crop the larger image to what both show;" if high > 3 * low else ""
+    return (
+        f"Try --preset accurate;{crop} --mirror if one image is mirrored; --transform homography for flat "
+        "scenes, affine or similarity for scans; and look whether both show the same thing at all"
+    )

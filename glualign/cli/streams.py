@@ -1,15 +1,23 @@
-"""Standard output and error at the edge: control characters made visible, a full disk told in one line."""
+"""Standard streams: what is printed made safe for a terminal, and ``-`` as a file to read or write."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, TypeVar, cast
 
-from glualign.errors import OutputError
+import click
+
+from glualign.errors import GlualignError, OutputError
+from glualign.files import PIPE_LIMIT
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Control characters (C0, DEL, C1), line separators, marks that turn the direction of text, lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -72,6 +80,12 @@ class SafeStream:
         if self._stream is not None:
             self._guarded(self._stream.flush)
 
+    def write_file(self, file: BinaryIO) -> None:
+        """Write the bytes of a file; raises `OutputError` where the stream cannot take them."""
+        self.flush()
+        self._guarded(lambda: shutil.copyfileobj(file, self._stream.buffer))
+        self.flush()
+
     def _guarded(self, action: Callable[[], Any]) -> None:
         try:
             action()
@@ -99,3 +113,88 @@ def safe_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+# How files begin whose format is chosen by their extension; images are known by their content.
+_BEGINNINGS = {
+    b"PIEH": ".flo",
+    b"\x93NUMPY": ".npy",
+    b"PK": ".npz",
+    b"\x89PNG": ".png",
+    b"Pf": ".pfm",
+    b"PF": ".pfm",
+    b"NRRD": ".nrrd",
+    b"\x89HDF": ".flo5",
+    b"ObjectType": ".mha",
+}
+
+format_option = click.option(
+    "--format",
+    metavar="EXT",
+    help="Format of standard output, or of the image written into a folder, such as png or tif.",
+)
+
+
+def streamable(*inputs: str, default: str, required: bool = False) -> Callable[[Command], Command]:
+    """Let a command read ``-`` from standard input and write ``-`` to standard output.
+
+    The command itself sees names of files: a temporary folder holds what comes and goes. The parameters
+    ``out`` (an argument) and ``output`` (``-o``) become one ``output``.
+
+    Args:
+        inputs: parameters that name input files.
+        default: extension of standard output when ``--format`` does not say.
+        required: whether an output must be given.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def streaming(**options: Any) -> Any:
+            out, output = options.pop("out", None), options["output"]
+            if out is not None and output is not None:
+                raise click.UsageError("The output is given twice, as an argument and with -o.")
+            options["output"] = output = output or out
+            if required and output is None:
+                raise click.UsageError("Missing output: give OUT or --output.")
+            given = [options[name] for name in inputs]
+            dashes = sum(value == "-" if isinstance(value, str) else value.count("-") for value in given)
+            if dashes > 1:
+                raise click.UsageError("- is standard input, which holds one file only.")
+            if not dashes and output != "-":
+                return command(**options)
+            with TemporaryDirectory(prefix="glualign-") as folder:
+                file = _stdin_file(folder) if dashes else ""
+                for name, value in zip(inputs, given, strict=True):
+                    several = [value] if isinstance(value, str) else value
+                    files = tuple(file if one == "-" else one for one in several)
+                    options[name] = files[0] if isinstance(value, str) else files
+                if output != "-":
+                    return command(**options)
+                if options.get("as_json") or sys.stdout.isatty():
+                    raise click.UsageError("- is for a pipe: not with --json, nor on a terminal.")
+                extension = options["format"].lstrip(".") if options["format"] else default.lstrip(".")
+                options.update(output=os.path.join(folder, f"stdout.{extension}"), quiet=True)
+                try:
+                    return command(**options)
+                finally:
+                    if os.path.exists(options["output"]):
+                        with open(options["output"], "rb") as stream:
+                            cast("SafeStream", sys.stdout).write_file(stream)
+
+        return cast("Command", streaming)
+
+    return decorate
+
+
+def _stdin_file(folder: str) -> str:
+    """What standard input holds, as a file with the extension that its content asks for."""
+    content = sys.stdin.buffer.read(PIPE_LIMIT + 1) if sys.stdin is not None else b""
+    if len(content) > PIPE_LIMIT:
+        raise GlualignError(f"standard input holds more than {PIPE_LIMIT / 1e9:.1f} GB; give a file")
+    if not content:
+        raise GlualignError("standard input is empty; - reads an image or a flow from it")
+    found = [extension for start, extension in _BEGINNINGS.items() if content.startswith(start)]
+    path = os.path.join(folder, f"stdin{found[0] if found else ''}")
+    with open(path, "wb") as stream:
+        stream.write(content)
+    return path

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,11 @@ import click
 
 from glualign.cli.options import (
     WITHOUT_MATRIX,
+    Aligning,
+    Options,
+    Reading,
+    Telling,
+    Writing,
     align_options,
     mask_option,
     min_quality_option,
@@ -18,6 +22,7 @@ from glualign.cli.options import (
     verbosity_options,
     writing_options,
 )
+from glualign.cli.streams import format_option, streamable
 
 if TYPE_CHECKING:
     from glualign.images import Image
@@ -26,26 +31,39 @@ if TYPE_CHECKING:
 FILE = click.Path(dir_okay=False)
 
 
+@dataclass(frozen=True)
+class Named(Options):
+    """The files that were named one by one."""
+
+    output: str | None
+    format: str | None
+    flow_path: str | None
+    flow_image: str | None
+    mask_path: str | None
+    confidence: str | None
+    matrix: str | None
+
+
 @click.command()
-@click.argument("source", type=click.Path())
-@click.argument("target", type=click.Path())
+@click.argument("source", type=click.Path(allow_dash=True))
+@click.argument("target", type=click.Path(allow_dash=True))
+@click.argument("out", required=False, type=click.Path(allow_dash=True))
 @click.option(
     "-o",
     "--output",
-    metavar="DIR|FILE",
-    default=".",
+    metavar="DIR|FILE|-",
     show_default="this folder",
-    help="A name that ends in an image extension is the warped image's file (the other results go beside it "
-    "under its stem); any other name is a folder, created if need be.",
+    help="The same as OUT.",
 )
-@click.option("--no-warped", is_flag=True, help="Do not write the warped image.")
+@format_option
 @click.option(
     "--flow", "flow_path", type=FILE, metavar="FILE", help="Write the flow here, format by extension."
 )
-@click.option("--no-flow", is_flag=True, help="Do not write the flow.")
 @click.option("--flow-image", type=FILE, metavar="FILE", help="Write the picture of the flow here.")
-@click.option("--no-flow-image", is_flag=True, help="Do not write the picture of the flow.")
 @mask_option
+@click.option(
+    "--confidence", type=FILE, metavar="FILE", help="Write the confidence here (8-bit image: 255 certain)."
+)
 @click.option(
     "--matrix",
     type=FILE,
@@ -57,71 +75,74 @@ FILE = click.Path(dir_okay=False)
 @min_quality_option
 @reading_options
 @verbosity_options
-def command(source: str, target: str, **options: Any) -> None:
+@streamable("source", "target", default=".png")
+def command(source: str, target: str, min_quality: str, **options: Any) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
-    Writes three files, named after the source: STEM_warped.EXT in the source's format, depth and channels;
-    STEM_flow.flo, the flow from target to source in source pixels; and STEM_flow.png, its picture on the
-    colour wheel. With a --transform that has a matrix (not dense, not tps) also
-    STEM_transform.txt.
+    OUT is a folder or an image file. Into a folder (this one, when OUT is left out) go three files named
+    after the source: STEM_warped.EXT in the source's format, depth and channels; STEM_flow.flo, the flow from
+    target to source in source pixels; and STEM_flow.png, its picture on the colour wheel. With a --transform
+    that has a matrix (not dense, not tps) also STEM_transform.txt. An image file gets the warped source and
+    nothing else is written, except what is named by --flow, --mask and the like.
 
+    - is standard input (of one image) or standard output (of the warped image).
     A name that starts with a dash goes after `--`, or is written with its folder: ./-name.png.
+
+    Exit codes: 0 done; 4 done, but the verdict is failed: the images hardly show the same thing; 1 an error.
 
     \b
     Examples:
       glualign warp source.jpg target.jpg
-      glualign warp source.jpg target.jpg -o out/
-      glualign warp source.jpg target.jpg -o out/aligned.png --no-flow --fill transparent
+      glualign warp source.jpg target.jpg out/
+      glualign warp source.jpg target.jpg out/aligned.png --fill transparent --flow out/flow.npz
       glualign warp map.tif photo.jpg --preset accurate --transform homography --json
+      cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
-    from glualign.cli.console import print_notes
-    from glualign.cli.pair import align_pair, read_pair, tell
+    from glualign.cli.console import print_notes, status
+    from glualign.cli.pair import align_pair, require_quality, tell
     from glualign.outputs import expected_image
 
-    if options["matrix"] and options["transform"] in WITHOUT_MATRIX:
+    aligning, reading, writing = Aligning.of(options), Reading.of(options), Writing.of(options)
+    telling, named = Telling.of(options), Named.of(options)
+    if named.matrix and aligning.transform in WITHOUT_MATRIX:
         raise click.UsageError(
             f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
         )
-    images = read_pair(source, target, options)
-    expected = expected_image(images[0], images[1].size, options["interpolation"], options["fill"])
-    outputs = plan(source, expected, options)
-    outputs.check([source, target], warped=expected if outputs.warped else None)
-    alignment = align_pair(*images, options)
-    written, notes = outputs.write(
-        alignment, interpolation=options["interpolation"], fill=options["fill"], quality=options["quality"]
-    )
-    print_notes(source, notes, show=not options["quiet"])
-    tell(alignment, written, options)
+    moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
+    outputs = plan(source, expected, named, with_transform=aligning.transform not in WITHOUT_MATRIX)
+    outputs.check([source, target], warped=expected)
+    alignment = align_pair(moving, fixed, aligning, show=telling.shows)
+    require_quality(alignment, min_quality)
+    with status("Writing ...", show=telling.shows):
+        written, notes = outputs.write(
+            alignment, interpolation=writing.interpolation, fill=writing.fill, quality=writing.quality
+        )
+    print_notes(source, notes, show=not telling.quiet)
+    tell(alignment, written, telling, min_quality)
 
 
-def plan(source: str, expected: Image, options: Mapping[str, Any]) -> Outputs:
-    """The files that these options ask for.
+def plan(source: str, expected: Image, named: Named, *, with_transform: bool) -> Outputs:
+    """The files to write: one image, or a folder of results; and what was named beside.
 
-    ``-o`` is the warped image's file when it ends in an image extension and is no folder; otherwise it is a
-    folder, and the names start with the source's stem.
+    Raises:
+        OutputError: the output's extension cannot be written.
     """
     from glualign.images import WRITABLE
-    from glualign.outputs import Outputs, is_folder, warped_extension
+    from glualign.outputs import DEFAULT_KINDS, Outputs, is_folder, warped_extension
 
-    output = options["output"]
-    given = {
-        "flow": options["flow_path"],
-        "flow_image": options["flow_image"],
-        "mask": options["mask_path"],
-        "transform": options["matrix"],
-    }
-    kinds = {
-        "warped": not options["no_warped"],
-        "flow": not options["no_flow"],
-        "flow_image": not options["no_flow_image"],
-        "transform": options["transform"] not in WITHOUT_MATRIX,
-    }
-    chosen = [kind for kind, wanted in kinds.items() if wanted]
+    output = named.output or "."
     if is_folder(output, WRITABLE):
-        extension = warped_extension(source, expected)
-        outputs = Outputs.in_folder(output, Path(source).stem, extension, kinds=chosen)
+        extension = f".{named.format.lstrip('.')}" if named.format else warped_extension(source, expected)
+        kinds = [kind for kind in DEFAULT_KINDS if kind != "transform" or with_transform]
+        outputs = Outputs.in_folder(output, Path(source).stem, extension, kinds=kinds)
     else:
-        path = Path(output)
-        outputs = Outputs.in_folder(path.parent, path.stem, path.suffix, kinds=chosen)
-        outputs = replace(outputs, warped=path if "warped" in chosen else None)
-    return replace(outputs, **{kind: Path(name) for kind, name in given.items() if name})
+        outputs = Outputs(warped=Path(output))
+    beside = {
+        "flow": named.flow_path,
+        "flow_image": named.flow_image,
+        "mask": named.mask_path,
+        "confidence": named.confidence,
+        "transform": named.matrix,
+    }
+    return replace(outputs, **{kind: Path(name) for kind, name in beside.items() if name})

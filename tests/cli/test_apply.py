@@ -188,7 +188,10 @@ def test_points_beyond_a_source_larger_than_the_target(tmp_path):
         ("a.json", "{", "is not valid JSON"),
         ("a.json", '{"a": 1}', "not a list of points"),
         ("a.json", "[[1]]", "point 0 is neither"),
-        ("a.json", "[[1, NaN]]", "not a coordinate"),
+        ("a.json", "[[1, Infinity]]", "not a coordinate"),
+        ("a.json", f"[[1, {'9' * 4000}]]", "not a coordinate"),
+        ("a.json", "[" * 100_000, "is not valid JSON"),
+        ("a.csv", f"x,y\n1,2\n3,{'4' * 140_000}\n", "cannot be read as CSV"),
         ("a.png", "text", "is not an image"),
         ("a.txt", "text", "is not an image"),
     ],
@@ -282,3 +285,27 @@ def test_keypoints_are_not_written_into_an_image(tmp_path, flow_file):
     (tmp_path / "points.csv").write_text("x,y\n1,2\n")
     assert run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "p.png").exit_code == 2
     assert not (tmp_path / "p.png").exists()
+
+
+def test_keypoints_that_apply_wrote_are_read_back(tmp_path, flow_file):
+    (tmp_path / "a.csv").write_text("frame,x,y,likelihood\n0,20,10,0.9\n1,nan,nan,0.1\n2,2,5,0.9\n3,,,0.2\n")
+    assert run("apply", flow_file, tmp_path / "a.csv", "-o", tmp_path / "b.csv").exit_code == 0
+    moved = "frame,x,y,likelihood\n0,16.0000,13.0000,0.9\n1,,,0.1\n2,,,0.9\n3,,,0.2\n"
+    assert (tmp_path / "b.csv").read_text() == moved
+    again = run("apply", flow_file, tmp_path / "b.csv", "-o", tmp_path / "c.csv", "--points-from", "target")
+    assert again.exit_code == 0
+    assert (tmp_path / "c.csv").read_text().splitlines()[1] == "0,20.0000,10.0000,0.9"
+    (tmp_path / "a.json").write_text('[[null, null], {"x": 20, "y": 10, "t": "\\ud800"}]')
+    assert run("apply", flow_file, tmp_path / "a.json", "-o", tmp_path / "b.json").exit_code == 0
+    read = json.loads((tmp_path / "b.json").read_text())
+    assert read == [[None, None], {"x": 16.0, "y": 13.0, "t": "\ud800"}]
+    assert run("apply", flow_file, tmp_path / "b.json", "-o", tmp_path / "c.json").exit_code == 0
+
+
+def test_an_image_goes_through_pipes(tmp_path, flow_file):
+    write_image(tmp_path / "in.png", noise((*SIZE, 3)))
+    arguments = ["apply", str(flow_file), "-", "-o", "-", "--format", "ppm"]
+    result = CliRunner().invoke(cli, arguments, input=(tmp_path / "in.png").read_bytes())
+    assert result.exit_code == 0, result.stderr
+    assert run("apply", flow_file, tmp_path / "in.png", "-o", tmp_path / "out.ppm").exit_code == 0
+    assert result.stdout_bytes == (tmp_path / "out.ppm").read_bytes()

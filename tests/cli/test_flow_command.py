@@ -52,7 +52,7 @@ def test_only_valid_pixels_are_kept(pair, tmp_path):
 def test_an_output_is_required(pair):
     result = glualign("flow", *pair)
     assert result.exit_code == 2
-    assert "--output" in result.stderr
+    assert "give OUT or --output" in result.stderr
 
 
 def test_an_unknown_format_is_refused_before_computing(pair, tmp_path):

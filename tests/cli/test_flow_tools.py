@@ -96,7 +96,7 @@ def test_bad_sizes_are_usage_errors(tmp_path, flow_file, size):
     ("arguments", "words"),
     [
         (["convert", "none.flo", "out.npy"], "none.flo: no such file"),
-        (["convert", "flow.flo", "out.txt"], "out.txt: .txt is not a flow format"),
+        (["convert", "flow.flo", "out.txt"], "out.txt: not a flow format"),
         (["convert", "flow.flo", "flow.flo"], "flow.flo: is an input"),
         (["convert", "short.flo", "out.npy"], "short.flo: is truncated"),
         (["convert", "nan.flo", "out.npy"], "nan.flo: holds no known flow"),
@@ -128,3 +128,19 @@ def test_help_states_the_direction_and_an_example(command):
     text = run(command, "--help").stdout
     assert "target -> source" in " ".join(text.split())
     assert f"glualign {command} " in text.split("Example", 1)[1]
+
+
+def test_a_flow_goes_through_pipes(flow_file, tmp_path):
+    content = flow_file.read_bytes()
+    result = CliRunner().invoke(cli, ["convert", "-", "-", "--format", "npz"], input=content)
+    assert result.exit_code == 0, result.stderr
+    (tmp_path / "piped.npz").write_bytes(result.stdout_bytes)
+    np.testing.assert_array_equal(read_flow(tmp_path / "piped.npz").data, read_flow(flow_file).data)
+    back = CliRunner().invoke(cli, ["convert", "-", "-"], input=result.stdout_bytes)
+    assert back.stdout_bytes == content
+
+
+def test_an_output_is_needed(flow_file):
+    result = run("invert", flow_file)
+    assert result.exit_code == 2
+    assert "OUT" in result.stderr

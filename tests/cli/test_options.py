@@ -27,24 +27,23 @@ def parameters(decorator) -> dict[str, click.Option]:
     return {parameter.name: parameter for parameter in command.params}
 
 
-def test_every_option_of_the_aligner_is_on_the_command_line():
+def test_options_of_the_aligner_that_only_presets_set_are_not_on_the_command_line():
     from glualign.aligner import AlignOptions
 
-    assert {field.name for field in fields(AlignOptions)} <= set(parameters(options.align_options))
+    known = {field.name for field in fields(AlignOptions)}
+    assert known & set(parameters(options.align_options)) == {"max_side", "transform", "mirror"}
 
 
 def test_choices_are_those_of_the_library():
-    from glualign.aligner import PRESETS, Refine, Search, Transform
+    from glualign.aligner import PRESETS, Transform
     from glualign.flow import Interpolation
     from glualign.quality import Verdict
 
     method = parameters(options.method_options)
     assert set(method["preset"].type.choices) == set(PRESETS)
-    assert set(method["search"].type.choices) == set(get_args(Search))
     assert set(method["transform"].type.choices) == set(get_args(Transform))
-    assert set(method["refine"].type.choices) == set(get_args(Refine))
     assert set(options.INTERPOLATIONS) == set(get_args(Interpolation))
-    assert set(options.VERDICTS) == set(get_args(Verdict))
+    assert set(options.MIN_QUALITIES) == {"none", *get_args(Verdict)}
 
 
 def test_defaults_in_the_help_are_those_of_the_library():
@@ -61,8 +60,27 @@ def test_defaults_in_the_help_are_those_of_the_library():
 def test_only_what_was_given_reaches_the_aligner():
     given = options.aligner_arguments(parse(options.align_options))
     assert given == {"device": "auto", "precision": "auto", "transform": "dense", "mirror": False}
-    given = options.aligner_arguments(parse(options.align_options, "--refine", "off", "--no-fallback"))
-    assert (given["refine"], given["fallback"]) == ("off", False)
+    given = options.aligner_arguments(parse(options.align_options, "--preset", "accurate", "--mirror"))
+    assert (given["preset"], given["mirror"]) == ("accurate", True)
+
+
+def test_a_mirrored_source_needs_a_search():
+    with pytest.raises(click.UsageError, match="--preset fast"):
+        options.aligner_arguments(parse(options.align_options, "--preset", "fast", "--mirror"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fill"),
+    [
+        ("White", "#ffffff"),
+        ("#fc0", "#ffcc00"),
+        ("#102030", "#102030"),
+        ("rgb(1,2,3)", "#010203"),
+        ("target", "target"),
+    ],
+)
+def test_colours_are_given_by_name_or_hex(text, fill):
+    assert options.Writing.of(parse(options.writing_options, "--fill", text)).fill == fill
 
 
 def test_zero_means_no_limit():

@@ -84,7 +84,7 @@ def test_quiet_prints_nothing(pair, tmp_path):
 
 
 def test_a_file_name_is_the_warped_image(pair, tmp_path):
-    result = glualign("warp", *pair, "-o", tmp_path / "new" / "r.jpg", "--no-flow", "--no-flow-image", *QUICK)
+    result = glualign("warp", *pair, tmp_path / "new" / "r.jpg", *QUICK)
     assert result.exit_code == 0, result.output
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.jpg"]
 
@@ -150,23 +150,86 @@ def test_depth_and_mode_may_differ_between_the_images(pair, tmp_path):
     assert (warped.dtype, warped.shape) == (np.uint16, (180, 180))
 
 
-def test_nothing_is_written_below_the_minimum_quality(pair, tmp_path, monkeypatch):
+@pytest.fixture
+def judged(monkeypatch):
+    """Have every alignment get the verdict that is asked for."""
     from dataclasses import replace
 
     from glualign.aligner import Aligner
 
     align = Aligner.align
 
-    def doubtful(self, source, target):
-        alignment = align(self, source, target)
-        return replace(alignment, quality=replace(alignment.quality, verdict="doubtful"))
+    def make(verdict: str) -> None:
+        def judge(self, source, target):
+            alignment = align(self, source, target)
+            quality = replace(alignment.quality, verdict=verdict, edge_agreement=0.05, median_error=7.5)
+            return replace(alignment, quality=quality)
 
-    monkeypatch.setattr(Aligner, "align", doubtful)
+        monkeypatch.setattr(Aligner, "align", judge)
+
+    return make
+
+
+def test_nothing_is_written_below_the_minimum_quality(pair, tmp_path, judged):
+    judged("doubtful")
     result = glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "good", *QUICK)
     assert result.exit_code == 1
     assert "doubtful" in result.stderr
     assert not (tmp_path / "out").exists()
-    assert glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "doubtful", *QUICK).exit_code == 0
+    result = glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "doubtful", *QUICK)
+    assert result.exit_code == 0
+    for words in ("edge similarity 0.05", "differ by 7.50 px", "--preset accurate"):
+        assert words in result.stdout
+
+
+@pytest.mark.parametrize("command", ["warp", "flow"])
+def test_a_failed_verdict_keeps_the_files_and_exits_with_4(pair, tmp_path, judged, command):
+    judged("failed")
+    out = tmp_path / ("out/r.png" if command == "warp" else "out/r.flo")
+    result = glualign(command, *pair, out, "--quiet", *QUICK)
+    assert result.exit_code == 4
+    assert out.is_file()
+    (line,) = result.stderr.splitlines()
+    for words in ("failed", "edge similarity 0.05", "of the target's pixels are valid", "Try --preset"):
+        assert words in line
+    assert glualign(command, *pair, out, "--quiet", "--min-quality", "none", *QUICK).exit_code == 0
+    assert glualign(command, *pair, tmp_path / "n.flo", "--min-quality", "doubtful", *QUICK).exit_code == 1
+
+
+def test_the_output_is_an_argument_or_an_option(pair, tmp_path):
+    assert glualign("warp", *pair, tmp_path / "r.png", "-q", *QUICK).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["r.png"]
+    twice = glualign("warp", *pair, tmp_path / "r.png", "-o", tmp_path / "s.png")
+    assert twice.exit_code == 2
+    assert "twice" in twice.stderr
+
+
+def test_an_extension_that_cannot_be_written_is_refused(pair, tmp_path):
+    refused(glualign("warp", *pair, tmp_path / "r.gif"), "r.gif", "cannot write .gif", ".png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_format_that_cannot_hold_the_image_is_refused_before_computing(pair, tmp_path, monkeypatch):
+    from glualign.aligner import Aligner
+
+    monkeypatch.setattr(Aligner, "align", lambda *_: pytest.fail("the network ran"))
+    refused(glualign("warp", *pair, tmp_path / "r.jpg", "--fill", "transparent"), "JPEG cannot hold")
+
+
+def test_standard_input_and_output_are_images(pair, tmp_path):
+    result = CliRunner().invoke(
+        cli, ["warp", "-", str(pair[1]), "-", "--format", "bmp", *QUICK], input=pair[0].read_bytes()
+    )
+    assert result.exit_code == 0, result.stderr
+    assert glualign("warp", *pair, tmp_path / "r.bmp", "-q", *QUICK).exit_code == 0
+    assert result.stdout_bytes == (tmp_path / "r.bmp").read_bytes()
+
+
+def test_streams_that_cannot_be_are_usage_errors(pair):
+    for arguments in (["-", "-"], [pair[0], pair[1], "-", "--json"]):
+        assert glualign("warp", *arguments).exit_code == 2
+    empty = CliRunner().invoke(cli, ["warp", "-", str(pair[1])], input=b"")
+    assert (empty.exit_code, len(empty.stderr.splitlines())) == (1, 1)
 
 
 def refused(result, *words: str) -> None:
@@ -263,7 +326,7 @@ def test_an_unknown_flow_format_is_refused_before_computing(blank, tmp_path):
         ("--precision", "int8"),
         ("--max-side", "-1"),
         ("--max-side", "3"),
-        ("--fill", "green"),
+        ("--fill", "greenish"),
         ("--interp", "best"),
         ("--quality", "0"),
         ("--preset", "best"),

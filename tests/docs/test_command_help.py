@@ -77,9 +77,7 @@ def test_options_with_the_same_name_mean_the_same_everywhere():
         "--precision",
         "--max-side",
         "--preset",
-        "--search",
         "--transform",
-        "--refine",
     )
     texts: dict[str, set[str]] = {}
     for command in EVERY.values():
