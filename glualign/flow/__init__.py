@@ -11,6 +11,7 @@ from glualign.flow.algebra import (
 from glualign.flow.field import Flow, FlowRows
 from glualign.flow.fit import Fit, fit_transform
 from glualign.flow.formats import FLOW_EXTENSIONS, open_flow, read_flow, write_flow
+from glualign.flow.initial import read_initial
 from glualign.flow.inverse import invert, to_source, to_target
 from glualign.flow.tps import ThinPlateSpline, fit_tps
 from glualign.flow.warp import Interpolation, warp
@@ -34,6 +35,7 @@ __all__ = [
     "jacobian_determinant",
     "open_flow",
     "read_flow",
+    "read_initial",
     "resize",
     "sample",
     "to_source",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.flow import Flow
+from glualign.geometry import inside, positions
 from glualign.viz.arrows import background
 from glualign.viz.canvas import INK, ORANGE, RGB, SKY, Picture, pen_for, readable, with_caption
 from glualign.viz.colorwheel import as_uv
@@ -50,11 +51,8 @@ def deformed_grid(
     for top in range(0, height, step):
         bottom = min(height, top + step)
         first, last = max(0, top - 1), min(height, bottom + 1)
-        rows = np.arange(first, last, dtype=np.float32)[:, None]
-        part = data[first:last]
+        x, y = (each.astype(np.float32) for each in positions(data[first:last], first))
         inner = slice(top - first, bottom - first)
-        x = np.arange(width, dtype=np.float32) + part[..., 0]
-        y = rows + part[..., 1]
         on = _inside(x, y, source_height, source_width, pen.line)
         lines = [
             (_coverage(y, cell, source_height - 1, pen.line, on)[inner], SKY),
@@ -80,8 +78,7 @@ def _inside(
     x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], height: int, width: int, line: int
 ) -> npt.NDArray[np.float32]:
     """1 in the source and up to a line's width beyond, so that the lines at its edges are whole."""
-    with np.errstate(invalid="ignore"):
-        on = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    on = inside(x, y, (height, width))
     wide = cv2.dilate(on.astype(np.uint8), np.ones((line + 2, line + 2)))
     return np.asarray(wide * np.isfinite(x + y), np.float32)
 
