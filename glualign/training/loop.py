@@ -304,7 +304,7 @@ class Trainer:
         # Every stage has a seed of its own, so that no stage repeats another's pairs.
         seed = self.recipe.run.seed * 1000 + self.progress.stage
         mix = stage.mix or self.recipe.data.mix
-        synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix)
+        synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix, self.recipe.data.aligned)
         dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
         on_cuda = self.processes.device.type == "cuda"
         return load_batches(dataset, first, last, self.recipe.data.workers, on_cuda)

@@ -44,6 +44,8 @@ class DataOptions:
 
     Attributes:
         mix: weight of each stratum of pairs.
+        aligned: share of the pairs made from two photographs of the same place, pixel for pixel, whose names
+            differ in a final ``_a`` and ``_b`` alone.
         held_out: shell patterns of the photographs kept for validation (relative names).
         held_out_share: share of the photographs that is kept when there are no patterns.
         workers: processes that synthesise pairs.
@@ -51,6 +53,7 @@ class DataOptions:
     """
 
     mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
+    aligned: Share = 0.0
     held_out: tuple[str, ...] = ()
     held_out_share: Annotated[float, Range(0.001, 0.5)] = 0.04
     workers: Annotated[int, Range(0, 256)] = 2
