@@ -123,6 +123,8 @@ class RunOptions:
     Attributes:
         seed: of weights and data.
         init: weights to start from (a path, or a name of the registry); empty starts from nothing.
+        backbone: frozen networks written by ``tools/convert_backbones.py``, for a model with a pretrained
+            ``coarse_backbone`` that starts from nothing else.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
         threads: of the training process on a CPU; 0 leaves torch's choice.
@@ -137,6 +139,7 @@ class RunOptions:
 
     seed: Annotated[int, Range(0, 2**31 - 1)] = 1
     init: str = ""
+    backbone: str = ""
     device: str = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Range(0, 1024)] = 0
