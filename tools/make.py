@@ -114,10 +114,7 @@ def demo(environment: Environment) -> None:
     """Align the painted wall of the examples and say where the results are."""
     environment.install("report")
     pair = ("examples/graf1.png", "examples/graf3.png")
-    command = ["warp", *pair, "--output", str(RESULTS)]
-    print(f"\n$ glualign {' '.join(command)}", flush=True)
-    environment.run("-m", "glualign", *command)
-    command = ["report", *pair, "--output", str(RESULTS / "report.html")]
+    command = ["warp", *pair, "--output", str(RESULTS), "--report", str(RESULTS / "report.html")]
     print(f"\n$ glualign {' '.join(command)}", flush=True)
     environment.run("-m", "glualign", *command)
     print(f"\nResults are in {ROOT / RESULTS}:")

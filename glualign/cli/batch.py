@@ -218,7 +218,7 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
         )
     display.summary(summary)
     if options["report"]:
-        from glualign.batch.contact_sheet import write_contact_sheet
+        from glualign.report.contact_sheet import write_contact_sheet
 
         write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
     if interruption.code or summary.failed:

@@ -125,10 +125,10 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
     if options["json_path"]:
         write_document(options["json_path"], content)
     if options["html_path"]:
-        from glualign.evaluation.html import write_html
         from glualign.evaluation.pictures import panels
+        from glualign.report.evaluation import write_evaluation
 
-        write_html(options["html_path"], content, panels(data, methods[0], results, 3))
+        write_evaluation(options["html_path"], content, panels(data, methods[0], results, 3))
     if not options["quiet"]:
         print_table(HEADERS, table_cells(data.name, groups), title=data.title, right=RIGHT_ALIGNED)
         console.print("AEPE and median over pairs in px, PCK and Fl in %, time in s.", style="dim")

@@ -3,34 +3,79 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from glualign.cli.options import (
-    align_options,
-    aligner_from_options,
-    quiet_option,
-    reading_arguments,
-    reading_options,
-)
+from glualign.cli.options import Aligning, Options, Reading, align_options, quiet_option, reading_options
 
 if TYPE_CHECKING:
-    from glualign.viz.report import AlignmentLike
+    from glualign.images import Image
+    from glualign.report.alignment import AlignmentLike
 
 _file = click.Path(dir_okay=False)
 
 
+@dataclass(frozen=True)
+class Kept(Options):
+    """What was kept of an alignment that is not computed anew."""
+
+    flow_path: str | None
+    mask_path: str | None
+    confidence_path: str | None
+    summary_path: str | None
+
+    def alignment(self, source: Image, target: Image) -> AlignmentLike:
+        """The pair with its saved flow and what else there is.
+
+        Raises:
+            GlualignError: a file cannot be read, or belongs to other images.
+        """
+        from glualign.cli.viz import read_grey_map
+        from glualign.flow import read_flow
+        from glualign.report.alignment import read_summary, saved_alignment
+
+        assert self.flow_path is not None
+        flow = read_flow(self.flow_path)
+        return saved_alignment(
+            source,
+            target,
+            flow,
+            Path(self.flow_path).name,
+            mask=read_grey_map(self.mask_path, flow) >= 0.5 if self.mask_path else None,
+            confidence=read_grey_map(self.confidence_path, flow) if self.confidence_path else None,
+            summary=read_summary(self.summary_path) if self.summary_path else None,
+        )
+
+
 @click.command(short_help="Show an alignment in one HTML file.")
-@click.argument("source_path", metavar="SOURCE", type=_file)
-@click.argument("target_path", metavar="TARGET", type=_file)
+@click.argument("source", type=_file)
+@click.argument("target", type=_file)
 @click.argument("flow_path", metavar="[FLOW]", type=_file, required=False)
 @click.option(
     "-o", "--output", required=True, type=_file, metavar="FILE", help="HTML file to write, e.g. report.html."
 )
 @click.option("--title", metavar="TEXT", show_default="names of both images", help="Heading of the report.")
-@click.option("--assets", is_flag=True, help="Put the pictures into a folder beside the file, not into it.")
+@click.option(
+    "--mask", "mask_path", type=_file, metavar="IMG", help="With FLOW: the mask that warp --mask wrote."
+)
+@click.option(
+    "--confidence",
+    "confidence_path",
+    type=_file,
+    metavar="IMG",
+    help="With FLOW: the confidence that warp --confidence wrote.",
+)
+@click.option(
+    "--summary",
+    "summary_path",
+    type=_file,
+    metavar="FILE",
+    help="With FLOW: what warp --json printed (verdict, numbers, transform, timings).",
+)
 @click.option(
     "--size",
     type=click.IntRange(min=64),
@@ -43,22 +88,15 @@ _file = click.Path(dir_okay=False)
 @reading_options
 @quiet_option
 def command(
-    source_path: str,
-    target_path: str,
-    flow_path: str | None,
-    output: str,
-    title: str | None,
-    assets: bool,
-    size: int,
-    quiet: bool,
-    **options: Any,
+    source: str, target: str, output: str, title: str | None, size: int, quiet: bool, **options: Any
 ) -> None:
     """Show how SOURCE lies on TARGET in one self-contained HTML file.
 
     With FLOW, a saved flow from target to source, nothing is computed anew and the options of the model are
-    not used; without it the pair is aligned first.
+    not used; --mask, --confidence and --summary add what else was kept of the alignment. Without FLOW the
+    pair is aligned first. `glualign warp --report FILE` writes the same page beside the results.
 
-    The file holds a before/after slider, flicker, difference, pictures of the flow and the mask, figures,
+    The file holds a before/after slider, flicker, difference, pictures of the flow and the mask, numbers,
     and the command that made it. It asks the network for nothing and can be sent by mail. Needs: pip
     install 'glualign[report]'.
 
@@ -66,26 +104,31 @@ def command(
     Examples:
       glualign report source.jpg target.jpg -o report.html
       glualign report source.jpg target.jpg flow.flo -o report.html
-      glualign report source.jpg target.jpg -o out/report.html --assets --title "Tile 17"
+      glualign report source.jpg target.jpg flow.flo --mask mask.png --summary warp.json -o report.html
     """
     from glualign.cli.console import status
+    from glualign.cli.pair import align_pair
     from glualign.outputs import check_outputs
-    from glualign.viz.report import build_report
+    from glualign.report.alignment import build_report
+    from glualign.report.page import environment
 
-    check_outputs([output], [name for name in (source_path, target_path, flow_path) if name])
-    alignment = _alignment(source_path, target_path, flow_path, options, show=not quiet)
+    kept, reading = Kept.of(options), Reading.of(options)
+    files = [kept.flow_path, kept.mask_path, kept.confidence_path, kept.summary_path]
+    if any(files) and not kept.flow_path:
+        raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
+    check_outputs([output], [source, target, *(name for name in files if name)])
+    environment()
+    moving, fixed = (reading.image(path, quiet=quiet) for path in (source, target))
+    alignment: AlignmentLike
+    if kept.flow_path:
+        alignment = kept.alignment(moving, fixed)
+    else:
+        alignment = align_pair(moving, fixed, Aligning.of(options), show=not quiet)
     with status("Drawing ...", show=not quiet):
-        written = build_report(
-            alignment,
-            output,
-            command=command_line(click.get_current_context()),
-            title=title,
-            assets=assets,
-            max_side=size,
-        )
+        line = command_line(click.get_current_context())
+        build_report(alignment, output, command=line, title=title, max_side=size)
     if not quiet:
-        beside = f" and {len(written) - 1} pictures in {written[1].parent}" if len(written) > 1 else ""
-        click.echo(f"{written[0]}{beside}")
+        click.echo(output)
 
 
 def command_line(context: click.Context) -> str:
@@ -105,21 +148,3 @@ def command_line(context: click.Context) -> str:
         else:
             words += [parameter.opts[0], str(value)]
     return shlex.join(words)
-
-
-def _alignment(
-    source: str, target: str, flow: str | None, options: dict[str, Any], *, show: bool
-) -> AlignmentLike:
-    from pathlib import Path
-
-    from glualign.cli.console import status
-    from glualign.flow import read_flow
-    from glualign.images import read_image
-    from glualign.viz.report import saved_alignment
-
-    reading = reading_arguments(options)
-    moving, fixed = read_image(source, **reading), read_image(target, **reading)
-    if flow:
-        return saved_alignment(moving, fixed, read_flow(flow), Path(flow).name)
-    with status(f"Aligning {moving.name} to {fixed.name} ...", show=show):
-        return aligner_from_options(options).align(moving, fixed)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from glualign.cli.options import quality_option, quiet_option
-from glualign.errors import FlowError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from glualign.flow import Flow
+
 
 # Spelt out here because the tables in glualign.viz.styles would import OpenCV for --help; a test compares
 # them.
@@ -83,14 +83,6 @@ _file = click.Path(dir_okay=False)
     show_default="the flow's; flicker 1280",
     help="Longer side of the picture at most.",
 )
-@click.option(
-    "--interval",
-    type=click.IntRange(20, 10000),
-    default=700,
-    show_default=True,
-    metavar="MS",
-    help="Time per flicker frame.",
-)
 @quality_option
 @quiet_option
 def command(
@@ -105,7 +97,6 @@ def command(
     mask_path: str | None,
     legend: bool,
     size: int | None,
-    interval: int,
     quality: int | None,
     quiet: bool,
 ) -> None:
@@ -161,7 +152,7 @@ def command(
     target = to_rgb8(read_image(target_path)) if target_path else None
     if source is not None and flow.source_size is None:
         flow = Flow(flow.data, source.shape[:2])
-    valid = _grey(mask_path, flow) >= 0.5 if mask_path else None
+    valid = read_grey_map(mask_path, flow) >= 0.5 if mask_path else None
     if style in PAIR_STYLES and source is not None and target is not None:
         frames = draw_pair(source, target, flow, style, valid=valid)  # type: ignore[arg-type]
     else:
@@ -172,13 +163,13 @@ def command(
             max_flow=max_flow,
             legend=legend,
             backward=read_flow(backward_path) if backward_path else None,
-            confidence=_grey(confidence_path, flow) if confidence_path else None,
+            confidence=read_grey_map(confidence_path, flow) if confidence_path else None,
             valid=valid,
         )
         frames = [picture]
     if style == "flicker":
         size = size or _FLICKER_SIDE
-        write_animation(output, [shrunk(frame, size) for frame in frames], interval)
+        write_animation(output, [shrunk(frame, size) for frame in frames])
     else:
         write_image(output, shrunk(frames[0], size), quality=quality)
     if not quiet:
@@ -196,17 +187,19 @@ def _check_usage(
         raise click.UsageError("--style confidence needs --confidence.")
 
 
-def _grey(path: str, flow: Flow) -> npt.NDArray[np.float32]:
-    """A grey image of the flow's size as float32 from 0 to 1."""
+def read_grey_map(path: str, flow: Flow) -> npt.NDArray[np.float32]:
+    """A mask or confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1.
+
+    Raises:
+        ImageError: it cannot be read.
+        FlowError: it has another size.
+    """
     import cv2
     import numpy as np
 
     from glualign.images import read_image, to_rgb8
+    from glualign.viz.styles import check_map
 
-    pixels = to_rgb8(read_image(path))
-    if pixels.shape[:2] != flow.size:
-        raise FlowError(
-            f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} and the flow {flow.width} x {flow.height} "
-            "pixels; give the one that belongs to this flow"
-        )
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
+    grey = cv2.cvtColor(to_rgb8(read_image(path)), cv2.COLOR_RGB2GRAY)
+    check_map(path, grey, flow)
+    return np.asarray(grey, np.float32) / np.float32(255)

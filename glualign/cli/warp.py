@@ -42,6 +42,7 @@ class Named(Options):
     mask_path: str | None
     confidence: str | None
     matrix: str | None
+    report: str | None
 
 
 @click.command()
@@ -69,6 +70,9 @@ class Named(Options):
     type=FILE,
     metavar="FILE",
     help="Write the fitted 3x3 transform, target to source, here (.txt or .json).",
+)
+@click.option(
+    "--report", type=FILE, metavar="FILE", help="Write an HTML report here, as `glualign report` does."
 )
 @writing_options
 @align_options
@@ -100,7 +104,8 @@ def command(source: str, target: str, min_quality: str, **options: Any) -> None:
     """
     from glualign.cli.console import print_notes, status
     from glualign.cli.pair import align_pair, require_quality, tell
-    from glualign.outputs import expected_image
+    from glualign.cli.report import command_line
+    from glualign.outputs import check_outputs, expected_image
 
     aligning, reading, writing = Aligning.of(options), Reading.of(options), Writing.of(options)
     telling, named = Telling.of(options), Named.of(options)
@@ -112,12 +117,23 @@ def command(source: str, target: str, min_quality: str, **options: Any) -> None:
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
     outputs = plan(source, expected, named, with_transform=aligning.transform not in WITHOUT_MATRIX)
     outputs.check([source, target], warped=expected)
+    if named.report:
+        from glualign.report.page import environment
+
+        check_outputs([*outputs.files().values(), named.report], [source, target])
+        environment()
     alignment = align_pair(moving, fixed, aligning, show=telling.shows)
     require_quality(alignment, min_quality)
     with status("Writing ...", show=telling.shows):
         written, notes = outputs.write(
             alignment, interpolation=writing.interpolation, fill=writing.fill, quality=writing.quality
         )
+    if named.report:
+        from glualign.report.alignment import build_report
+
+        with status("Drawing the report ...", show=telling.shows):
+            build_report(alignment, named.report, command=command_line(click.get_current_context()))
+        written["report"] = Path(named.report)
     print_notes(source, notes, show=not telling.quiet)
     tell(alignment, written, telling, min_quality)
 

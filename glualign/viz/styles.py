@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,9 @@ def draw_flow(
     Raises:
         FlowError: sizes do not fit, or the style needs something that was not given.
     """
+    for what, values in (("the valid mask", valid), ("the confidence map", confidence)):
+        if values is not None:
+            check_map(what, values, flow)
     if style == "wheel":
         top = scalar.checked_maximum(max_flow) if max_flow is not None else scalar.scale_of(flow)
         picture = flow_to_rgb(flow, top)
@@ -73,10 +76,6 @@ def draw_flow(
     if style == "confidence":
         if confidence is None:
             raise FlowError("the confidence style needs a confidence map")
-        if confidence.shape != flow.size:
-            raise FlowError(
-                f"the confidence map is {confidence.shape} and the flow {flow.size} (height, width)"
-            )
         return scalar.confidence(confidence, legend=legend)
     mask = flow.valid() if valid is None else valid
     return mask_overlay(image if image is not None else blank(*flow.size), mask, legend=legend)
@@ -106,6 +105,8 @@ def draw_pair(
         FlowError: the flow does not belong to these images.
     """
     check_pair(source, target, flow)
+    if valid is not None:
+        check_map("the valid mask", valid, flow)
     warped, inside = warp(source, flow)
     inside = inside if valid is None else inside & valid
     if style == "flicker":
@@ -135,4 +136,17 @@ def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
         raise FlowError(
             f"the source is {source.shape[1]} x {source.shape[0]} and the flow was made for one of "
             f"{wide} x {high} pixels; give the source that the flow was computed on"
+        )
+
+
+def check_map(what: str, values: npt.NDArray[Any], flow: Flow) -> None:
+    """Refuse a map ``(H, W)`` of another size than the flow.
+
+    Raises:
+        FlowError: with both sizes.
+    """
+    if values.shape != flow.size:
+        raise FlowError(
+            f"{what} is {values.shape[1]} x {values.shape[0]} and the flow {flow.width} x {flow.height} "
+            "pixels; give the one that belongs to this flow"
         )

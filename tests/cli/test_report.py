@@ -1,10 +1,16 @@
+import html
+import json
+import re
+import shlex
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image as PillowImage
 
 from glualign.cli.main import cli
-from glualign.flow import from_transform, write_flow
+from glualign.flow import from_transform, read_flow, write_flow
+from glualign.report.alignment import saved_alignment
 
 pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")
 SIZE = (60, 90)
@@ -35,52 +41,78 @@ def test_a_saved_flow_becomes_a_report_that_tells_its_command(folder):
         "glualign report source.png target.png flow.flo -o report.html --title &#39;Tile 17&#39; --size 90"
     )
     assert f"<code>{command}</code>" in content
-    assert "<title>Tile 17 - glualign report</title>" in content
+    assert "<title>Tile 17 - glualign</title>" in content
 
 
 def test_the_command_in_the_report_can_be_run_again(folder):
-    import html
-    import re
-    import shlex
-
-    assert run("source.png", "target.png", "flow.flo", "-o", "a.html", "--assets", "--no-exif").exit_code == 0
+    assert run("source.png", "target.png", "flow.flo", "-o", "a.html", "--no-exif").exit_code == 0
     text = (folder / "a.html").read_text("utf-8")
     words = shlex.split(html.unescape(re.search(r"<code>(.*?)</code>", text)[1]))
     (folder / "a.html").unlink()
     assert words[:2] == ["glualign", "report"]
-    assert {"--assets", "--no-exif"} <= set(words)
+    assert "--no-exif" in words
     assert run(*words[2:]).exit_code == 0
-    assert (folder / "a.html").read_text("utf-8").count("a_assets/") == text.count("a_assets/") > 5
+    assert (folder / "a.html").read_text("utf-8").count("<img") == text.count("<img") > 5
 
 
-def test_assets_are_announced(folder):
-    result = run("source.png", "target.png", "flow.flo", "-o", "out/report.html", "--assets")
+def test_what_was_kept_beside_a_flow_is_shown(folder):
+    mask = np.zeros(SIZE, np.uint8)
+    mask[:30] = 255
+    PillowImage.fromarray(mask).save("mask.png")
+    PillowImage.fromarray(mask // 2).save("confidence.png")
+    kept = {"quality": {"verdict": "doubtful", "median_error": 1.25}, "model": "compact", "timings": {}}
+    (folder / "warp.json").write_text(json.dumps(kept))
+    result = run(
+        "source.png", "target.png", "flow.flo", "-o", "r.html",
+        "--mask", "mask.png", "--confidence", "confidence.png", "--summary", "warp.json",
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
-    pictures = list((folder / "out" / "report_assets").iterdir())
-    assert f"{len(pictures)} pictures" in result.output
+    text = (folder / "r.html").read_text("utf-8")
+    assert "Verdict: doubtful" in text
+    assert "1.25 px" in text
+    # The mask's 30 rows of 60, of which the flow's 87 columns of 90 stay inside the source.
+    assert f"{100 * 30 * 87 / (60 * 90):.1f} %" in text
+    assert "Enlarge: Confidence" in text
+
+
+def test_what_was_kept_needs_the_flow(folder):
+    result = run("source.png", "target.png", "--mask", "target.png", "-o", "r.html")
+    assert result.exit_code == 2
+    assert "belong to a saved FLOW" in result.output
 
 
 def test_without_a_flow_the_pair_is_aligned(folder, monkeypatch):
-    from glualign.cli import report
-    from glualign.flow import read_flow
-    from glualign.viz.report import saved_alignment
-
     asked = []
 
-    class FakeAligner:
-        def align(self, source, target):
-            asked.append((source.name, target.name))
-            return saved_alignment(source, target, read_flow("flow.flo"), "fake")
+    def align_pair(source, target, aligning, *, show):
+        asked.append((aligning.model, source.name, target.name))
+        return saved_alignment(source, target, read_flow("flow.flo"), "fake")
 
-    def from_options(options):
-        asked.append(options["model"])
-        return FakeAligner()
-
-    monkeypatch.setattr(report, "aligner_from_options", from_options)
+    monkeypatch.setattr("glualign.cli.pair.align_pair", align_pair)
     result = run("source.png", "target.png", "-o", "report.html", "-q", "--model", "compact")
     assert result.exit_code == 0, result.output
     assert result.output == ""
-    assert asked == ["compact", ("source.png", "target.png")]
+    assert asked == [("compact", "source.png", "target.png")]
+
+
+def test_warp_writes_the_report_of_its_alignment(folder):
+    """One alignment: the page has the verdict that the command prints, and the command itself."""
+    arguments = ["warp", "source.png", "target.png", "out/a.png", "--preset", "fast", "--min-quality", "none"]
+    result = CliRunner().invoke(cli, [*arguments, "--report", "out/r.html", "--json", "--max-side", "256"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["outputs"]["report"] == "out/r.html"
+    text = (folder / "out" / "r.html").read_text("utf-8")
+    assert f"Verdict: {told['quality']['verdict']}" in text
+    assert "glualign warp source.png target.png" in text
+
+
+@pytest.mark.parametrize("name", ["source.png", "out/a.png", "/dev/full"])
+def test_warp_refuses_a_report_over_another_file_before_it_aligns(folder, name):
+    result = CliRunner().invoke(cli, ["warp", "source.png", "target.png", "out/a.png", "--report", name])
+    assert result.exit_code == 1
+    assert len(result.output.strip().splitlines()) == 1
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +121,11 @@ def test_without_a_flow_the_pair_is_aligned(folder, monkeypatch):
         (["missing.png", "target.png", "flow.flo", "-o", "r.html"], "missing.png"),
         (["source.png", "target.png", "missing.flo", "-o", "r.html"], "missing.flo"),
         (["source.png", "target.png", "flow.flo", "-o", "source.png"], "overwritten"),
+        (["source.png", "target.png", "flow.flo", "-o", "/dev/full"], "/dev/full: is a device"),
+        (
+            ["source.png", "target.png", "flow.flo", "--mask", "wide.png", "-o", "r.html"],
+            "wide.png is 80 x 60",
+        ),
         (["source.png", "wide.png", "flow.flo", "-o", "r.html"], "the target is 80 x 60"),
     ],
 )

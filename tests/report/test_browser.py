@@ -5,9 +5,9 @@ import shutil
 import time
 
 import pytest
-from report_fakes import fake_alignment
 
-from glualign.viz.report import build_report
+from glualign.report.alignment import build_report
+from tests.report.fakes import fake_alignment
 
 pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")
 webdriver = pytest.importorskip("selenium.webdriver", reason="browser tests need: pip install selenium")
@@ -34,11 +34,10 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module", params=["inside", "beside"])
-def page(request, tmp_path_factory):
-    """A report with its pictures inside or beside it."""
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "my report.html"
-    build_report(fake_alignment(), path, command="glualign report a b", assets=request.param == "beside")
+    build_report(fake_alignment(), path, command="glualign report a b")
     return path
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from batch_fakes import fake_settings, picture, picture_folders
 
 from glualign.batch import align_batch, current_records, match_folders
-from glualign.batch import contact_sheet as sheet
 from glualign.errors import MissingExtraError
+from glualign.report import contact_sheet as sheet
+from tests.batch.batch_fakes import fake_settings, picture, picture_folders
 
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 
@@ -67,9 +67,22 @@ def write(batch) -> tuple[str, Page]:
 def test_the_worst_come_first(batch) -> None:
     _, page = write(batch)
     words = [re.sub(r"\s+", " ", heading).strip() for heading in page.headings]
-    assert words[:2] == ["broken not done", "dark doubtful"]
+    assert words[:2] == ["broken in error", "dark doubtful"]
     assert len(words) == 5
     assert all(word.endswith("good") for word in words[2:])
+
+
+def test_the_head_counts_verdicts_and_pairs_in_error(batch) -> None:
+    text, _ = write(batch)
+    head = re.sub(r"\s+", " ", text[text.index("<header>") : text.index("</header>")])
+    assert "5 pairs" in head
+    assert "3 good, 1 doubtful, 0 failed, 1 in error." in head
+
+
+def test_nothing_in_the_page_runs_or_loads(batch) -> None:
+    text, _ = write(batch)
+    assert "script-src 'none'" in text
+    assert "<script" not in text
 
 
 def test_links_lead_to_files_that_exist_and_pictures_are_inside_the_page(batch) -> None:
@@ -82,7 +95,7 @@ def test_links_lead_to_files_that_exist_and_pictures_are_inside_the_page(batch) 
     absolute = [link for link in page.links if not link.startswith("./")]
     assert all(link.startswith("file:///") and Path(unquote(link[7:])).is_file() for link in absolute)
     assert len(page.pictures) == 4 * 3 + 1  # source, target, warped; of the broken pair the target
-    assert all(source.startswith("data:image/jpeg;base64,") for source in page.pictures)
+    assert all(source.startswith("data:image/webp;base64,") for source in page.pictures)
     assert "<b> #1" not in text
     assert "source: cannot be shown" in re.sub(r"\s+", " ", text)
 

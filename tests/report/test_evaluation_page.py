@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from glualign.evaluation.datasets import Sample, open_dataset
-from glualign.evaluation.html import render
 from glualign.evaluation.pictures import error_map, panels, worst_and_median
 from glualign.evaluation.runner import evaluate
 from glualign.evaluation.tables import document, group_results, groups_of, table_cells, write_document
 from glualign.evaluation.truth import DenseTruth, PointTruth
+from glualign.report.evaluation import write_evaluation
 from tests.evaluation.fakes import Offset, make_pairs
 
 
@@ -45,10 +45,14 @@ def test_a_document_tells_nothing_about_the_person(run, tmp_path):
     assert f"/{getpass.getuser()}/" not in text
 
 
-def test_the_page_is_self_contained_and_escapes_what_it_shows(run):
+def test_the_page_is_self_contained_and_escapes_what_it_shows(run, tmp_path):
     dataset, methods, results, groups = run
-    page = render(document(dataset, methods, groups, results), panels(dataset, methods[0], results, 2))
-    assert page.count("data:image/jpeg;base64,") == 4 * 4
+    path = tmp_path / "out.html"
+    write_evaluation(
+        path, document(dataset, methods, groups, results), panels(dataset, methods[0], results, 2)
+    )
+    page = path.read_text("utf-8")
+    assert page.count("data:image/webp;base64,") == 4 * 4
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "<script>" not in page
     assert "Failed pairs" in page

@@ -1,5 +1,7 @@
 import base64
+import hashlib
 import io
+import json
 import re
 import sys
 from dataclasses import replace
@@ -8,13 +10,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from report_fakes import FakeQuality, fake_alignment, texture
 
 from glualign.errors import FlowError, MissingExtraError
 from glualign.flow import Flow
 from glualign.images import Image
-from glualign.viz.figures import likeness
-from glualign.viz.report import build_report, saved_alignment
+from glualign.report.alignment import build_report, read_summary, saved_alignment
+from glualign.report.pictures import correlation
+from tests.report.fakes import FakeQuality, fake_alignment, texture
 
 pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")
 
@@ -62,7 +64,7 @@ def alignment():
 
 def test_the_report_is_one_well_formed_file_that_refers_to_nothing_outside(tmp_path, alignment):
     path = tmp_path / "report.html"
-    assert build_report(alignment, path) == [path]
+    build_report(alignment, path)
     assert list(tmp_path.iterdir()) == [path]
     page = Page(path)
     assert page.stack == []
@@ -75,6 +77,17 @@ def test_the_report_is_one_well_formed_file_that_refers_to_nothing_outside(tmp_p
     assert "url(" not in content
     policy = next(attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv"))
     assert "default-src 'none'" in policy
+    assert "img-src data:;" in policy
+
+
+def test_only_the_script_of_the_page_may_run(tmp_path, alignment):
+    build_report(alignment, tmp_path / "report.html", title="<script>alert(1)</script>")
+    content = (tmp_path / "report.html").read_text("utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in content
+    assert "'unsafe-inline'; script" in content, "styles only"
 
 
 def test_the_pictures_show_the_pair_and_the_flow(tmp_path, alignment):
@@ -134,15 +147,6 @@ def test_what_is_not_known_is_left_out(tmp_path, alignment):
     assert "Command" not in text
 
 
-def test_assets_lie_beside_the_report(tmp_path, alignment):
-    path = tmp_path / "out" / "my report.html"
-    written = build_report(alignment, path, assets=True)
-    assert written[0] == path
-    assert sorted(written[1:]) == sorted((tmp_path / "out" / "my report_assets").iterdir())
-    sources = set(Page(path).images().values())
-    assert sources == {f"my%20report_assets/{file.name}" for file in written[1:]}
-
-
 def test_large_images_are_shown_at_screen_size(tmp_path, alignment):
     build_report(alignment, tmp_path / "report.html", max_side=100)
     images = Page(tmp_path / "report.html").images()
@@ -160,6 +164,71 @@ def test_a_saved_flow_gives_a_report_without_verdict(tmp_path, alignment):
     assert "flow.flo" in text
 
 
+def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
+    """The page of a flow with everything that was kept says what the page of the alignment says."""
+    summary = tmp_path / "warp.json"
+    content = {
+        "model": "compact",
+        "device": "cpu",
+        "quality": {**vars(FakeQuality()), "verdict": "doubtful"},
+        "transform": alignment.transform.tolist(),
+        "timings": {"network": 3.217},
+    }
+    summary.write_text(json.dumps(content))
+    saved = saved_alignment(
+        alignment.source,
+        alignment.target,
+        Flow(alignment.flow.data),
+        "flow.flo",
+        mask=alignment.valid,
+        confidence=alignment.confidence,
+        summary=read_summary(summary),
+    )
+    np.testing.assert_array_equal(saved.valid, alignment.valid)
+    build_report(saved, tmp_path / "report.html")
+    page = Page(tmp_path / "report.html")
+    text = squeezed(page.text)
+    for words in (
+        "Verdict: doubtful",
+        f"{100 * alignment.valid.mean():.1f} %",
+        "Median error 0.42 px",
+        "Model compact, flow from flow.flo",
+        "Network 3.22 s",
+        "Transform, target to source",
+    ):
+        assert words in text, words
+    assert "Confidence" in page.images()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"quality": {"verdict": "<script>"}}',
+        '{"quality": {"verdict": ["good"]}}',
+        '{"quality": {"verdict": "good"}, "transform": [[1, 2], [3]]}',
+        '{"quality": {"verdict": "good"}, "timings": {"network": "long"}}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_summary_is_refused(tmp_path, text):
+    path = tmp_path / "summary.json"
+    path.write_text(text)
+    with pytest.raises(FlowError, match=r"summary\.json: not a summary"):
+        read_summary(path)
+    with pytest.raises(FlowError, match=r"none\.json: cannot be read"):
+        read_summary(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("what", ["mask", "confidence"])
+def test_maps_of_another_size_are_refused(alignment, what):
+    maps = {what: np.ones((50, 60), np.float32)}
+    with pytest.raises(FlowError, match=rf"the {what}.* is 60 x 50 and the flow 200 x 140"):
+        saved_alignment(alignment.source, alignment.target, alignment.flow, **maps)
+
+
 def test_a_flow_of_other_images_is_refused(alignment):
     with pytest.raises(FlowError, match="target is 200 x 100"):
         saved_alignment(alignment.source, Image(texture(100, 200)), alignment.flow)
@@ -171,10 +240,10 @@ def test_missing_jinja_names_the_extra(tmp_path, alignment, monkeypatch):
         build_report(alignment, tmp_path / "report.html")
 
 
-def test_likeness_ignores_brightness_and_contrast():
+def test_correlation_ignores_brightness_and_contrast():
     picture = texture(50, 60)
     everywhere = np.ones((50, 60), bool)
-    assert likeness(picture, picture // 2 + 30, everywhere) == pytest.approx(1, abs=0.001)
-    assert likeness(picture, 255 - picture, everywhere) == pytest.approx(-1, abs=0.001)
-    assert likeness(picture, np.zeros_like(picture), everywhere) is None
-    assert likeness(picture, picture, np.zeros((50, 60), bool)) is None
+    assert correlation(picture, picture // 2 + 30, everywhere) == pytest.approx(1, abs=0.001)
+    assert correlation(picture, 255 - picture, everywhere) == pytest.approx(-1, abs=0.001)
+    assert correlation(picture, np.zeros_like(picture), everywhere) is None
+    assert correlation(picture, picture, np.zeros((50, 60), bool)) is None

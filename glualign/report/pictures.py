@@ -1,34 +1,26 @@
-"""The pictures of a report, at screen size, and where they are kept: inside the HTML file or beside it."""
+"""The pictures of a report, at screen size, as ``data:`` URLs."""
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
 
-from glualign.files import write_bytes
 from glualign.flow import resize
 from glualign.images import to_rgb8
+from glualign.report.page import picture_url
 from glualign.viz import pair, scalar
 from glualign.viz.canvas import Picture, readable
 from glualign.viz.colormap import Colormap, colorize, palette, round_ticks
 from glualign.viz.colorwheel import flow_to_rgb, longest, wheel_legend
-from glualign.viz.figures import likeness
 from glualign.viz.grid import deformed_grid
 from glualign.viz.overlay import mask_overlay
 
 if TYPE_CHECKING:
-    from glualign.viz.report import AlignmentLike
-
-_QUALITY = 86
+    from glualign.report.alignment import AlignmentLike
 
 
 @dataclass(frozen=True)
@@ -63,30 +55,11 @@ class Pictures:
     difference: str
     difference_before: str
     maps: tuple[Map, ...]
-    likeness_before: float | None
-    likeness_after: float | None
+    correlation_before: float | None
+    correlation_after: float | None
 
 
-class AssetStore:
-    """Turns pictures into URLs: ``data:`` URLs, or files in ``<stem>_assets`` beside the report."""
-
-    def __init__(self, report: Path | None) -> None:
-        self._report = report
-        self.written: list[Path] = []
-
-    def add(self, name: str, picture: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:
-        """Keep an RGB or RGBA picture; returns what to write into ``src``."""
-        buffer = io.BytesIO()
-        PillowImage.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=4, lossless=lossless)
-        if self._report is None:
-            return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-        folder = self._report.with_name(f"{self._report.stem}_assets")
-        write_bytes(folder / f"{name}.webp", buffer.getvalue())
-        self.written.append(folder / f"{name}.webp")
-        return quote(f"{folder.name}/{name}.webp")
-
-
-def draw_pictures(alignment: AlignmentLike, store: AssetStore, max_side: int) -> Pictures:
+def draw_pictures(alignment: AlignmentLike, max_side: int) -> Pictures:
     """Draw everything at most ``max_side`` pixels long, whatever the size of the images."""
     target = pair.shrunk(to_rgb8(alignment.target), max_side)
     height, width = target.shape[:2]
@@ -96,20 +69,18 @@ def draw_pictures(alignment: AlignmentLike, store: AssetStore, max_side: int) ->
     return Pictures(
         width=width,
         height=height,
-        target=store.add("target", target),
-        warped=store.add("warped", pair.filled(warped, target, valid)),
-        source=store.add("source", unaligned),
-        difference=store.add("difference", pair.red_cyan(target, warped, valid)),
-        difference_before=store.add("difference_before", pair.red_cyan(target, unaligned)),
-        maps=tuple(_maps(alignment, target, valid, store)),
-        likeness_before=likeness(target, unaligned, valid),
-        likeness_after=likeness(target, warped, valid),
+        target=picture_url(target),
+        warped=picture_url(pair.filled(warped, target, valid)),
+        source=picture_url(unaligned),
+        difference=picture_url(pair.red_cyan(target, warped, valid)),
+        difference_before=picture_url(pair.red_cyan(target, unaligned)),
+        maps=tuple(_maps(alignment, target, valid)),
+        correlation_before=correlation(target, unaligned, valid),
+        correlation_after=correlation(target, warped, valid),
     )
 
 
-def _maps(
-    alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_], store: AssetStore
-) -> list[Map]:
+def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_]) -> list[Map]:
     flow = alignment.flow
     height, width = target.shape[:2]
     factor = height / flow.height
@@ -123,32 +94,33 @@ def _maps(
     maps = [
         Map(
             "Flow",
-            store.add("flow", wheel),
+            picture_url(wheel),
             "Hue is the direction from a target pixel to its source, colour strength the distance. "
             "Black is unknown, darkened colours are longer than the rim of the wheel.",
-            wheel=store.add("wheel", wheel_legend(192), lossless=True),
+            wheel=picture_url(wheel_legend(192), lossless=True),
             rim=f"{readable(top)} px",
         ),
         Map(
             "Deformed grid",
-            store.add("grid", deformed_grid(small, target, legend=False)),
+            picture_url(deformed_grid(small, target, legend=False)),
             "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops "
             "and tears are not.",
         ),
         Map(
             "Valid",
-            store.add("valid", mask_overlay(target, valid, legend=False)),
+            picture_url(mask_overlay(target, valid, legend=False)),
             "Striped: outside the source, or not trusted.",
         ),
     ]
-    confidence = getattr(alignment, "confidence", None)
-    if confidence is not None:
-        shown = np.asarray(cv2.resize(confidence, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    if alignment.confidence is not None:
+        shown = np.asarray(
+            cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA), np.float32
+        )
         ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
         maps.append(
             Map(
                 "Confidence",
-                store.add("confidence", colorize(shown, 0, 1, "cividis")),
+                picture_url(colorize(shown, 0, 1, "cividis")),
                 "How far the flow can be trusted, 1 at best.",
                 bar=_bar("cividis", 0, 1, ticks),
             )
@@ -156,13 +128,13 @@ def _maps(
     maps += [
         Map(
             "Length of the flow",
-            store.add("magnitude", scalar.magnitude(small, top * factor, legend=False)),
+            picture_url(scalar.magnitude(small, top * factor, legend=False)),
             "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
             bar=_bar("viridis", 0, top, round_ticks(0, top, 300, 14)),
         ),
         Map(
             "Area and folds",
-            store.add("jacobian", scalar.jacobian(small, valid, legend=False)),
+            picture_url(scalar.jacobian(small, valid, legend=False)),
             "Source area per target pixel: blue is enlarged, orange reduced, black folded "
             "over. Grey stripes: not valid.",
             bar=_bar("balance", -2, 2, {-2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4"}),
@@ -196,3 +168,16 @@ def _fitted(picture: Picture, height: int, width: int) -> Picture:
     top, left = (height - rows) // 2, (width - columns) // 2
     canvas[top : top + rows, left : left + columns] = _at(picture, rows, columns)
     return canvas
+
+
+def correlation(first: Picture, second: Picture, where: npt.NDArray[np.bool_]) -> float | None:
+    """Correlation of two pictures' grey values in ``where``: 1 for equal up to brightness and contrast.
+
+    Returns:
+        A number in [-1, 1], or None where there is nothing to correlate.
+    """
+    a = cv2.cvtColor(first, cv2.COLOR_RGB2GRAY)[where].astype(np.float64)
+    b = cv2.cvtColor(second, cv2.COLOR_RGB2GRAY)[where].astype(np.float64)
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])

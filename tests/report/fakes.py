@@ -1,6 +1,6 @@
 """An alignment with everything that a report can show, made by construction instead of by a network."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,9 @@ class FakeAlignment:
     model: str = "compact"
     device: str = "cpu"
     timings: dict = field(default_factory=dict)
+
+    def summary(self):
+        return {"quality": asdict(self.quality)}
 
 
 def texture(height, width, seed=0):

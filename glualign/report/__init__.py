@@ -1,0 +1,1 @@
+"""HTML pages about alignments, batches and evaluations: one file each, which asks the network for nothing."""

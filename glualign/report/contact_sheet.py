@@ -1,0 +1,103 @@
+"""One HTML page over a whole batch: thumbnails of each pair, the worst first, linked to its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from glualign.batch.listing import EXTENSIONS
+from glualign.batch.manifest import Record
+from glualign.batch.summary import Summary, worst_first
+from glualign.images import Image, read_image, to_rgb8
+from glualign.report.page import picture_url, write_page
+
+THUMBNAIL = 240
+"""Longer side of a thumbnail in pixels."""
+LIMIT = 300
+"""Pairs on one page; with three pictures of some 8 kB each the page stays below 10 MB."""
+IN_ERROR = "error"
+"""Stands for the verdict of a pair that was not aligned or written."""
+
+
+def write_contact_sheet(
+    path: Path,
+    records: Sequence[Record],
+    summary: Summary,
+    *,
+    read: Callable[[Path], Image] = read_image,
+    workers: int = 2,
+) -> None:
+    """Write the page; pictures are inside it, links to the outputs are relative to it.
+
+    Args:
+        path: of the page; in the output folder, to which the records' outputs are relative.
+        records: of the pairs to show; the worst `LIMIT` appear.
+        summary: for the head of the page.
+        read: decodes sources and targets, as the batch did.
+        workers: threads that read images.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+        OutputError: the page cannot be written.
+    """
+    shown = worst_first(records)[:LIMIT]
+    with ThreadPoolExecutor(workers) as pool:
+        pairs = list(pool.map(lambda record: _pair(record, path.parent, read), shown))
+    counts = {**summary.verdicts, IN_ERROR: summary.errors}
+    write_page(
+        path,
+        "contact_sheet.html",
+        pairs=pairs,
+        summary=summary,
+        counts=counts,
+        left_out=len(records) - len(shown),
+        size=THUMBNAIL,
+    )
+
+
+def _pair(record: Record, out: Path, read: Callable[[Path], Image]) -> dict[str, Any]:
+    """What the template shows of one pair."""
+    pictures = [
+        _thumbnail(caption, Path(image.path), Path(image.path).as_uri(), read)
+        for caption, image in (("source", record.source), ("target", record.target))
+    ]
+    for name in record.outputs:
+        if PurePosixPath(name).suffix.lower() in EXTENSIONS:
+            caption = PurePosixPath(name).stem.rpartition("_")[2]
+            pictures.append(_thumbnail(caption, out / name, _link(name), read_image))
+    numbers = {
+        name.replace("_", " "): f"{value:.3g}"
+        for name, value in record.quality.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return {
+        "name": record.key,
+        "verdict": record.verdict or IN_ERROR,
+        "numbers": ", ".join(f"{name} {value}" for name, value in numbers.items()),
+        "error": record.error or "",
+        "pictures": pictures,
+        "files": [(PurePosixPath(name).name, _link(name)) for name in record.outputs],
+    }
+
+
+def _thumbnail(caption: str, path: Path, link: str, read: Callable[[Path], Image]) -> dict[str, str]:
+    """Caption, link and ``data:`` URL; without the URL the picture could not be read."""
+    try:
+        thumbnail = PillowImage.fromarray(to_rgb8(read(path)))
+    except Exception:
+        # The page is about what went wrong: a picture that cannot be shown is part of it, whatever the
+        # reason.
+        return {"caption": caption, "link": link, "url": ""}
+    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), PillowImage.Resampling.BOX, reducing_gap=2.0)
+    return {"caption": caption, "link": link, "url": picture_url(np.asarray(thumbnail))}
+
+
+def _link(name: str) -> str:
+    # "./" keeps a name such as "a:b.png" from being taken for a URL with a scheme.
+    return f"./{quote(name, errors='surrogateescape')}"

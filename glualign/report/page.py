@@ -1,0 +1,87 @@
+"""What all pages share: base template, style, pictures inside the page, and the policy of its content.
+
+Pages run no script but the one of the template, which the content security policy names by its hash, and load
+nothing: neither a file name nor a message can do more than be shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from glualign.errors import MissingExtraError
+from glualign.files import write_text
+
+_QUALITY = 86
+
+
+def write_page(path: Path, template: str, *, script: str = "", **values: Any) -> None:
+    """Write a page.
+
+    Args:
+        path: the HTML file.
+        template: a file of ``glualign/report/templates`` that extends ``base.html``.
+        script: another file there, which the page runs.
+        **values: what the template shows; text is escaped.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+        OutputError: the page cannot be written.
+    """
+    write_text(path, render_page(template, script=script, **values))
+
+
+def environment() -> Any:
+    """The Jinja2 environment with our templates; to be asked before time is spent on a page's content.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("HTML pages need Jinja2: pip install 'glualign[report]'") from error
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("glualign.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render_page(template: str, *, script: str = "", **values: Any) -> str:
+    """The text of a page; the arguments are those of `write_page`."""
+    code = _asset(script) if script else ""
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
+    text: str = (
+        environment()
+        .get_template(template)
+        .render(
+            style=_asset("style.css"),
+            script=code,
+            script_source=f"'sha256-{digest}'" if code else "'none'",
+            **values,
+        )
+    )
+    # File names may be any bytes, and UTF-8 cannot hold all of them.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def picture_url(picture: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:
+    """An RGB or RGBA picture as a ``data:`` URL (WebP)."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=4, lossless=lossless)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return (resources.files("glualign.report") / "templates" / name).read_text("utf-8")
