@@ -10,6 +10,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,6 +73,19 @@ def read_bytes(
     return data
 
 
+_in_place: ContextVar[bool] = ContextVar("in_place", default=False)
+
+
+@contextmanager
+def writing_in_place() -> Iterator[None]:
+    """Within the block `atomic_path` yields the path itself: for a private folder, moved as a whole later."""
+    token = _in_place.set(True)
+    try:
+        yield
+    finally:
+        _in_place.reset(token)
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` when the block succeeds.
@@ -89,16 +103,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if final.is_dir():
             raise OutputError(f"{final}: is a folder; give a file name")
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _new_file(final)
+        temporary = final if _in_place.get() else _new_file(final)
     except (OSError, ValueError) as error:
         raise OutputError(f"{final}: cannot be written ({_reason(error)}); choose another name") from error
     try:
         yield temporary
-        os.replace(temporary, final)
+        if temporary != final:
+            os.replace(temporary, final)
     except OSError as error:
         raise OutputError(f"{final}: cannot be written ({_reason(error)})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != final:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -6,55 +6,42 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from glualign.errors import BatchError
 
 # What a folder is searched for. A list of pairs may name files with any other extension.
 EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib"}
-    | {".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"}
 )
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """Images under one folder.
 
     Attributes:
         root: the folder; what ``names`` are relative to.
         names: relative paths of the images in natural order, with ``/`` between folders.
-        ignored: relative paths of files that are no images by their extension, in natural order.
+        ignored: a line for each file that is no image by its extension, in natural order.
     """
 
     root: Path
     names: tuple[str, ...]
     ignored: tuple[str, ...] = ()
 
-    def path(self, name: str) -> Path:
-        """The file behind a relative name."""
-        return self.root / name
-
-
-def natural_key(name: str) -> tuple[object, ...]:
-    """Sort key that puts ``frame2`` before ``frame10``, folder by folder, without regard to case."""
-    folders = tuple(
-        tuple((0, int(run)) if run[0] in "0123456789" else (1, run.casefold()) for run in _runs(part))
-        for part in name.split("/")
-    )
-    return folders, name  # the name itself decides between f1 and f01, A and a
-
-
-def _runs(text: str) -> list[str]:
-    return re.findall(r"[0-9]+|[^0-9]+", text)
-
 
 def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
-    """``names`` in natural order."""
-    return tuple(sorted(names, key=natural_key))
+    """``names`` with ``frame2`` before ``frame10``, folder by folder, without regard to case."""
+
+    def key(name: str) -> tuple[object, ...]:
+        folders = (re.findall("[0-9]+|[^0-9]+", part) for part in name.split("/"))
+        runs = [[(0, int(r)) if r[0] in "0123456789" else (1, r.casefold()) for r in f] for f in folders]
+        return runs, name  # the name itself decides between f1 and f01, A and a
+
+    return tuple(sorted(names, key=key))
 
 
 def list_images(
@@ -86,8 +73,9 @@ def list_images(
     if not images:
         what = f"none of its {len(found)} files has an image extension" if found else "no file matches"
         raise BatchError(f"{where}: no images ({what})")
-    ignored = [name for name in found if not _is_image(name)]
-    return Listing(path, natural_sort(images), natural_sort(ignored))
+    others = natural_sort(name for name in found if not _is_image(name))
+    ignored = (f"{path / name}: not an image by its extension" for name in others)
+    return Listing(path, natural_sort(images), tuple(ignored))
 
 
 def stem_of(name: str) -> str:

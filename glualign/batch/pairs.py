@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
-from glualign.batch.listing import Listing, list_images, stem_of, strip_image_extension
+from glualign.batch.listing import list_images, stem_of, strip_image_extension
 from glualign.errors import BatchError
 
 BOOKKEEPING = ".glualign"
@@ -123,31 +123,27 @@ def match_folders(
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for name in fixed.names:
         by_stem[_composed(stem_of(name))].append(name)
-    found, unmatched, used = [], _ignored(moving, fixed), set()
+    found, unmatched, used = [], [*moving.ignored, *fixed.ignored], set()
     for name in moving.names:
-        candidates = by_stem.get(_composed(stem_of(name)), [])
-        same = [other for other in candidates if _composed(other) == _composed(name)] or candidates
-        same = [name] if name in same else same
-        if len(same) == 1:
-            used.add(_composed(stem_of(name)))
-            found.append(_Named(*_split(name), moving.path(name), fixed.path(same[0])))
+        stem = stem_of(name)
+        names = by_stem.get(_composed(stem), [])
+        same = [other for other in names if _composed(other) == _composed(name)] or names
+        if len(same) == 1 or name in same:
+            used.add(_composed(stem))
+            found.append(Pair(stem, moving.root / name, fixed.root / (name if name in same else same[0])))
         elif same:
-            unmatched.append(
-                f"{moving.path(name)}: {len(same)} targets have this stem: {', '.join(candidates)}"
-            )
+            unmatched.append(f"{moving.root / name}: {len(same)} targets have this stem: {', '.join(names)}")
         else:
-            unmatched.append(f"{moving.path(name)}: no target {stem_of(name)}.* in {fixed.root}")
-    unmatched += [
-        f"{fixed.path(name)}: no source {stem_of(name)}.* in {moving.root}"
-        for name in fixed.names
-        if _composed(stem_of(name)) not in used
-    ]
+            unmatched.append(f"{moving.root / name}: no target {stem}.* in {fixed.root}")
+    for stem, names in by_stem.items():
+        if stem not in used:
+            unmatched += [f"{fixed.root / name}: no source {stem}.* in {moving.root}" for name in names]
     if not found:
         raise BatchError(
             f"{sources} and {targets}: no source has the relative path of a target (extensions aside); "
             f"the first of each are {moving.names[0]} and {fixed.names[0]}. --pairs takes an explicit list"
         )
-    return _listed(found, unmatched)
+    return _told_apart(found, unmatched)
 
 
 def onto_target(
@@ -158,13 +154,11 @@ def onto_target(
     Raises:
         BatchError: the folder or the target is missing, or the folder has no images.
     """
-    reference = Path(target)
-    if not reference.is_file():
+    if not os.path.isfile(target):
         raise BatchError(f"{target}: no such file; --target takes one image")
     moving = list_images(sources, recursive=recursive, skip=skip)
-    return _listed(
-        [_Named(*_split(name), moving.path(name), reference) for name in moving.names], _ignored(moving)
-    )
+    pairs = [Pair(stem_of(name), moving.root / name, Path(target)) for name in moving.names]
+    return _told_apart(pairs, moving.ignored)
 
 
 def sequence(
@@ -178,24 +172,24 @@ def sequence(
         BatchError: the folder is missing, or no folder has two frames.
     """
     listing = list_images(frames, recursive=recursive, skip=skip)
+    root, unmatched = listing.root, list(listing.ignored)
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for name in listing.names:
         folders[name.rpartition("/")[0]].append(name)
-    unmatched = _ignored(listing)
     found = []
     for names in folders.values():
         if len(names) == 1:
-            unmatched.append(f"{listing.path(names[0])}: the only frame in its folder")
+            unmatched.append(f"{root / names[0]}: the only frame in its folder")
         references = names[:-1] if onto == "previous" else names[:1] * (len(names) - 1)
         for name, reference in zip(names[1:], references, strict=True):
-            found.append(_Named(*_split(name), listing.path(name), listing.path(reference)))
+            found.append(Pair(stem_of(name), root / name, root / reference))
     if not found:
         raise BatchError(f"{frames}: a sequence needs at least two frames in one folder")
-    return _listed(found, unmatched)
+    return _told_apart(found, unmatched)
 
 
 def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None = None) -> PairList:
-    """Pairs from an explicit list; a row with a fault becomes a pair with one.
+    """Pairs from an explicit list; a row with a fault becomes a pair with one, called ``row-N``.
 
     Results are named by the row's ``output``; without one they mirror the source's path as it is written in
     the list, or, for paths that are absolute or climb out with ``..``, its path below their common folder.
@@ -208,124 +202,47 @@ def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None =
     Raises:
         BatchError: the list is empty, or two rows ask for the same output.
     """
-    listed = [_checked(row) for row in rows]
+    listed = [row._replace(fault=row.fault or _names_fault(row)) for row in rows]
     if not listed:
         raise BatchError("the list of pairs is empty")
-    asked = Counter(
-        _folded(strip_image_extension(row.output)) for row in listed if row.output and not row.fault
-    )
-    twice = [name for name, count in asked.items() if count > 1]
-    if twice:
-        raise BatchError(
-            f"the list of pairs names the output {twice[0]} {asked[twice[0]]} times; each must differ"
-        )
-    outside = [folder / row.source for row in listed if not row.fault and _is_outside(row.source)]
-    common = _common_folder(outside)
-
-    def named(number: int, row: Row) -> _Named:
-        source, target = folder / row.source, folder / row.target
-        if row.fault:
-            return _Named(f"row-{number}", "", source, target, row.fault)
+    common = _common_folder([folder / row.source for row in listed if not row.fault and _is_outside(row)])
+    pairs, asked = [], set()
+    for number, row in enumerate(listed):
+        source, fault = folder / row.source, row.fault
         if row.output:
             key = strip_image_extension(PurePath(row.output).as_posix())
-            return _Named(key, source.suffix, source, target, fixed=True)
-        path = os.path.relpath(source, common) if _is_outside(row.source) else row.source
-        key, extension = _split(Path(os.path.normpath(path)).as_posix())
-        fault = _placed(row, name_fault(key))
-        return _Named(f"row-{number}" if fault else key, extension, source, target, fault)
-
-    return replace(_listed([named(*each) for each in enumerate(listed, start=1)]), file=file)
+        else:
+            path = os.path.relpath(source, common) if _is_outside(row) and not fault else row.source
+            key = stem_of(Path(os.path.normpath(path)).as_posix())
+        fault = fault or name_fault(key)
+        if fault:
+            key, fault = f"row-{number + 1}", f"{row.where}: {fault}" if row.where else fault
+        elif row.output:
+            asked.add(number)
+        pairs.append(Pair(key, source, folder / row.target, fault))
+    often = Counter(_folded(pairs[number].key) for number in asked)
+    for key, count in often.items():
+        if count > 1:
+            raise BatchError(f"the list of pairs names the output {key} {count} times; each must differ")
+    return replace(_told_apart(pairs, asked=asked), file=file)
 
 
 def name_fault(name: str) -> str | None:
     """Why results cannot be called ``name`` in an output folder, or None: it must stay inside."""
     parts = name.replace(os.sep, "/").split("/")
-    if (
-        not parts[-1].strip(".")
-        or ".." in parts
-        or os.path.isabs(name)
-        or PurePath(name).anchor
-        or _text_fault(name)
-    ):
+    outside = ".." in parts or os.path.isabs(name) or PurePath(name).anchor
+    if outside or not parts[-1].strip(".") or _text_fault(name):
         return f"output {name!r} must be a relative name inside the output folder"
     if parts[0].casefold().rstrip(". ") == BOOKKEEPING:
         return f"output {name!r} lies in the folder of the run's own files; choose another name"
     return None
 
 
-class _Named(NamedTuple):
-    """A pair before keys are told apart: the key it should have, the extension that may tell it apart."""
-
-    key: str
-    extension: str
-    source: Path
-    target: Path
-    fault: str | None = None
-    fixed: bool = False
-
-
-def _listed(named: Sequence[_Named], unmatched: Sequence[str] = ()) -> PairList:
-    """A list in which equal keys are told apart.
-
-    Where keys are equal (``a.jpg`` and ``a.png``) the extension stays in the key (``a.jpg``); where that is
-    not enough (one source on several targets) the target's stem is appended, and then a number. Keys that
-    were asked for stay. The outcome depends on the list alone, not on what is on disk.
-    """
-    keys = [each.key for each in named]
-    for way in ("extension", "target"):
-        often = Counter(map(_folded, keys))
-        for i, each in enumerate(named):
-            if not each.fixed and often[_folded(keys[i])] > 1:
-                keys[i] += each.extension if way == "extension" else f"_to_{each.target.stem}"
-    every = set(map(_folded, keys))
-    seen = {_folded(key) for key, each in zip(keys, named, strict=True) if each.fixed}
-    later: defaultdict[str, int] = defaultdict(lambda: 2)
-    for i, each in enumerate(named):
-        folded = _folded(keys[i])
-        if folded in seen and not each.fixed:
-            while _folded(f"{keys[i]}_{later[folded]}") in every:
-                later[folded] += 1
-            keys[i] = f"{keys[i]}_{later[folded]}"
-            every.add(_folded(keys[i]))
-        seen.add(folded)
-    pairs = (Pair(key, n.source, n.target, n.fault) for key, n in zip(keys, named, strict=True))
-    return PairList(tuple(pairs), tuple(unmatched))
-
-
-def _split(name: str) -> tuple[str, str]:
-    key = stem_of(name)
-    return key, name[len(key) :]
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-def _folded(key: str) -> str:
-    # macOS and Windows keep A.png and a.png in one file, macOS both compositions of an accent.
-    return _composed(_composed(key).casefold())
-
-
-def _ignored(*listings: Listing) -> list[str]:
-    return [
-        f"{listing.path(name)}: not an image by its extension"
-        for listing in listings
-        for name in listing.ignored
-    ]
-
-
-def _checked(row: Row) -> Row:
-    """The row with a fault when one of its names cannot be one, and the place of the row in front of it."""
-    fault = row.fault
+def _names_fault(row: Row) -> str | None:
     for column, text in (("source", row.source), ("target", row.target)):
-        if fault is None and (reason := _text_fault(text)):
-            fault = f"{column} {text!r} {reason}"
-    fault = fault or (name_fault(row.output) if row.output else None)
-    return row._replace(fault=_placed(row, fault))
-
-
-def _placed(row: Row, fault: str | None) -> str | None:
-    return f"{row.where}: {fault}" if fault and row.where else fault
+        if reason := _text_fault(text):
+            return f"{column} {text!r} {reason}"
+    return name_fault(row.output) if row.output else None
 
 
 def _text_fault(text: str) -> str | None:
@@ -337,8 +254,47 @@ def _text_fault(text: str) -> str | None:
     return "holds a NUL character, which no file name can hold" if "\0" in text else None
 
 
-def _is_outside(written: str) -> bool:
-    return os.path.isabs(written) or os.path.normpath(written).split(os.sep)[0] == os.pardir
+def _told_apart(
+    pairs: Sequence[Pair], unmatched: Iterable[str] = (), *, asked: Collection[int] = ()
+) -> PairList:
+    """A list in which equal keys are told apart.
+
+    Where keys are equal (``a.jpg`` and ``a.png``) the extension stays in the key (``a.jpg``); where that is
+    not enough (one source on several targets) the target's stem is appended, and then a number. Keys at the
+    positions ``asked`` stay. The outcome depends on the list alone, not on what is on disk.
+    """
+    keys = [pair.key for pair in pairs]
+    free = [i for i in range(len(keys)) if i not in asked]
+    for ending in (lambda pair: pair.source.suffix, lambda pair: f"_to_{pair.target.stem}"):
+        often = Counter(map(_folded, keys))
+        for i in free:
+            if often[_folded(keys[i])] > 1:
+                keys[i] += ending(pairs[i])
+    every, seen = set(map(_folded, keys)), {_folded(keys[i]) for i in asked}
+    numbers: defaultdict[str, int] = defaultdict(lambda: 2)
+    for i in free:
+        folded = _folded(keys[i])
+        if folded in seen:
+            while _folded(f"{keys[i]}_{numbers[folded]}") in every:
+                numbers[folded] += 1
+            keys[i] = f"{keys[i]}_{numbers[folded]}"
+            every.add(_folded(keys[i]))
+        seen.add(folded)
+    named = (replace(pair, key=key) for pair, key in zip(pairs, keys, strict=True))
+    return PairList(tuple(named), tuple(unmatched))
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _folded(key: str) -> str:
+    # macOS and Windows keep A.png and a.png in one file, macOS both compositions of an accent.
+    return _composed(_composed(key).casefold())
+
+
+def _is_outside(row: Row) -> bool:
+    return os.path.isabs(row.source) or os.path.normpath(row.source).split(os.sep)[0] == os.pardir
 
 
 def _common_folder(paths: Sequence[Path]) -> str:

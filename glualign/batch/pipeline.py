@@ -24,8 +24,8 @@ from PIL import Image as PillowImage
 from glualign.batch.manifest import Input, Record
 from glualign.batch.pairs import Pair
 from glualign.batch.settings import Settings
-from glualign.errors import BatchError, GlualignError, ImageError
-from glualign.files import flush_to_disk
+from glualign.errors import BatchError, GlualignError, OutputError
+from glualign.files import flush_to_disk, writing_in_place
 from glualign.plain import plain
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Writer:
         sizes: dict[str, int] = {}
         try:
             folder.mkdir(parents=True)
-            written, notes = settings.write(alignment, folder, stem)
+            with writing_in_place():
+                written, notes = settings.write(alignment, folder, stem)
             for path in written:
                 flush_to_disk(path)
             final.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,8 @@ class Writer:
                     f"{self.out}: the disk is full or read-only; pairs done so far are kept. "
                     "Make room and give the same command again"
                 ) from error
+            if isinstance(error, OutputError):
+                raise OutputError(str(error).replace(str(folder), str(final))) from error
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -299,16 +302,11 @@ class _SharedImages:
                 self._kept[path] = future
         if known is None:
             try:
-                future.set_result(self._read_file(path))
+                future.set_result(self._read(path))
             except BaseException as error:
                 future.set_exception(error)
             self._forget()
         return future.result()
-
-    def _read_file(self, path: Path) -> Image:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageError(f"{path}: is not a file; a batch reads no folders, pipes or devices")
-        return self._read(path)
 
     def _forget(self) -> None:
         """Keep the images used last: half as many pixels as may be in flight, but one in any case."""

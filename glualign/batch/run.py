@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from glualign.batch.pipeline import Writer, process
 from glualign.batch.plan import Plan, Redo, make_plan
 from glualign.batch.settings import Settings
 from glualign.batch.summary import Summary, shard_summaries, summarise, summary_paths, write_summary
+from glualign.errors import BatchError
 from glualign.outputs import check_outputs
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
@@ -81,7 +82,7 @@ def align_batch(
     options = settings.identity()
     private = out / BOOKKEEPING
     _keep_inputs(pairs, out, settings, shard)
-    with hold(private, shard):
+    with hold(private, shard), _told(out):
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
@@ -110,6 +111,19 @@ def align_batch(
         summary = summarise(own, plan, current, seconds=time.monotonic() - started)
         write_summary(out, summary, current, shard)
     return summary
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Name the folder when the file system fails on something other than a pair."""
+    try:
+        yield
+    except BrokenPipeError:  # of whoever reads the progress
+        raise
+    except OSError as error:
+        raise BatchError(
+            f"{error.filename or out}: {error.strerror or error}; give the command again"
+        ) from error
 
 
 def current_records(out: Path, pairs: PairList) -> list[Record]:

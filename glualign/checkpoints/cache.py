@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import glualign
@@ -16,19 +15,6 @@ from glualign.files import open_regular, read_bytes, write_text
 CACHE_VARIABLE = "GLUALIGN_CACHE"
 OFFLINE_VARIABLE = "GLUALIGN_OFFLINE"
 _NOTE_BYTES = 10_000
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What was seen when a file entered the cache, kept as ``<file>.json`` beside it.
-
-    Attributes:
-        sha256: hash of the file.
-        origin: the address or the file it came from.
-    """
-
-    sha256: str
-    origin: str
 
 
 def cache_folder() -> Path:
@@ -80,15 +66,15 @@ def note_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def write_note(path: Path, provenance: Provenance) -> None:
-    """Keep ``provenance`` beside the cached file ``path``."""
-    write_text(note_path(path), json.dumps(asdict(provenance), indent=2) + "\n")
+def write_note(path: Path, *, sha256: str, origin: str) -> None:
+    """Keep beside the cached file ``path`` what was seen when it came in, and from where."""
+    write_text(note_path(path), json.dumps({"sha256": sha256, "origin": origin}, indent=2) + "\n")
 
 
-def read_note(path: Path) -> Provenance | None:
-    """The note beside a cached file; None when there is none or it is unreadable."""
+def read_note(path: Path) -> dict[str, str]:
+    """``sha256`` and ``origin`` from the note beside a cached file; empty when there is no sound one."""
     try:
         values = json.loads(read_bytes(note_path(path), _NOTE_BYTES))
-        return Provenance(str(values["sha256"]), str(values["origin"]))
+        return {key: str(values[key]) for key in ("sha256", "origin")}
     except (GlualignError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return {}

@@ -48,9 +48,12 @@ def detect_config(shapes: Shapes) -> GLUNetConfig:
         raise CheckpointError(f"this checkpoint {'; it '.join(reasons)}")
     name = _family_member(shapes)
     if name is None:
-        raise CheckpointError(f"not a GLU-Net checkpoint (its first keys are {_some(shapes)})")
+        first = ", ".join(f"{key:.60}" for key in sorted(shapes)[:3])
+        raise CheckpointError(f"not a GLU-Net checkpoint (its first keys are {first or 'none'})")
     config = CONFIGS[name]
-    if _sizes(shapes, config) != (config.pyramid_channels, _OFFICIAL_WIDTH, _OFFICIAL_WIDTH):
+    first_layers = (f"decoder4.{_FIRST_LAYER[config.decoder]}", "decoder3.conv_0.0.weight")
+    outputs = tuple(shapes.get(key, ())[:1] for key in (*_PYRAMID, *first_layers))
+    if outputs != tuple((n,) for n in (*config.pyramid_channels, _OFFICIAL_WIDTH, _OFFICIAL_WIDTH)):
         raise CheckpointError(
             "a GLU-Net of unofficial size without its configuration; files written by "
             "`glualign weights export` carry it"
@@ -59,32 +62,13 @@ def detect_config(shapes: Shapes) -> GLUNetConfig:
 
 
 def _family_member(shapes: Shapes) -> str | None:
-    if any(key not in shapes for key in _PYRAMID):
-        return None
-    semantic = any(key.startswith("NeighConsensus.") for key in shapes)
+    """The name of the family member, None for other networks."""
+    semantic = "semantic-" if any(key.startswith("NeighConsensus.") for key in shapes) else ""
     suffix = "" if "deconv4.weight" in shapes else "-interp"
-    if f"decoder4.{_FIRST_LAYER['residual']}" in shapes:
-        return None if semantic else f"glunet-star{suffix}"
-    if f"decoder4.{_FIRST_LAYER['dense']}" in shapes:
-        name = f"semantic-glunet{suffix}" if semantic else f"glunet{suffix}"
-        return name if name in CONFIGS else None
-    return None
-
-
-def _sizes(shapes: Shapes, config: GLUNetConfig) -> tuple[tuple[int, ...], int, int]:
-    """Pyramid channels and the widths of the mapping decoder and the flow decoders."""
-    return (
-        tuple(_outputs(shapes, key) for key in _PYRAMID),
-        _outputs(shapes, f"decoder4.{_FIRST_LAYER[config.decoder]}"),
-        _outputs(shapes, "decoder3.conv_0.0.weight"),
-    )
-
-
-def _outputs(shapes: Shapes, key: str) -> int:
-    shape = shapes.get(key, ())
-    return shape[0] if shape else 0
-
-
-def _some(shapes: Shapes) -> str:
-    keys = sorted(shapes)
-    return ", ".join(keys[:3]) if keys else "none"
+    residual = f"decoder4.{_FIRST_LAYER['residual']}" in shapes
+    if any(key not in shapes for key in _PYRAMID) or not (
+        residual or f"decoder4.{_FIRST_LAYER['dense']}" in shapes
+    ):
+        return None
+    name = f"{semantic}glunet{'-star' if residual else ''}{suffix}"
+    return name if name in CONFIGS else None

@@ -14,7 +14,7 @@ from glualign import __version__
 from glualign.checkpoints.load import complete, load_model, skeleton
 from glualign.checkpoints.read import CONFIG_KEY
 from glualign.errors import CheckpointError
-from glualign.files import atomic_path
+from glualign.files import write_bytes
 from glualign.network.config import GLUNetConfig
 
 Storage = Literal["fp16", "bf16", "fp32"]
@@ -50,16 +50,13 @@ def save_checkpoint(
         CheckpointError: the weights do not fit ``config``, are not finite, or exceed fp16's range.
         OutputError: the file cannot be written.
     """
-    from safetensors.torch import save_file
-
     state = complete(state_dict, skeleton(config, where=str(path)), where=str(path))
     stored = {key: _stored(key, tensor, _DTYPES[dtype], path) for key, tensor in state.items()}
     facts = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()
     }
     facts |= {CONFIG_KEY: json.dumps(config.to_dict()), _VERSION_KEY: __version__, "format": "pt"}
-    with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata=facts)
+    write_bytes(path, _serialised(stored, facts))
 
 
 def export_checkpoint(
@@ -83,6 +80,23 @@ def export_checkpoint(
     known = {key: value for key, value in loaded.metadata.items() if key not in _OWN_KEYS}
     facts = {**known, **(metadata or {})}
     save_checkpoint(path, loaded.model.state_dict(), loaded.config, metadata=facts, dtype=dtype)
+
+
+def _serialised(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """The bytes of a safetensors file with the metadata in order: equal weights give equal files.
+
+    The library writes metadata in the order of a hash table that differs in every process.
+    """
+    from safetensors.torch import save
+
+    data = save(tensors, metadata)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    text = json.dumps(
+        {**header, "__metadata__": dict(sorted(metadata.items()))}, separators=(",", ":")
+    ).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _stored(key: str, tensor: Tensor, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
+import zipfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from glualign.checkpoints import cache
-from glualign.checkpoints.archive import extract_weights, is_archive
-from glualign.checkpoints.cache import Provenance
 from glualign.checkpoints.download import Limits, ProgressCallback, download
 from glualign.checkpoints.registry import (
     SUFFIXES,
     RegistryEntry,
     Weights,
+    find_entry,
     find_weights,
     imported_files,
     load_registry,
     stem,
+    suggestion,
 )
 from glualign.errors import CheckpointError, DownloadError
 from glualign.files import atomic_path, open_regular
 
+_MAX_MEMBER_BYTES = 1 << 30
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
 
 
@@ -69,7 +73,9 @@ def fetch(
         CheckpointError: no such name, or a checkpoint that glualign refuses.
         DownloadError: offline, refused by the server, or the bytes are not this checkpoint.
     """
-    entry = load_registry().named(name)
+    entry = find_entry(name)
+    if entry is None:
+        raise CheckpointError(f"{name}: no such checkpoint{suggestion(name)}")
     if entry.source == "refused":
         raise CheckpointError(f"{entry.name}: {entry.reason}")
     if entry.source == "embedded":
@@ -120,8 +126,7 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Che
     """
     file = Path(path)
     open_regular(file, error=CheckpointError).close()
-    registry = load_registry()
-    entry = registry.get(name) if name else _recognised(file)
+    entry = find_entry(name) if name else _recognised(file)
     if entry is not None and entry.source != "drive":
         reason = entry.reason or "ships with glualign and cannot be replaced; import under another --name"
         raise CheckpointError(f"{entry.name}: {reason}")
@@ -158,7 +163,7 @@ def present_names() -> list[str]:
 
 
 def _sound(entry: RegistryEntry) -> CheckedFile | None:
-    """The found on the file of ``entry`` in the cache, None when it is missing, damaged or changed."""
+    """The state of the file of ``entry`` in the cache, None when it is missing, damaged or changed."""
     if not entry.path.is_file():
         return None
     try:
@@ -182,18 +187,49 @@ def _admit(
     suffix = next((end for end in SUFFIXES[::-1] if file.name.endswith(end)), ".pth")
     final = entry.path if entry else cache.cache_folder() / f"{name}{suffix}"
     with atomic_path(final) as temporary:
-        if is_archive(file):
-            extract_weights(file, temporary, member=entry.member if entry else "")
-        else:
-            shutil.copyfile(file, temporary)
+        _copy(file, temporary, entry.member if entry else "")
         try:
             found = _check(temporary, name, entry)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
         if strict_hash and entry is not None and entry.sha256 not in ("", found.sha256):
             raise CheckpointError(f"{file}: its SHA-256 is {found.sha256}, not {entry.sha256}")
-    cache.write_note(final, Provenance(found.sha256, origin))
+    cache.write_note(final, sha256=found.sha256, origin=origin)
     return replace(found, path=final, hash_state=_hash_state(found.sha256, Weights(name, final, entry)))
+
+
+def _copy(file: Path, destination: Path, member: str) -> None:
+    """Copy ``file``, or the one file of weights in it when it is a zip archive other than torch's own format.
+
+    Names inside an archive choose the member but no path: nothing else is written anywhere.
+
+    Raises:
+        CheckpointError: an archive of another kind, damaged, or without exactly one such file.
+    """
+    with file.open("rb") as source:
+        head = source.read(262)
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:] == b"ustar":
+        raise CheckpointError(f"{file}: is an archive that is not read; unpack it and import the file in it")
+    try:
+        with zipfile.ZipFile(file) if zipfile.is_zipfile(file) else nullcontext() as archive:
+            names = archive.namelist() if archive else []
+            if archive is None or any(name.endswith("/data.pkl") for name in names):
+                shutil.copyfile(file, destination)
+                return
+            ends = (f"/{member}",) if member else SUFFIXES
+            found = [name for name in names if f"/{name}".endswith(ends)]
+            if len(found) != 1:
+                listed = f"several candidates ({', '.join(found[:3])})" if found else "none"
+                raise CheckpointError(f"{file}: of {member or 'files of weights'} the archive holds {listed}")
+            if archive.getinfo(found[0]).file_size > _MAX_MEMBER_BYTES:
+                raise CheckpointError(f"{file}: {found[0]} is larger than 1 GiB, too large for weights")
+            # What is read never exceeds the size that the archive claims.
+            with archive.open(found[0]) as source, destination.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    except Exception as error:  # zipfile raises more than its own errors on damage
+        if isinstance(error, CheckpointError) or getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        raise CheckpointError(f"{file}: damaged or unreadable archive ({error})") from error
 
 
 def _check(path: Path, name: str, entry: RegistryEntry | None) -> CheckedFile:
@@ -220,6 +256,6 @@ def _hash_state(sha256: str, weights: Weights) -> HashState:
     note = cache.read_note(weights.path)
     if known == sha256:
         return "known"
-    if note is not None and note.sha256 == sha256:
+    if note.get("sha256") == sha256:
         return "unlike registry" if known else "as recorded"
     return "differs" if known or note else "no record"

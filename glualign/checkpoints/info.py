@@ -8,7 +8,7 @@ from typing import Any
 
 from glualign.checkpoints.cache import read_note, sha256_of
 from glualign.checkpoints.read import CONFIG_KEY, read_checkpoint
-from glualign.checkpoints.registry import RegistryEntry, find_weights, load_registry
+from glualign.checkpoints.registry import RegistryEntry, find_entry, find_weights
 
 
 def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: unknown name, or an unreadable file.
     """
-    entry = load_registry().get(os.fspath(name_or_path))
+    entry = find_entry(os.fspath(name_or_path))
     if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
         return _registered(entry)
     weights = find_weights(name_or_path)
@@ -39,7 +39,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         "storage": checkpoint.kind,
         "tensors": ", ".join(f"{count} {name}" for name, count in sorted(types.items())),
         "parameters": checkpoint.parameters,
-        **({"origin": note.origin} if note else {}),
+        **({"origin": note["origin"]} if note else {}),
         "config": config.to_dict(),
         "metadata": {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")},
     }

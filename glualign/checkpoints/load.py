@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glualign.checkpoints.read import Checkpoint, is_finite, read_checkpoint
+from glualign.checkpoints.read import Checkpoint, read_checkpoint
 from glualign.checkpoints.registry import find_weights
 from glualign.errors import CheckpointError
 from glualign.network import GLUNet, GLUNetConfig
@@ -100,13 +100,11 @@ def complete(state: Mapping[str, Tensor], network: GLUNet, *, where: str) -> dic
     ]
     if problems:
         raise CheckpointError(f"{where}: does not fit {network.config.model}: {'; '.join(problems)}")
-    bad = [key for key, tensor in state.items() if not is_finite(tensor)]
+    bad = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
     return {
-        key: state[key].to(slot.dtype).contiguous()
-        if key in state
-        else torch.zeros(slot.shape, dtype=slot.dtype)
+        key: (state[key] if key in state else torch.zeros(slot.shape)).to(slot.dtype).contiguous()
         for key, slot in expected.items()
     }
 

@@ -2,15 +2,17 @@
 
 Safetensors files, and ``.pth``/``.pth.tar`` files in torch's zip or older format: a bare state dict, or a
 training container that holds one; keys with or without the prefix that ``DataParallel`` adds. Of the
-state of a run of ``glualign train`` the averaged weights are read.
+state of a run of ``glualign train`` the averaged weights are read. What a file claims of types, sizes and
+configuration is checked before anything is allocated for it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -19,7 +21,6 @@ from torch import Tensor
 
 from glualign.checkpoints.detect import detect_config
 from glualign.checkpoints.restricted import MAX_BYTES, StoredTensor, TorchFile
-from glualign.checkpoints.untrusted import check_tensors, plain, stored_config
 from glualign.errors import CheckpointError
 from glualign.files import open_regular
 from glualign.network.config import GLUNetConfig
@@ -32,7 +33,12 @@ _CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "net")
 # What `glualign train` keeps to resume from.
 _TRAINING_KEYS = {"recipe", "progress", "average"}
 _PREFIX = "module."
-_HEAD_BYTES = 1024
+# An expanded tensor claims any size with one number in the file. The largest member has 1.4 x 10^7 values.
+_MAX_VALUES = 1 << 27
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
+# Objects that refer to each other multiply when they are written out. A recipe with its progress takes 10^4.
+_MAX_TEXT = 2_000_000
+_MAX_DEPTH = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +74,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     file = Path(path)
     with open_regular(file, error=CheckpointError) as stream:
         try:
-            head = stream.read(_HEAD_BYTES)
+            head = stream.read(1024)
             stream.seek(0)
-            if _is_safetensors(head):
+            # Eight bytes of header length, then JSON. A torch file starts with PK or the protocol mark.
+            if head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02")):
                 return _read_safetensors(file, stream)
             _refuse_other_files(head)
             return _read_torch(file, stream)
@@ -87,25 +94,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _refuse_other_files(head: bytes) -> None:
     """Name the usual wrong files for what they are, before any parser meets them."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         raise CheckpointError("is empty; fetch or copy it again")
-    if looks_like_html(head):
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<script", b"<body")):
         raise CheckpointError("is a web page, not weights: a refused download; fetch it again")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError("is a Git LFS pointer, not the weights; run `git lfs pull`")
     if not head.startswith((b"PK\x03\x04", b"\x80")):
         raise CheckpointError("is neither safetensors nor a torch file (.pth, .pth.tar)")
-
-
-def looks_like_html(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a web page."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<script", b"<body"))
-
-
-def _is_safetensors(head: bytes) -> bool:
-    # Eight bytes of header length, then JSON. A torch file starts with PK or the pickle's protocol mark.
-    return head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02"))
 
 
 def _read_safetensors(file: Path, stream: BinaryIO) -> Checkpoint:
@@ -116,11 +113,11 @@ def _read_safetensors(file: Path, stream: BinaryIO) -> Checkpoint:
     if len(data) > MAX_BYTES:
         raise CheckpointError("has more than 512 MiB, more than any network of the family")
     state = load(data)
-    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
-    metadata = {str(key): str(value) for key, value in json.loads(header).get("__metadata__", {}).items()}
-    check_tensors({key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in state.items()})
-    state = _without_prefix(state)
-    return Checkpoint(file, "safetensors", state, _config(state, metadata.get(CONFIG_KEY)), metadata)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata = {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+    _check_tensors({key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in state.items()})
+    config = _config(state := _without_prefix(state), metadata.get(CONFIG_KEY))
+    return Checkpoint(file, "safetensors", state, config, metadata)
 
 
 def _read_torch(file: Path, stream: BinaryIO) -> Checkpoint:
@@ -132,30 +129,24 @@ def _read_torch(file: Path, stream: BinaryIO) -> Checkpoint:
         # A run of this project: the averaged weights, with its recipe and its progress.
         if content.get("pyramid") is not None:
             raise CheckpointError("the run is still in a features stage; its network is not whole yet")
-        recipe, progress, stored = (content[key] for key in ("recipe", "progress", "average"))
-        if not all(isinstance(part, dict) for part in (recipe, progress, stored)):
+        recipe, stored = content["recipe"], content["average"]
+        if not all(isinstance(content[key], dict) for key in _TRAINING_KEYS):
             raise CheckpointError("damaged training state")
-        metadata = {key: json.dumps(plain(content[key])) for key in ("recipe", "progress")}
+        metadata = {key: json.dumps(_json_values(content[key])) for key in ("recipe", "progress")}
         config = recipe.get("model")
     else:
         stored = _state_dict(content)
-        facts = content.get("metadata")
-        metadata = {key: str(value) for key, value in plain(facts).items()} if isinstance(facts, dict) else {}
+        facts = _json_values(content.get("metadata"))
+        metadata = {key: str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
         config = content.get("config")
     for key, value in stored.items():
         if not isinstance(key, str):
             raise CheckpointError(f"its state dict has a key of type {type(key).__name__}")
         if not isinstance(value, StoredTensor):
             raise CheckpointError(f"entry {key!r:.80} of its state dict is not a tensor")
-    check_tensors({key: (tensor.dtype, tensor.shape) for key, tensor in stored.items()})
+    _check_tensors({key: (tensor.dtype, tensor.shape) for key, tensor in stored.items()})
     state = _without_prefix(opened.tensors(stored))
     return Checkpoint(file, "torch", state, _config(state, config), metadata)
-
-
-def _config(state: Mapping[str, Tensor], stored: Any) -> GLUNetConfig:
-    if stored is None:
-        return detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
-    return stored_config(stored)
 
 
 def _state_dict(content: dict[Any, Any]) -> dict[Any, Any]:
@@ -167,11 +158,61 @@ def _state_dict(content: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if all(key.startswith(_PREFIX) for key in state):
-        return {key[len(_PREFIX) :]: tensor for key, tensor in state.items()}
-    return state
+    prefixed = all(key.startswith(_PREFIX) for key in state)
+    return {key[len(_PREFIX) :]: tensor for key, tensor in state.items()} if prefixed else state
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; true for integers."""
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+def _check_tensors(tensors: Mapping[str, tuple[torch.dtype | None, tuple[int, ...]]]) -> None:
+    """Refuse types and shapes that no weights have: quantised, complex, or too many values."""
+    total = 0
+    for key, (dtype, shape) in tensors.items():
+        if dtype not in _DTYPES:
+            raise CheckpointError(f"{key:.80} is a tensor of a kind that no weights have")
+        total += math.prod(shape)
+        if total > _MAX_VALUES:
+            raise CheckpointError(f"claims more than {_MAX_VALUES:,} values; it is damaged or no GLU-Net")
+
+
+def _json_values(value: Any) -> Any:
+    """Metadata as JSON values; what has no such form (a tensor, a date ...) becomes the name of its type.
+
+    Raises:
+        CheckpointError: too deep or too much of it.
+    """
+    written = 0
+
+    def convert(value: Any, depth: int) -> Any:
+        nonlocal written
+        written += len(value) + 8 if isinstance(value, str) else 8
+        if written > _MAX_TEXT or depth > _MAX_DEPTH:
+            raise CheckpointError("its metadata is nested or repeated beyond reason; it is damaged")
+        if isinstance(value, Mapping):
+            return {str(convert(k, depth + 1)): convert(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [convert(v, depth + 1) for v in value]
+        return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+    return convert(value, 0)
+
+
+def _config(state: Mapping[str, Tensor], stored: Any) -> GLUNetConfig:
+    """The configuration that a file carries, as JSON text or a mapping, or that its shapes show.
+
+    Raises:
+        CheckpointError: not JSON, an unknown key, or a value of the wrong type.
+    """
+    if stored is None:
+        return detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
+    try:
+        values = _json_values(json.loads(stored) if isinstance(stored, str) else stored)
+        if not isinstance(values, Mapping):
+            raise TypeError("not a mapping of names to values")
+        config = GLUNetConfig.from_dict(values)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"its stored configuration is unusable ({error})") from error
+    for field in fields(config):
+        value, usual = getattr(config, field.name), field.default
+        sound = type(value) is type(usual) or (isinstance(usual, float) and type(value) is int)
+        if not sound or (isinstance(usual, float) and not math.isfinite(value)):
+            raise CheckpointError(f"its stored configuration is unusable ({field.name} is {value!r:.40})")
+    return config

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -111,57 +111,26 @@ class Weights:
     entry: RegistryEntry | None = None
 
 
-class Registry:
-    """The entries of ``registry.toml``, in its order."""
-
-    def __init__(self, entries: tuple[RegistryEntry, ...]) -> None:
-        self._entries = entries
-        self._by_name = {name: entry for entry in entries for name in (entry.name, *entry.aliases)}
-
-    def __iter__(self) -> Iterator[RegistryEntry]:
-        return iter(self._entries)
-
-    def get(self, name: str) -> RegistryEntry | None:
-        """The entry of that name or alias."""
-        return self._by_name.get(name)
-
-    def named(self, name: str) -> RegistryEntry:
-        """The entry of that name or alias.
-
-        Raises:
-            CheckpointError: there is none; the message offers similar names.
-        """
-        entry = self.get(name)
-        if entry is None:
-            raise CheckpointError(f"{name}: no such checkpoint{self.suggestion(name)}")
-        return entry
-
-    def suggestion(self, name: str) -> str:
-        """The end of a message about an unknown name: what was perhaps meant, and where the names are."""
-        close = difflib.get_close_matches(name, self._by_name, n=3)
-        meant = f"; did you mean {' or '.join(close)}?" if close else ";"
-        return f"{meant} `glualign weights list` shows all names"
-
-
 @cache
-def load_registry() -> Registry:
-    """The registry that this installation ships.
+def load_registry() -> tuple[RegistryEntry, ...]:
+    """The entries of the registry that this installation ships, in its order.
 
     Raises:
         CheckpointError: ``registry.toml`` is missing or malformed; the installation is damaged.
     """
     path = packaged_folder() / "registry.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Registry(tuple(_entry(table) for table in document["checkpoint"]))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))["checkpoint"]
+        return tuple(RegistryEntry(**{**t, "aliases": tuple(t.get("aliases", ()))}) for t in tables)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); reinstall glualign") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: malformed registry ({error}); reinstall glualign") from error
 
 
-def _entry(table: Mapping[str, Any]) -> RegistryEntry:
-    return RegistryEntry(**{**table, "aliases": tuple(table.get("aliases", ()))})
+def find_entry(name: str) -> RegistryEntry | None:
+    """The registry's entry of that name or alias."""
+    return next((entry for entry in load_registry() if name in (entry.name, *entry.aliases)), None)
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
@@ -171,8 +140,7 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
         CheckpointError: unknown, refused, or not on this machine yet; the message says what to do.
     """
     text = os.fspath(name_or_path)
-    registry = load_registry()
-    entry = registry.get(text)
+    entry = find_entry(text)
     if entry is not None:
         if entry.source == "refused":
             raise CheckpointError(f"{entry.name}: {entry.reason}")
@@ -181,17 +149,20 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
         return Weights(entry.name, entry.path, entry)
     if os.path.exists(text):
         return Weights(Path(text).name, Path(text))
-    imported = imported_path(text)
-    if imported is not None:
-        return Weights(text, imported)
+    for path in imported_files():
+        if stem(path) == text:
+            return Weights(text, path)
     if os.path.dirname(text) or text.endswith(SUFFIXES):
         raise CheckpointError(f"{text}: no such file")
-    raise CheckpointError(f"{text}: neither a file nor a known model{registry.suggestion(text)}")
+    raise CheckpointError(f"{text}: neither a file nor a known model{suggestion(text)}")
 
 
-def imported_path(name: str) -> Path | None:
-    """The cached file that was imported under ``name``, or None."""
-    return next((path for path in imported_files() if stem(path) == name), None)
+def suggestion(name: str) -> str:
+    """The end of a message about an unknown name: what was perhaps meant, and where the names are."""
+    names = [known for entry in load_registry() for known in (entry.name, *entry.aliases)]
+    close = difflib.get_close_matches(name, names, n=3)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ";"
+    return f"{meant} `glualign weights list` shows all names"
 
 
 def imported_files() -> list[Path]:
@@ -207,10 +178,7 @@ def imported_files() -> list[Path]:
 
 def stem(path: Path) -> str:
     """A file name without its ending; ``.pth.tar`` is one ending."""
-    name = path.name
-    return next(
-        (name[: -len(end)] for end in sorted(SUFFIXES, key=len)[::-1] if name.endswith(end)), path.stem
-    )
+    return path.name.removesuffix(".tar").removesuffix(Path(path.name.removesuffix(".tar")).suffix)
 
 
 def _absent(entry: RegistryEntry) -> str:

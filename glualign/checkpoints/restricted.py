@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,27 +42,21 @@ _DTYPES = {
     "torch.BoolStorage": torch.bool,
 }
 # Calls that a trainer's statistics need. Of the values they make only the name is kept.
-_HARMLESS_CALLS = {
-    "_codecs.encode",
-    "builtins.complex",
-    "builtins.frozenset",
-    "builtins.set",
-    "builtins.slice",
-    "collections.Counter",
-    "collections.defaultdict",
-    "collections.deque",
-    "datetime.datetime",
-    "datetime.timedelta",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy.dtype",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
-    "torch.Size",
-    "torch.device",
+_HARMLESS_CALLS = re.compile(
+    r"_codecs\.encode|builtins\.(complex|frozenset|set|slice)|collections\.(Counter|defaultdict|deque)|"
+    r"datetime\.(datetime|timedelta)|numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|dtype)|"
+    r"pathlib\.(Posix|Windows)Path|torch\.(Size|device)"
+)
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": list,
 }
+_VALUES = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +199,7 @@ def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
             memo[argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
-        elif name in ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"):
+        elif name in _VALUES:
             stack.append(argument)
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name]())
@@ -248,17 +243,6 @@ def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
     raise EOFError("the pickle has no end")
 
 
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": list,
-}
-
-
 def _pop(stack: list[Any], start: int) -> list[Any]:
     if not 0 <= start <= len(stack):
         raise IndexError("the stack is empty")
@@ -276,7 +260,7 @@ def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
         return arguments[0]
     if name == "collections.OrderedDict" and not arguments:
         return {}
-    if name not in _HARMLESS_CALLS:
+    if not _HARMLESS_CALLS.fullmatch(name):
         raise CheckpointError(f"refused, it wants to call {name} when read; weights never need that")
     return Opaque(name)
 

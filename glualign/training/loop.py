@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from glualign.devices import choose_dtype
 from glualign.errors import TrainingError
+from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
+from glualign.network.preprocessing import normalise
 from glualign.training.batches import Batch, BatchDataset, load_batches
 from glualign.training.log import append_row, plot, read_rows, rewind
 from glualign.training.normalised_pyramid import NormalisedPyramid
@@ -36,12 +39,14 @@ from glualign.training.state import (
 )
 from glualign.training.synthesis import PairSynthesis
 from glualign.training.validation import Validator, score_strata
-from glualign.training.weights import RunningAverage, initialise, start_from
+from glualign.training.weights import RunningAverage, initialise, start_from, start_from_backbone
 
 TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
     "rate", "gradient", "skipped", "pairs_per_second",
 )  # fmt: skip
+COMPONENT_PHOTOS = 256
+"""Photographs whose features decide the first projection of a pretrained backbone's."""
 MOST_SKIPPED = 100
 """Steps in a row without a finite gradient after which a run ends: it will not recover."""
 
@@ -111,6 +116,15 @@ class Trainer:
         self.progress.warm = True
         if new:
             self.log(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
+        self.average = RunningAverage(self.network, self.recipe.run.ema)
+
+    def start_from_backbone(self, path: str) -> None:
+        """Begin from nothing but the frozen networks of a pretrained coarse half."""
+        chosen = np.random.default_rng(self.recipe.run.seed).permutation(self.train_photos)[:COMPONENT_PHOTOS]
+        size = (COARSE_SIZE, COARSE_SIZE)
+        images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
+        batch = normalise(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
+        start_from_backbone(self.network, path, batch.to(self.processes.device))
         self.average = RunningAverage(self.network, self.recipe.run.ema)
 
     def resume(self) -> None:
@@ -304,7 +318,7 @@ class Trainer:
         # Every stage has a seed of its own, so that no stage repeats another's pairs.
         seed = self.recipe.run.seed * 1000 + self.progress.stage
         mix = stage.mix or self.recipe.data.mix
-        synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix)
+        synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix, self.recipe.data.aligned)
         dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
         on_cuda = self.processes.device.type == "cuda"
         return load_batches(dataset, first, last, self.recipe.data.workers, on_cuda)

@@ -34,13 +34,12 @@ class _Features(NamedTuple):
     """Of a batch of images at its working size and at 256 x 256."""
 
     working: WorkingFeatures
-    coarse_quarter: Tensor
-    coarse_eighth: Tensor
-    level4: Tensor
-
-    @property
-    def coarse(self) -> CoarseFeatures:
-        return CoarseFeatures(as_unit(self.level4), self.coarse_eighth)
+    coarse: CoarseFeatures
+    """Of the image at 256 x 256, before the feature transformer."""
+    quarter: Tensor
+    """Of the pyramid at 256 x 256, for the contrastive loss."""
+    eighth: Tensor
+    """The same."""
 
 
 class ContrastiveHead(nn.Module):
@@ -88,13 +87,13 @@ class Objective(nn.Module):
         return self._flows(batch, extra_layers)
 
     def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        pyramid = self.pyramid if self.pyramid is not None else self.network.pyramid
         images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-        with self._pyramid_gradients():
-            quarter, eighth = pyramid.working_features(images)
-            level4 = pyramid.level_4(eighth)
-        levels = zip(*(each.chunk(2) for each in (quarter, eighth, level4)), strict=True)
-        source, target = (_Features(WorkingFeatures(b, a), a, b, c) for a, b, c in levels)
+        both = self._features(images, images)
+        levels = zip(*(each.chunk(2) for each in (*both.coarse, both.quarter, both.eighth)), strict=True)
+        source, target = (
+            _Features(both.working, CoarseFeatures(level4, level3), quarter, eighth)
+            for level4, level3, quarter, eighth in levels
+        )
         loss, metrics = self._contrast(
             source, target, self.network.transform_features(source.coarse, target.coarse), batch
         )
@@ -111,8 +110,8 @@ class Objective(nn.Module):
         features = {16: torch.cat([image.level4 for image in seen])}
         if self.stage.pyramid_rate > 0:
             features |= {
-                8: torch.cat([source.coarse_eighth, target.coarse_eighth]),
-                4: torch.cat([source.coarse_quarter, target.coarse_quarter]),
+                8: torch.cat([source.eighth, target.eighth]),
+                4: torch.cat([source.quarter, target.quarter]),
             }
         result: tuple[Tensor, Metrics] = self.head(features, truth)
         return result
@@ -183,18 +182,21 @@ class Objective(nn.Module):
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
-        pyramid = self.network.pyramid
+        pyramid = self.pyramid if self.pyramid is not None else self.network.pyramid
         with self._pyramid_gradients():
             half = pyramid.half_features(images)
             quarter, eighth = pyramid.beyond_half(half)
             coarse_quarter, coarse_eighth = quarter, eighth
             if images.shape[2] != COARSE_SIZE:
                 coarse_quarter, coarse_eighth = pyramid.working_features(images_256)
-            level4 = pyramid.level_4(coarse_eighth)
+            if self.network.config.pretrained:
+                coarse = self.network.coarse_features(images_256)
+            else:
+                coarse = CoarseFeatures(as_unit(pyramid.level_4(coarse_eighth)), coarse_eighth)
         joint = None
-        if self.network.config.half_decoder_width and self.stage.kind != "coarse":
+        if self.network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
             joint = self.network.half_features(images, half)
-        return _Features(WorkingFeatures(eighth, quarter, joint), coarse_quarter, coarse_eighth, level4)
+        return _Features(WorkingFeatures(eighth, quarter, joint), coarse, coarse_quarter, coarse_eighth)
 
     def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
         stage, size = self.stage, batch["flow"].shape[2]

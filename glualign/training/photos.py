@@ -47,6 +47,20 @@ class PhotoStore:
         """The file, mapped into memory."""
         return np.memmap(self.data_path, dtype=np.uint8, mode="r", shape=(int(self.offsets[-1]),))
 
+    @cached_property
+    def aligned(self) -> dict[int, int]:
+        """Photographs that show the same, pixel for pixel, as another one does, and that one's index.
+
+        Names that differ in a final ``_a`` and ``_b`` alone belong together, if their sizes agree.
+        """
+        stems = {name.rpartition(".")[0]: index for index, name in enumerate(self.names)}
+        pairs: dict[int, int] = {}
+        for stem, index in stems.items():
+            partner = stems.get(f"{stem[:-2]}_b") if stem.endswith("_a") else None
+            if partner is not None and (self.shapes[index] == self.shapes[partner]).all():
+                pairs |= {index: partner, partner: index}
+        return pairs
+
     def __reduce__(self) -> tuple[object, ...]:
         # A worker process maps the file again; pickling the pixels would copy gigabytes.
         return PhotoStore, (self.data_path, self.names, self.shapes)

@@ -44,6 +44,8 @@ class DataOptions:
 
     Attributes:
         mix: weight of each stratum of pairs.
+        aligned: share of the pairs made from two photographs of the same place, pixel for pixel, whose names
+            differ in a final ``_a`` and ``_b`` alone.
         held_out: shell patterns of the photographs kept for validation (relative names).
         held_out_share: share of the photographs that is kept when there are no patterns.
         workers: processes that synthesise pairs.
@@ -51,6 +53,7 @@ class DataOptions:
     """
 
     mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
+    aligned: Share = 0.0
     held_out: tuple[str, ...] = ()
     held_out_share: Annotated[float, Range(0.001, 0.5)] = 0.04
     workers: Annotated[int, Range(0, 256)] = 2
@@ -120,6 +123,8 @@ class RunOptions:
     Attributes:
         seed: of weights and data.
         init: weights to start from (a path, or a name of the registry); empty starts from nothing.
+        backbone: frozen networks written by ``tools/convert_backbones.py``, for a model with a pretrained
+            ``coarse_backbone`` that starts from nothing else.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
         threads: of the training process on a CPU; 0 leaves torch's choice.
@@ -134,6 +139,7 @@ class RunOptions:
 
     seed: Annotated[int, Range(0, 2**31 - 1)] = 1
     init: str = ""
+    backbone: str = ""
     device: str = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Range(0, 1024)] = 0

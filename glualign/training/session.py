@@ -71,6 +71,10 @@ def train(
             from glualign.checkpoints import load_model
 
             trainer.start_from(load_model(init or recipe.run.init).model.state_dict())
+        elif recipe.model.pretrained:
+            if not recipe.run.backbone:
+                raise TrainingError("a model with a pretrained coarse_backbone needs run.backbone or --init")
+            trainer.start_from_backbone(recipe.run.backbone)
         minutes = None
         if max_minutes is not None:
             minutes = max_minutes - (time.monotonic() - started) / 60

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -55,6 +56,8 @@ class PairSynthesis:
         indices: which photographs may be used.
         seed: pairs of different seeds are unrelated.
         mix: weight of each stratum (names of `STRATA`); weights need not sum to 1.
+        aligned: share of the pairs whose sides come from two photographs that show the same, pixel for
+            pixel (`PhotoStore.aligned`), by another sensor or in other light.
         photometric: False leaves both images as resampled.
     """
 
@@ -62,6 +65,7 @@ class PairSynthesis:
     indices: npt.NDArray[np.int64]
     seed: int
     mix: Mapping[str, float]
+    aligned: float = 0.0
     photometric: bool = True
 
     def __post_init__(self) -> None:
@@ -70,6 +74,17 @@ class PairSynthesis:
             raise TrainingError(
                 f"data.mix: {unknown or dict(self.mix)} is not a set of weights for {', '.join(STRATA)}"
             )
+        if self.aligned > 0 and not len(self._aligned_indices):
+            raise TrainingError(
+                "data.aligned is above 0, but no two training photographs have names that differ in a final "
+                "_a and _b alone"
+            )
+
+    @cached_property
+    def _aligned_indices(self) -> npt.NDArray[np.int64]:
+        """Photographs that may be used together with their partners."""
+        allowed, partners = set(self.indices.tolist()), self.photos.aligned
+        return np.array([i for i in self.indices.tolist() if partners.get(i) in allowed], dtype=np.int64)
 
     def pair(self, index: int, size: int) -> TrainingPair:
         """Pair ``index`` at working size ``size`` (pixels, square)."""
@@ -78,10 +93,13 @@ class PairSynthesis:
         name = list(self.mix)[int(rng.choice(len(weights), p=weights / weights.sum()))]
         stratum = STRATA[name]
         mapping = stratum.motion(rng, size)
-        photo = self._photo(rng)
+        photo = other = self._photo(rng)
+        if self.aligned > 0 and rng.random() < self.aligned:
+            index = int(self._aligned_indices[int(rng.integers(len(self._aligned_indices)))])
+            photo, other = self.photos[index], self.photos[self.photos.aligned[index]]
         to_photo = _random_crop(rng, photo.shape[:2], size)
         source = _sample(photo, cv2.transform(motion.identity_map(size), to_photo[:2]), size)
-        target = _sample(photo, cv2.transform(mapping, to_photo[:2]), size)
+        target = _sample(other, cv2.transform(mapping, to_photo[:2]), size)
         source_ids = np.zeros((size, size), np.uint8)
         target_ids = np.zeros((size, size), np.uint8)
         if rng.random() < stratum.objects.chance:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glualign.errors import TrainingError
 from glualign.network.glunet import GLUNet
+from glualign.network.transformer import DescriptorTransformer
 
 
 @torch.no_grad()
@@ -59,6 +64,33 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
             if name.endswith(("predict_flow", "final", "dc_conv7")):
                 module.weight.mul_(0.05)
+
+
+@torch.no_grad()
+def start_from_backbone(network: GLUNet, path: str | os.PathLike[str], images: Tensor) -> None:
+    """Load the frozen networks of a pretrained coarse half, and project on the principal components.
+
+    Args:
+        network: with a pretrained ``coarse_backbone``.
+        path: what ``tools/convert_backbones.py`` wrote.
+        images: ``(N, 3, 256, 256)``, normalised, whose features the components are of.
+
+    Raises:
+        TrainingError: the file or the model is not of this kind.
+    """
+    if not network.config.pretrained:
+        raise TrainingError("run.backbone: the recipe's model has no pretrained coarse_backbone")
+    try:
+        network.backbone.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise TrainingError(f"{path}: not the networks of tools/convert_backbones.py ({error})") from error
+    features = [network.coarse_features(image).level4.flatten(2)[0].T for image in torch.split(images, 1)]
+    # Not centred: each image's features are, by its own mean.
+    stacked = torch.cat(features).double()
+    _, vectors = torch.linalg.eigh(stacked.T @ stacked)
+    assert isinstance(network.transformer, DescriptorTransformer)
+    weight = network.transformer.project.weight
+    weight.copy_(vectors[:, -len(weight) :].T.flip(0))
 
 
 class RunningAverage:

@@ -32,7 +32,7 @@ def tree(tmp_path):
 def test_folder_is_searched_with_its_sub_folders_but_not_hidden_or_skipped_ones(tree) -> None:
     listing = list_images(tree, skip=[tree / "out"])
     assert listing.names == ("1.png", "sub/2.jpg", "sub/deep/3.tif")
-    assert listing.ignored == ("notes.txt",)
+    assert listing.ignored == (f"{tree}/notes.txt: not an image by its extension",)
 
 
 def test_not_recursive_stays_on_top(tree) -> None:

@@ -1,9 +1,11 @@
 import csv
 import errno
+import itertools
 import json
 import os
 import stat
 import weakref
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from glualign.batch import (
 )
 from glualign.batch import manifest as manifest_module
 from glualign.batch.manifest import Input
-from glualign.errors import BatchError, CheckpointError, OutputError
+from glualign.errors import BatchError, CheckpointError, GlualignError, OutputError
 from glualign.images import read_image
 
 
@@ -347,6 +349,8 @@ def test_a_name_too_long_for_its_results_fails_alone(folders, out) -> None:
         picture(folder / f"{'x' * 250}.png")
     summary = align_batch(match_folders(sources, targets), out, fake_settings())
     assert (summary.done, list(summary.failures)) == (6, ["x" * 250])
+    assert "too long" in summary.failures["x" * 250]
+    assert ".glualign" not in summary.failures["x" * 250]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes need POSIX")
@@ -499,3 +503,56 @@ def test_pairs_of_paths_are_enough(folders, out) -> None:
     pairs = [(folders[0] / name, str(folders[1] / name)) for name in names]
     assert glualign.align_batch(pairs, str(out), fake_settings()).done == 6
     assert {name for name in contents(out) if "warped" in name} == {f"frame{i}_warped.png" for i in range(6)}
+
+
+def test_each_result_is_renamed_once(folders, out, monkeypatch) -> None:
+    renamed = []
+    original = os.replace
+
+    def count(source, target) -> None:
+        renamed.append(os.path.basename(target))
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", count)
+    align_batch(match_folders(*folders), out, fake_settings())
+    assert sorted(name for name in renamed if name.startswith("frame")) == sorted(contents(out))
+
+
+INJECTED = ("open", "stat", "replace", "mkdir", "fsync", "unlink", "scandir", "ftruncate")
+
+
+@pytest.mark.parametrize("call", INJECTED)
+def test_an_error_of_the_system_at_any_call_loses_and_doubles_nothing(tmp_path, monkeypatch, call) -> None:
+    sources, targets = picture_folders(tmp_path, 4)
+    pairs = match_folders(sources, targets)
+    align_batch(pairs, tmp_path / "undisturbed", fake_settings())
+    original = getattr(os, call)
+    for failing in range(0, 40, 3):
+        out = tmp_path / f"out{failing}"
+        calls = itertools.count()
+
+        def fail(*arguments, calls=calls, failing=failing, **options):
+            if next(calls) == failing:
+                raise OSError(errno.EIO, "Input/output error")
+            return original(*arguments, **options)
+
+        with monkeypatch.context() as patch, suppress(GlualignError):
+            patch.setattr(os, call, fail)
+            align_batch(pairs, out, fake_settings())
+        for record in read_records(out / "manifest.jsonl"):
+            assert all((out / name).stat().st_size == size for name, size in record.outputs.items())
+        align_batch(pairs, out, fake_settings(), redo="failed")
+        assert sorted(manifest_keys(out)) == [f"frame{i}" for i in range(4)]
+        assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+def test_a_manifest_torn_anywhere_costs_at_most_its_last_line(folders, out, tmp_path) -> None:
+    pairs = match_folders(*folders)
+    align_batch(pairs, out, fake_settings())
+    whole, results = (out / "manifest.jsonl").read_bytes(), contents(out)
+    for length in range(0, len(whole), 97):
+        (out / "manifest.jsonl").write_bytes(whole[:length])
+        summary = align_batch(pairs, out, fake_settings())
+        assert summary.skipped == whole[:length].count(b"\n")
+        assert sorted(manifest_keys(out)) == [f"frame{i}" for i in range(6)]
+    assert contents(out) == results

@@ -165,6 +165,27 @@ def test_the_output_is_safetensors(tmp_path):
         export_checkpoint("compact", tmp_path / "x.pth")
 
 
+def test_equal_weights_give_equal_files(tmp_path, compact):
+    metadata = {f"key {number}": "x" for number in range(20)}
+    for name in ("a", "b"):
+        save_checkpoint(tmp_path / name, compact.model.state_dict(), compact.config, metadata=metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with safe_open(tmp_path / "a", "pt") as file:
+        assert set(metadata) < set(file.metadata())
+
+
+def test_a_full_disk_is_told(tmp_path, compact):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"x\.safetensors: cannot be written"):
+            save_checkpoint(tmp_path / "x.safetensors", compact.model.state_dict(), compact.config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_output_that_cannot_be_written(tmp_path, compact):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

@@ -54,3 +54,18 @@ def test_both_passes_of_a_rectified_pair_are_learned_from(photos: PhotoStore) ->
         assert {"first_epe3", "first_hit16", "epe4", "epe1", "hit16", "hit4"} <= set(figures)
         loss.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.network.parameters())
+
+
+def test_a_pretrained_backbone_stays_as_it_is_while_its_transformer_learns(photos: PhotoStore) -> None:
+    torch.manual_seed(1)
+    config = tiny_config(
+        coarse_backbone="efficientnet-lite0+xfeat", transformer_layers=1, transformer_channels=16
+    )
+    for kind in ("features", "coarse", "full"):
+        network = GLUNet(config)
+        stage = StageOptions(kind=kind, steps=1, contrastive=0.5)
+        loss, figures = Objective(network, ContrastiveHead(), stage, None)(batch(photos))
+        loss.backward()
+        assert "hit16" in figures
+        assert network.transformer.update.weight.grad.abs().sum() > 0
+        assert all(p.grad is None for p in network.backbone.parameters())

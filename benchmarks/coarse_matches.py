@@ -1,0 +1,94 @@
+"""How many coarse matches do a model's 1/16 features find, before any decoder?
+
+    python benchmarks/coarse_matches.py ../shared/eval [--model compact] [--limit 5]
+
+Both images are squashed to 256 x 256. For up to 400 points of ground truth a pair: the source cell of highest
+cosine to the target's feature at the point (bilinear). Printed per set: the share within 1.5/16 and within
+1.5/32 of the frame, for the features of each image alone and for what the feature transformer makes of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from reliability import truth_points
+from torch import Tensor
+
+from glualign.checkpoints import load_model
+from glualign.evaluation.datasets.pairs import pairs
+from glualign.network.config import COARSE_SIZE
+from glualign.network.preprocessing import prepare
+
+POINTS = 400
+
+
+def main() -> None:
+    """Print one row for each set, then the mean of sets."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--limit", type=int, default=5, help="pairs of each set")
+    options = parser.parse_args()
+    network = load_model(options.model).model.eval()
+    shares: dict[str, list[np.ndarray]] = defaultdict(list)
+    for pair in pairs(options.root).pairs:
+        if len(shares[pair.group]) == options.limit:
+            continue
+        case = pair.load()
+        points, motion = truth_points(case.truth)
+        within = (points + motion >= 0).all(1) & (
+            points + motion <= np.array(case.source.shape[1::-1]) - 1.0
+        ).all(1)
+        chosen = np.random.default_rng(1).permutation(np.flatnonzero(within))[:POINTS]
+        places = [
+            torch.from_numpy((at + 0.5) / np.array(image.shape[1::-1])).float()
+            for at, image in ((points[chosen], case.target), ((points + motion)[chosen], case.source))
+        ]
+        with torch.inference_mode():
+            alone = [network.coarse_features(squashed(image)) for image in (case.source, case.target)]
+            together = network.transform_features(*alone)
+            shares[pair.group].append(
+                np.concatenate(
+                    [found(source.level4, target.level4, *places) for source, target in (alone, together)]
+                )
+            )
+    means = {name: np.mean(values, axis=0) for name, values in shares.items()}
+    print(f"{'set':36s} alone          transformed")
+    for name, row in [*means.items(), ("mean of sets", np.mean(list(means.values()), axis=0))]:
+        print(f"{name:36s} {row[0]:.3f} / {row[1]:.3f}  {row[2]:.3f} / {row[3]:.3f}")
+
+
+def squashed(image: np.ndarray) -> Tensor:
+    """The whole image as the coarse half of the network sees it."""
+    size = (COARSE_SIZE, COARSE_SIZE)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return prepare(torch.from_numpy(small).permute(2, 0, 1)[None], size, truncate=False)
+
+
+def found(source: Tensor, target: Tensor, places: Tensor, truth: Tensor) -> np.ndarray:
+    """Share of the points whose best source cell is within 1.5/16, and within 1.5/32, of the truth.
+
+    Args:
+        source: unit vectors ``(1, C, N, N)``.
+        target: the same.
+        places: ``(K, 2)`` in the target, x then y in [0, 1].
+        truth: the same in the source.
+    """
+    side = source.shape[3]
+    at = F.grid_sample(target, (places * 2 - 1)[None, None], padding_mode="border", align_corners=False)
+    best = (source[0].flatten(1).T @ F.normalize(at[0, :, 0], dim=0)).argmax(dim=0)
+    position = (torch.stack([best % side, best // side], dim=1) + 0.5) / side
+    error = (position - truth).abs().amax(dim=1)
+    return np.array([float((error < reach).float().mean()) for reach in (1.5 / 16, 1.5 / 32)])
+
+
+if __name__ == "__main__":
+    main()
