@@ -238,15 +238,15 @@ class Aligner:
             matrix, inliers = fit.matrix, fit.inlier_share
             flow = from_transform(fit.matrix, target.size, source.size)
             valid = flow.valid()
-        share = float(valid.mean())
+        share, reached = float(valid.mean()), float(flow.valid().mean())
         median = float(np.median(error[inside])) if inside.any() else None
         verdict = judge(share, best.found.score, best.evidence)
-        quality = Quality(verdict, share, median, best.evidence, inliers, folding_share(flow))
+        quality = Quality(verdict, reached, share, median, best.evidence, inliers, folding_share(flow))
         return Alignment(
             source=source,
             target=target,
             flow=flow,
-            valid=valid,
+            trusted=valid,
             confidence=confidence,
             quality=quality,
             transform=matrix,

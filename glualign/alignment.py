@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PillowImage
 
 from glualign.flow import Flow, Interpolation
-from glualign.images import Image
+from glualign.images import Image, to_rgb8
 
 if TYPE_CHECKING:
     from glualign.outputs import Kind
@@ -28,9 +32,8 @@ class Alignment:
         source: the image that moved.
         target: the image whose pixel grid the result lives on.
         flow: target -> source, in source pixels.
-        valid: ``(H, W)`` bool on the target grid: the source position is inside the source and both
-            directions of matching agree on it.
-        confidence: ``(H, W)`` float32, 0 to 1.
+        trusted: ``(H, W)`` bool on the target grid: valid, and the expected error is small.
+        confidence: ``(H, W)`` float32, 0 to 1; 0 where not valid.
         quality: figures and a verdict on the whole.
         transform: 3x3 float64, target pixel -> source pixel, when one global motion was fitted.
         model: name of the network.
@@ -41,7 +44,7 @@ class Alignment:
     source: Image
     target: Image
     flow: Flow
-    valid: npt.NDArray[np.bool_]
+    trusted: npt.NDArray[np.bool_]
     confidence: npt.NDArray[np.float32]
     quality: Quality
     transform: npt.NDArray[np.float64] | None
@@ -49,23 +52,54 @@ class Alignment:
     device: str = "cpu"
     timings: Mapping[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<Alignment {self.source!r} onto {self.target!r}: {self.quality.verdict}>"
+
+    def _repr_html_(self) -> str:
+        """Source, warped source and target side by side, for notebooks."""
+        figures = "".join(
+            f'<figure><img src="{_thumbnail(image)}"><figcaption>{caption}</figcaption></figure>'
+            for image, caption in (
+                (self.source, f"source: {escape(self.source.name)}"),
+                (self.warped, f"warped ({self.quality.verdict}, {self.quality.trusted_share:.0%} trusted)"),
+                (self.target, f"target: {escape(self.target.name)}"),
+            )
+        )
+        return f'<div style="display:flex;gap:8px;flex-wrap:wrap">{figures}</div>'
+
+    @cached_property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """``(H, W)`` bool on the target grid: the source position is known and inside the source."""
+        return self.flow.valid()
+
     @cached_property
     def warped(self) -> Image:
         """The source on the target's grid, in its own depth and channels; black where not valid."""
         return self.render()
 
-    def render(self, *, interpolation: Interpolation | None = None, fill: str = "#000000") -> Image:
-        """The source on the target's grid.
+    def render(
+        self,
+        *,
+        interpolation: Interpolation | None = None,
+        fill: str = "#000000",
+        only_trusted: bool = False,
+    ) -> Image:
+        """The source on the target's grid: every pixel that the flow reaches.
 
         Args:
             interpolation: how source pixels are sampled; None: nearest for labels, linear for the rest.
-            fill: what pixels without a valid source show: a colour ``#rrggbb``, ``transparent`` (adds an
-                alpha channel) or ``target`` (the target's pixels, in the source's depth).
+            fill: what pixels without a source show: a colour by name or as ``#rrggbb``, ``transparent``
+                (adds an alpha channel) or ``target`` (the target's pixels, in the source's depth).
+            only_trusted: fill what is valid but not trusted as well.
+
+        Raises:
+            FlowError: unknown interpolation.
+            ImageError: unknown fill.
         """
         from glualign.fill import fill_invalid, warp_image
 
-        warped, holds_data = warp_image(self.source, self.flow, interpolation)
-        return fill_invalid(warped, self.valid & holds_data, fill, self.target)
+        warped, shown = warp_image(self.source, self.flow, interpolation)
+        return fill_invalid(warped, shown & self.trusted if only_trusted else shown, fill, self.target)
 
     def save(
         self,
@@ -76,6 +110,7 @@ class Alignment:
         extension: str | None = None,
         interpolation: Interpolation | None = None,
         fill: str = "#000000",
+        only_trusted: bool = False,
         quality: int | None = None,
     ) -> list[Path]:
         """Write the results to ``directory`` as ``glualign warp`` does, and return the files.
@@ -88,6 +123,7 @@ class Alignment:
                 image, else PNG or TIFF.
             interpolation: as in `render`.
             fill: as in `render`.
+            only_trusted: as in `render`.
             quality: of JPEG and WebP.
 
         Raises:
@@ -105,7 +141,9 @@ class Alignment:
             kinds=outputs,
         )
         plan.check(images, warped=expected)
-        written, _ = plan.write(self, interpolation=interpolation, fill=fill, quality=quality)
+        written, _ = plan.write(
+            self, interpolation=interpolation, fill=fill, only_trusted=only_trusted, quality=quality
+        )
         return list(written.values())
 
     def flow_picture(self, *, max_flow: float | None = None) -> npt.NDArray[np.uint8]:
@@ -125,3 +163,12 @@ class Alignment:
             "transform": None if self.transform is None else self.transform.tolist(),
             "timings": {step: round(seconds, 4) for step, seconds in self.timings.items()},
         }
+
+
+def _thumbnail(image: Image) -> str:
+    """A picture of at most 320 pixels a side as a ``data:`` address."""
+    picture = PillowImage.fromarray(to_rgb8(image))
+    picture.thumbnail((320, 320))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -23,6 +23,10 @@ class DownloadError(CheckpointError):
     """Weights could not be fetched, or what arrived is not what was asked for."""
 
 
+class OptionError(GlualignError, ValueError):
+    """An option is unknown, or its value is not one of those allowed."""
+
+
 class DeviceError(GlualignError):
     """The requested device or precision is not available on this machine."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageColor
 
 from glualign.errors import ImageError
 from glualign.images import Image, to_rgb8
@@ -47,22 +47,39 @@ def warp_image(
     return image.replace(pixels), valid
 
 
+def fill_of(text: str) -> str:
+    """``transparent``, ``target``, or a colour (``white``, ``#fc0``, ``#ffcc00``) as ``#rrggbb``.
+
+    Raises:
+        ImageError: the text is none of them.
+    """
+    word = str(text).strip().lower()
+    if word in ("transparent", "target"):
+        return word
+    try:
+        red, green, blue = ImageColor.getrgb(word)[:3]
+    except ValueError:
+        raise ImageError(
+            f"fill {text!r} is not one of transparent, target, a colour such as white or #ffcc00"
+        ) from None
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def fill_invalid(warped: Image, valid: npt.NDArray[np.bool_], fill: str, target: Image) -> Image:
     """Give pixels that are not valid a colour, transparency or the target's pixels.
 
     Args:
         warped: an image on the target's grid.
         valid: ``(H, W)`` bool on the same grid.
-        fill: ``#rrggbb``, ``transparent`` or ``target``. Black is the absence of content: clear with an alpha
-            channel, the no-data value in an image that has one, 0 among labels.
+        fill: a colour as `fill_of` takes it, ``transparent`` or ``target``. Black is the absence of
+            content: clear with an alpha channel, the no-data value in an image that has one, 0 among labels.
         target: the image to fill from.
 
     Returns:
         An image of the same depth; ``transparent`` adds an alpha channel where there was none. With an alpha
         channel, pixels filled with a colour or the target are opaque. A palette stays with black only.
     """
-    if not re.fullmatch("transparent|target|#[0-9a-fA-F]{6}", fill):
-        raise ImageError(f"fill {fill!r} is not a colour #rrggbb, 'transparent' or 'target'")
+    fill = fill_of(fill)
     if fill != "#000000":
         warped = warped.as_colours()
     if fill == "transparent":

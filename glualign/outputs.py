@@ -38,7 +38,7 @@ class Outputs:
         warped: the source on the target's grid.
         flow: target -> source, format by extension.
         flow_image: the flow on the colour wheel.
-        mask: 8-bit image, 255 where valid.
+        mask: 8-bit image, 255 where trusted.
         confidence: 8-bit image, 255 where certain.
         transform: the 3x3 matrix as ``.txt`` or ``.json``.
     """
@@ -122,6 +122,7 @@ class Outputs:
         *,
         interpolation: Interpolation | None = None,
         fill: str = "#000000",
+        only_trusted: bool = False,
         quality: int | None = None,
     ) -> tuple[dict[str, Path], tuple[str, ...]]:
         """Write the planned files; a transform only where one was fitted.
@@ -130,6 +131,7 @@ class Outputs:
             alignment: what to write.
             interpolation: as in `Alignment.render`.
             fill: as in `Alignment.render`.
+            only_trusted: as in `Alignment.render`; the flow is unknown elsewhere.
             quality: of JPEG, WebP, HEIC and AVIF.
 
         Returns:
@@ -144,14 +146,17 @@ class Outputs:
             files.pop("transform", None)
         for kind, path in files.items():
             if kind == "warped":
-                image = alignment.render(interpolation=interpolation, fill=fill)
+                image = alignment.render(interpolation=interpolation, fill=fill, only_trusted=only_trusted)
                 notes = write_image(path, image, quality=quality)
             elif kind == "flow":
-                write_flow(path, alignment.flow)
+                flow = alignment.flow
+                if only_trusted:
+                    flow = Flow(np.where(alignment.trusted[..., None], flow.data, np.nan), flow.source_size)
+                write_flow(path, flow)
             elif kind == "flow_image":
                 write_image(path, alignment.flow_picture())
             elif kind == "mask":
-                write_mask(path, alignment.valid)
+                write_mask(path, alignment.trusted)
             elif kind == "confidence":
                 write_mask(path, alignment.confidence)
             else:
@@ -162,11 +167,6 @@ class Outputs:
 def write_mask(path: str | os.PathLike[str], values: Any) -> None:
     """Write bool, or float from 0 to 1, as an 8-bit grey image from 0 to 255."""
     write_image(path, np.rint(np.asarray(values, np.float32) * 255).astype(np.uint8))
-
-
-def known_only(flow: Flow, valid: Any) -> Flow:
-    """``flow`` with NaN, the mark of unknown pixels, where ``valid`` is false."""
-    return Flow(np.where(valid[..., None], flow.data, np.float32(np.nan)), flow.source_size)
 
 
 def expected_image(
@@ -234,10 +234,12 @@ def check_outputs(
         OutputError: an output is an input, another output, a folder or a device, its name is too long, or
             it lies where nothing can be written.
     """
-    taken = {identity for name in inputs for identity in _identities(Path(name))}
+    taken = {identity for name in inputs for identity in _identities(os.fspath(name))}
     seen: dict[str, Path] = {}
     for path in map(Path, paths):
-        if not taken.isdisjoint(_identities(path)):
+        if "\0" in str(path):
+            raise OutputError(f"{path}: a file name cannot hold a NUL character")
+        if not taken.isdisjoint(_identities(str(path))):
             raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
         kind = _kind_of(path)
         if kind != "file":
@@ -256,12 +258,13 @@ def check_outputs(
         _check_parent(path)
 
 
-def _identities(path: Path) -> Iterable[object]:
+def _identities(path: str) -> Iterable[object]:
     """What two names of one file have in common: the real path, and the inode of a file that exists."""
-    real = os.path.realpath(path)
+    real = path
     try:
+        real = os.path.realpath(path)
         found = os.stat(real)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # nothing is there, or nothing can be
         return (real,)
     return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
 

@@ -14,7 +14,8 @@ class Quality:
 
     Attributes:
         verdict: ``good``, ``doubtful`` or ``failed``.
-        valid_share: share of target pixels with a trusted source position.
+        valid_share: share of target pixels whose source position is inside the source.
+        trusted_share: share of target pixels that are valid and whose expected error is small.
         median_error: median forward-backward disagreement over the pixels that stay in frame, target pixels;
             None when no pixel does.
         edge_agreement: how far edges of the target and the aligned source run along each other, by a measure
@@ -25,6 +26,7 @@ class Quality:
 
     verdict: Verdict
     valid_share: float
+    trusted_share: float
     median_error: float | None
     edge_agreement: float
     inlier_share: float | None
@@ -41,15 +43,15 @@ UNRELATED = 0.12
 CONVINCING = 0.4
 
 
-def judge(valid_share: float, agreement: float, edge_agreement: float) -> Verdict:
+def judge(trusted_share: float, agreement: float, edge_agreement: float) -> Verdict:
     """The verdict on an alignment.
 
     Args:
-        valid_share: share of the target's pixels that are valid.
+        trusted_share: as in `Quality`.
         agreement: mean agreement of forward and backward flow, 0 to 1.
         edge_agreement: as in `Quality`.
     """
-    if valid_share < 0.02 or (edge_agreement < UNRELATED and agreement < CONVINCING):
+    if trusted_share < 0.02 or (edge_agreement < UNRELATED and agreement < CONVINCING):
         return "failed"
     if edge_agreement >= CONVINCING or (agreement >= CONVINCING and edge_agreement >= UNRELATED):
         return "good"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -102,9 +103,9 @@ def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
 
 @contextmanager
 def status(message: str, *, show: bool = True) -> Iterator[None]:
-    """Show a spinner on stderr while the block runs, on a terminal only and only if ``show``."""
-    if show and error_console.is_terminal:
-        with error_console.status(Text(escaped(message))):
-            yield
-    else:
+    """Show a spinner and the seconds spent while the block runs, on a terminal only and only if ``show``."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    hidden = not (show and error_console.is_terminal)
+    with Progress(*columns, console=error_console, transient=True, disable=hidden) as progress:
+        progress.add_task(escaped(message), total=None)
         yield

@@ -12,8 +12,10 @@ from glualign.cli.options import (
     Reading,
     Telling,
     align_options,
+    confidence_option,
     mask_option,
     min_quality_option,
+    only_trusted_option,
     reading_options,
     verbosity_options,
 )
@@ -32,12 +34,9 @@ from glualign.cli.streams import format_option, streamable
     help="The same as OUT.",
 )
 @format_option
-@click.option(
-    "--only-valid",
-    is_flag=True,
-    help="Mark pixels that are not valid as unknown in the file, instead of keeping their best guess.",
-)
 @mask_option
+@confidence_option
+@only_trusted_option
 @align_options
 @min_quality_option
 @reading_options
@@ -47,8 +46,9 @@ def command(
     source: str,
     target: str,
     output: str,
-    only_valid: bool,
     mask_path: str | None,
+    confidence: str | None,
+    only_trusted: bool,
     min_quality: str,
     **options: Any,
 ) -> None:
@@ -63,19 +63,20 @@ def command(
     \b
     Examples:
       glualign flow source.jpg target.jpg flow.flo
-      glualign flow frame2.png frame1.png -o flow.png --only-valid --max-side 0
+      glualign flow frame2.png frame1.png -o flow.png --only-trusted --max-side 0
     """
     from glualign.cli.pair import align_pair, require_quality, tell
-    from glualign.flow import write_flow
-    from glualign.outputs import Outputs, known_only, write_mask
+    from glualign.outputs import Outputs
 
     reading, telling = Reading.of(options), Telling.of(options)
-    outputs = Outputs(flow=Path(output), mask=Path(mask_path) if mask_path else None)
+    outputs = Outputs(
+        flow=Path(output),
+        mask=Path(mask_path) if mask_path else None,
+        confidence=Path(confidence) if confidence else None,
+    )
     outputs.check([source, target])
     moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
     alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows)
     require_quality(alignment, min_quality)
-    write_flow(output, known_only(alignment.flow, alignment.valid) if only_valid else alignment.flow)
-    if outputs.mask:
-        write_mask(outputs.mask, alignment.valid)
-    tell(alignment, outputs.files(), telling, min_quality)
+    written, _ = outputs.write(alignment, only_trusted=only_trusted)
+    tell(alignment, written, telling, min_quality)

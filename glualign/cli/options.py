@@ -122,6 +122,10 @@ class Writing(Options):
     fill: str
     quality: int | None
 
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `Outputs.write` and `Alignment.save`."""
+        return vars(self)
+
 
 @dataclass(frozen=True)
 class Telling(Options):
@@ -164,21 +168,13 @@ def _working_side(context: click.Context, parameter: click.Parameter, value: int
 
 
 def _fill(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """``transparent``, ``target``, or a colour by name or hex as ``#rrggbb``."""
-    text = value.strip().lower()
-    if text in ("transparent", "target"):
-        return text
-    from PIL import ImageColor
+    from glualign.errors import ImageError
+    from glualign.fill import fill_of
 
     try:
-        red, green, blue = ImageColor.getrgb(text)[:3]
-    except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is not one of transparent, target, a colour such as white or #ffcc00.",
-            context,
-            parameter,
-        ) from None
-    return f"#{red:02x}{green:02x}{blue:02x}"
+        return fill_of(value)
+    except ImageError as error:
+        raise click.BadParameter(f"{error}.", context, parameter) from None
 
 
 def parse_size(
@@ -328,7 +324,19 @@ mask_option = click.option(
     "mask_path",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Also write the valid mask here (8-bit image: 255 valid, 0 not).",
+    help="Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply where valid.",
+)
+confidence_option = click.option(
+    "--confidence",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Also write the confidence here (8-bit image): from 0 to 255 where certain.",
+)
+only_trusted_option = click.option(
+    "--only-trusted",
+    is_flag=True,
+    help="Leave out what the source reaches but forward and backward flow disagree on: filled in images, "
+    "unknown in flow.",
 )
 
 writing_options: Callable[[Any], Any] = stack(interpolation_option, fill_option, quality_option)

@@ -73,7 +73,7 @@ def summary_rows(alignment: Alignment, written: Mapping[str, Path]) -> list[tupl
         ),
         ("model", f"{alignment.model} on {alignment.device}"),
         ("time", f"{timings['total']:.2f} s ({steps})"),
-        ("valid", f"{quality.valid_share:.1%} of the target's pixels"),
+        ("valid", f"{quality.valid_share:.1%} of the target's pixels, {quality.trusted_share:.1%} trusted"),
         ("quality", quality.verdict),
         *(("" if row else "measured", text) for row, text in enumerate(figures(quality))),
     ]
@@ -96,7 +96,7 @@ def figures(quality: Quality) -> list[str]:
 
 def reasons(quality: Quality) -> str:
     """Why the verdict is not good, in one line."""
-    return "; ".join([f"{quality.valid_share:.1%} of the target's pixels are valid", *figures(quality)])
+    return "; ".join([f"{quality.trusted_share:.1%} of the target's pixels are trusted", *figures(quality)])
 
 
 def advice(alignment: Alignment) -> str:

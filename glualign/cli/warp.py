@@ -16,8 +16,10 @@ from glualign.cli.options import (
     Telling,
     Writing,
     align_options,
+    confidence_option,
     mask_option,
     min_quality_option,
+    only_trusted_option,
     reading_options,
     verbosity_options,
     writing_options,
@@ -62,9 +64,7 @@ class Named(Options):
 )
 @click.option("--flow-image", type=FILE, metavar="FILE", help="Write the picture of the flow here.")
 @mask_option
-@click.option(
-    "--confidence", type=FILE, metavar="FILE", help="Write the confidence here (8-bit image: 255 certain)."
-)
+@confidence_option
 @click.option(
     "--matrix",
     type=FILE,
@@ -75,19 +75,21 @@ class Named(Options):
     "--report", type=FILE, metavar="FILE", help="Write an HTML report here, as `glualign report` does."
 )
 @writing_options
+@only_trusted_option
 @align_options
 @min_quality_option
 @reading_options
 @verbosity_options
 @streamable("source", "target", default=".png")
-def command(source: str, target: str, min_quality: str, **options: Any) -> None:
+def command(source: str, target: str, min_quality: str, only_trusted: bool, **options: Any) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
     OUT is a folder or an image file. Into a folder (this one, when OUT is left out) go three files named
     after the source: STEM_warped.EXT in the source's format, depth and channels; STEM_flow.flo, the flow from
     target to source in source pixels; and STEM_flow.png, its picture on the colour wheel. With a --transform
     that has a matrix (not dense, not tps) also STEM_transform.txt. An image file gets the warped source and
-    nothing else is written, except what is named by --flow, --mask and the like.
+    nothing else is written, except what is named by --flow, --mask and the like. Every pixel that the source
+    reaches is written; how far it can be trusted says the --mask and the --confidence.
 
     - is standard input (of one image) or standard output (of the warped image).
     A name that starts with a dash goes after `--`, or is written with its folder: ./-name.png.
@@ -125,9 +127,7 @@ def command(source: str, target: str, min_quality: str, **options: Any) -> None:
     alignment = align_pair(moving, fixed, aligning, show=telling.shows)
     require_quality(alignment, min_quality)
     with status("Writing ...", show=telling.shows):
-        written, notes = outputs.write(
-            alignment, interpolation=writing.interpolation, fill=writing.fill, quality=writing.quality
-        )
+        written, notes = outputs.write(alignment, only_trusted=only_trusted, **writing.arguments())
     if named.report:
         from glualign.report.alignment import build_report
 

@@ -66,6 +66,10 @@ class Flow:
                 raise FlowError(f"the source size must be positive; got {self.source_size}")
             object.__setattr__(self, "source_size", (height, width))
 
+    def __repr__(self) -> str:
+        source = self.source_frame
+        return f"<Flow {self.width} x {self.height}, source {source[1]} x {source[0]}>"
+
     @property
     def height(self) -> int:
         """Rows of the target grid."""

@@ -73,6 +73,14 @@ class Image:
         if self.pixels.size == 0:
             raise ImageError(f"{self.name}: the image has no pixels (shape {shape})")
 
+    def __repr__(self) -> str:
+        return f"<Image {self.name}, {self.width} x {self.height}, {self.kind}>"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """The pixels: ``np.asarray(image)``."""
+        changed = dtype is not None and np.dtype(dtype) != self.pixels.dtype
+        return self.pixels.astype(dtype) if changed or copy else self.pixels
+
     @property
     def height(self) -> int:
         """Rows."""

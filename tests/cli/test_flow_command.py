@@ -38,10 +38,10 @@ def test_the_extension_chooses_the_format(extension, pair, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-def test_only_valid_pixels_are_kept(pair, tmp_path):
+def test_only_trusted_pixels_are_kept(pair, tmp_path):
     out, mask = tmp_path / "flow.flo", tmp_path / "mask.png"
     # The other direction: what lies left of the smaller image has no source.
-    result = glualign("flow", pair[1], pair[0], "-o", out, "--mask", mask, "--only-valid", "--json", *QUICK)
+    result = glualign("flow", pair[1], pair[0], "-o", out, "--mask", mask, "--only-trusted", "--json", *QUICK)
     assert result.exit_code == 0, result.output
     valid = read_image(mask).pixels == 255
     assert not valid.all()

@@ -75,7 +75,8 @@ def test_json_is_one_object_on_stdout(pair, tmp_path):
     assert set(record["outputs"]) == {"warped", "flow", "flow_image", "mask"}
     assert all(Path(path).is_file() for path in record["outputs"].values())
     share = (read_image(tmp_path / "m.png").pixels == 255).mean()
-    assert share == pytest.approx(record["quality"]["valid_share"])
+    assert share == pytest.approx(record["quality"]["trusted_share"])
+    assert share <= record["quality"]["valid_share"]
 
 
 def test_quiet_prints_nothing(pair, tmp_path):
@@ -190,7 +191,7 @@ def test_a_failed_verdict_keeps_the_files_and_exits_with_4(pair, tmp_path, judge
     assert result.exit_code == 4
     assert out.is_file()
     (line,) = result.stderr.splitlines()
-    for words in ("failed", "edge similarity 0.05", "of the target's pixels are valid", "Try --preset"):
+    for words in ("failed", "edge similarity 0.05", "of the target's pixels are trusted", "Try --preset"):
         assert words in line
     assert glualign(command, *pair, out, "--quiet", "--min-quality", "none", *QUICK).exit_code == 0
     assert glualign(command, *pair, tmp_path / "n.flo", "--min-quality", "doubtful", *QUICK).exit_code == 1

@@ -1,0 +1,147 @@
+"""`Alignment` without a network: what is drawn and trusted, what a notebook shows, what `save` writes."""
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from glualign.alignment import Alignment
+from glualign.errors import GlualignError, OptionError, OutputError
+from glualign.flow import Flow, read_flow
+from glualign.images import Image, read_image
+from glualign.quality import Quality
+
+SIZE = (12, 16)
+QUALITY = Quality("good", 0.9, 0.5, 0.4, 0.6, None, 0.0)
+
+
+def image(shape=(*SIZE, 3), kind="uint8", path=None) -> Image:
+    top = 255 if kind == "uint8" else 65535
+    return Image(np.random.default_rng(0).integers(1, top, shape).astype(kind), path)
+
+
+@pytest.fixture
+def shifted() -> Alignment:
+    """The target shows the source two pixels further right: its last two columns have no source.
+
+    The first three columns are not trusted.
+    """
+    trusted = np.ones(SIZE, bool)
+    trusted[:, -2:] = trusted[:, :3] = False
+    return Alignment(
+        source=image(),
+        target=image(),
+        flow=Flow(np.broadcast_to(np.float32([2, 0]), (*SIZE, 2)).copy()),
+        trusted=trusted,
+        confidence=trusted.astype(np.float32) / 2,
+        quality=QUALITY,
+        transform=None,
+        model="test",
+        timings={"total": 1.0},
+    )
+
+
+def test_every_pixel_that_the_source_reaches_is_drawn(shifted):
+    source, warped = shifted.source.pixels, shifted.warped.pixels
+    np.testing.assert_array_equal(warped[:, :-2], source[:, 2:])
+    assert (warped[:, -2:] == 0).all()
+    assert shifted.valid.sum() == SIZE[0] * (SIZE[1] - 2)
+
+
+def test_only_trusted_leaves_the_rest_out(shifted, tmp_path):
+    warped = shifted.render(only_trusted=True, fill="white").pixels
+    assert (warped[:, :3] == 255).all()
+    np.testing.assert_array_equal(warped[:, 3:-2], shifted.source.pixels[:, 5:])
+    shifted.save(tmp_path, outputs=["flow", "mask", "confidence"], only_trusted=True)
+    known = np.isfinite(read_flow(tmp_path / "source_flow.flo").data[..., 0])
+    np.testing.assert_array_equal(known, shifted.trusted)
+    np.testing.assert_array_equal(read_image(tmp_path / "source_mask.png").pixels == 255, shifted.trusted)
+    assert set(np.unique(read_image(tmp_path / "source_confidence.png").pixels)) == {0, 128}
+
+
+def test_apply_draws_what_warp_drew(shifted, tmp_path):
+    from click.testing import CliRunner
+
+    from glualign.cli.main import cli
+    from glualign.images import write_image
+
+    write_image(tmp_path / "s.png", shifted.source)
+    shifted.save(tmp_path, stem="s")
+    arguments = ["apply", tmp_path / "s_flow.flo", tmp_path / "s.png", "-o", tmp_path / "again.png"]
+    assert CliRunner().invoke(cli, list(map(str, arguments))).exit_code == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "s_warped.png").read_bytes()
+
+
+def test_labels_are_not_mixed_unless_asked_for(shifted):
+    from dataclasses import replace
+
+    labels = PillowImage.fromarray(np.arange(192, dtype=np.uint8).reshape(SIZE) % 3 * 100)
+    picture = labels.convert("P")
+    from glualign.images import as_image
+
+    half = Flow(np.full((*SIZE, 2), 0.5, np.float32))
+    alignment = replace(shifted, source=as_image(picture), flow=half)
+    assert alignment.source.is_labels
+    assert set(np.unique(alignment.warped.pixels)) <= set(np.unique(alignment.source.pixels))
+    assert len(np.unique(alignment.render(interpolation="linear").pixels)) > 3
+
+
+def test_a_notebook_shows_before_and_after(shifted):
+    from dataclasses import replace
+    from pathlib import Path
+
+    assert len(repr(shifted)) < 200
+    assert "good" in repr(shifted)
+    named = replace(shifted, source=image(path=Path("<script>.png")))
+    html = named._repr_html_()
+    assert html.count("data:image/png;base64,") == 3
+    assert "<script>" not in html
+    assert "50%" in html or "50 %" in html
+
+
+def test_an_image_is_an_array(shifted):
+    assert np.asarray(shifted.warped) is shifted.warped.pixels
+    assert np.asarray(shifted.warped, np.float32).dtype == np.float32
+    assert np.array(shifted.warped).base is not shifted.warped.pixels
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda a, _: a.render(fill="greenish"),
+        lambda a, _: a.render(interpolation="best"),
+        lambda a, folder: a.save(folder, outputs=["wrapped"]),
+        lambda a, folder: a.save(folder, extension=".gif"),
+        lambda a, folder: a.save(folder, extension=".jpg", fill="transparent"),
+        lambda a, folder: a.save(folder, quality=500),
+        lambda a, folder: a.save(folder / "nul\0"),
+    ],
+)
+def test_mistakes_are_errors_of_ours_and_write_nothing(shifted, tmp_path, mistake):
+    with pytest.raises(GlualignError):
+        mistake(shifted, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_save_never_overwrites_the_images(tmp_path, shifted):
+    from dataclasses import replace
+
+    from glualign.images import write_image
+
+    path = tmp_path / "x_warped.png"
+    write_image(path, shifted.source)
+    alignment = replace(shifted, target=read_image(path))
+    with pytest.raises(OutputError, match="is an input"):
+        alignment.save(tmp_path, stem="x")
+
+
+def test_a_float_image_without_a_file_is_written_as_tiff(shifted, tmp_path):
+    from dataclasses import replace
+
+    alignment = replace(shifted, source=Image(np.ones(SIZE, np.float32)))
+    (path,) = alignment.save(tmp_path, outputs=["warped"])
+    assert path.name == "source_warped.tif"
+
+
+def test_options_that_are_wrong_are_errors_of_ours():
+    assert issubclass(OptionError, GlualignError)
+    assert issubclass(OptionError, ValueError)
