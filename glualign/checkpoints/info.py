@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from glualign.checkpoints.cache import read_note, sha256_of
-from glualign.checkpoints.read import CONFIG_KEY, read_checkpoint
-from glualign.checkpoints.registry import RegistryEntry, find_entry, find_weights
+from glualign.checkpoints.registry import (
+    RegistryEntry,
+    find_entry,
+    find_weights,
+    imported_files,
+    load_registry,
+    stem,
+)
 
 
 def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -20,6 +27,8 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: unknown name, or an unreadable file.
     """
+    from glualign.checkpoints.read import CONFIG_KEY, read_checkpoint
+
     entry = find_entry(os.fspath(name_or_path))
     if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
         return _registered(entry)
@@ -43,6 +52,19 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         "config": config.to_dict(),
         "metadata": {key: value for key, value in metadata.items() if key not in (CONFIG_KEY, "format")},
     }
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Every checkpoint of the registry, and every imported one, with its state on this machine."""
+    known: list[dict[str, Any]] = []
+    for entry in load_registry():
+        there = entry.source != "refused" and entry.path.is_file()
+        state = entry.source if entry.source != "drive" else "fetched" if there else "not fetched"
+        known.append({**asdict(entry), "state": state, "path": entry.path if there else None})
+    for path in imported_files():
+        facts = {"name": stem(path), "aliases": (), "title": str(path), "path": path}
+        known.append({**facts, "source": "imported", "state": "imported"})
+    return known
 
 
 def _registered(entry: RegistryEntry) -> dict[str, Any]:

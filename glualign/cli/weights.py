@@ -14,24 +14,14 @@ from glualign.errors import CheckpointError
 if TYPE_CHECKING:
     from glualign.checkpoints.download import ProgressCallback
     from glualign.checkpoints.fetch import CheckedFile
-    from glualign.checkpoints.registry import RegistryEntry
-
-_HASHES = {
-    "known": "hash known",
-    "as recorded": "hash as recorded",
-    "unlike registry": "hash as imported, not the registry's",
-    "no record": "no hash on record",
-    "differs": "HASH DIFFERS",
-}
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Click callback: KEY=TEXT options as a dictionary."""
-    pairs = [value.partition("=") for value in values]
-    for (key, equals, _), value in zip(pairs, values, strict=True):
-        if not (key and equals):
+    for value in values:
+        if "=" not in value[1:]:
             raise click.BadParameter(f"{value!r} is not KEY=TEXT", context, parameter)
-    return {key: text for key, _, text in pairs}
+    return dict(value.split("=", 1) for value in values)
 
 
 @click.group()
@@ -56,19 +46,17 @@ def list_command(as_json: bool) -> None:
     Example:
       glualign weights list
     """
-    from glualign.checkpoints.registry import imported_files, load_registry, stem
+    from glualign.checkpoints.info import describe_all
     from glualign.cli.console import print_json, print_table
 
-    entries = list(load_registry())
-    imported = imported_files()
+    known = describe_all()
     if as_json:
-        print_json([_described(entry) for entry in entries] + [_described_import(path) for path in imported])
+        print_json(known)
         return
-    rows = [
-        (entry.name, _state(entry), entry.title + "".join(f"; short name {alias}" for alias in entry.aliases))
-        for entry in entries
-    ]
-    rows += [(stem(path), "imported", str(path)) for path in imported]
+    rows = []
+    for facts in known:
+        short = "".join(f"; short name {alias}" for alias in facts["aliases"])
+        rows.append((facts["name"], facts["state"], facts["title"] + short))
     print_table(("name", "state", "what it is"), rows)
 
 
@@ -89,7 +77,7 @@ def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
     """
     from glualign.checkpoints.fetch import fetch
 
-    with _progress_bar(name, show=not quiet) as progress:
+    with _progress_bar(show=not quiet) as progress:
         found = fetch(name, force=force, progress=progress)
     _report(found, as_json=as_json, quiet=quiet)
 
@@ -121,14 +109,11 @@ def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
         if found.hash_state == "differs":
             problems.append(f"{found.path}: the SHA-256 is not the one on record; fetch or import it again")
     if as_json:
-        print_json({"checked": [_as_json(found) for found in checked], "problems": problems})
+        print_json({"checked": checked, "problems": problems})
     elif not quiet and checked:
         print_table(
             ("name", "model", "parameters", "size", "hash", "SHA-256"),
-            [
-                (v.name, v.model, f"{v.parameters:,}", _size(v.size), _HASHES[v.hash_state], v.sha256)
-                for v in checked
-            ],
+            [(v.name, v.model, f"{v.parameters:,}", _size(v.size), v.hash_state, v.sha256) for v in checked],
             right=(2, 3),
         )
     if problems:
@@ -191,10 +176,10 @@ def info_command(name: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    shown = {key: value for key, value in facts.items() if not isinstance(value, dict)}
-    for section in ("config", "metadata"):
-        shown.update(facts.get(section, {}))
-    print_facts([(key, _text(key, value)) for key, value in shown.items()])
+    config, metadata = facts.pop("config", {}), facts.pop("metadata", {})
+    if "size" in facts:
+        facts |= {"size": _size(facts["size"]), "parameters": f"{facts['parameters']:,}"}
+    print_facts([(key, str(value)) for key, value in {**facts, **config, **metadata}.items()])
 
 
 @command.command("export")
@@ -239,49 +224,12 @@ def _report(found: CheckedFile, *, as_json: bool, quiet: bool) -> None:
     from glualign.cli.console import print_facts, print_json
 
     if as_json:
-        print_json(_as_json(found))
+        print_json(found)
     elif not quiet:
-        print_facts(
-            [
-                ("name", found.name),
-                ("file", str(found.path)),
-                ("model", f"{found.model}, {found.parameters:,} values, {_size(found.size)}"),
-                ("SHA-256", f"{found.sha256} ({_HASHES[found.hash_state]})"),
-            ]
-        )
-
-
-def _as_json(found: CheckedFile) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(found)
-
-
-def _state(entry: RegistryEntry) -> str:
-    if entry.source in ("embedded", "refused"):
-        return entry.source
-    return "fetched" if entry.path.is_file() else "not fetched"
-
-
-def _described(entry: RegistryEntry) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    there = entry.source != "refused" and entry.path.is_file()
-    return {**asdict(entry), "state": _state(entry), "path": entry.path if there else None}
-
-
-def _described_import(path: Any) -> dict[str, Any]:
-    from glualign.checkpoints.registry import stem
-
-    return {"name": stem(path), "source": "imported", "state": "imported", "path": path}
-
-
-def _text(key: str, value: Any) -> str:
-    if key == "size":
-        return _size(value)
-    if key == "parameters":
-        return f"{value:,}"
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        model = f"{found.model}, {found.parameters:,} values, {_size(found.size)}"
+        checksum = f"{found.sha256} (hash {found.hash_state})"
+        names = ("name", "file", "model", "SHA-256")
+        print_facts(zip(names, (found.name, str(found.path), model, checksum), strict=True))
 
 
 def _size(count: int) -> str:
@@ -289,16 +237,13 @@ def _size(count: int) -> str:
 
 
 @contextmanager
-def _progress_bar(name: str, *, show: bool) -> Iterator[ProgressCallback | None]:
-    """A callback that moves a progress bar on stderr; None when there is no terminal to show it."""
+def _progress_bar(*, show: bool) -> Iterator[ProgressCallback]:
+    """A callback that moves a progress bar on stderr, where that is a terminal."""
+    from rich.progress import DownloadColumn, Progress
+
     from glualign.cli.console import error_console
 
-    if not (show and error_console.is_terminal):
-        yield None
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress("{task.description}", *columns, console=error_console) as bar:
-        task = bar.add_task(name, total=None)
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with Progress(*columns, console=error_console, disable=not (show and error_console.is_terminal)) as bar:
+        task = bar.add_task("fetching", total=None)
         yield lambda arrived, total: bar.update(task, completed=arrived, total=total)
