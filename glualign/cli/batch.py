@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from glualign.cli.options import (
+    Aligning,
+    Reading,
+    Writing,
     align_options,
-    aligner_arguments,
     min_quality_option,
     quiet_option,
-    reading_arguments,
     reading_options,
     stack,
     writing_options,
@@ -202,9 +204,9 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
         _print_pairs(pairs)
         return
     settings = _settings(options)
-    display = Display(out, quiet=options["quiet"], as_json=options["log_json"])
+    display, interruption = Display(quiet=options["quiet"], as_json=options["log_json"]), Interruption()
     display.unmatched(pairs.unmatched)
-    with Interruption() as interruption, display:
+    with interruption.watched(), display.shown():
         summary = align_batch(
             pairs,
             out,
@@ -216,7 +218,7 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
             on_progress=display.progress,
             stop=interruption,
         )
-    display.summary(summary)
+    display.summary(summary, out)
     if options["report"]:
         from glualign.report.contact_sheet import write_contact_sheet
 
@@ -254,29 +256,22 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
 def _settings(options: Mapping[str, Any]) -> Settings:
     from glualign.batch import Settings
 
-    aligner = aligner_arguments(options)
-    named = {name: aligner.pop(name) for name in ("device", "precision", "preset") if name in aligner}
+    align = Aligning.of(options).arguments()
+    named = {name: align.pop(name) for name in ("device", "precision", "preset") if name in align}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
-    kinds = {
-        "warped": not options["no_warped"],
-        "flow": not options["no_flow"],
-        "flow_image": not options["no_flow_image"],
-        "mask": options["mask"],
-        "transform": True,
-    }
+    left_out = {"warped": options["no_warped"], "flow": options["no_flow"]}
+    left_out |= {"flow_image": options["no_flow_image"], "mask": not options["mask"], "transform": False}
     extension = options["extension"]
     return Settings(
         model=options["model"],
         **named,
-        align=aligner,
-        **reading_arguments(options),
-        kinds=tuple(kind for kind, wanted in kinds.items() if wanted),
+        align=align,
+        **Reading.of(options).arguments(),
+        kinds=tuple(kind for kind, without in left_out.items() if not without),
         extension=f".{extension.lstrip('.')}" if extension else None,
         flow_extension=f".{options['flow_format'].lstrip('.')}",
-        interpolation=options["interpolation"],
-        fill=options["fill"],
-        quality=options["quality"],
+        **asdict(Writing.of(options)),
         min_quality=options["min_quality"],
         check=options["check"],
         batch_size=options["batch_size"],

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from glualign.batch import Progress as BatchProgress
-from glualign.batch import Summary
-from glualign.cli.console import console, error_console, print_facts, warn
+from glualign.batch import Progress, Summary
+from glualign.cli.console import error_console, print_facts, warn
 
-_UNMATCHED_SHOWN = 20
-_FAILURES_SHOWN = 20
+_LINES_SHOWN = 20
+"""Of files in no pair, and of failures: the rest is in the summary's files."""
 
 
 class Interruption:
@@ -35,30 +34,31 @@ class Interruption:
 
     def __init__(self) -> None:
         self.code = 0
-        self._previous: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         """Whether to stop."""
         return self.code != 0
 
-    def __enter__(self) -> Interruption:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._on_signal)
-        return self
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take the signals while the block runs."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._restore()
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.code = 128 + number
-        self._restore()
-        click.echo("glualign: finishing the pair at hand; once more to stop at once", err=True)
+        def note(number: int, frame: FrameType | None) -> None:
+            self.code = 128 + number
+            restore()
+            click.echo("glualign: finishing the pair at hand; once more to stop at once", err=True)
 
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            restore()
 
 
 class Display:
@@ -67,55 +67,46 @@ class Display:
     Progress and failures go to stderr, the summary (and all of ``as_json``) to stdout.
     """
 
-    def __init__(self, out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
-        self._out = out
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self._quiet = quiet
         self._json = as_json
-        self._stack = ExitStack()
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
         self._started = time.monotonic()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=error_console,
+            disable=quiet or as_json or not error_console.is_terminal,
+        )
+        self._task = self._bar.add_task("Loading", total=None, rate="")
 
-    def __enter__(self) -> Display:
-        if error_console.is_terminal and not (self._quiet or self._json):
-            self._bar = self._stack.enter_context(
-                Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TextColumn("{task.fields[rate]}"),
-                    TimeRemainingColumn(),
-                    console=error_console,
-                )
-            )
-            self._task = self._bar.add_task("Loading", total=None, rate="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bar, where there is one, while the block runs."""
+        with self._bar:
+            yield
 
     def unmatched(self, lines: Sequence[str]) -> None:
         """Warn of files that are in no pair."""
         if self._quiet or self._json:
             return
-        for line in lines[:_UNMATCHED_SHOWN]:
+        for line in lines[:_LINES_SHOWN]:
             warn(line)
-        if len(lines) > _UNMATCHED_SHOWN:
-            warn(f"{len(lines) - _UNMATCHED_SHOWN} more files are in no pair; summary.json lists them")
+        if len(lines) > _LINES_SHOWN:
+            warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
 
-    def progress(self, progress: BatchProgress) -> None:
+    def progress(self, progress: Progress) -> None:
         """Show the plan, or a pair that was finished."""
         plan, record = progress.plan, progress.record
         if record is None:
             self._started = time.monotonic()
             counts = {"todo": len(plan.todo), "done": len(plan.done), "failed": len(plan.failed)}
+            self._bar.update(self._task, description="Aligning", total=len(plan.todo))
             if self._json:
                 _print_json({"event": "start", **counts})
-            elif self._bar is not None:
-                self._bar.update(self._task, description="Aligning", total=len(plan.todo))
-            elif not self._quiet:
+            elif self._bar.disable and not self._quiet:
                 line = "{todo} pairs to do, {done} done before, {failed} failed before".format(**counts)
                 click.echo(line, err=True)
             if plan.again and not self._json:
@@ -126,53 +117,46 @@ class Display:
             _print_json({"event": "pair", **asdict(record)})
         elif record.status == "failed":
             self._line(f"{record.key}: failed: {record.error}")
-        elif self._bar is None and not self._quiet:
+        elif self._bar.disable and not self._quiet:
             seconds = sum(record.seconds.values())
             place = f"{progress.finished}/{len(plan.todo)}"
             self._line(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
         if not (self._quiet or self._json):
             for note in record.notes:
                 self._line(f"{record.key}: {note}")
-        if self._bar is not None:
-            rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
-            self._bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
+        rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
+        self._bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
 
-    def summary(self, summary: Summary) -> None:
-        """Show what the batch came to."""
+    def summary(self, summary: Summary, out: Path) -> None:
+        """Show what the batch came to, and where."""
         if self._json:
             _print_json({"event": "summary", **asdict(summary)})
-            return
-        if self._quiet:
+        if self._json or self._quiet:
             return
         verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
         facts = [
             ("Pairs", str(summary.total)),
             ("Done", f"{summary.done} in this run, {summary.skipped} before"),
             ("Verdicts", f"{verdicts}, {summary.errors} in error"),
-            ("Failed", str(summary.failed)),
-            ("Not reached", str(summary.remaining)),
-            ("In no pair", f"{len(summary.unmatched)} files"),
+            ("Failed", str(summary.failed or "")),
+            ("Not reached", str(summary.remaining or "")),
+            ("In no pair", f"{len(summary.unmatched)} files" if summary.unmatched else ""),
             ("Time", f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s"),
-            ("Written to", str(self._out)),
+            ("Written to", str(out)),
         ]
-        unless_zero = {
-            "Failed": summary.failed,
-            "Not reached": summary.remaining,
-            "In no pair": len(summary.unmatched),
-        }
-        print_facts([fact for fact in facts if unless_zero.get(fact[0], 1)])
-        for key, reason in list(summary.failures.items())[:_FAILURES_SHOWN]:
-            console.print(Text(f"failed: {key}: {reason}"), soft_wrap=True)
-        if summary.failed > _FAILURES_SHOWN:
-            console.print(f"... and {summary.failed - _FAILURES_SHOWN} more in summary.csv")
+        print_facts([fact for fact in facts if fact[1]])
+        for key, reason in list(summary.failures.items())[:_LINES_SHOWN]:
+            click.echo(f"failed: {key}: {reason}")
+        if summary.failed > _LINES_SHOWN:
+            click.echo(f"... and {summary.failed - _LINES_SHOWN} more in summary.csv")
         if summary.remaining:
-            console.print("Stopped early: the same command goes on from here.")
+            click.echo("Stopped early: the same command goes on from here.")
 
     def _line(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(Text(text), soft_wrap=True)
-        else:
+        if self._bar.disable:
             click.echo(text, err=True)
+        else:
+            self._bar.console.print(text, markup=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

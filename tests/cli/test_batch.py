@@ -186,15 +186,48 @@ def test_a_folder_of_horrors(folders, out, picture) -> None:
     assert "1 in this run, 6 before" in batch(*folders, "-o", out).stdout
 
 
-def test_min_quality_records_what_it_refuses(tmp_path, out, picture) -> None:
+@pytest.fixture
+def unrelated(tmp_path, picture) -> tuple[Path, Path]:
+    """A pair of folders with noise and a photograph: what no verdict but *failed* fits."""
     noise = np.random.default_rng(0).integers(0, 256, picture.shape, np.uint8)
     for folder, pixels in (("s", noise), ("t", picture)):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "a.png"), pixels)
-    result = batch(tmp_path / "s", tmp_path / "t", "-o", out, "--min-quality", "good")
+    return tmp_path / "s", tmp_path / "t"
+
+
+def test_min_quality_records_what_it_refuses(unrelated, out) -> None:
+    result = batch(*unrelated, "-o", out, "--min-quality", "good")
     assert result.exit_code == 3
     assert "--min-quality asks for good" in result.stdout
     assert results(out) == {}
+
+
+def test_a_failed_verdict_is_a_failed_pair_whose_files_are_kept(unrelated, out) -> None:
+    for _ in range(2):
+        result = batch(*unrelated, "-o", out, "--report")
+        assert result.exit_code == 3
+        assert "0 good, 0 doubtful, 1 failed, 0 in error" in result.stdout
+        assert "failed: a: the verdict on the alignment is failed" in result.stdout
+        assert set(results(out)) == {"a_warped.png", "a_flow.flo", "a_flow.png"}
+    accepted = batch(*unrelated, "-o", out, "--min-quality", "none")
+    assert accepted.exit_code == 0
+    assert "1 in this run" in accepted.stdout
+
+
+def test_names_that_the_output_cannot_hold_are_escaped(tmp_path, picture) -> None:
+    for name in ("s/写真\x1b[2J.png", "s/c\udce9.png", "t.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    for encoding in ("cp1252", "utf-8:strict"):
+        arguments = [str(tmp_path / "s"), "--target", str(tmp_path / "t.png"), "-o", str(tmp_path / encoding)]
+        done = subprocess.run(
+            [sys.executable, "-m", "glualign", "batch", *arguments, *FAST],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr
 
 
 def test_log_json_is_one_object_a_line(folders, out) -> None:
