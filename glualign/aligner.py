@@ -17,6 +17,7 @@ from glualign.alignment import Alignment
 from glualign.checkpoints import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import ImageError
+from glualign.fill import holds_data
 from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.images import Image, as_image, to_rgb8
 from glualign.matcher import Matcher
@@ -223,7 +224,7 @@ class Aligner:
         best: Hypothesis,
         clock: _Clock,
     ) -> Alignment:
-        inside = flow.valid()
+        inside = holds_data(source, target, flow)
         confidence = np.where(inside, confidence_from(error), 0).astype(np.float32)
         valid = inside & (error < VALID_ERROR)
         matrix: npt.NDArray[np.float64] | None = None
@@ -232,13 +233,13 @@ class Aligner:
         if self.options.transform == "tps":
             spline = fit_tps(flow, trusted)
             inliers, flow = spline.inlier_share, spline.flow(target.size, source.size)
-            valid = flow.valid()
+            valid = holds_data(source, target, flow)
         elif self.options.transform != "dense":
             fit = fit_transform(flow, self.options.transform, trusted)
             matrix, inliers = fit.matrix, fit.inlier_share
             flow = from_transform(fit.matrix, target.size, source.size)
-            valid = flow.valid()
-        share, reached = float(valid.mean()), float(flow.valid().mean())
+            valid = holds_data(source, target, flow)
+        share, reached = float(valid.mean()), float(holds_data(source, target, flow).mean())
         median = float(np.median(error[inside])) if inside.any() else None
         verdict = judge(share, best.found.score, best.evidence)
         quality = Quality(verdict, reached, share, median, best.evidence, inliers, folding_share(flow))

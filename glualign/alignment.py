@@ -69,8 +69,10 @@ class Alignment:
 
     @cached_property
     def valid(self) -> npt.NDArray[np.bool_]:
-        """``(H, W)`` bool on the target grid: the source position is known and inside the source."""
-        return self.flow.valid()
+        """``(H, W)`` bool on the target grid: the source position is known and inside, and both hold data."""
+        from glualign.fill import holds_data
+
+        return holds_data(self.source, self.target, self.flow)
 
     @cached_property
     def warped(self) -> Image:
@@ -99,7 +101,14 @@ class Alignment:
         from glualign.fill import fill_invalid, warp_image
 
         warped, shown = warp_image(self.source, self.flow, interpolation)
-        return fill_invalid(warped, shown & self.trusted if only_trusted else shown, fill, self.target)
+        place = self.target.georeference
+        if place and warped.nodata is None:  # a map says what is not covered
+            nodata = float("nan") if warped.pixels.dtype.kind == "f" else self.target.nodata
+            warped = warped.replace(warped.pixels, nodata=nodata)
+        if (hole := self.target.missing()) is not None:
+            shown &= ~hole
+        filled = fill_invalid(warped, shown & self.trusted if only_trusted else shown, fill, self.target)
+        return filled.replace(filled.pixels, georeference=place)
 
     def save(
         self,

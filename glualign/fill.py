@@ -44,7 +44,14 @@ def warp_image(
         image = image.replace(image.pixels, nodata=float("nan"))  # only float images lack data without it
     pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
     pixels[~valid] = image.blank
-    return image.replace(pixels), valid
+    return image.replace(pixels, georeference={}), valid
+
+
+def holds_data(source: Image, target: Image, flow: Flow) -> npt.NDArray[np.bool_]:
+    """``(H_target, W_target)`` bool: the flow is known, leads into the source, and both images have data."""
+    valid = flow.valid() if source.missing() is None else warp_image(source, flow)[1]
+    hole = target.missing()
+    return valid if hole is None else valid & ~hole
 
 
 def fill_of(text: str) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,13 +18,14 @@ from glualign.errors import FlowError, ImageError, OutputError
 from glualign.files import write_text
 from glualign.fill import fill_invalid
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
+from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
 
-Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform"]
+Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform", "gcps"]
 DEFAULT_KINDS: tuple[Kind, ...] = ("warped", "flow", "flow_image", "transform")
 """What is written into a folder; the transform only where one was fitted."""
 _LONGEST_NAME = 255
@@ -41,6 +42,7 @@ class Outputs:
         mask: 8-bit image, 255 where trusted.
         confidence: 8-bit image, 255 where certain.
         transform: the 3x3 matrix as ``.txt`` or ``.json``.
+        gcps: ground control points of the source in QGIS's format; the target is a GeoTIFF.
     """
 
     warped: Path | None = None
@@ -49,6 +51,7 @@ class Outputs:
     mask: Path | None = None
     confidence: Path | None = None
     transform: Path | None = None
+    gcps: Path | None = None
 
     @classmethod
     def in_folder(
@@ -79,6 +82,7 @@ class Outputs:
             "mask": f"{stem}_mask.png",
             "confidence": f"{stem}_confidence.png",
             "transform": f"{stem}_transform.txt",
+            "gcps": f"{stem}.points",
         }
         unknown = set(kinds) - set(names)
         if unknown:
@@ -156,17 +160,22 @@ class Outputs:
             elif kind == "flow_image":
                 write_image(path, alignment.flow_picture())
             elif kind == "mask":
-                write_mask(path, alignment.trusted)
+                write_mask(path, alignment.trusted, alignment.target.georeference)
             elif kind == "confidence":
-                write_mask(path, alignment.confidence)
+                write_mask(path, alignment.confidence, alignment.target.georeference)
+            elif kind == "gcps":
+                write_gcps(path, alignment)
             else:
                 _write_transform(path, alignment)
         return files, notes
 
 
-def write_mask(path: str | os.PathLike[str], values: Any) -> None:
-    """Write bool, or float from 0 to 1, as an 8-bit grey image from 0 to 255."""
-    write_image(path, np.rint(np.asarray(values, np.float32) * 255).astype(np.uint8))
+def write_mask(
+    path: str | os.PathLike[str], values: Any, georeference: Mapping[int, Any] | None = None
+) -> None:
+    """Write bool, or float from 0 to 1, as an 8-bit grey image from 0 to 255, with a georeference in TIFF."""
+    pixels = np.rint(np.asarray(values, np.float32) * 255).astype(np.uint8)
+    write_image(path, Image(pixels, georeference=georeference or {}))
 
 
 def expected_image(

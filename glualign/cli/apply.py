@@ -33,6 +33,7 @@ class Applying(Options):
     mask_path: str | None
     points_from: str
     source_size: tuple[int, int] | None
+    georeference: str | None
 
 
 @click.command(short_help="Warp other images, masks or points by a flow file.")
@@ -55,6 +56,12 @@ class Applying(Options):
     help="Image the keypoints are given in; they are moved to the other one.",
 )
 @source_size_option
+@click.option(
+    "--georeference",
+    type=click.Path(),
+    metavar="FILE",
+    help="The GeoTIFF that was the target, at any size: results written as TIFF get its georeference.",
+)
 @writing_options
 @reading_options
 @verbosity_options
@@ -144,10 +151,12 @@ def apply_to_image(
     from glualign.cli.console import print_notes
     from glualign.fill import fill_invalid, warp_image
     from glualign.flow import open_flow
-    from glualign.images import write_image
+    from glualign.georeference import map_affine, resized
+    from glualign.images import read_image, write_image
     from glualign.images.write import check_writable
     from glualign.outputs import expected_image, write_mask
 
+    place = read_image(applying.georeference, max_pixels=None) if applying.georeference else None
     image = reading.image(given, quiet=quiet)
     flow = open_flow(applying.flow_file)
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
@@ -155,9 +164,14 @@ def apply_to_image(
     del image  # the source is no longer needed, and may be half of the memory in use
     if writing.fill != "#000000":
         warped = fill_invalid(warped, valid, writing.fill, warped)
+    if place is not None:
+        map_affine(place.georeference, place.name)
+        warped = warped.replace(
+            warped.pixels, georeference=resized(place.georeference, place.size, warped.size)
+        )
     share = float(valid.mean())
     if applying.mask_path:
-        write_mask(applying.mask_path, valid)
+        write_mask(applying.mask_path, valid, warped.georeference)
     del valid
     print_notes(written.name, write_image(written, warped, quality=writing.quality), show=not quiet)
     return {

@@ -45,6 +45,7 @@ class Named(Options):
     confidence: str | None
     matrix: str | None
     report: str | None
+    gcps: str | None
 
 
 @click.command()
@@ -74,6 +75,12 @@ class Named(Options):
 @click.option(
     "--report", type=FILE, metavar="FILE", help="Write an HTML report here, as `glualign report` does."
 )
+@click.option(
+    "--gcps",
+    type=FILE,
+    metavar="FILE",
+    help="Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is a GeoTIFF.",
+)
 @writing_options
 @only_trusted_option
 @align_options
@@ -91,6 +98,8 @@ def command(source: str, target: str, min_quality: str, only_trusted: bool, **op
     nothing else is written, except what is named by --flow, --mask and the like. Every pixel that the source
     reaches is written; how far it can be trusted says the --mask and the --confidence.
 
+    A GeoTIFF as TARGET gives its georeference to the results written as TIFF.
+
     - is standard input (of one image) or standard output (of the warped image).
     A name that starts with a dash goes after `--`, or is written with its folder: ./-name.png.
 
@@ -102,11 +111,13 @@ def command(source: str, target: str, min_quality: str, only_trusted: bool, **op
       glualign warp source.jpg target.jpg out/
       glualign warp source.jpg target.jpg out/aligned.png --fill transparent --flow out/flow.npz
       glualign warp map.tif photo.jpg --preset accurate --transform homography --json
+      glualign warp drone.jpg map.tif out/drone.tif --gcps out/drone.points
       cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
     from glualign.cli.console import print_notes, status
     from glualign.cli.pair import align_pair, require_quality, tell
     from glualign.cli.report import command_line
+    from glualign.georeference import map_affine
     from glualign.outputs import check_outputs, expected_image
 
     aligning, reading, writing = Aligning.of(options), Reading.of(options), Writing.of(options)
@@ -116,6 +127,8 @@ def command(source: str, target: str, min_quality: str, only_trusted: bool, **op
             f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
         )
     moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    if named.gcps:
+        map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
     outputs = plan(source, expected, named, with_transform=aligning.transform not in WITHOUT_MATRIX)
     outputs.check([source, target], warped=expected)
@@ -160,5 +173,6 @@ def plan(source: str, expected: Image, named: Named, *, with_transform: bool) ->
         "mask": named.mask_path,
         "confidence": named.confidence,
         "transform": named.matrix,
+        "gcps": named.gcps,
     }
     return replace(outputs, **{kind: Path(name) for kind, name in beside.items() if name})

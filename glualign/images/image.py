@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from glualign.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 DEPTHS = {
@@ -43,6 +44,7 @@ class Image:
         extrasamples: what TIFF says of the bands behind grey or RGB (0: unspecified, 1 and 2: alpha), when
             they are not just one alpha channel; None for grey and RGB with or without alpha.
         nodata: value of pixels that hold no data; NaN always means that in float images.
+        georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
 
@@ -58,6 +60,7 @@ class Image:
     is_labels: bool = False
     extrasamples: tuple[int, ...] | None = None
     nodata: float | None = None
+    georeference: Mapping[int, Any] = field(default_factory=dict)
     pages: int = 1
     notes: tuple[str, ...] = ()
 

@@ -109,7 +109,8 @@ def _upright(image: Image) -> Image:
     value = exif.orientation(image.exif)
     if image.exif is None or value == 1:
         return image
-    return image.replace(exif.upright(image.pixels, value), exif=exif.reset_orientation(image.exif))
+    turned = exif.upright(image.pixels, value)
+    return image.replace(turned, exif=exif.reset_orientation(image.exif), georeference={})
 
 
 def _read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Image:

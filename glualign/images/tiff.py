@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import re
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import tifffile
 
 GPS_IFD, ICC_PROFILE, NODATA = 0x8825, 34675, 42113
+GEO_TAGS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
+"""Tags of a georeference and their types: scale, tie points, matrix, keys of the coordinate system."""
 _DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 _INTEROPERABILITY = 0xA005
 # Descriptive tags that belong to the picture, as opposed to those that describe how its pixels are stored.
@@ -32,11 +36,13 @@ _SENSOR_DATA = (32803, 34892)
 _CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
 _LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 """Compressions (fax, LZW, JPEG, deflate, PackBits) that Pillow and OpenCV bring."""
+_LZMA = 34925
+_UNBOUNDED, _SLACK = (8, 32946, _LZMA), 1 << 20
 _MAX_PAGES = 100_000
 _STRIP_BYTES = 1 << 20
 _CLASSIC_LIMIT = 2**32 - 2**26
-_BANDS_PER_PIXEL = 4
-"""Bands that count as one pixel against the limit of pixels."""
+_BYTES_PER_PIXEL = 16
+"""What a pixel may take for it to count as one against the limit of pixels: float RGBA."""
 
 # tifffile logs what it finds odd; without a handler, Python would print that.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -59,6 +65,8 @@ def read(stream: BinaryIO, path: Path, index: int, max_pixels: int | None) -> Im
         pages, page = _select(file, index, path)
         _check(page, file.filehandle.size, max_pixels, path)
         try:
+            if page.compression in _UNBOUNDED and not _have_codecs():
+                _check_segments(stream, page, path)
             image = _interpreted(page, _samples(page), path)
         except Exception as error:
             if not _needs_codecs(error):
@@ -71,6 +79,7 @@ def read(stream: BinaryIO, path: Path, index: int, max_pixels: int | None) -> Im
             exif=_exif(stream, page),
             icc=image.icc if printed else _bytes(page, ICC_PROFILE),
             nodata=_number(nodata.value) if nodata is not None else None,
+            georeference={tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags},
             pages=pages,
         )
 
@@ -131,8 +140,10 @@ def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Pat
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
     if not width or not height or not samples or not page.dataoffsets:
         raise ImageError(f"{path}: the TIFF directory is broken (no size or no pixels)")
-    pillow.check_size(width, height, max_pixels, path)
-    if max_pixels is not None and width * height * samples > _BANDS_PER_PIXEL * max_pixels:
+    tile = (max(width, page.tilewidth or 0), max(height, page.tilelength or 0))
+    pillow.check_size(*(tile if page.is_tiled else (width, height)), max_pixels, path)
+    taken = width * height * samples * max(1, page.bitspersample // 8)
+    if max_pixels is not None and taken > _BYTES_PER_PIXEL * max_pixels:
         raise ImageError(
             f"{path}: {width} x {height} pixels of {samples} bands exceed the limit of {max_pixels / 1e6:g} "
             "megapixels; raise it with --max-pixels (max_pixels=) if you trust the file"
@@ -141,6 +152,18 @@ def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Pat
         raise ImageError(f"{path}: the TIFF is truncated (pixels lie beyond its end)")
     if page.imagedepth != 1:
         raise ImageError(f"{path}: volumes are not supported; save its planes as pages")
+
+
+def _check_segments(stream: BinaryIO, page: tifffile.TiffPage, path: Path) -> None:
+    """Refuse segments that inflate to more than their size, which tifffile alone would hold in memory."""
+    height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    width = page.tilewidth if page.is_tiled else page.imagewidth
+    whole = height * width * page.samplesperpixel * max(1, page.bitspersample // 8)
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        stream.seek(offset)
+        inflate = zlib.decompressobj() if page.compression != _LZMA else lzma.LZMADecompressor()
+        if len(inflate.decompress(stream.read(count), whole + _SLACK)) >= whole + _SLACK:
+            raise ImageError(f"{path}: the TIFF is damaged (it holds more pixels than it claims)")
 
 
 def _samples(page: tifffile.TiffPage) -> npt.NDArray[Any]:
@@ -230,6 +253,14 @@ def _palette(colormap: npt.NDArray[Any]) -> bytes:
     return ((table >> 8) if table.max() > 255 else table).astype(np.uint8).T.tobytes()
 
 
+def _have_codecs() -> bool:
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _needs_codecs(error: Exception) -> bool:
     return "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
 
@@ -241,11 +272,7 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, path: Path, error
         MissingExtraError: imagecodecs is missing, and neither reads the page without loss.
         Exception: ``error``, where imagecodecs is there.
     """
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        pass
-    else:
+    if _have_codecs():
         raise error
     stream.seek(0)
     data = bytearray(stream.read())
@@ -328,6 +355,7 @@ def write(path: Path, image: Image, block: bytes | None) -> None:
         tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
         tags.append((NODATA, "s", 0, f"{image.nodata:.17g}", True))
+    tags += [(tag, GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
     tifffile.imwrite(
         path,
         pixels,

@@ -213,6 +213,7 @@ def test_a_slice_in_3d(tmp_path, third, words):
 
 @pytest.mark.parametrize("place", ["private.raw", "LIST", "LOCAL\nElementDataFile = private.raw"])
 def test_values_in_another_file_are_not_followed(tmp_path, place):
+    pytest.importorskip("SimpleITK")
     (tmp_path / "private.raw").write_bytes(bytes(9 * 7 * 8))
     (tmp_path / "a.mha").write_text(MHA.format("").replace("LOCAL", place))
     (tmp_path / "a.nrrd").write_text(NRRD.format("data file: private.raw\n"))

@@ -1,0 +1,127 @@
+"""A result on the grid of a map says where it lies: checked with GDAL where rasterio is installed."""
+
+import csv
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+
+from glualign.alignment import Alignment
+from glualign.cli.main import cli
+from glualign.errors import ImageError
+from glualign.flow import Flow, write_flow
+from glualign.georeference import map_affine, resized, write_gcps
+from glualign.images import Image, read_image, write_image
+from glualign.outputs import Outputs
+
+KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
+AREA = {33550: (0.5, 0.25, 0.0), 33922: (0.0, 0.0, 0.0, 500_000.0, 5_400_000.0, 0.0), 34735: KEYS}
+POINT = {**AREA, 34735: (*KEYS[:11], 2, *KEYS[12:])}
+ROTATED = {
+    34264: (0.3, -0.4, 0, 500_000.0, 0.4, 0.3, 0, 5_400_000.0, 0, 0, 0, 0, 0, 0, 0, 1),
+    34735: KEYS,
+}
+CASES = pytest.mark.parametrize("place", [AREA, POINT, ROTATED], ids=["area", "point", "rotated"])
+
+
+def geotiff(path, place, nodata=None, size=(40, 60), kind="uint8"):
+    pixels = np.random.default_rng(0).integers(1, 200, size).astype(kind)
+    write_image(path, Image(pixels, georeference=place, nodata=nodata))
+    return pixels
+
+
+def aligned(source, target, shift=(3.5, -1.25)):
+    flow = Flow(np.full((*target.size, 2), shift, np.float32), source.size)
+    valid = flow.valid()
+    return Alignment(source, target, flow, valid, valid.astype(np.float32), None, None, "none")
+
+
+@CASES
+def test_a_result_on_the_grid_of_a_map_has_its_georeference(tmp_path, place):
+    geotiff(tmp_path / "map.tif", place, nodata=0.0)
+    target = read_image(tmp_path / "map.tif")
+    source = Image(np.full((50, 70, 3), 9, np.uint8))
+    outputs = Outputs(warped=tmp_path / "out.tif", mask=tmp_path / "mask.tif")
+    outputs.write(aligned(source, target))
+    for name in ("out.tif", "mask.tif"):
+        with tifffile.TiffFile(tmp_path / name) as file:
+            assert {tag: file.pages[0].tags[tag].value for tag in place} == place
+    assert read_image(tmp_path / "out.tif").nodata == 0
+
+
+@CASES
+def test_gdal_reads_the_same_place(tmp_path, place):
+    rasterio = pytest.importorskip("rasterio")
+    geotiff(tmp_path / "map.tif", place)
+    target = read_image(tmp_path / "map.tif")
+    source = Image(np.random.default_rng(1).normal(500, 9, (50, 70)).astype(np.float32), nodata=-9999.0)
+    Outputs(warped=tmp_path / "out.tif").write(aligned(source, target))
+    with rasterio.open(tmp_path / "map.tif") as expected, rasterio.open(tmp_path / "out.tif") as found:
+        assert found.crs == expected.crs
+        assert found.crs.to_epsg() == 32633
+        assert found.bounds == expected.bounds
+        assert found.transform == expected.transform
+        assert found.nodata == -9999
+        valid = aligned(source, target).valid
+        np.testing.assert_array_equal(found.dataset_mask() > 0, valid)
+        affine = map_affine(target.georeference, "map.tif")
+        np.testing.assert_allclose(affine @ (7, 11, 1), found.xy(11, 7))
+        write_image(
+            tmp_path / "half.tif",
+            Image(np.zeros((20, 30), np.uint8), georeference=resized(place, (40, 60), (20, 30))),
+        )
+        with rasterio.open(tmp_path / "half.tif") as half:
+            np.testing.assert_allclose(half.bounds, expected.bounds)
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_what_is_not_covered_holds_no_data(tmp_path, kind):
+    geotiff(tmp_path / "map.tif", AREA, nodata=0.0)
+    target = read_image(tmp_path / "map.tif")
+    source = Image(np.full((50, 70), 7, kind), georeference=POINT)
+    alignment = aligned(source, target, shift=(-20, 0))
+    Outputs(warped=tmp_path / "out.tif").write(alignment)
+    found = read_image(tmp_path / "out.tif")
+    np.testing.assert_array_equal(found.missing(), ~alignment.valid)
+    assert found.georeference == AREA, "the source's own place is not that of the result"
+
+
+@CASES
+def test_resizing_keeps_the_corners(place):
+    half = resized(place, (40, 60), (20, 20))
+    corner = np.array([-0.5, -0.5, 1])
+    np.testing.assert_allclose(map_affine(half, "half") @ corner, map_affine(place, "map") @ corner)
+    np.testing.assert_allclose(
+        map_affine(half, "half") @ (19.5, 19.5, 1), map_affine(place, "map") @ (59.5, 39.5, 1)
+    )
+
+
+def test_control_points_say_where_source_pixels_lie_on_the_map(tmp_path):
+    target = Image(np.zeros((40, 60), np.uint8), georeference=AREA)
+    alignment = aligned(Image(np.zeros((50, 70), np.uint8)), target)
+    count = write_gcps(tmp_path / "a.points", alignment)
+    head, *rows = (tmp_path / "a.points").read_text().splitlines()
+    assert head == "#CRS: EPSG:32633"
+    points = list(csv.DictReader(rows))
+    assert len(points) == count > 100
+    for point in points:
+        x, y = float(point["sourceX"]) - 0.5, -float(point["sourceY"]) - 0.5
+        east, north = map_affine(AREA, "map") @ (x - 3.5, y + 1.25, 1)
+        assert (float(point["mapX"]), float(point["mapY"])) == pytest.approx((east, north), abs=1e-3)
+
+
+def test_a_target_without_georeference_gives_no_control_points(tmp_path):
+    alignment = aligned(Image(np.zeros((50, 70), np.uint8)), Image(np.zeros((40, 60), np.uint8)))
+    with pytest.raises(ImageError, match="has no georeference"):
+        write_gcps(tmp_path / "a.points", alignment)
+
+
+def test_apply_takes_the_place_from_the_full_size_map(tmp_path):
+    geotiff(tmp_path / "map.tif", AREA, size=(80, 120))
+    write_image(tmp_path / "a.tif", np.full((40, 60), 7, np.uint8))
+    write_flow(tmp_path / "half.flo", Flow(np.zeros((40, 60, 2), np.float32)))
+    arguments = ["apply", "half.flo", "a.tif", "-o", "out.tif", "--georeference", "map.tif"]
+    arguments = [str(tmp_path / name) if "." in name else name for name in arguments]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert read_image(tmp_path / "out.tif").georeference == {**AREA, 33550: (1.0, 0.5, 0.0)}
