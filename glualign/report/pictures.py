@@ -14,7 +14,7 @@ from glualign.images import to_rgb8
 from glualign.report.page import picture_url
 from glualign.viz import pair, scalar
 from glualign.viz.canvas import Picture, readable
-from glualign.viz.colormap import Colormap, colorize, palette, round_ticks
+from glualign.viz.colormap import Colormap, colorize, number_labels, palette
 from glualign.viz.colorwheel import flow_to_rgb, longest, wheel_legend
 from glualign.viz.grid import deformed_grid
 from glualign.viz.overlay import mask_overlay
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bar:
-    """A scale bar for HTML: a CSS gradient and its ticks as (percent from the left, label)."""
+    """A scale bar for HTML: a CSS gradient, and the labels of its left end, middle and right end."""
 
     gradient: str
-    ticks: tuple[tuple[float, str], ...]
+    labels: tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,12 @@ def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_
         shown = np.asarray(
             cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA), np.float32
         )
-        ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
         maps.append(
             Map(
                 "Confidence",
                 picture_url(colorize(shown, 0, 1, "cividis")),
                 "How far the flow can be trusted, 1 at best.",
-                bar=_bar("cividis", 0, 1, ticks),
+                bar=_bar("cividis", number_labels(0, 1)),
             )
         )
     maps += [
@@ -130,28 +129,23 @@ def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_
             "Length of the flow",
             picture_url(scalar.magnitude(small, top * factor, legend=False)),
             "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
-            bar=_bar("viridis", 0, top, round_ticks(0, top, 300, 14)),
+            bar=_bar("viridis", number_labels(0, top)),
         ),
         Map(
             "Area and folds",
             picture_url(scalar.jacobian(small, valid, legend=False)),
             "Source area per target pixel: blue is enlarged, orange reduced, black folded "
             "over. Grey stripes: not valid.",
-            bar=_bar("balance", -2, 2, {-2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4"}),
+            bar=_bar("balance", ("1/4", "1", "4")),
         ),
     ]
     return maps
 
 
-def _bar(name: Colormap, low: float, high: float, ticks: dict[float, str]) -> Bar:
+def _bar(name: Colormap, labels: tuple[str, str, str]) -> Bar:
     stops = palette(name)[np.linspace(0, 255, 17).astype(int)]
     gradient = ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
-    # The end's own label matters more than a round number right beside it.
-    near = {value for value in ticks if value not in (low, high) and (high - value) / (high - low) < 0.12}
-    places = sorted(
-        (100 * (value - low) / (high - low), text) for value, text in ticks.items() if value not in near
-    )
-    return Bar(f"linear-gradient(to right, {gradient})", tuple((round(at, 2), text) for at, text in places))
+    return Bar(f"linear-gradient(to right, {gradient})", labels)
 
 
 def _at(picture: Picture, height: int, width: int) -> Picture:

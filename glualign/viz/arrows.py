@@ -64,8 +64,7 @@ def arrows(
     if not legend:
         return canvas
     drawn = "true length" if scale == 1 else f"length x {readable(scale)}"
-    wordings = (f"Arrows point from target to source, {drawn}", f"Target to source, {drawn}", drawn)
-    return with_caption(canvas, [wordings], pen)
+    return with_caption(canvas, f"From target to source, {drawn}")
 
 
 def background(image: Picture | None, size: tuple[int, int]) -> Picture:

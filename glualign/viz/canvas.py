@@ -1,17 +1,18 @@
 """Sizes, text and the strip under a picture: what every drawing needs to be readable from 64 to 8,000 pixels.
 
 Explanations (scale bars, captions) go into a strip under the picture, never on it, so that they hide
-nothing and cannot collide with the drawing. Text is measured before it is drawn: it shrinks, then takes a
-shorter wording, then is left out, so that it never leaves the strip.
+nothing and cannot collide with the drawing. Text is measured before it is drawn: it shrinks, or is left out,
+so that it never leaves the strip.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
@@ -22,7 +23,6 @@ RGB = tuple[int, int, int]
 
 PAPER: RGB = (255, 255, 255)
 INK: RGB = (28, 28, 30)
-FAINT: RGB = (105, 105, 112)
 # Two of the eight colours that Okabe and Ito chose to be told apart with any colour vision
 # (jfly.uni-koeln.de/color).
 ORANGE: RGB = (230, 159, 0)
@@ -63,19 +63,17 @@ def text_width(text: str, size: int) -> int:
     return math.ceil(font(size).getlength(text))
 
 
-def fit_text(wordings: Sequence[str], width: int, size: int) -> tuple[str, int] | None:
-    """The first wording that fits into ``width`` pixels and its size, or None.
+def fitting_size(text: str, width: int, size: int) -> int | None:
+    """The largest size up to ``size`` at which the text fits into ``width`` pixels, or None."""
+    sizes = range(size, _SMALLEST_TEXT - 1, -1)
+    return next((candidate for candidate in sizes if text_width(text, candidate) <= width), None)
 
-    Each wording is tried down to three quarters of ``size`` before the next, shorter one; the last also at
-    the smallest legible size.
-    """
-    for wording in wordings:
-        for candidate in range(size, max(_SMALLEST_TEXT, round(size * 0.75)) - 1, -1):
-            if text_width(wording, candidate) <= width:
-                return wording, candidate
-    if wordings and text_width(wordings[-1], _SMALLEST_TEXT) <= width:
-        return wordings[-1], _SMALLEST_TEXT
-    return None
+
+def row_strips(height: int, width: int, pixels: int = 1 << 20) -> Iterator[slice]:
+    """Strips of rows of about that many pixels: temporaries of a whole 48-megapixel field would not fit."""
+    step = max(1, pixels // max(1, width))
+    for top in range(0, height, step):
+        yield slice(top, min(height, top + step))
 
 
 def blank(height: int, width: int, color: RGB = PAPER) -> Picture:
@@ -90,44 +88,29 @@ class Strip:
         self.image = PillowImage.new("RGB", (width, height), PAPER)
         self._draw = ImageDraw.Draw(self.image)
 
-    def text(
-        self, x: float, middle: float, text: str, size: int, color: RGB = INK, anchor: str = "l"
-    ) -> None:
+    def text(self, x: float, middle: float, text: str, size: int, anchor: str = "l") -> None:
         """Write a line around height ``middle``; ``x`` is its left (l), middle (m) or right (r) end."""
-        self._draw.text((x, middle), text, fill=color, font=font(size), anchor=f"{anchor}m")
+        self._draw.text((x, middle), text, fill=INK, font=font(size), anchor=f"{anchor}m")
 
     def paste(self, left: int, top: int, picture: npt.NDArray[np.uint8]) -> None:
         """Lay an RGB or RGBA picture on the strip."""
         small = PillowImage.fromarray(picture)
         self.image.paste(small, (left, top), small if picture.shape[2] == 4 else None)
 
-    def line(self, start: tuple[float, float], end: tuple[float, float], width: int, color: RGB) -> None:
-        """Draw a straight line."""
-        self._draw.line((*start, *end), fill=color, width=width)
-
     def under(self, picture: Picture) -> Picture:
         """The picture with this strip below it."""
         return np.concatenate([picture, np.asarray(self.image)], axis=0)
 
 
-def with_caption(picture: Picture, lines: Sequence[Sequence[str]], pen: Pen | None = None) -> Picture:
-    """The picture with lines of text below it.
-
-    Args:
-        picture: ``(H, W, 3)`` uint8.
-        lines: for each line its wordings, from the fullest to the shortest.
-        pen: sizes; None takes those for the picture.
-    """
+def with_caption(picture: Picture, text: str) -> Picture:
+    """The picture with a line of text below it, or as it is where the text does not fit."""
     height, width = picture.shape[:2]
-    pen = pen or pen_for(height, width)
-    fitting = [found for line in lines if (found := fit_text(line, width - 2 * pen.gap, pen.text))]
-    if not fitting:
+    pen = pen_for(height, width)
+    size = fitting_size(text, width - 2 * pen.gap, pen.text)
+    if size is None:
         return picture
-    pitch = round(pen.text * 1.35)
-    strip = Strip(width, pitch * len(fitting) + 2 * pen.gap)
-    for position, (text, size) in enumerate(fitting):
-        color = INK if position == 0 else FAINT
-        strip.text(pen.gap, pen.gap + pitch * (position + 0.5), text, size, color)
+    strip = Strip(width, round(pen.text * 1.35) + 2 * pen.gap)
+    strip.text(pen.gap, strip.image.height / 2, text, size)
     return strip.under(picture)
 
 
@@ -142,13 +125,9 @@ def readable(value: float) -> str:
 
 def grey(picture: Picture) -> Picture:
     """The picture without its colours, still ``(H, W, 3)``."""
-    import cv2
-
     return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def faded(picture: Picture, share: float = 0.55, towards: int = 255) -> Picture:
     """The picture mixed with a grey level, as a quiet background."""
-    import cv2
-
     return np.asarray(cv2.addWeighted(picture, 1 - share, np.full_like(picture, towards), share, 0), np.uint8)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow
-from glualign.viz.canvas import FAINT, INK, Picture, Strip, fit_text, pen_for, readable
+from glualign.viz.canvas import Picture, Strip, fitting_size, pen_for, readable, row_strips
 
 # Steps between the six corner hues; the eye separates some neighbours better than others.
 _SEGMENTS = (
@@ -25,9 +25,6 @@ _SEGMENTS = (
     (6, (255, 0, 255), (255, 0, 0)),  # magenta to red
 )
 _BEYOND = 0.75  # flow longer than the maximum is darkened by this, so that it cannot pass for the maximum
-_STRIP_PIXELS = (
-    1 << 20
-)  # work in strips of rows: a dozen float temporaries of a 48-megapixel field would not fit
 
 
 def wheel_colors() -> npt.NDArray[np.uint8]:
@@ -42,16 +39,13 @@ def wheel_colors() -> npt.NDArray[np.uint8]:
 def flow_to_rgb(
     flow: Flow | npt.NDArray[np.floating[Any]],
     max_flow: float | None = None,
-    *,
-    unknown: tuple[int, int, int] = (0, 0, 0),
 ) -> npt.NDArray[np.uint8]:
     """Colour a flow field: white is no motion, full colour is ``max_flow`` pixels, darker is beyond it.
 
     Args:
         flow: `Flow`, or an array ``(H, W, 2)`` of (u, v) in pixels; NaN, infinite or absurdly large
-            (above 1e9, the ``.flo`` mark) values are unknown.
+            (above 1e9, the ``.flo`` mark) values are unknown, and black as in the literature.
         max_flow: length in pixels that gets full colour; None takes the longest known vector.
-        unknown: RGB of unknown pixels, black as in the literature.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -66,9 +60,8 @@ def flow_to_rgb(
         raise FlowError(f"the maximum flow must be a positive number of pixels, not {max_flow}")
     wheel = wheel_colors().astype(np.float32) / np.float32(255)
     rgb = np.empty((*data.shape[:2], 3), np.uint8)
-    step = max(1, _STRIP_PIXELS // max(1, data.shape[1]))
-    for top in range(0, data.shape[0], step):
-        rgb[top : top + step] = _paint(data[top : top + step], float(max_flow), wheel, unknown)
+    for rows in row_strips(*data.shape[:2]):
+        rgb[rows] = _paint(data[rows], float(max_flow), wheel)
     return rgb
 
 
@@ -99,43 +92,30 @@ def with_wheel(picture: Picture, flow: Flow, max_flow: float) -> Picture:
     """
     height, width = picture.shape[:2]
     pen = pen_for(height, width)
+    lines = [f"Rim of the wheel: {readable(max_flow)} px", "Hue: from the target pixel towards its source"]
+    marks = ["darker: longer"] if longest(flow) > max_flow * 1.001 else []
+    marks += [] if known(as_uv(flow)).all() else ["black: unknown"]
+    if marks:
+        lines.append(", ".join(marks).capitalize())
     row = round(pen.text * 1.3)
-    notes = [
-        (
-            f"Rim of the wheel: {readable(max_flow)} px",
-            f"Rim: {readable(max_flow)} px",
-            f"{readable(max_flow)} px",
-        ),
-        ("Hue: from the target pixel towards its source", "Hue: target to source", "Hue: to source", ""),
-    ]
-    extra = []
-    if longest(flow) > max_flow * 1.001:
-        extra.append("darker: longer")
-    if not known(as_uv(flow)).all():
-        extra.append("black: unknown")
-    if extra:
-        notes.append((", ".join(extra).capitalize(), *(word.capitalize() for word in extra), ""))
-    disc = (
-        row * max(2, len(notes)) if width > 12 * pen.text else row
-    )  # on a thumbnail the words need the room
-    left = disc + (3 if width > 12 * pen.text else 2) * pen.gap
-    lines = [fit_text(note, width - left - pen.gap, pen.text) for note in notes]
+    disc = row * max(2, len(lines))
+    left = disc + 3 * pen.gap
     strip = Strip(width, disc + 2 * pen.gap)
     strip.paste(pen.gap, pen.gap, wheel_legend(disc))
-    shown = [line for line in lines if line and line[0]][: disc // row]
-    for position, found in enumerate(shown):
-        strip.text(left, pen.gap + row * (position + 0.5), *found, FAINT if position else INK)
+    for position, line in enumerate(lines):
+        size = fitting_size(line, width - left - pen.gap, pen.text)
+        if size:
+            strip.text(left, pen.gap + row * (position + 0.5), line, size)
     return strip.under(picture)
 
 
 def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: npt.NDArray[np.bool_] | None = None) -> float:
     """Length in pixels of the longest known vector (inside ``where``, if given); 0 when there is none."""
     data = as_uv(flow)
-    step = max(1, _STRIP_PIXELS // max(1, data.shape[1]))
     best = 0.0
-    for top in range(0, data.shape[0], step):
-        strip = data[top : top + step]
-        keep = known(strip) if where is None else known(strip) & where[top : top + step]
+    for rows in row_strips(*data.shape[:2]):
+        strip = data[rows]
+        keep = known(strip) if where is None else known(strip) & where[rows]
         if keep.any():
             best = max(best, float(length(strip)[keep].max()))
     return best
@@ -169,7 +149,6 @@ def _paint(
     data: npt.NDArray[np.float32],
     max_flow: float,
     wheel: npt.NDArray[np.float32],
-    unknown: tuple[int, int, int],
 ) -> npt.NDArray[np.uint8]:
     usable = known(data)
     data = np.asarray(np.where(usable[..., None], data, 0) / np.float32(max_flow), np.float32)
@@ -187,5 +166,5 @@ def _paint(
         color = (1 - share) * np.take(column, below) + share * np.take(column, above)
         color = np.where(inside, 1 - reach * (1 - color), color * np.float32(_BEYOND))
         rgb[..., channel] = color * 255  # the cast cuts off the fraction, as the reference code does
-    rgb[~usable] = unknown
+    rgb[~usable] = 0
     return rgb

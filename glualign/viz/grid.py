@@ -9,7 +9,7 @@ import numpy.typing as npt
 from glualign.flow import Flow
 from glualign.geometry import inside, positions
 from glualign.viz.arrows import background
-from glualign.viz.canvas import INK, ORANGE, RGB, SKY, Picture, pen_for, readable, with_caption
+from glualign.viz.canvas import INK, ORANGE, RGB, SKY, Picture, pen_for, readable, row_strips, with_caption
 from glualign.viz.colorwheel import as_uv
 
 _STRIP_PIXELS = 1 << 21
@@ -47,9 +47,8 @@ def deformed_grid(
     # On a thumbnail lines closer than this would leave nothing between them.
     cell = cell or _round_cell(max(max(source_height, source_width) / 20, 7.0 * (pen.line + 1)))
     # Rows of neighbours on both sides let each strip take the same gradient as the whole field would.
-    step = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, step):
-        bottom = min(height, top + step)
+    for strip in row_strips(height, width, _STRIP_PIXELS):
+        top, bottom = strip.start, strip.stop
         first, last = max(0, top - 1), min(height, bottom + 1)
         x, y = (each.astype(np.float32) for each in positions(data[first:last], first))
         inner = slice(top - first, bottom - first)
@@ -65,13 +64,7 @@ def deformed_grid(
                 _mix(canvas[top:bottom], covered, color if image is not None else _ON_PAPER[color])
     if not legend:
         return canvas
-    size = readable(cell)
-    wordings = (
-        f"Grid of the source every {size} px, as the flow lays it on the target",
-        f"Source grid, {size} px cells",
-        f"{size} px",
-    )
-    return with_caption(canvas, [wordings], pen)
+    return with_caption(canvas, f"Grid of the source every {readable(cell)} px, laid on the target")
 
 
 def _inside(

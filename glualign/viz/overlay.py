@@ -12,16 +12,13 @@ from glualign.viz.canvas import Picture, faded, grey, pen_for, with_caption
 _EDGE = (213, 94, 0)  # vermilion of Okabe and Ito
 
 
-def mask_overlay(
-    image: Picture, mask: npt.NDArray[np.bool_], *, legend: bool = True, what: str = "without a valid source"
-) -> Picture:
+def mask_overlay(image: Picture, mask: npt.NDArray[np.bool_], *, legend: bool = True) -> Picture:
     """Show the image where ``mask`` holds, and faded under stripes with an outline where it does not.
 
     Args:
         image: ``(H, W, 3)`` uint8.
         mask: ``(H, W)`` bool.
         legend: say the share of striped pixels below the picture.
-        what: what the striped pixels are, for the legend.
 
     Raises:
         ImageError: the sizes differ.
@@ -44,8 +41,7 @@ def mask_overlay(
         _outline(picture, outside, pen.line + 1)
     if not legend:
         return picture
-    share = f"{100 * outside.mean():.1f} %"
-    return with_caption(picture, [(f"Striped: {share} {what}", f"Striped: {share}", share)], pen)
+    return with_caption(picture, f"Striped: {100 * outside.mean():.1f} % without a valid source")
 
 
 def _outline(picture: Picture, outside: npt.NDArray[np.bool_], width: int) -> None:

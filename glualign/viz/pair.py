@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import ImageError
-from glualign.viz.canvas import INK, Picture, Strip, blank, faded, fit_text, grey, pen_for
+from glualign.viz.canvas import Picture, Strip, blank, faded, fitting_size, grey, pen_for, with_caption
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,7 +47,7 @@ def flicker_frames(target: Picture, warped: Picture, valid: Mask | None = None) 
     """
     _same_size(target, warped)
     first, second = filled(target, target, valid), filled(warped, target, valid)
-    return _named(first, "Target"), _named(second, "Source, warped")
+    return with_caption(first, "Target"), with_caption(second, "Source, warped")
 
 
 def side_by_side(panels: list[tuple[str, Picture]]) -> Picture:
@@ -68,9 +68,9 @@ def side_by_side(panels: list[tuple[str, Picture]]) -> Picture:
     strip = Strip(body.shape[1], round(pen.text * 1.35) + 2 * pen.gap)
     left = 0
     for (name, _), column in zip(panels, columns[::2], strict=True):
-        found = fit_text((name, name.split(",")[0]), column.shape[1] - 2 * pen.gap, pen.text)
-        if found:
-            strip.text(left + column.shape[1] / 2, strip.image.height / 2, *found, INK, "m")
+        size = fitting_size(name, column.shape[1] - 2 * pen.gap, pen.text)
+        if size:
+            strip.text(left + column.shape[1] / 2, strip.image.height / 2, name, size, "m")
         left += column.shape[1] + gap
     return strip.under(body)
 
@@ -96,16 +96,6 @@ def filled(picture: Picture, target: Picture, valid: Mask | None) -> Picture:
     if valid is None or valid.all():
         return picture
     return np.where(valid[..., None], picture, faded(grey(target), 0.6, 200))
-
-
-def _named(picture: Picture, name: str) -> Picture:
-    height, width = picture.shape[:2]
-    pen = pen_for(height, width)
-    strip = Strip(width, round(pen.text * 1.35) + pen.gap)
-    found = fit_text((name, name.split(",")[0]), width - 2 * pen.gap, pen.text)
-    if found:
-        strip.text(pen.gap, strip.image.height / 2, *found)
-    return strip.under(picture)
 
 
 def _same_size(target: Picture, warped: Picture) -> None:

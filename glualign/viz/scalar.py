@@ -10,7 +10,7 @@ import numpy.typing as npt
 from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant
 from glualign.viz.canvas import Picture, readable
-from glualign.viz.colormap import colorize, with_scale
+from glualign.viz.colormap import colorize, number_labels, with_scale
 from glualign.viz.colorwheel import as_uv, known, length, longest
 
 FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
@@ -40,8 +40,8 @@ def magnitude(flow: Flow, max_flow: float | None = None, *, legend: bool = True)
     if not legend:
         return picture
     beyond = bool(np.nanmax(lengths, initial=0) > top * 1.001)
-    title = ("Length of the flow in pixels", "Flow length, px", "px")
-    return with_scale(picture, 0, top, "viridis", title, open_ended=beyond)
+    labels = number_labels(0, top, open_ended=beyond)
+    return with_scale(picture, 0, top, "viridis", "Length of the flow in pixels", labels)
 
 
 def jacobian(flow: Flow, where: npt.NDArray[np.bool_] | None = None, *, legend: bool = True) -> Picture:
@@ -66,13 +66,8 @@ def jacobian(flow: Flow, where: npt.NDArray[np.bool_] | None = None, *, legend: 
     measured = np.isfinite(determinant)
     share = 100 * folded.sum() / max(1, measured.sum())
     folds = f"{share:.2g} %" if folded.any() else "none"
-    title = (
-        f"Source area per target pixel. Folded over (black): {folds}",
-        f"Area ratio. Folds (black): {folds}",
-        f"Folds: {folds}",
-    )
-    labels = {-2.0: "1/4", -1.0: "1/2", 0.0: "1", 1.0: "2", 2.0: "4"}
-    return with_scale(picture, -2, 2, "balance", title, labels=labels)
+    title = f"Source area per target pixel. Folded over (black): {folds}"
+    return with_scale(picture, -2, 2, "balance", title, ("1/4", "1", "4"))
 
 
 def error(errors: npt.NDArray[np.float32], maximum: float | None = None, *, legend: bool = True) -> Picture:
@@ -96,9 +91,8 @@ def error(errors: npt.NDArray[np.float32], maximum: float | None = None, *, lege
     if not legend:
         return picture
     median = f"median {readable(float(np.median(finite)))} px" if finite.size else "defined nowhere"
-    title = (f"Forward-backward error in pixels, {median}", f"Error in px, {median}", median, "px")
-    beyond = bool(finite.size and finite.max() > maximum)
-    return with_scale(picture, 0, maximum, "inferno", title, open_ended=beyond)
+    labels = number_labels(0, maximum, open_ended=bool(finite.size and finite.max() > maximum))
+    return with_scale(picture, 0, maximum, "inferno", f"Forward-backward error in pixels, {median}", labels)
 
 
 def confidence(values: npt.NDArray[np.float32], *, legend: bool = True) -> Picture:
@@ -106,8 +100,7 @@ def confidence(values: npt.NDArray[np.float32], *, legend: bool = True) -> Pictu
     picture = colorize(values, 0, 1, "cividis")
     if not legend:
         return picture
-    labels = {0.0: "0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
-    return with_scale(picture, 0, 1, "cividis", ("Confidence in the flow", "Confidence"), labels=labels)
+    return with_scale(picture, 0, 1, "cividis", "Confidence in the flow", number_labels(0, 1))
 
 
 def checked_maximum(value: float) -> float:

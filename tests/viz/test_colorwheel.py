@@ -81,11 +81,11 @@ def test_fixed_maximum_scales_saturation_and_darkens_what_is_beyond():
     assert beyond.max() == int(255 * 0.75)
 
 
-def test_large_fields_are_painted_in_strips_without_seams(monkeypatch):
-    flow = random_flow()
-    whole = flow_to_rgb(flow)
-    monkeypatch.setattr("glualign.viz.colorwheel._STRIP_PIXELS", 200)
-    np.testing.assert_array_equal(flow_to_rgb(flow), whole)
+def test_large_fields_are_painted_in_strips_without_seams():
+    """A field of several strips: its rows have the colours of a field that is painted at once."""
+    flow = np.tile(random_flow(20, 700), (100, 1, 1))
+    whole = flow_to_rgb(flow[:20], 40)
+    np.testing.assert_array_equal(flow_to_rgb(flow, 40), np.tile(whole, (100, 1, 1)))
 
 
 def test_accepts_a_flow_object():

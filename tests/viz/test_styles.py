@@ -5,19 +5,19 @@ from glualign.errors import FlowError
 from glualign.flow import Flow, from_transform, invert
 from glualign.viz.styles import FLOW_STYLES, PAIR_STYLES, draw_flow, draw_pair
 
-SIZE = (48, 64)
+SIZE = (120, 240)
 
 
 @pytest.fixture
 def flow():
     turn = np.deg2rad(9)
-    matrix = [[np.cos(turn), -np.sin(turn), 4], [np.sin(turn), np.cos(turn), -3], [0.004, 0, 1]]
-    return from_transform(matrix, SIZE, (50, 70))
+    matrix = [[np.cos(turn), -np.sin(turn), 4], [np.sin(turn), np.cos(turn), -3], [0.0004, 0, 1]]
+    return from_transform(matrix, SIZE, (125, 250))
 
 
 @pytest.fixture
 def source():
-    return np.random.default_rng(4).integers(0, 256, (50, 70, 3), np.uint8)
+    return np.random.default_rng(4).integers(0, 256, (125, 250, 3), np.uint8)
 
 
 @pytest.fixture
@@ -34,19 +34,19 @@ def test_every_flow_style_draws_the_grid_of_the_flow(style, legend, flow, target
         image=target,
         legend=legend,
         backward=invert(flow),
-        confidence=np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(SIZE),
+        confidence=np.linspace(0, 1, 120 * 240, dtype=np.float32).reshape(SIZE),
     )
     assert picture.dtype == np.uint8
-    assert picture.shape[1:] == (64, 3)
-    assert (picture.shape[0] > 48) == legend
-    assert np.unique(picture[:48].reshape(-1, 3), axis=0).shape[0] > 2, "an empty picture"
+    assert picture.shape[1:] == (240, 3)
+    assert (picture.shape[0] > 120) == legend
+    assert np.unique(picture[:120].reshape(-1, 3), axis=0).shape[0] > 2, "an empty picture"
 
 
 @pytest.mark.parametrize("style", FLOW_STYLES)
 def test_flow_styles_survive_a_flow_that_is_unknown_everywhere(style):
     nothing = Flow(np.full((*SIZE, 2), np.nan, np.float32))
     picture = draw_flow(nothing, style, backward=nothing, confidence=np.full(SIZE, np.nan, np.float32))
-    assert picture.shape[1] == 64
+    assert picture.shape[1] == 240
 
 
 @pytest.mark.parametrize("style", PAIR_STYLES)
@@ -60,8 +60,8 @@ def test_every_pair_style_draws_the_warped_source(style, flow, source, target):
 
 
 def test_a_perfectly_aligned_pair_has_no_difference(source):
-    shift = from_transform([[1, 0, 5], [0, 1, 2], [0, 0, 1]], SIZE, (50, 70))
-    target = source[2:50, 5:69]
+    shift = from_transform([[1, 0, 5], [0, 1, 2], [0, 0, 1]], SIZE, (125, 250))
+    target = source[2:122, 5:245]
     picture = draw_pair(source, target, shift, "difference")[0].astype(int)
     assert np.abs(picture[..., 0] - picture[..., 1]).max() <= 1
 
@@ -73,9 +73,9 @@ def test_the_mask_of_the_alignment_is_respected(flow, source, target):
 
 
 def test_wrong_sizes_are_refused_with_both_sizes(flow, source, target):
-    with pytest.raises(FlowError, match="target is 64 x 40 and the flow 64 x 48"):
+    with pytest.raises(FlowError, match="target is 240 x 40 and the flow 240 x 120"):
         draw_pair(source, target[:40], flow)
-    with pytest.raises(FlowError, match="source is 70 x 49 and the flow was made for one of 70 x 50"):
+    with pytest.raises(FlowError, match="source is 250 x 49 and the flow was made for one of 250 x 125"):
         draw_pair(source[:49], target, flow)
     with pytest.raises(FlowError, match="confidence map"):
         draw_flow(flow, "confidence", confidence=np.zeros((4, 4), np.float32))
