@@ -14,12 +14,13 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device that ``auto | cpu | cuda | cuda:N | mps`` names; ``auto``: CUDA, else MPS, else the CPU.
 
     Raises:
         DeviceError: the name is unknown or the device is not there.
     """
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

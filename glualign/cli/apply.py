@@ -21,8 +21,12 @@ from glualign.cli.options import (
     writing_options,
 )
 from glualign.cli.streams import format_option, streamable
+from glualign.errors import FlowError
 
 _OTHER = {"source": "target", "target": "source"}
+# Share of valid pixels below which an image of another size than the flow is not taken for its source: a copy
+# of half the width and height reaches 0.25.
+_FEWEST_VALID = 0.5
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,15 @@ def apply_to_image(
 
     place = read_image(applying.georeference, max_pixels=None) if applying.georeference else None
     image = reading.image(given, quiet=quiet)
-    flow = open_flow(applying.flow_file)
+    size = applying.source_size
+    flow = read(applying.flow_file, size) if size else open_flow(applying.flow_file)
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
     warped, valid = warp_image(image, flow, writing.interpolation)
+    if flow.source_size is None and image.size != flow.size and valid.mean() < _FEWEST_VALID:
+        raise FlowError(
+            f"{given}: most of the flow points outside of it, and {applying.flow_file} does not say how "
+            "large its source is; resize the image to that size, or give --source-size"
+        )
     del image  # the source is no longer needed, and may be half of the memory in use
     if writing.fill != "#000000":
         warped = fill_invalid(warped, valid, writing.fill, warped)

@@ -156,7 +156,7 @@ report_options = stack(
 )
 
 
-@click.command()
+@click.command(short_help="Align many pairs of images into the folder OUT.")
 @click.argument("sources", required=False, type=click.Path())
 @click.argument("targets", required=False, type=click.Path())
 @click.option(
@@ -239,6 +239,10 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
         (False, False, False, True, False): "--sequence DIR",
         (False, False, False, False, True): "--pairs FILE",
     }
+    if targets is not None and Path(targets).is_file():
+        raise click.UsageError(
+            f"{targets} is a file; to align every source onto it, give --target {targets}."
+        )
     if tuple(given) not in ways:
         raise click.UsageError(f"Say what to align in one of these ways: {', '.join(ways.values())}.")
     where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out]}

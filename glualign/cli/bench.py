@@ -62,8 +62,10 @@ def command(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **opti
     from glualign.evaluation.environment import usable_cores
     from glualign.evaluation.speed import speed_document, time_contenders
     from glualign.evaluation.tables import write_document
+    from glualign.outputs import check_outputs
 
     device = choose_device(options["device"])
+    check_outputs([options["json_path"]] if options["json_path"] else [], options["models"])
     contenders = _contenders(options["models"], options["precisions"], options["reference"], device)
     with status("timing", show=not options["quiet"]):
         timings = time_contenders(

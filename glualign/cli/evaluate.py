@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,7 @@ import click
 from glualign.cli.options import device_option, precision_option, quiet_option, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Sequence
 
     from glualign.evaluation.datasets import Dataset
     from glualign.evaluation.methods import Method
@@ -60,8 +61,6 @@ output_options = stack(
                  help="Write a page with the table and pictures of the worst and the median pairs."),
     click.option("--resume", is_flag=True,
                  help="Take over what --csv holds for the same settings; failed pairs are tried again."),
-    click.option("--workers", type=click.IntRange(min=1), metavar="N", default=2, show_default=True,
-                 help="Threads that read pairs ahead; results do not depend on it."),
 )  # fmt: skip
 
 
@@ -106,16 +105,18 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
         table_cells,
         write_document,
     )
+    from glualign.outputs import check_outputs
 
     if options["resume"] and not options["csv_path"]:
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
+    written = [options[name] for name in ("csv_path", "json_path", "html_path") if options[name]]
+    check_outputs(written, [path for path in (*options["models"], options["pair_list"]) if path])
     data = _limited(open_dataset(dataset, root, pair_list=options["pair_list"]), options["limit"])
     methods = _methods(options)
     with _progress(len(data) * len(methods), quiet=options["quiet"]) as listener:
         results = evaluate(
             data,
             methods,
-            workers=options["workers"],
             csv_path=options["csv_path"],
             resume=options["resume"],
             listener=listener,
@@ -162,25 +163,18 @@ def _methods(options: dict[str, Any]) -> list[Method]:
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
-    settings = {}
+    """``KEY=VALUE`` as keyword arguments: numbers, true, false and none as such, the rest as text."""
+    settings: dict[str, Any] = {}
     for text in texts:
-        key, _, value = text.partition("=")
-        if not key.strip() or not value.strip():
+        key, _, value = (part.strip() for part in text.partition("="))
+        if not key or not value:
             raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--option")
-        settings[key.strip().replace("-", "_")] = _value(value.strip())
-    return settings
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for convert in (int, float):
         try:
-            return convert(text)
+            parsed = json.loads(value.lower().replace("none", "null"))
         except ValueError:
-            continue
-    return text
+            parsed = value
+        settings[key.replace("-", "_")] = parsed
+    return settings
 
 
 def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
@@ -194,32 +188,15 @@ def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
         yield f"... and {len(lines) - _LISTED_FAILURES} more; --csv and --json list all of them"
 
 
-def _progress(total: int, *, quiet: bool) -> AbstractContextManager[Any]:
-    """A listener that shows a bar on a terminal with the running mean AEPE of each method."""
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[PairResult], None]]:
+    """A listener that advances a bar with the time left, on a terminal only."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from glualign.cli.console import error_console
 
-    @contextmanager
-    def shown() -> Iterator[Any]:
-        sums: dict[str, tuple[float, int]] = {}
-        columns = (
-            BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("AEPE {task.description}", markup=False),
-        )  # fmt: skip
-        hidden = quiet or not error_console.is_terminal
-        with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
-            task = bar.add_task("", total=total)
-
-            def listener(result: PairResult) -> None:
-                if result.metrics:
-                    total_error, count = sums.get(result.method, (0.0, 0))
-                    sums[result.method] = (total_error + result.metrics.aepe, count + 1)
-                means = (f"{name} {value / count:.2f}" for name, (value, count) in sums.items())
-                bar.update(task, advance=1, description=", ".join(means))
-
-            yield listener
-
-    return shown()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = quiet or not error_console.is_terminal
+    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda result: bar.update(task, advance=1)

@@ -48,7 +48,7 @@ class Named(Options):
     gcps: str | None
 
 
-@click.command()
+@click.command(short_help="Warp SOURCE onto the pixel grid of TARGET.")
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("target", type=click.Path(allow_dash=True))
 @click.argument("out", required=False, type=click.Path(allow_dash=True))

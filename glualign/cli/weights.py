@@ -24,7 +24,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     return dict(value.split("=", 1) for value in values)
 
 
-@click.group()
+@click.group(short_help="Weights: list, fetch, import, verify, export.")
 def command() -> None:
     """List, fetch, check, import and export model weights.
 

@@ -309,3 +309,17 @@ def test_an_image_goes_through_pipes(tmp_path, flow_file):
     assert result.exit_code == 0, result.stderr
     assert run("apply", flow_file, tmp_path / "in.png", "-o", tmp_path / "out.ppm").exit_code == 0
     assert result.stdout_bytes == (tmp_path / "out.ppm").read_bytes()
+
+
+def test_an_image_of_half_the_size_is_refused_where_the_flow_cannot_know(tmp_path):
+    """The flow of a larger source, as .flo: it does not store the source's size."""
+    write_flow(tmp_path / "f.flo", from_transform(np.diag([2, 2, 1.0]), SIZE, (60, 80)))
+    write_image(tmp_path / "full.png", noise((60, 80)))
+    write_image(tmp_path / "half.png", noise((31, 41)))
+    assert run("apply", tmp_path / "f.flo", tmp_path / "full.png", "-o", tmp_path / "a.png").exit_code == 0
+    result = run("apply", tmp_path / "f.flo", tmp_path / "half.png", "-o", tmp_path / "b.png")
+    assert result.exit_code == 1
+    assert "--source-size" in result.stderr
+    assert not (tmp_path / "b.png").exists()
+    stated = run("apply", tmp_path / "f.flo", tmp_path / "half.png", "--source-size", "80x60")
+    assert "belongs to a source of 80 x 60" in stated.stderr

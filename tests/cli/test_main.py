@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -164,3 +165,25 @@ def test_completion_offers_commands_and_options():
 
 def test_the_completion_script_of_zsh_names_the_program():
     assert "compdef" in glualign(_GLUALIGN_COMPLETE="zsh_source").stdout
+
+
+def test_the_overview_keeps_its_texts_without_docstrings():
+    shown = glualign("--help", PYTHONOPTIMIZE="2").stdout
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +\S", shown, re.MULTILINE), name
+
+
+def test_a_file_in_place_of_a_folder_of_targets_says_which_option_it_is(tmp_path):
+    (tmp_path / "template.png").touch()
+    result = CliRunner().invoke(cli, ["batch", str(tmp_path), str(tmp_path / "template.png"), "-o", "out"])
+    assert result.exit_code == 2
+    assert f"--target {tmp_path / 'template.png'}" in result.stderr
+
+
+def test_nothing_is_measured_for_an_output_that_is_an_input(tmp_path):
+    (tmp_path / "list.csv").write_text("kept")
+    path = str(tmp_path / "list.csv")
+    result = CliRunner().invoke(cli, ["evaluate", "hpatches", str(tmp_path), "--list", path, "--csv", path])
+    assert result.exit_code == 1
+    assert "is an input" in result.stderr
+    assert (tmp_path / "list.csv").read_text() == "kept"
