@@ -20,8 +20,8 @@ from glualign.flow import Flow, Interpolation
 from glualign.images import Image, to_rgb8
 
 if TYPE_CHECKING:
+    from glualign.matching.quality import Quality
     from glualign.outputs import Kind
-    from glualign.quality import Quality
 
 
 @dataclass(frozen=True, eq=False)

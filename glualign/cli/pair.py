@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from glualign.alignment import Alignment
     from glualign.images import Image
-    from glualign.quality import Quality
+    from glualign.matching.quality import Quality
 
 EXIT_FAILED_VERDICT = 4
 

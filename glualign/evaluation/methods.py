@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -92,8 +91,6 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
     """
     from glualign.aligner import PRESETS, Aligner
     from glualign.checkpoints import load_model
-    from glualign.devices import choose_device, choose_dtype
-    from glualign.matcher import Matcher
 
     model, at, preset = text.rpartition("@")
     if at and preset in PRESETS:
@@ -105,22 +102,17 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
     except (TypeError, ValueError) as error:
         raise GlualignError(f"{model}: the aligner does not take these options: {error}") from error
     loaded = load_model(model)
-    device = choose_device(options.get("device", "auto"))
-    dtype = choose_dtype(options.get("precision", "auto"), device)
-
-    @cache
-    def matcher() -> Matcher:
-        return Matcher(loaded.model, device=device, dtype=dtype)
+    predictor = aligner.predictor
 
     def coarse(source: Pixels, target: Pixels) -> Field:
-        run = matcher()
-        return run.match_coarse(run.encode_coarse(source), run.encode_coarse(target))[0]
+        encoded = [predictor.encode_coarse([image]) for image in (source, target)]
+        return predictor.match_coarse(*encoded, level=4)[0][0]
 
     settings = {
         "glualign": __version__,
         "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
-        "device": device.type,
-        "precision": str(dtype).removeprefix("torch."),
+        "device": predictor.device.type,
+        "precision": str(predictor.dtype).removeprefix("torch."),
         **{key: str(value) for key, value in asdict(aligner.options).items()},
     }
     name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem

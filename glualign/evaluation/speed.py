@@ -14,15 +14,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.environment import environment
-from glualign.matcher import Matcher
+from glualign.matching.predictor import FlowPredictor
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
-from glualign.network.config import COARSE_SIZE
-from glualign.network.preprocessing import prepare, working_size
-from glualign.network.warping import resize_bilinear
 
 Pixels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
@@ -75,35 +71,19 @@ def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS[REF
     needed.
     """
     torch.manual_seed(0)
-    network = GLUNet(config).eval().to(device)
-
-    def align(source: Pixels, target: Pixels) -> Field:
-        height, width = target.shape[:2]
-        size = working_size(height, width)
-        images = [_tensor(image, device) for image in (source, target)]
-        with torch.inference_mode():
-            working = [prepare(image, size, truncate=config.truncate_to_uint8) for image in images]
-            square = (COARSE_SIZE, COARSE_SIZE)
-            coarse = [prepare(image, square, truncate=config.truncate_to_uint8) for image in images]
-            flow = resize_bilinear(network(*working, *coarse).answer, (height, width))
-            return _in_pixels(flow, size)
-
-    return Contender(config.model, "fp32", REFERENCE_LAYOUT, align)
+    predictor = FlowPredictor(GLUNet(config), device=device, dtype=torch.float32, as_published=True)
+    return Contender(config.model, "fp32", REFERENCE_LAYOUT, _one_pass(predictor))
 
 
 def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:
     """A model as glualign runs it: one pass, target to source, at the size of the target."""
-    matcher = Matcher(model, device=device, dtype=choose_dtype(precision, device))
+    predictor = FlowPredictor(model, device=device, dtype=choose_dtype(precision, device))
+    shown = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[predictor.dtype]
+    return Contender(name, shown, LAYOUT, _one_pass(predictor))
 
-    def align(source: Pixels, target: Pixels) -> Field:
-        height, width = target.shape[:2]
-        size = matcher.working_size(height, width)
-        flow = matcher.match(matcher.encode_source(source, size), matcher.encode_target(target, size))
-        full = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR))
-        return np.asarray(full * [width / size[1], height / size[0]], dtype=np.float32)
 
-    shown = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[matcher.dtype]
-    return Contender(name, shown, LAYOUT, align)
+def _one_pass(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
+    return lambda source, target: predictor.predict([(source, target)])[0]
 
 
 def time_contenders(
@@ -210,14 +190,3 @@ def _timed(contender: Contender, source: Pixels, target: Pixels, device: torch.d
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _tensor(image: Pixels, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
-
-
-def _in_pixels(flow: Tensor, size: Size) -> Field:
-    """Working pixels to pixels of the image whose size ``flow`` has."""
-    scale = torch.tensor([flow.shape[3] / size[1], flow.shape[2] / size[0]], device=flow.device)
-    field: Field = (flow * scale.view(1, 2, 1, 1))[0].permute(1, 2, 0).float().cpu().numpy()
-    return field

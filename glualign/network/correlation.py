@@ -35,7 +35,7 @@ def mutual_matching(correlation: Tensor) -> Tensor:
     Args:
         correlation: ``(B, S, Ht, Wt)`` with source cells as channels. What is negative counts as zero, or the
             best of a cell that matches nothing would be a divisor near zero or below. Features after a ReLU
-            have nothing negative, those in context do.
+            have no negative products, transformed ones do.
 
     Returns:
         The same shape, 0 to the largest correlation.
@@ -80,7 +80,7 @@ def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) ->
 def mutual_match_features(
     cosines: Tensor, source_shape: tuple[int, int], scale: float, radius: int = 2
 ) -> Tensor:
-    """What the peak of the global correlation says about every target cell.
+    """The mutual best match of every target cell in the global correlation, and its similarity.
 
     Args:
         cosines: ``(B, Hs * Ws, Ht, Wt)``.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 DECODER_CHANNELS = (128, 128, 96, 64, 32)
 REFINEMENT_CHANNELS = (128, 128, 128, 96, 64, 32)
 REFINEMENT_DILATIONS = (1, 2, 4, 8, 16, 1)
 SLOPE = 0.1
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def scaled(channels: tuple[int, ...], width: float) -> tuple[int, ...]:
@@ -149,3 +155,21 @@ def refinement_blocks(before: int, *, width: float = 1.0) -> list[nn.Module]:
         for index, dilation in enumerate(REFINEMENT_DILATIONS)
     ]
     return [*blocks, head(channels[-1])]
+
+
+def fold_batch_norms(model: Network) -> Network:
+    """A copy of ``model``, in evaluation mode, whose batch norms are part of their convolutions.
+
+    Every convolution directly followed by a batch norm in a `nn.Sequential` is merged with it; the batch
+    norm becomes an identity, so that the other layers keep their names.
+    """
+    folded = copy.deepcopy(model).eval()
+    for block in folded.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for index in range(len(block) - 1):
+            convolution, norm = block[index], block[index + 1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block[index] = fuse_conv_bn_eval(convolution, norm)
+                block[index + 1] = nn.Identity()
+    return folded

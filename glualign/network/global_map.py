@@ -1,8 +1,7 @@
-"""The smooth map that most matches of two images agree on: RANSAC and a robust fit to 16 x 16 matches.
+"""A smooth global map fitted robustly to 16 x 16 matches: RANSAC, then re-weighted least squares.
 
-A plane, a distant scene or any scene from a turned camera moves by nearly one smooth map. Wrong matches are
-wrong in all directions and right ones agree, so a map through those that agree is right where single
-matches are not (Fischler and Bolles 1981; the truncated score is MSAC, Torr and Zisserman 2000).
+A plane, a distant scene or any scene from a turned camera moves by nearly one smooth map (Fischler and Bolles
+1981; the truncated score is MSAC, Torr and Zisserman 2000).
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ LIMIT = 2.0
 
 
 class GlobalMap(NamedTuple):
-    """A smooth map of target cells to source positions, and which matches it explains."""
+    """A smooth map of target cells to source positions, and the matches consistent with it."""
 
     position: Tensor
     """``(B, 2, H, W)``, x then y in [-2, 2]; the source frame is [-1, 1]."""
-    agreement: Tensor
+    consistency: Tensor
     """``(B, 1, H, W)``: 1 where a cell's own match lies on the map, 0 from `SMOOTH_REACH` on."""
     support: Tensor
-    """``(B, 1, 1, 1)``: the weighted mean agreement of all matches."""
+    """``(B, 1, 1, 1)``: the weighted mean consistency of all matches."""
 
 
 def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
@@ -46,7 +45,7 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
 
     Args:
         matches: ``(B, 2, H, W)``, source position of every target cell, x then y in [-1, 1].
-        weight: ``(B, 1, H, W)``, at least 0: how far a match is to be believed.
+        weight: ``(B, 1, H, W)``, at least 0: weight of each match.
     """
     batch, _, height, width = matches.shape
     points = matches.float().flatten(2).transpose(1, 2)
@@ -58,23 +57,23 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
 
     position = linear @ _robust_affine(linear, points, weight)
     for _ in range(STEPS):
-        near = weight * _agreement(position, points, SMOOTH_REACH)
+        near = weight * _consistency(position, points, SMOOTH_REACH)
         position = basis @ _refit(basis, points, near, CURVATURE_COST)
-    agreement = _agreement(position, points, SMOOTH_REACH)
-    support = (weight * agreement).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
+    consistency = _consistency(position, points, SMOOTH_REACH)
+    support = (weight * consistency).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
     return GlobalMap(
         position.clamp(-LIMIT, LIMIT).transpose(1, 2).reshape(batch, 2, height, width),
-        agreement.view(batch, 1, height, width),
+        consistency.view(batch, 1, height, width),
         support.view(batch, 1, 1, 1),
     )
 
 
 def fit_affine(matches: Tensor, weight: Tensor) -> Tensor:
-    """The affine map that most of the weight agrees with, as the first half of `fit_global_map` finds it.
+    """The affine map with the largest consistent weight, as the first half of `fit_global_map` finds it.
 
     Args:
         matches: ``(B, 2, H, W)``, source position of every target cell, x then y in [-1, 1].
-        weight: ``(B, 1, H, W)``, at least 0: how far a match is to be believed.
+        weight: ``(B, 1, H, W)``, at least 0: weight of each match.
 
     Returns:
         ``(B, 2, 3)``: times the centre ``(x, y, 1)`` of a target cell, its source position.
@@ -89,13 +88,13 @@ def _robust_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     """Coefficients ``(B, 3, 2)``: the best of many hypotheses, then re-weighted least squares."""
     affine = _best_affine(linear, points, weight)
     for _ in range(STEPS):
-        near = weight * _agreement(linear @ affine, points, AFFINE_REACH)
+        near = weight * _consistency(linear @ affine, points, AFFINE_REACH)
         affine = _refit(linear, points, near, 0.0)
     return affine
 
 
 def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
-    """The affine map ``(B, 3, 2)`` through three matches that most of the weight agrees with."""
+    """The affine map ``(B, 3, 2)`` through three matches with the largest consistent weight."""
     batch = len(points)
     # Squared, because one wrong match of three spoils a hypothesis.
     total = (weight.square() + 1e-9).cumsum(dim=1)
@@ -105,13 +104,15 @@ def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     goals = points.gather(1, chosen[:, :, None].expand(-1, -1, 2)).view(batch, HYPOTHESES, 3, 2)
     area = torch.linalg.cross(corners[:, :, 0], corners[:, :, 1]).mul(corners[:, :, 2]).sum(dim=-1)
     usable = area.abs() > 0.02
-    corners = torch.where(usable[:, :, None, None], corners, torch.eye(3, device=corners.device))
+    corners = torch.where(
+        usable[:, :, None, None], corners, torch.eye(3, device=corners.device, dtype=corners.dtype)
+    )
     # Without a check for singular systems, which costs a wait for the device; there are none.
     maps, _ = torch.linalg.solve_ex(corners, goals)
     zoom = maps[:, :, 0, 0] * maps[:, :, 1, 1] - maps[:, :, 0, 1] * maps[:, :, 1, 0]
     usable = usable & (zoom > LARGEST_ZOOM**-2) & (zoom < LARGEST_ZOOM**2)
-    agreement = _agreement(linear @ maps, points[:, None], AFFINE_REACH)
-    score = (agreement * weight[:, None]).sum(dim=2) * usable
+    consistency = _consistency(linear @ maps, points[:, None], AFFINE_REACH)
+    score = (consistency * weight[:, None]).sum(dim=2) * usable
     best = score.argmax(dim=1)
     chosen_map: Tensor = maps[torch.arange(batch, device=best.device), best]
     return chosen_map
@@ -121,14 +122,14 @@ def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float)
     """Weighted least squares on ``basis`` ``(N, K)``: coefficients ``(B, K, 2)``."""
     weighted = basis * weight[:, :, None]
     # What keeps the system solvable with too few matches, and the second order small without good reason.
-    cost = torch.full((len(points), basis.shape[1]), 1e-4, device=basis.device)
+    cost = basis.new_full((len(points), basis.shape[1]), 1e-4)
     cost[:, 3:] += curvature_cost * weight.sum(dim=1, keepdim=True)
     normal = weighted.transpose(1, 2) @ basis + torch.diag_embed(cost)
     coefficients: Tensor = torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)[0]
     return coefficients
 
 
-def _agreement(position: Tensor, points: Tensor, reach: float) -> Tensor:
+def _consistency(position: Tensor, points: Tensor, reach: float) -> Tensor:
     return (1 - (position - points).square().sum(dim=-1) / reach**2).clamp_min(0)
 
 

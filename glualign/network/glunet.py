@@ -1,13 +1,12 @@
 """GLU-Net: one global correlation at 16 x 16, then local ones up to 1/4 of the image (paper section 3).
 
-Networks with ``half_decoder_width`` add one at 1/2.
+Networks with ``half_decoder_width`` add a decoder at 1/2. The module holds the architecture alone: matching
+of image files, rectification and everything else that calls it several times is in `glualign.matching`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -35,29 +34,14 @@ from glualign.network.decoders import (
 )
 from glualign.network.global_map import fit_global_map
 from glualign.network.local_correlation import local_correlation
-from glualign.network.lucas_kanade import REACH, HalfFeatures, LucasKanadeStep, lucas_kanade_step
+from glualign.network.lucas_kanade import RADIUS, STEP_CHANNELS, HalfFeatures, lucas_kanade_steps
 from glualign.network.pretrained_features import SIXTEENTH_CHANNELS, PretrainedFeatures
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.rectification import (
-    GAIN,
-    affine_candidates,
-    compose_affine,
-    compose_flow_with_affine,
-    identity_affine,
-    inverse_affine,
-    is_identity,
-    rectifying_affine,
-    snap_to_identity,
-    warp_affine,
-    zero_displacement_score,
-)
 from glualign.network.transformer import DescriptorTransformer, FeatureTransformer
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
 
 COARSE_CELLS = COARSE_SIZE // 16
 """Side of the grid on which every source cell is compared with every target cell."""
-
-Trace = dict[str, Tensor]
 
 
 class CoarseFeatures(NamedTuple):
@@ -80,23 +64,6 @@ class WorkingFeatures(NamedTuple):
     """``(B, C, H'/2, W'/2)``; None for a network that ends at 1/4."""
 
 
-class CoarseMatch(NamedTuple):
-    """What the coarse half answers: the source as it is best seen, and the flow to what is seen."""
-
-    view: Tensor
-    """``(B, 2, 3)``, see `glualign.network.rectification`; the identity where one look is enough."""
-    image: Tensor
-    """``(B, 3, H', W')``: the source through the view."""
-    source: CoarseFeatures
-    """Of that image, in context."""
-    target: CoarseFeatures
-    """In context."""
-    flow4: Tensor
-    """``(B, 2, 16, 16)``, target -> seen source, in pixels of the 256 x 256 image."""
-    flow3: Tensor
-    """``(B, 2, 32, 32)``, the same."""
-
-
 class GLUNetOutput(NamedTuple):
     """Flow target -> source of every level, in pixels."""
 
@@ -112,7 +79,7 @@ class GLUNetOutput(NamedTuple):
     """``(B, 2, H'/2, W'/2)`` in pixels of the working image; None for a network that ends at 1/4."""
 
     @property
-    def answer(self) -> Tensor:
+    def finest(self) -> Tensor:
         """The finest flow."""
         return self.flow1 if self.flow0 is None else self.flow0
 
@@ -155,8 +122,10 @@ class GLUNet(nn.Module):
             )
         elif config.transformer_layers:
             self.transformer = FeatureTransformer(config.pyramid_channels[3], config.transformer_layers)
-        hints = 4 * config.mutual_match_features + 4 * config.global_map
-        self.decoder4 = mapping_decoder(COARSE_CELLS**2 + 2 + hints, width=config.mapping_decoder_width)
+        match_channels = 4 * config.mutual_match_features + 4 * config.global_map
+        self.decoder4 = mapping_decoder(
+            COARSE_CELLS**2 + 2 + match_channels, width=config.mapping_decoder_width
+        )
         if config.local_mapping:
             self.decoder4_local = flow_decoder(window + 2, width=config.mapping_decoder_width)
         self.decoder3 = flow_decoder(window + 2, width=width)
@@ -174,15 +143,15 @@ class GLUNet(nn.Module):
         if config.half_decoder_width:
             quarter = config.pyramid_channels[1]
             self.half_features = HalfFeatures(quarter, quarter // 2)
-            seen = (
-                (2 * REACH + 1) ** 2 + 2 + quarter // 2 + self.decoder1.features + LucasKanadeStep.channels()
-            )
-            self.decoder0 = flow_decoder(seen, width=config.half_decoder_width)
+            inputs = (2 * RADIUS + 1) ** 2 + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
+            self.decoder0 = flow_decoder(inputs, width=config.half_decoder_width)
+        # Whatever the process's default: the arithmetic of flow is that of float32.
+        self.to(torch.float32)
 
-    # ---- features of one image
+    # ---- features of images
 
     def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
-        """Features of a normalised image ``(B, 3, 256, 256)`` for `transform_features`."""
+        """Features of normalised images ``(B, 3, 256, 256)``, for `transform_features`."""
         if self.config.pretrained:
             level3, level4 = self.backbone(image_256)
             return CoarseFeatures(level4, level3)
@@ -197,14 +166,24 @@ class GLUNet(nn.Module):
         return CoarseFeatures(unit_vectors(level4.float()), level3)
 
     def working_features(self, image: Tensor) -> WorkingFeatures:
-        """Features of a normalised image ``(B, 3, H', W')`` for `match_fine`, sides multiples of 8."""
+        """Features of normalised images ``(B, 3, H', W')`` for `fine_flows`, sides multiples of 8."""
         half = self.pyramid.half_features(image)
         quarter, eighth = self.pyramid.beyond_half(half)
         if not self.config.half_decoder_width:
             return WorkingFeatures(eighth, quarter)
         return WorkingFeatures(eighth, quarter, self.half_features(image, half))
 
-    # ---- matching of two images
+    def transform_features(
+        self, source: CoarseFeatures, target: CoarseFeatures
+    ) -> tuple[CoarseFeatures, CoarseFeatures]:
+        """Self- and cross-attention between both images; without transformer layers, the same features."""
+        if not self.config.transformer_layers:
+            return source, target
+        transformed = self.transformer(source.level4, target.level4)
+        source4, target4 = (unit_vectors(level4.float()) for level4 in transformed)
+        return CoarseFeatures(source4, source.level3), CoarseFeatures(target4, target.level3)
+
+    # ---- flow between two images
 
     def forward(
         self,
@@ -215,9 +194,8 @@ class GLUNet(nn.Module):
         *,
         extra_layers: int | None = None,
         detach: bool = False,
-        trace: Trace | None = None,
     ) -> GLUNetOutput:
-        """Flow from ``target`` to ``source`` at every level.
+        """Flow from ``target`` to ``source`` at every level, in one pass without rectification.
 
         Args:
             source: normalised ``(B, 3, H', W')``, both sides multiples of 8.
@@ -226,142 +204,37 @@ class GLUNet(nn.Module):
             target_256: the target at 256 x 256.
             extra_layers: instead of the number that the working size calls for.
             detach: stop gradients at the flow that enters each warp (for training with a frozen pyramid).
-            trace: receives the intermediates by their names in the paper's figures.
         """
-        match = self.match_coarse(
-            source,
-            self.coarse_features(source_256),
-            self.coarse_features(target_256),
+        flow4, flow3 = self.coarse_flows(
+            *self.transform_features(self.coarse_features(source_256), self.coarse_features(target_256)),
             detach=detach,
-            trace=trace,
         )
-        flows = self.match_fine(
-            self.working_features(match.image),
+        finer = self.fine_flows(
+            self.working_features(source),
             self.working_features(target),
-            match.flow3,
+            flow3,
             extra_layers=extra_layers,
             detach=detach,
-            trace=trace,
         )
-        small, size = (COARSE_SIZE, COARSE_SIZE), (target.shape[2], target.shape[3])
-        levels = [(match.flow4, small), (match.flow3, small), *((flow, size) for flow in flows)]
-        return GLUNetOutput(*(compose_flow_with_affine(flow, match.view, of) for flow, of in levels))
-
-    def match_coarse(
-        self,
-        image: Tensor,
-        source: CoarseFeatures,
-        target: CoarseFeatures,
-        *,
-        detach: bool = False,
-        trace: Trace | None = None,
-    ) -> CoarseMatch:
-        """The coarse half: one look, and more while a view of the source agrees better with the target.
-
-        Args:
-            image: the normalised source ``(B, 3, H', W')``, for further looks.
-            source: its features, not yet in context.
-            target: of the target, not yet in context.
-            detach: as in `forward`.
-            trace: as in `forward`.
-        """
-        flow = partial(self.coarse_flows, detach=detach, trace=trace)
-        seen = self.transform_features(source, target)
-        flow4, flow3 = flow(*seen)
-        view = identity_affine(flow3)
-        for look in range(self.config.rectification_steps):
-            step = rectifying_affine(flow3)
-            if is_identity(step).all():
-                break
-            # The other direction has an opinion of its own: what is foreshortened is found more easily.
-            _, back3 = self.coarse_flows(seen[1], seen[0])
-            steps = [step, inverse_affine(rectifying_affine(back3))]
-            if look == 0:
-                steps += affine_candidates(source.level4, target.level4)
-            before = view
-            view, source = self._best_view(image, view, steps, source, target)
-            if torch.equal(view, before):
-                break
-            seen = self.transform_features(source, target)
-            flow4, flow3 = flow(*seen)
-        if not is_identity(view).all():
-            image = warp_affine(image, view)
-        return CoarseMatch(view, image, *seen, flow4, flow3)
-
-    def _best_view(
-        self,
-        image: Tensor,
-        view: Tensor,
-        steps: Sequence[Tensor],
-        source: CoarseFeatures,
-        target: CoarseFeatures,
-    ) -> tuple[Tensor, CoarseFeatures]:
-        """The view, or a step on from it, in which the source's features agree best with the target's."""
-        reduced = image
-        if max(image.shape[2:]) > 2 * COARSE_SIZE:
-            reduced = resize_area(image, (2 * COARSE_SIZE, 2 * COARSE_SIZE))
-        best, agreement = view, zero_displacement_score(source.level4, target.level4)
-        for index, step in enumerate(steps):
-            for tried in steps[:index]:
-                step = snap_to_identity(step, tried)
-            if is_identity(step).all():
-                continue
-            candidate = compose_affine(view, step)
-            shown = resize_area(warp_affine(reduced, candidate), (COARSE_SIZE, COARSE_SIZE))
-            features = self.coarse_features(shown)
-            reached = zero_displacement_score(features.level4, target.level4)
-            better = ~is_identity(step) & (reached > GAIN * agreement)
-            best = torch.where(better[:, 0], candidate, best)
-            agreement = torch.where(better, reached, agreement)
-            source = CoarseFeatures(
-                *(torch.where(better, new, old) for new, old in zip(features, source, strict=True))
-            )
-        return best, source
-
-    def transform_features(
-        self, source: CoarseFeatures, target: CoarseFeatures
-    ) -> tuple[CoarseFeatures, CoarseFeatures]:
-        """The features of both images after they have seen each other; as they are without context layers."""
-        if not self.config.transformer_layers:
-            return source, target
-        seen = self.transformer(source.level4, target.level4)
-        source4, target4 = (unit_vectors(level4.float()) for level4 in seen)
-        return CoarseFeatures(source4, source.level3), CoarseFeatures(target4, target.level3)
+        return GLUNetOutput(flow4, flow3, *finer)
 
     def coarse_flows(
-        self,
-        source: CoarseFeatures,
-        target: CoarseFeatures,
-        *,
-        detach: bool = False,
-        trace: Trace | None = None,
+        self, source: CoarseFeatures, target: CoarseFeatures, *, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Global and first local stage: ``flow4`` and ``flow3`` in pixels of the 256 x 256 image.
-
-        The features are what `transform_features` returned.
-        """
-        flow4 = self._global_flow(source, target, trace)
+        """``flow4`` and ``flow3`` in pixels of the 256 x 256 image, of what `transform_features` returned."""
+        flow4 = self._global_flow(source, target)
         if self.config.local_mapping:
             _, flow4 = self._local_flow(
                 self.decoder4_local, source.level4, target.level4, flow4, stride=16, detach=detach
             )
         up_flow4 = self._upsampled(flow4, "deconv4", (2 * COARSE_CELLS, 2 * COARSE_CELLS))
         features, flow3 = self._local_flow(
-            self.decoder3,
-            source.level3,
-            target.level3,
-            up_flow4,
-            stride=8,
-            detach=detach,
-            trace=trace,
-            name="corr3",
+            self.decoder3, source.level3, target.level3, up_flow4, stride=8, detach=detach
         )
         flow3 = flow3 + self._refinement("dc_conv", features)
-        if trace is not None:
-            trace.update(up_flow4=up_flow4)
         return flow4 * self.config.div, flow3 * self.config.div
 
-    def match_fine(
+    def fine_flows(
         self,
         source: WorkingFeatures,
         target: WorkingFeatures,
@@ -369,10 +242,9 @@ class GLUNet(nn.Module):
         *,
         extra_layers: int | None = None,
         detach: bool = False,
-        trace: Trace | None = None,
     ) -> list[Tensor]:
-        """Adaptive-resolution stages: the flows finer than ``flow3``, in working pixels, the answer last."""
-        up_flow3 = self._bridge(source.eighth, target.eighth, flow3, extra_layers, detach, trace)
+        """Adaptive-resolution levels: the flows finer than ``flow3`` in working pixels, the finest last."""
+        up_flow3 = self._to_working_size(source.eighth, target.eighth, flow3, extra_layers, detach)
         features, flow2 = self._local_flow(
             self.decoder2, source.eighth, target.eighth, up_flow3, stride=8, detach=detach
         )
@@ -386,13 +258,11 @@ class GLUNet(nn.Module):
         flows = [flow2, flow1]
         if source.half is not None and target.half is not None:
             flows.append(self._half_flow(source.half, target.half, flow1, features, detach))
-        if trace is not None:
-            trace.update(up_flow3=up_flow3, up_flow2=up_flow2, up_feat2=up_features)
         return [flow * self.config.div for flow in flows]
 
-    # ---- stages
+    # ---- levels
 
-    def _global_flow(self, source: CoarseFeatures, target: CoarseFeatures, trace: Trace | None) -> Tensor:
+    def _global_flow(self, source: CoarseFeatures, target: CoarseFeatures) -> Tensor:
         # Always float32: it is a small product, and the softmax and the maxima need its digits.
         with torch.autocast(source.level4.device.type, enabled=False):
             cosines = global_correlation(source.level4.float(), target.level4.float())
@@ -400,18 +270,16 @@ class GLUNet(nn.Module):
             if self.config.semantic:
                 correlation = mutual_matching(self.NeighConsensus(correlation))
             correlation = unit_vectors(F.relu(correlation))
-            initial, *hints = self._initial_map(cosines)
-        mapping: Tensor = self.decoder4(torch.cat([correlation, initial, *hints], dim=1))
+            initial, *match_features = self._initial_map(cosines)
+        mapping: Tensor = self.decoder4(torch.cat([correlation, initial, *match_features], dim=1))
         if self.config.soft_argmax_init:
             mapping = mapping + initial
         position = (mapping + 1) * (COARSE_CELLS - 1) / 2
         grid = pixel_grid(COARSE_CELLS, COARSE_CELLS, device=mapping.device)
-        if trace is not None:
-            trace.update(corr4=correlation, est_map4=mapping)
         return (position - grid) * (COARSE_SIZE / COARSE_CELLS) / self.config.div
 
     def _initial_map(self, cosines: Tensor) -> list[Tensor]:
-        """The map that the 16 x 16 decoder adds to, then what else it is told about the matches."""
+        """The map that the 16 x 16 decoder adds to, then the further maps that it sees."""
         cells = (COARSE_CELLS, COARSE_CELLS)
         if not self.config.soft_argmax_init:
             # The official network was trained with a slot for an initial map and always leaves it empty.
@@ -419,16 +287,16 @@ class GLUNet(nn.Module):
         mean = initial = soft_argmax(cosines, cells, self.config.soft_argmax_scale)
         if not self.config.mutual_match_features:
             return [initial]
-        hints = mutual_match_features(cosines, cells, self.config.soft_argmax_scale)
-        best, confidence = hints[:, :2], hints[:, 3:]
+        matches = mutual_match_features(cosines, cells, self.config.soft_argmax_scale)
+        best, confidence = matches[:, :2], matches[:, 3:]
         more = []
         if self.config.global_map:
             with torch.no_grad():
                 fitted = fit_global_map(best, confidence)
             initial = fitted.position
-            more = [mean - initial, fitted.agreement, fitted.support.expand_as(fitted.agreement)]
+            more = [mean - initial, fitted.consistency, fitted.support.expand_as(fitted.consistency)]
         # Relative to the initial map, because the decoder predicts what to add to it.
-        return [initial, best - initial, hints[:, 2:], *more]
+        return [initial, best - initial, matches[:, 2:], *more]
 
     def _local_flow(
         self,
@@ -439,8 +307,6 @@ class GLUNet(nn.Module):
         *more: Tensor,
         stride: float,
         detach: bool = False,
-        trace: Trace | None = None,
-        name: str = "",
     ) -> tuple[Tensor, Tensor]:
         """Warp, correlate, decode: features of the decoder and the improved flow, in the network's units."""
         warped = warp_features(source, (flow.detach() if detach else flow) * (self.config.div / stride))
@@ -450,9 +316,7 @@ class GLUNet(nn.Module):
             )
         else:
             correlation = local_correlation(target, warped, self.config.max_displacement) / target.shape[1]
-        if trace is not None:
-            trace[name] = correlation
-        features, residual = decoder(_side_by_side(F.leaky_relu(correlation, SLOPE), flow, *more))
+        features, residual = decoder(_concatenated(F.leaky_relu(correlation, SLOPE), flow, *more))
         return features, flow + residual
 
     def _half_flow(
@@ -464,28 +328,22 @@ class GLUNet(nn.Module):
         flow = resize_bilinear(flow1, size)
         warped = unit_vectors(warp_features(source, (flow.detach() if detach else flow) * cells))
         unit_target = unit_vectors(target)
-        motion = lucas_kanade_step(warped, unit_target)
-        correlation = local_correlation(unit_target, warped, REACH)
-        steps = [step / cells for step in motion.steps]
-        known = (flow, *steps, motion.residual, target, resize_bilinear(features1, size))
-        _, residual = self.decoder0(_side_by_side(F.leaky_relu(correlation, SLOPE), *known))
+        *steps, difference = lucas_kanade_steps(warped, unit_target)
+        correlation = local_correlation(unit_target, warped, RADIUS)
+        steps = [step / cells for step in steps]
+        seen = (flow, *steps, difference, target, resize_bilinear(features1, size))
+        _, residual = self.decoder0(_concatenated(F.leaky_relu(correlation, SLOPE), *seen))
         result: Tensor = flow + steps[0] + residual
         return result
 
-    def _bridge(
-        self,
-        source: Tensor,
-        target: Tensor,
-        flow3: Tensor,
-        extra_layers: int | None,
-        detach: bool,
-        trace: Trace | None,
+    def _to_working_size(
+        self, source: Tensor, target: Tensor, flow3: Tensor, extra_layers: int | None, detach: bool
     ) -> Tensor:
-        """Carry flow3 from 256 x 256 to 1/8 of the working size, in extra layers if the gap is wide."""
+        """Resize flow3 from 256 x 256 to 1/8 of the working size, in extra layers if the gap is wide."""
         height, width = (8 * side for side in target.shape[2:])
         if extra_layers is None:
             extra_layers = extra_layer_count(height, width, from_width=self.config.extra_layers_from_width)
-        scale = torch.tensor([width / COARSE_SIZE, height / COARSE_SIZE], device=flow3.device)
+        scale = flow3.new_tensor([width / COARSE_SIZE, height / COARSE_SIZE])
         flow = flow3 * scale.view(1, 2, 1, 1) / self.config.div
         for layer in range(extra_layers):
             stride = 8 * 2 ** (extra_layers - layer)
@@ -498,8 +356,6 @@ class GLUNet(nn.Module):
                 stride=stride,
                 detach=detach,
             )
-            if trace is not None:
-                trace[f"flow3_extra{layer + 1}"] = flow * self.config.div
         return resize_bilinear(flow, (height // 8, width // 8))
 
     def _upsampled(self, flow: Tensor, name: str, size: tuple[int, int]) -> Tensor:
@@ -513,8 +369,8 @@ class GLUNet(nn.Module):
         return in_float32(self.get_submodule(f"{name}7"), features)
 
 
-def _side_by_side(first: Tensor, *more: Tensor) -> Tensor:
-    """Maps as the channels of one, in the number format of the first.
+def _concatenated(first: Tensor, *more: Tensor) -> Tensor:
+    """Maps concatenated over channels, in the number format of the first.
 
     Where formats differ, the convolution that follows would convert the whole; few channels cost less.
     """

@@ -21,15 +21,18 @@ def resize_image(image: Tensor, size: tuple[int, int], *, truncate: bool) -> Ten
     """Area-resize ``(B, 3, H, W)`` of grey levels 0..255 to ``size``, optionally cut to whole grey levels."""
     if (image.shape[2], image.shape[3]) == size:
         return image.float()
-    # Averaged in float64: a mean that is a whole grey level must not fall below it when it is cut.
-    resized = resize_area(image.double() if truncate else image.float(), size)
-    return (resized + 1e-9).floor().float() if truncate else resized
+    if not truncate:
+        return resize_area(image.float(), size)
+    # Averaged in float64: a mean that is a whole grey level must not fall below it when it is cut. On the
+    # CPU, because MPS has no float64.
+    resized = resize_area(image.to("cpu", torch.float64), size)
+    return (resized + 1e-9).floor().float().to(image.device)
 
 
 def normalise(image: Tensor) -> Tensor:
     """Grey levels 0..255 ``(B, 3, H, W)`` to ImageNet statistics."""
-    mean = torch.tensor(MEAN, device=image.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=image.device).view(1, 3, 1, 1)
+    mean = torch.tensor(MEAN, device=image.device, dtype=torch.float32).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=image.device, dtype=torch.float32).view(1, 3, 1, 1)
     return (image / 255.0 - mean) / std
 
 

@@ -1,8 +1,8 @@
-"""Context for the global correlation: attention within and between the two images at 16 x 16.
+"""The feature transformer: self- and cross-attention at 16 x 16 before the global correlation.
 
 A 1/16 feature describes some 90 pixels about its cell, which is ambiguous in repeated or plain texture and
-changes with viewpoint. Attention lets a cell look at the rest of its own image and at the cells of the other
-one before the two are compared (LoFTR, section 3.2; GMFlow, section 3.2).
+changes with viewpoint. Attention adds information from all cells of both images (LoFTR, section 3.2; GMFlow,
+section 3.2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 class FeatureTransformer(nn.Module):
     """Layers of self-attention, cross-attention and a perceptron, with the same weights for both images.
 
-    Each adds to its input and ends in a projection that starts at zero: an untrained context changes nothing.
+    Each is residual and ends in a projection initialised to zero: untrained, the module is the identity.
     """
 
     def __init__(self, channels: int, layers: int, *, heads: int = 4) -> None:
@@ -25,14 +25,14 @@ class FeatureTransformer(nn.Module):
         self.layers = nn.ModuleList(_Layer(channels, heads) for _ in range(layers))
 
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors ``(B, C, N, N)`` of both images in the light of each other, of any length."""
+        """Transformed features of both images, of any length, from unit vectors ``(B, C, N, N)``."""
         batch, channels, height, width = source.shape
         # Unit vectors times this have entries of order one, what the layers are initialised for.
         scale = math.sqrt(channels)
-        place = positional_encoding(channels, height, width, device=source.device)
+        position = positional_encoding(channels, height, width, device=source.device)
         tokens = torch.cat([source, target]).flatten(2).transpose(1, 2) * scale
         for layer in self.layers:
-            tokens = layer(tokens, place)
+            tokens = layer(tokens, position)
         source, target = (tokens / scale).transpose(1, 2).reshape(2 * batch, channels, height, width).chunk(2)
         return source, target
 
@@ -76,16 +76,16 @@ class _Layer(nn.Module):
         self.expand = nn.Linear(channels, 4 * channels)
         self.project = _zero_initialised(nn.Linear(4 * channels, channels))
 
-    def forward(self, tokens: Tensor, place: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         """``(2 B, N * N, C)``, sources before targets, to the same shape."""
-        tokens = self.self_attention(tokens, tokens, place)
-        tokens = self.cross_attention(tokens, torch.cat(tokens.chunk(2)[::-1]), place)
+        tokens = self.self_attention(tokens, tokens, position)
+        tokens = self.cross_attention(tokens, torch.cat(tokens.chunk(2)[::-1]), position)
         update: Tensor = self.project(F.gelu(self.expand(self.norm(tokens))))
         return tokens + update
 
 
 class _Attention(nn.Module):
-    """Multi-head attention of every cell to all cells of one image, places added to queries and keys."""
+    """Multi-head attention of every cell to all cells of one image; positions go into queries and keys."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -96,12 +96,12 @@ class _Attention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.out = _zero_initialised(nn.Linear(channels, channels))
 
-    def forward(self, tokens: Tensor, seen: Tensor, place: Tensor) -> Tensor:
-        """``tokens`` with what they gather from ``seen`` added."""
-        queries, seen = self.norm(tokens), self.norm(seen)
+    def forward(self, tokens: Tensor, context: Tensor, position: Tensor) -> Tensor:
+        """``tokens`` ``(2 B, N * N, C)`` plus their attention over ``context`` of the same shape."""
+        queries, context = self.norm(tokens), self.norm(context)
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query(queries + place), self.key(seen + place), self.value(seen))
+            for part in (self.query(queries + position), self.key(context + position), self.value(context))
         )
         # Two plain products: on a CPU the backward pass of the fused attention takes several times as long.
         weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]), dim=3)
@@ -113,12 +113,12 @@ class _Attention(nn.Module):
 def positional_encoding(
     channels: int, height: int, width: int, *, device: torch.device | None = None
 ) -> Tensor:
-    """Sines and cosines of a cell's place, ``(height * width, channels)``: half of them of x, half of y."""
+    """Sines and cosines of a cell's coordinates, ``(height * width, channels)``: half of x, half of y."""
     count = channels // 4
     # Wavelengths from two cells to twenty: the longest still tells the two ends of 16 cells apart.
-    frequencies = math.pi * 0.1 ** (torch.arange(count, device=device) / count)
-    ys = torch.arange(height, device=device)[:, None] * frequencies
-    xs = torch.arange(width, device=device)[:, None] * frequencies
+    frequencies = math.pi * 0.1 ** (torch.arange(count, device=device, dtype=torch.float32) / count)
+    ys = torch.arange(height, device=device, dtype=torch.float32)[:, None] * frequencies
+    xs = torch.arange(width, device=device, dtype=torch.float32)[:, None] * frequencies
     y = torch.cat([ys.sin(), ys.cos()], dim=1)[:, None].expand(-1, width, -1)
     x = torch.cat([xs.sin(), xs.cos()], dim=1)[None].expand(height, -1, -1)
     return torch.cat([x, y], dim=2).flatten(0, 1)

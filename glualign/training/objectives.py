@@ -8,17 +8,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glualign.network.config import COARSE_SIZE
-from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.preprocessing import normalise
-from glualign.network.pyramid import VGGPyramid
-from glualign.network.rectification import (
+from glualign.matching.rectification import (
+    affine_candidates,
+    best_affine,
     compose_flow_with_affine,
+    identity_affine,
     inverse_affine,
     is_identity,
     rectifying_affine,
     warp_affine,
 )
+from glualign.network.config import COARSE_SIZE
+from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
+from glualign.network.preprocessing import normalise
+from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import pixel_grid, resize_area
 from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
@@ -128,8 +131,17 @@ class Objective(nn.Module):
         # The finer levels see a small remaining motion with or without rectification.
         if self.network.config.rectification_steps == 0 or self.stage.kind in ("fine", "half"):
             return self._rectified(self._features(image, image_256), target, batch, None, extra_layers)
-        first, found, flow3 = self._unrectified(self._features(image_256, image_256), target, batch)
-        affine = rectifying_affine(flow3)
+        source = self._features(image_256, image_256)
+        first, found, flow3 = self._unrectified(source, target, batch)
+        with torch.no_grad():
+            # As at inference, but that the backward flow, which costs a second coarse pass, proposes nothing.
+            steps = [
+                rectifying_affine(flow3),
+                *affine_candidates(source.coarse.level4, target.coarse.level4),
+            ]
+            affine, _ = best_affine(
+                self.network, image, identity_affine(flow3), steps, source.coarse, target.coarse
+            )
         image = warp_affine(image, affine)
         image_256 = torch.where(
             is_identity(affine), image_256, resize_area(image, (COARSE_SIZE, COARSE_SIZE))
@@ -162,7 +174,7 @@ class Objective(nn.Module):
         coarse = self.network.transform_features(source.coarse, target.coarse)
         flows = list(network.coarse_flows(*coarse, detach=detach))
         if stage.kind != "coarse":
-            flows += network.match_fine(
+            flows += network.fine_flows(
                 source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
             )
         if affine is not None:

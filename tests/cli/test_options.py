@@ -37,7 +37,7 @@ def test_options_of_the_aligner_that_only_presets_set_are_not_on_the_command_lin
 def test_choices_are_those_of_the_library():
     from glualign.aligner import PRESETS, Transform
     from glualign.flow import Interpolation
-    from glualign.quality import Verdict
+    from glualign.matching.quality import Verdict
 
     method = parameters(options.method_options)
     assert set(method["preset"].type.choices) == set(PRESETS)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
+from glualign.geometry import apply_transform, pixel_grid, resizing_matrix
+from glualign.matching.predictor import FlowPredictor
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
+from glualign.network.decoders import SLOPE
 from glualign.network.preprocessing import prepare, working_size
 from glualign.network.warping import resize_bilinear
 from tests.golden.golden_weights import value_for
@@ -59,23 +64,62 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-    """Every output and intermediate of a pair, by name, without the batch axis."""
-    size = target.shape[:2]
-    working = working_size(*size)
-    truncate = model.config.truncate_to_uint8
-    trace: dict[str, torch.Tensor] = {}
+    """Every output and intermediate of a pair, by name, without the batch axis.
+
+    The intermediates are what the decoders are given and answer, read by hooks.
+    """
+    working = working_size(*target.shape[:2])
+    truncate, div = model.config.truncate_to_uint8, model.config.div
+    window = model.config.correlation_channels
+    found: dict[str, torch.Tensor] = {}
+    flows: list[torch.Tensor] = []  # what enters and leaves decoder2, which also makes the extra layers
+
+    def decoder4(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        found.update(corr4=inputs[0][:, :256], est_map4=output)
+
+    def decoder3(module: nn.Module, inputs: tuple[torch.Tensor], output: Any) -> None:
+        correlation = inputs[0][:, :window]  # after its leaky ReLU
+        found["corr3"] = torch.where(correlation < 0, correlation / SLOPE, correlation)
+        found["up_flow4"] = inputs[0][:, window : window + 2]
+
+    def decoder2(module: nn.Module, inputs: tuple[torch.Tensor], output: Any) -> None:
+        given = inputs[0][:, window : window + 2]
+        found[f"flow3_extra{len(flows) + 1}"] = (given + output[1]) * div
+        flows.append(given)
+
+    def decoder1(module: nn.Module, inputs: tuple[torch.Tensor], output: Any) -> None:
+        found["up_flow2"], found["up_feat2"] = inputs[0][:, window:].chunk(2, dim=1)
+
+    hooks = [
+        model.get_submodule(each.__name__).register_forward_hook(each)
+        for each in (decoder4, decoder3, decoder2, decoder1)
+    ]
     with torch.inference_mode():
         images = [
             prepare(to_tensor(image), to, truncate=truncate)
             for to in (working, (256, 256))
             for image in (source, target)
         ]
-        output = model(*images, trace=trace)
-        scale = torch.tensor([size[1] / working[1], size[0] / working[0]]).view(1, 2, 1, 1)
-        flow = resize_bilinear(output.answer, size) * scale
-    levels = {name: level for name, level in output._asdict().items() if level is not None}
-    trace.update(levels, flow=flow, flow_s4=flow[:, :, ::4, ::4])
-    return {name: tensor[0].numpy() for name, tensor in trace.items()}
+        output = model(*images)
+    for hook in hooks:
+        hook.remove()
+    found.pop(f"flow3_extra{len(flows)}")  # the last of them is flow2
+    found["up_flow3"] = flows[-1]
+    found.update({name: level for name, level in output._asdict().items() if level is not None})
+    size = target.shape[:2]
+    scale = torch.tensor([size[1] / working[1], size[0] / working[0]]).view(1, 2, 1, 1)
+    flow = resize_bilinear(output.finest, size) * scale
+    found.update(flow=flow, flow_s4=flow[:, :, ::4, ::4])
+    return {name: tensor[0].numpy() for name, tensor in found.items()}
+
+
+def predicted_flow(model: GLUNet, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The predictor's flow ``(2, H, W)`` as the official code gives it: the source resized to the target."""
+    predictor = FlowPredictor(model, device=torch.device("cpu"), dtype=torch.float32, as_published=True)
+    grid = pixel_grid(target.shape[:2]).astype(np.float64)
+    position = grid + predictor.predict([(source, target)])[0]
+    resized = apply_transform(resizing_matrix(source.shape[:2], target.shape[:2]), position) - grid
+    return np.ascontiguousarray(resized.transpose(2, 0, 1), np.float32)
 
 
 def differences(case: dict[str, np.ndarray], name: str) -> dict[str, tuple[float, float]]:

@@ -41,7 +41,7 @@ def test_wrong_matches_do_not_bend_the_map(wrong: float) -> None:
     error = torch.linalg.vector_norm(fitted.position[0] - TURNED, dim=0)
     assert error.mean() < 0.02
     assert error.max() < 0.08
-    assert fitted.agreement[0, 0][~outliers].min() > 0.9
+    assert fitted.consistency[0, 0][~outliers].min() > 0.9
     assert fitted.support.item() == pytest.approx(1 - wrong, abs=0.12)
 
 
@@ -64,8 +64,8 @@ def test_the_motion_of_most_weight_wins() -> None:
     matches = torch.where(part, other, TURNED)[None]
     most = fit_global_map(matches, EVEN)
     assert (most.position[0] - TURNED).norm(dim=0).mean() < 0.02
-    assert most.agreement[0, 0][part].max() == 0
-    assert most.agreement[0, 0][~part].min() > 0.9
+    assert most.consistency[0, 0][part].max() == 0
+    assert most.consistency[0, 0][~part].min() > 0.9
     weighty = fit_global_map(matches, torch.where(part, 1.0, 0.1)[None, None])
     assert (weighty.position[0] - other).norm(dim=0)[part].mean() < 0.02
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
-from glualign.network.folding import fold_batch_norms
+from glualign.network.decoders import fold_batch_norms
 from glualign.network.preprocessing import prepare
 from tests.golden.golden_cases import FOLDER, network_outputs, to_tensor
 

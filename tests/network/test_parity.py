@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 from glualign.evaluation.methods import flow_allowing_mirror
-from glualign.matcher import Matcher
+from glualign.matching.predictor import FlowPredictor
 from glualign.network.glunet import extra_layer_count
-from tests.golden import golden_cases
-from tests.golden.golden_cases import FOLDER, OFFICIAL, differences, load_case, official_network, tolerance
+from tests.golden.golden_cases import (
+    FOLDER,
+    OFFICIAL,
+    differences,
+    load_case,
+    official_network,
+    predicted_flow,
+    tolerance,
+)
 
 LOCAL = ["syn_240x240", "syn_256x256", "diffsize_300x420_380x350", "syn_1210x310"]
 SHARED = [
@@ -36,6 +43,12 @@ def test_outputs_equal_the_official_ones(name, network):
     found = assert_equal(load_case(FOLDER / f"{name}.npz"), network)
     assert {"flow4", "flow3", "flow2"} <= found.keys()
     assert {"flow", "flow_s4"} & found.keys()
+
+
+def test_a_predictor_gives_the_official_flow_of_images_of_different_size():
+    case = load_case(FOLDER / "diffsize_300x420_380x350.npz")
+    flow = predicted_flow(official_network("glunet"), case["source"], case["target"])
+    assert np.abs(flow[:, ::4, ::4] - case["glunet.flow_s4"]).max() < 2e-3
 
 
 @pytest.mark.slow
@@ -68,14 +81,14 @@ def test_the_flipping_condition(network):
     import torch
 
     case = load_case(FOLDER / "flip_256x320.npz")
-    matcher = Matcher(official_network(network), device=torch.device("cpu"), dtype=torch.float32)
+    predictor = FlowPredictor(official_network(network), device=torch.device("cpu"), dtype=torch.float32)
 
     def coarse(source, target):
-        return matcher.match_coarse(matcher.encode_coarse(source), matcher.encode_coarse(target))[0]
+        encoded = [predictor.encode_coarse([image]) for image in (source, target)]
+        return predictor.match_coarse(*encoded, level=4)[0][0]
 
     def full(source, target):
-        flow = golden_cases.network_outputs(official_network(network), source, target)["flow"]
-        return np.ascontiguousarray(flow.transpose(1, 2, 0))
+        return predictor.predict([(source, target)])[0]
 
     motion = [
         np.abs(coarse(case["source"], t)[..., 0]).mean() for t in (case["target"], case["target"][:, ::-1])

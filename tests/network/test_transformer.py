@@ -17,35 +17,35 @@ def features(seed: int) -> torch.Tensor:
     return nn.functional.normalize(torch.rand(2, 16, 16, 16, generator=generator), dim=1)
 
 
-def woken(layers: int = 2) -> FeatureTransformer:
-    """A context whose silent projections speak."""
+def trained(layers: int = 2) -> FeatureTransformer:
+    """A transformer whose zero-initialised projections are not zero."""
     torch.manual_seed(0)
-    context = FeatureTransformer(16, layers)
-    for layer in context.layers:
+    transformer = FeatureTransformer(16, layers)
+    for layer in transformer.layers:
         for projection in (layer.self_attention.out, layer.cross_attention.out, layer.project):
             nn.init.normal_(projection.weight, std=0.2)
-    return context
+    return transformer
 
 
-def test_an_untrained_context_changes_nothing():
+def test_an_untrained_transformer_changes_nothing():
     source, target = FeatureTransformer(16, 2)(features(1), features(2))
     torch.testing.assert_close(source, features(1))
     torch.testing.assert_close(target, features(2))
 
 
 def test_the_two_images_play_the_same_part():
-    context = woken()
-    source, target = context(features(1), features(2))
-    other_target, other_source = context(features(2), features(1))
+    transformer = trained()
+    source, target = transformer(features(1), features(2))
+    other_target, other_source = transformer(features(2), features(1))
     torch.testing.assert_close(source, other_source)
     torch.testing.assert_close(target, other_target)
 
 
 def test_each_image_sees_the_other_one_and_no_other_pair():
-    context = woken(layers=1)
+    transformer = trained(layers=1)
     changed = features(2)
     changed[0, :, 3, 5] = changed[0, :, 9, 9].flip(0)
-    before, after = context(features(1), features(2)), context(features(1), changed)
+    before, after = transformer(features(1), features(2)), transformer(features(1), changed)
     assert (before[0][0] - after[0][0]).abs().amax() > 1e-3
     torch.testing.assert_close(before[0][1], after[0][1])
     torch.testing.assert_close(before[1][1], after[1][1])
@@ -58,17 +58,17 @@ def test_places_are_told_apart():
     assert distances.min() > 0.5
 
 
-def test_a_network_with_an_untrained_context_is_the_one_without():
+def test_a_network_with_an_untrained_transformer_is_the_one_without():
     torch.manual_seed(3)
     plain = GLUNet(SMALL).eval()
-    with_context = GLUNet(dataclasses.replace(SMALL, transformer_layers=2)).eval()
-    missing = with_context.load_state_dict(plain.state_dict(), strict=False)
+    with_transformer = GLUNet(dataclasses.replace(SMALL, transformer_layers=2)).eval()
+    missing = with_transformer.load_state_dict(plain.state_dict(), strict=False)
     assert missing.missing_keys
     assert all(name.startswith("transformer.") for name in missing.missing_keys)
     image, other = torch.randn(2, 1, 3, 256, 256)
     with torch.inference_mode():
         expected = plain(image, other, image, other)
-        got = with_context(image, other, image, other)
+        got = with_transformer(image, other, image, other)
     torch.testing.assert_close(got.flow4, expected.flow4, atol=0.02, rtol=0)
 
 
@@ -81,6 +81,6 @@ def test_a_network_with_an_untrained_context_is_the_one_without():
         ({"transformer_layers": 1, "semantic": True}, "exclude each other"),
     ],
 )
-def test_a_context_that_cannot_be_is_refused(values, message):
+def test_a_transformer_that_cannot_be_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         GLUNetConfig.from_dict(values)

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from glualign.matching.rectification import warp_affine
 from glualign.network import GLUNet
-from glualign.network.rectification import warp_affine
 from glualign.training.batches import BatchDataset
 from glualign.training.objectives import ContrastiveHead, Objective, _rectified_truth
 from glualign.training.photos import PhotoStore

@@ -1,0 +1,104 @@
+"""From the best hypothesis about a pair to the flow of every pixel, its expected error and its quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.fill import holds_data
+from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
+from glualign.geometry import Field, Matrix, apply_transform, pixel_grid, resize_flow, sample
+from glualign.images import Image
+from glualign.matching.fusion import FusedMatch, expected_error
+from glualign.matching.options import Transform
+from glualign.matching.pair import PairMatcher, forward_backward_error
+from glualign.matching.predictor import to_source_pixels
+from glualign.matching.quality import TRUSTED_ERROR, Quality, confidence_of, verdict_on
+from glualign.matching.refinement import Refined, full_error
+from glualign.matching.similarity import EdgeSimilarity
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """The full-size result of a pair; the attributes are those of `Alignment`."""
+
+    flow: Flow
+    trusted: npt.NDArray[np.bool_]
+    confidence: npt.NDArray[np.float32]
+    transform: Matrix | None
+    quality: Quality
+
+
+def finish(
+    best: FusedMatch,
+    pair: PairMatcher,
+    edges: EdgeSimilarity,
+    refined: Refined | None,
+    source: Image,
+    transform: Transform = "dense",
+) -> Finished:
+    """The flow of every pixel, or of the ``transform`` fitted to it, with what can be said about it.
+
+    Confidence, trust and every figure are those of the flow that is returned.
+
+    Raises:
+        FlowError: the transform cannot be fitted.
+    """
+    size, result = pair.target_size, best.result
+    if refined is None:
+        residual, error = resize_flow(best.flow, size, frame=pair.working), full_error(best.error, size)
+    else:
+        working = refined.error * np.float32(max(pair.working) / max(refined.error.shape))
+        residual, error = resize_flow(refined.flow, size), full_error(working, size)
+    view = np.asarray(result.transform @ pair.from_target, np.float64)
+    flow = Flow(to_source_pixels(residual, view), source_size=pair.source_size)
+    target = pair.target.image
+    valid, similarity = holds_data(source, target, flow), best.similarity
+    matrix = inlier_share = None
+    if transform != "dense":
+        any_trusted = (valid & (error < TRUSTED_ERROR)).any()
+        weights = np.where(valid, confidence_of(error), 0).astype(np.float32) if any_trusted else None
+        if transform == "tps":
+            spline = fit_tps(flow, weights)
+            inlier_share, flow = spline.inlier_share, spline.flow(size, pair.source_size)
+        else:
+            fit = fit_transform(flow, transform, weights)
+            inlier_share, matrix = fit.inlier_share, fit.matrix
+            flow = from_transform(fit.matrix, size, pair.source_size)
+    cells = _on_cells(flow, result.transform, pair, result.stride)
+    if transform != "dense":
+        compared = edges.compare(result.transform, cells)
+        valid, similarity = holds_data(source, target, flow), compared.total
+        error = full_error(expected_error(cells, result, compared), size)
+    if refined is None or transform != "dense":
+        returned = forward_backward_error(cells, result.backward, stride=result.stride, exists=result.exists)
+        unit = max(size) / max(pair.working)
+    else:
+        returned = forward_backward_error(refined.flow, refined.backward, stride=1, exists=refined.exists)
+        unit = max(size) / max(returned.shape)
+    measured = returned[np.isfinite(returned)]
+    trusted = valid & (error < TRUSTED_ERROR)
+    share = float(trusted.mean())
+    quality = Quality(
+        verdict=verdict_on(share, result.consistency, similarity),
+        valid_share=float(valid.mean()),
+        trusted_share=share,
+        median_error=float(np.median(measured) * unit) if measured.size else None,
+        edge_agreement=similarity,
+        inlier_share=inlier_share,
+        folding_share=folding_share(flow),
+    )
+    confidence = np.where(valid, confidence_of(error), 0).astype(np.float32)
+    return Finished(flow, trusted, confidence, matrix, quality)
+
+
+def _on_cells(flow: Flow, transform: Matrix, pair: PairMatcher, stride: int) -> Field:
+    """A flow target -> source as cells, target -> transformed source, in working pixels."""
+    cells = (pair.working[0] // stride, pair.working[1] // stride)
+    centres: npt.NDArray[np.float64] = (pixel_grid(cells).astype(np.float64) + 0.5) * stride - 0.5
+    at = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), centres)
+    position = at + sample(flow.data, at[..., 0], at[..., 1], outside="edge")
+    to_frame = np.asarray(np.linalg.inv(transform), np.float64)
+    return np.asarray(apply_transform(to_frame, position) - centres, np.float32)

@@ -1,0 +1,82 @@
+"""How pairs are aligned: the options and the presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+Preset = Literal["fast", "balanced", "accurate"]
+Search = Literal["off", "auto", "full"]
+Transform = Literal["dense", "homography", "affine", "similarity", "translation", "tps"]
+Refine = Literal["auto", "off"]
+
+SMALLEST_SIDE = 16
+"""Pixels; smaller images hold nothing that could be matched."""
+MOST_PASSES = 16
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """How pairs are aligned.
+
+    Attributes:
+        max_side: longer side in pixels that the network works at; None for the images' own size.
+        passes: most matches after the first one, each after undoing the global motion found so far.
+        search: whether to look for large rotations and scales: never, while nothing convinces, or always.
+        transform: free motion (``dense``) or the global model to fit; ``tps`` is a thin-plate spline.
+        fallback: use the global motion alone where it explains the target better than the flow.
+        mirror: also consider that the source is mirrored.
+        refine: sub-pixel refinement at full size, where the pair looks alike.
+
+    Raises:
+        ValueError: a value is not one of those, or out of range.
+    """
+
+    max_side: int | None = 1024
+    passes: int = 1
+    search: Search = "auto"
+    transform: Transform = "dense"
+    fallback: bool = True
+    mirror: bool = False
+    refine: Refine = "off"
+
+    def __post_init__(self) -> None:
+        if self.max_side is not None:
+            self._check_int("max_side", SMALLEST_SIDE, None, " or None")
+        self._check_int("passes", 0, MOST_PASSES)
+        for name, choices in (("search", Search), ("transform", Transform), ("refine", Refine)):
+            if getattr(self, name) not in get_args(choices):
+                allowed = ", ".join(get_args(choices))
+                raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+        for name in ("fallback", "mirror"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+
+    def _check_int(self, name: str, least: int, most: int | None, otherwise: str = "") -> None:
+        value = getattr(self, name)
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not fits or (most is not None and value > most):
+            allowed = f"at least {least}" if most is None else f"{least} to {most}"
+            raise ValueError(f"{name} must be a whole number, {allowed}{otherwise}, not {value!r}")
+
+
+PRESETS: dict[str, AlignOptions] = {
+    "fast": AlignOptions(passes=0, search="off", fallback=False),
+    "balanced": AlignOptions(),
+    "accurate": AlignOptions(passes=3, search="full", refine="auto"),
+}
+
+
+def choose_options(preset: str, changes: dict[str, Any]) -> AlignOptions:
+    """The options of a preset with some fields changed.
+
+    Raises:
+        ValueError: the preset or a field is unknown, or a value is not allowed.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset!r} is unknown; use {', '.join(PRESETS)}")
+    known = {field.name: getattr(PRESETS[preset], field.name) for field in fields(AlignOptions)}
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise ValueError(f"unknown option {', '.join(unknown)}; use {', '.join(known)}")
+    return AlignOptions(**{**known, **changes})

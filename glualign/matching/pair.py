@@ -1,0 +1,194 @@
+"""`PairMatcher`: matches one target with its source, as it is or transformed, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign import geometry
+from glualign.geometry import (
+    Field,
+    Matrix,
+    Size,
+    apply_transform,
+    inside,
+    local_scale,
+    pixel_grid,
+    resizing_matrix,
+)
+from glualign.images import Image, to_rgb8
+from glualign.matching.predictor import Encoded, FlowPredictor, Pixels, reduce_image
+from glualign.network.preprocessing import working_size
+
+Mask = npt.NDArray[np.bool_]
+Errors = npt.NDArray[np.float32]
+
+CONSISTENT = 1.5
+"""Working pixels of forward-backward error at which a cell's consistency is 1/e."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatchResult:
+    """One match of a pair in both directions, on the cells of the network's flow.
+
+    Attributes:
+        transform: working pixel of the target -> pixel of the full-size source, by which the source was
+            transformed before it was matched.
+        forward: ``(h, w, 2)`` float32, target -> transformed source, working pixels.
+        backward: ``(h, w, 2)`` float32, transformed source -> target, working pixels.
+        error: ``(h, w)`` float32, forward-backward error in working pixels; infinite where the flow leaves
+            the transformed source.
+        exists: ``(H', W')`` working pixels at which the transform shows the source; None: all.
+        stride: working pixels from cell to cell.
+    """
+
+    transform: Matrix
+    forward: Field
+    backward: Field
+    error: Errors
+    exists: Mask | None
+    stride: int
+
+    @cached_property
+    def consistency(self) -> float:
+        """Mean over the cells of a score that falls from 1 (no error) to 1/e at `CONSISTENT`, 0 to 1."""
+        return consistency(self.error, CONSISTENT)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTarget:
+    """A target and its features; aligning many sources onto one target computes them once.
+
+    Attributes:
+        image: as given by the caller.
+        pixels: its ``(H, W, 3)`` uint8 RGB, full size.
+        working: ``(height, width)`` at which the pair is matched.
+        features: of the target at that size.
+        max_side: larger images are reduced to this longer side first; None: never.
+    """
+
+    image: Image
+    pixels: Pixels
+    working: Size
+    features: Encoded
+    max_side: int | None
+
+
+def prepare_targets(
+    predictor: FlowPredictor, images: Sequence[Image], *, max_side: int | None
+) -> list[PreparedTarget]:
+    """Features of targets of one size, in one forward pass of the pyramid."""
+    pixels = [to_rgb8(image) for image in images]
+    small = [reduce_image(each, max_side) for each in pixels]
+    working = working_size(*small[0].shape[:2])
+    features = predictor.encode(small, working)
+    return [
+        PreparedTarget(image, full, working, each, max_side)
+        for image, full, each in zip(images, pixels, features, strict=True)
+    ]
+
+
+class PairMatcher:
+    """Matches one pair as often as asked; keeps the source's reduced copies between matches.
+
+    Attributes:
+        working: the size at which the pair is matched, taken from the target.
+        from_target: full-size target pixel -> working pixel.
+        to_source: working pixel -> full-size source pixel when the source is only resized.
+    """
+
+    def __init__(self, predictor: FlowPredictor, source: Pixels, target: PreparedTarget) -> None:
+        self.predictor = predictor
+        self.target = target
+        self.working = target.working
+        self.source_size: Size = (source.shape[0], source.shape[1])
+        self.target_size: Size = target.image.size
+        self.from_target = resizing_matrix(self.target_size, self.working)
+        self.to_source = resizing_matrix(self.working, self.source_size)
+        self.source_pixels = source
+        self.target_pixels = target.pixels
+        self._levels = [source]
+
+    def match_transformed(self, transform: Matrix) -> MatchResult:
+        """Match the target with the source warped by ``transform`` (working -> full-size source)."""
+        image, exists = self.warp_source(transform, self.working)
+        sources = self.predictor.encode([image], self.working, as_source=True)
+        forward, backward = self.predictor.match(sources, [self.target.features])
+        return match_result(transform, forward[0], backward[0], exists, working=self.working)
+
+    def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
+        """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
+        level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
+        image = self._reduced(level)
+        to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
+        shown = cv2.warpPerspective(
+            image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        at = apply_transform(transform, pixel_grid(size))
+        return np.asarray(shown, np.uint8), inside(at[..., 0], at[..., 1], self.source_size, edge="areas")
+
+    def _reduced(self, level: int) -> Pixels:
+        """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
+        while len(self._levels) <= level:
+            last = self._levels[-1]
+            half = (max(1, last.shape[1] // 2), max(1, last.shape[0] // 2))
+            self._levels.append(np.asarray(cv2.resize(last, half, interpolation=cv2.INTER_AREA), np.uint8))
+        # warpPerspective cannot read images of 32,768 pixels a side and more.
+        while max(self._levels[level].shape) > 32_000:
+            return self._reduced(level + 1)
+        return self._levels[level]
+
+
+def match_resized(pairs: Sequence[PairMatcher]) -> list[MatchResult]:
+    """The published forward pass of pairs of one working size, as one batch: sources are only resized."""
+    predictor, working = pairs[0].predictor, pairs[0].working
+    images = [reduce_image(pair.source_pixels, pair.target.max_side) for pair in pairs]
+    sources = predictor.encode(images, working, as_source=True)
+    forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
+    return [
+        match_result(pair.to_source, there, back, working=working)
+        for pair, there, back in zip(pairs, forward, backward, strict=True)
+    ]
+
+
+def match_result(
+    transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None, *, working: Size
+) -> MatchResult:
+    """A match with the forward-backward error of its two flows."""
+    stride = working[0] // forward.shape[0]
+    error = forward_backward_error(forward, backward, stride=stride, exists=exists)
+    return MatchResult(transform, forward, backward, error, exists, stride)
+
+
+def forward_backward_error(
+    forward: Field, backward: Field, *, stride: int, exists: Mask | None = None
+) -> Errors:
+    """``|f(x) + b(x + f(x))|`` in pixels, on the cells of ``forward``.
+
+    Args:
+        forward: ``(h, w, 2)`` target -> transformed source, in pixels.
+        backward: ``(h, w, 2)`` transformed source -> target, in pixels.
+        stride: pixels from cell to cell.
+        exists: ``(H, W)`` pixels at which the transform shows the source; None: all.
+
+    Returns:
+        ``(h, w)``, infinite where ``x + f(x)`` leaves the frame or the source.
+    """
+    error = geometry.forward_backward_error(forward, backward, cell=stride)
+    if exists is not None:
+        cells = pixel_grid((forward.shape[0], forward.shape[1])) + forward / stride
+        at = np.where(np.isfinite(error)[..., None], (cells + 0.5) * stride - 0.5, 0)
+        column = np.clip(np.rint(at[..., 0]), 0, exists.shape[1] - 1).astype(np.intp)
+        row = np.clip(np.rint(at[..., 1]), 0, exists.shape[0] - 1).astype(np.intp)
+        error[~exists[row, column]] = np.inf
+    return error
+
+
+def consistency(error: Errors, scale: float) -> float:
+    """Mean over the cells of a score that falls from 1 (no error) to 1/e at ``scale`` pixels."""
+    return float(np.mean(np.exp(-((error / scale) ** 2))))

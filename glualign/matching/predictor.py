@@ -1,0 +1,228 @@
+"""`FlowPredictor`: one network on one device, from 8-bit RGB images to flow."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from glualign.geometry import Field, Matrix, Size, apply_transform, pixel_grid, resize_flow, resizing_matrix
+from glualign.matching.rectification import (
+    compose_flow_with_affine,
+    compose_with_inverse_affine,
+    rectify,
+)
+from glualign.network.config import COARSE_SIZE
+from glualign.network.decoders import fold_batch_norms
+from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
+from glualign.network.preprocessing import prepare, working_size
+
+Pixels = npt.NDArray[np.uint8]
+Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
+
+FARTHEST = 1e6
+"""Working pixels; flow of wild weights or NaN is cut to it, which is outside every frame."""
+_STRIP = 1 << 22
+"""Pixels handled at a time, so that large targets need little memory beyond the result."""
+
+
+class Encoded(NamedTuple):
+    """One image, ready to be matched with others of the same working size."""
+
+    coarse: CoarseFeatures
+    working: WorkingFeatures | None
+    """None for a source whose network rectifies: what is seen at the working size is not known yet."""
+    image: Tensor
+    """``(1, 3, H', W')``, normalised."""
+
+
+class FlowPredictor:
+    """Runs a copy of a GLU-Net on images; holds weights, device and number format, and no other state.
+
+    Args:
+        model: any GLU-Net; it stays as it is and where it is.
+        device: where to compute.
+        dtype: number format of the convolutions; flow stays float32.
+        as_published: neither merge batch norms into convolutions nor use the channels-last layout, as the
+            published code runs.
+    """
+
+    def __init__(
+        self, model: GLUNet, *, device: torch.device, dtype: torch.dtype, as_published: bool = False
+    ) -> None:
+        self.config = model.config
+        self.device = device
+        self.dtype = dtype
+        # In float32 a network stays as published, operation by operation: its numbers are the reference.
+        fold = dtype != torch.float32 and not as_published
+        network = fold_batch_norms(model) if fold else copy.deepcopy(model).eval()
+        # Channels last is what the fast convolutions of every backend want, whatever the number format.
+        self._layout = torch.contiguous_format if as_published else torch.channels_last
+        self.network: GLUNet = network.to(device=device, memory_format=self._layout)  # type: ignore[call-overload]
+
+    def predict(self, pairs: Sequence[tuple[Pixels, Pixels]], *, max_side: int | None = None) -> list[Field]:
+        """Flow target -> source of (source, target) pairs, in one forward pass each.
+
+        Args:
+            pairs: ``(H, W, 3)`` uint8 RGB images of any sizes; pairs of one working size share a batch.
+            max_side: larger images are reduced to this longer side first; None: never.
+
+        Returns:
+            ``(H_target, W_target, 2)`` float32 in source pixels, one for each pair.
+        """
+        small = [tuple(reduce_image(image, max_side) for image in pair) for pair in pairs]
+        sizes = [working_size(*target.shape[:2]) for _, target in small]
+        flows: dict[int, Field] = {}
+        for size in dict.fromkeys(sizes):
+            members = [index for index, other in enumerate(sizes) if other == size]
+            sources = self.encode([small[index][0] for index in members], size, as_source=True)
+            targets = self.encode([small[index][1] for index in members], size)
+            for index, cells in zip(members, self.match(sources, targets, both_ways=False)[0], strict=True):
+                source, target = (image.shape[:2] for image in pairs[index])
+                flow = resize_flow(cells, target, frame=size)
+                transform = resizing_matrix(size, source) @ resizing_matrix(target, size)
+                flows[index] = to_source_pixels(flow, transform)
+        return [flows[index] for index in range(len(pairs))]
+
+    def encode(self, images: Sequence[Pixels], size: Size, *, as_source: bool = False) -> list[Encoded]:
+        """Features of ``(H, W, 3)`` uint8 RGB images resized to the working ``size``, in one batch.
+
+        A target's can be matched with any number of sources.
+        """
+        with self._computing():
+            tensors = [self._tensor(image) for image in images]
+            coarse = _split(self._coarse_features(tensors))
+            at_size = self._prepared(tensors, size)
+            rectified = as_source and self.config.rectification_steps > 0
+            working = [None] * len(images) if rectified else _split(self.network.working_features(at_size))
+            return [Encoded(coarse[k], working[k], at_size[k : k + 1]) for k in range(len(images))]
+
+    def encode_coarse(self, images: Sequence[Pixels]) -> CoarseFeatures:
+        """Features of images for `match_coarse` alone, as one batch."""
+        with self._computing():
+            return self._coarse_features([self._tensor(image) for image in images])
+
+    def match(
+        self, sources: Sequence[Encoded], targets: Sequence[Encoded], *, both_ways: bool = True
+    ) -> tuple[list[Field], list[Field]]:
+        """Flows target -> source and source -> target of pairs of one working size, as one batch.
+
+        Returns:
+            Two lists of ``(H'/stride, W'/stride, 2)`` float32 in working pixels; without ``both_ways`` the
+            second is empty.
+        """
+        network = self.network
+        with self._computing():
+            source, target = _joined(sources), _joined(targets)
+            assert target.working is not None
+            size = (target.image.shape[2], target.image.shape[3])
+            coarse = rectify(network, source.image, source.coarse, target.coarse)
+            working = source.working or network.working_features(coarse.warp(source.image))
+            forward = network.fine_flows(working, target.working, coarse.flow3)[-1]
+            forward = compose_flow_with_affine(forward, coarse.affine, size)
+            if not both_ways:
+                return _fields(forward), []
+            # The transformed features serve both directions.
+            _, flow3 = network.coarse_flows(coarse.target, coarse.source)
+            backward = network.fine_flows(target.working, working, flow3)[-1]
+            return _fields(forward), _fields(compose_with_inverse_affine(backward, coarse.affine, size))
+
+    def match_coarse(
+        self, sources: CoarseFeatures, targets: CoarseFeatures, *, level: int = 3
+    ) -> tuple[list[Field], list[Field]]:
+        """The global half alone, without rectification: flows target -> source and source -> target.
+
+        Args:
+            sources: a batch from `encode_coarse`.
+            targets: as many, or one that is matched with every source.
+            level: 3 for flows of ``(32, 32, 2)``, 4 for ``(16, 16, 2)``; in pixels of the 256 x 256 image.
+        """
+        with self._computing():
+            count = len(sources.level4)
+            expanded = CoarseFeatures(*(each.expand(count, -1, -1, -1) for each in targets))
+            source, target = self.network.transform_features(sources, expanded)
+            forward = self.network.coarse_flows(source, target)[4 - level]
+            backward = self.network.coarse_flows(target, source)[4 - level]
+            return _fields(forward), _fields(backward)
+
+    def _coarse_features(self, tensors: Sequence[Tensor]) -> CoarseFeatures:
+        return self.network.coarse_features(self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE)))
+
+    def _prepared(self, tensors: Sequence[Tensor], size: Size) -> Tensor:
+        truncate = self.config.truncate_to_uint8
+        images = torch.cat([prepare(tensor, size, truncate=truncate) for tensor in tensors])
+        return images.contiguous(memory_format=self._layout)
+
+    def _tensor(self, image: Pixels) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32),
+        ):
+            yield
+
+
+def reduce_image(image: Pixels, max_side: int | None) -> Pixels:
+    """The image with its longer side at most ``max_side``, by area averaging."""
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return image
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def to_source_pixels(residual: Field, transform: Matrix) -> Field:
+    """Flow target -> source from one target -> transformed source; overwrites ``residual``.
+
+    Args:
+        residual: ``(H, W, 2)`` float32 in target pixels.
+        transform: target pixel -> source pixel, by which the source was transformed.
+
+    Returns:
+        ``(H, W, 2)`` float32 in source pixels: target pixel ``x`` shows ``transform(x + residual(x))``; NaN
+        where the transform has no position.
+    """
+    height, width = residual.shape[:2]
+    step = max(1, _STRIP // width)
+    for top in range(0, height, step):
+        rows = residual[top : top + step]
+        here = pixel_grid((rows.shape[0], width), top=top)
+        residual[top : top + step] = apply_transform(transform, here + rows) - here
+    return residual
+
+
+def _joined(images: Sequence[Encoded]) -> Encoded:
+    """Several images as one batch."""
+    if len(images) == 1:
+        return images[0]
+    coarse = CoarseFeatures(*map(torch.cat, zip(*(each.coarse for each in images), strict=True)))
+    working = [each.working for each in images if each.working is not None]
+    levels = zip(*working, strict=True)
+    joined = [None if maps[0] is None else torch.cat(maps) for maps in levels]
+    images_joined = torch.cat([each.image for each in images])
+    return Encoded(coarse, WorkingFeatures._make(joined) if working else None, images_joined)
+
+
+def _split(features: Features) -> list[Features]:
+    """The feature maps of a batch image by image."""
+    return [
+        type(features)._make(None if level is None else level[k : k + 1] for level in features)
+        for k in range(len(features[0]))
+    ]
+
+
+def _fields(flows: Tensor) -> list[Field]:
+    """``(B, 2, h, w)`` on any device to ``(h, w, 2)`` arrays of finite numbers."""
+    finite = flows.float().nan_to_num(FARTHEST).clamp(-FARTHEST, FARTHEST)
+    return [np.ascontiguousarray(flow) for flow in finite.permute(0, 2, 3, 1).cpu().numpy()]

@@ -1,0 +1,73 @@
+"""How far an alignment can be trusted: confidence of a pixel, figures and a verdict on the whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Verdict = Literal["good", "doubtful", "failed"]
+
+TRUSTED_ERROR = 5.0
+"""Working pixels of expected error below which a valid pixel is trusted."""
+CONFIDENCE_SCALE = 4.0
+"""Working pixels of expected error at which the confidence is 1/e; benchmarks/reliability.py shows what it is
+worth."""
+UNRELATED = 0.12
+"""Edge similarity up to which images look unrelated: unrelated photographs reach 0.1 after any alignment,
+right ones 0.15 and more across modalities (measured on the pairs of benchmarks/verdicts.py)."""
+CONVINCING = 0.4
+"""Edge similarity, or consistency of both directions, of a right alignment of images that look alike."""
+FEWEST_TRUSTED = 0.02
+"""Share of the target below which too little is left to call it aligned."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Trust in one alignment.
+
+    Attributes:
+        verdict: ``good``, ``doubtful`` or ``failed``.
+        valid_share: share of target pixels whose source position is inside the source.
+        trusted_share: share of target pixels that are valid and whose expected error is small.
+        median_error: median error, in target pixels, of going to the source by the final flow and back by the
+            network's backward flow; None where no pixel's way back was measured.
+        edge_agreement: edge similarity of target and aligned source, which does not depend on the network:
+            about 0 for unrelated images, 1 for equal ones.
+        inlier_share: share of the trusted flow that one global transform explains; None when none was fitted.
+        folding_share: share of pixels at which the flow folds over itself (negative Jacobian).
+    """
+
+    verdict: Verdict
+    valid_share: float
+    trusted_share: float
+    median_error: float | None
+    edge_agreement: float
+    inlier_share: float | None
+    folding_share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain JSON values."""
+        return asdict(self)
+
+
+def confidence_of(error: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Confidence, 0 to 1, of an expected error in working pixels."""
+    return np.asarray(np.exp(-error / CONFIDENCE_SCALE), np.float32)
+
+
+def verdict_on(trusted_share: float, consistency: float, edge_similarity: float) -> Verdict:
+    """The verdict on an alignment.
+
+    Args:
+        trusted_share: as in `Quality`.
+        consistency: mean consistency of forward and backward flow, 0 to 1.
+        edge_similarity: of target and aligned source, see `Quality.edge_agreement`.
+    """
+    if trusted_share < FEWEST_TRUSTED or (edge_similarity < UNRELATED and consistency < CONVINCING):
+        return "failed"
+    if edge_similarity >= CONVINCING or (consistency >= CONVINCING and edge_similarity >= UNRELATED):
+        return "good"
+    return "doubtful"

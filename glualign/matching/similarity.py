@@ -1,0 +1,90 @@
+"""Edge similarity of a target and a warped source: normalised gradient fields (Haber and Modersitzki, 2006).
+
+The angle between gradients, whatever their sign and strength, compares photographs, infra-red images and maps
+alike. It does not depend on the network.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from glualign.geometry import Field, Matrix, Size, pixel_grid, resize_flow, resizing_matrix
+from glualign.matching.pair import Mask, PairMatcher
+from glualign.matching.predictor import Pixels
+
+COMPARED_SIDE = 384
+"""Longer side in pixels at which images are compared."""
+BORDER = 5
+"""Side in pixels of the window by which missing parts are widened."""
+
+Values = npt.NDArray[np.float32]
+
+
+class Similarity(NamedTuple):
+    """Similarity of the edges of a target and a warped source, pixel by pixel.
+
+    Attributes:
+        product: ``(h, w)`` float32, positive where edges are parallel, negative where they cross.
+        strength: ``(h, w)`` float32, how much edge there is.
+        covered: ``(h, w)`` bool, where the source is.
+    """
+
+    product: Values
+    strength: Values
+    covered: Mask
+
+    @property
+    def total(self) -> float:
+        """Mean over the covered part: about 0 for unrelated images, up to 1."""
+        mask = self.covered
+        return float(self.product[mask].sum() / (self.strength[mask].sum() + 1e-3)) if mask.any() else 0.0
+
+    def local(self, window: int) -> Values:
+        """The same in a square window around each pixel."""
+        mask = self.covered.astype(np.float32)
+        above = cv2.blur(self.product * mask, (window, window))
+        below = cv2.blur(self.strength * mask, (window, window))
+        return np.asarray(above / (below + 1e-3), np.float32)
+
+
+class EdgeSimilarity:
+    """Compares the target of a pair with warps of its source at a small size."""
+
+    def __init__(self, pair: PairMatcher) -> None:
+        height, width = pair.target_size
+        scale = min(1.0, COMPARED_SIDE / max(height, width))
+        self.size: Size = (max(8, round(height * scale)), max(8, round(width * scale)))
+        self._pair = pair
+        target = cv2.resize(pair.target_pixels, self.size[::-1], interpolation=cv2.INTER_AREA)
+        self._target = _edges(np.asarray(target, np.uint8))
+
+    def compare(self, transform: Matrix, flow: Field | None = None) -> Similarity:
+        """Similarity under a transform (working pixel -> source) and a flow of cells in working pixels."""
+        to_working = resizing_matrix(self.size, self._pair.working)
+        view, covered = self._pair.warp_source(transform @ to_working, self.size)
+        if flow is not None:
+            at = pixel_grid(self.size) + resize_flow(flow, self.size, frame=self._pair.working)
+            x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
+            view = np.asarray(cv2.remap(view, x, y, cv2.INTER_LINEAR), np.uint8)
+            covered = cv2.remap(covered.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0
+        inner = cv2.erode(covered.astype(np.uint8), np.ones((BORDER, BORDER), np.uint8), borderValue=1) > 0
+        ax, ay = self._target
+        bx, by = _edges(view)
+        strength_a, strength_b = ax * ax + ay * ay, bx * bx + by * by
+        product = 2 * (ax * bx + ay * by) ** 2 - strength_a * strength_b
+        # The mean of both images' own products: an edge that only one of them shows counts against it.
+        strength = (strength_a * strength_a + strength_b * strength_b) / 2
+        return Similarity(product, strength, np.asarray(inner))
+
+
+def _edges(image: Pixels) -> tuple[Values, Values]:
+    """Gradient directions, short where the gradient is no stronger than the image's usual texture."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
+    x, y = cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8
+    square = x * x + y * y
+    length = np.sqrt(square + np.median(square) + 1.0)
+    return np.asarray(x / length, np.float32), np.asarray(y / length, np.float32)

@@ -1,0 +1,76 @@
+"""Fusion: a free flow against the global motion alone, on a wall moved sideways."""
+
+import numpy as np
+import pytest
+
+from glualign.matching.fusion import FLAT_SCENE_ADVANTAGE, fuse
+from glualign.matching.pair import match_result
+from glualign.matching.similarity import EdgeSimilarity
+from tests.matching.known_pairs import example, pair_without_network
+
+SHIFT = 24
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """A wall, moved sideways: the pair and its edge similarity."""
+    wall = example("graf1.png", 384)
+    pair = pair_without_network(np.roll(wall, SHIFT, axis=1), wall)
+    return pair, EdgeSimilarity(pair)
+
+
+def found(pair, transform, shift, backward=None):
+    """A match under that transform whose flow is ``shift`` working pixels to the right."""
+    flow = np.zeros((pair.working[0] // 4, pair.working[1] // 4, 2), np.float32)
+    flow[..., 0] = shift
+    return match_result(transform, flow, -flow if backward is None else backward, working=pair.working)
+
+
+def moved(pair):
+    """The transform that undoes the shift."""
+    transform = pair.to_source.copy()
+    transform[0, 2] += SHIFT
+    return transform
+
+
+def test_a_motion_that_explains_the_scene_scores_above_a_flow_that_does_as_well(shifted):
+    pair, edges = shifted
+    free = fuse(found(pair, pair.to_source, SHIFT * pair.working[1] / pair.target_size[1]), edges)
+    bare = fuse(found(pair, moved(pair), 0.0), edges)
+    slack = FLAT_SCENE_ADVANTAGE * (1 - free.similarity) / 2
+    assert bare.similarity == pytest.approx(free.similarity, abs=slack)
+    assert free.score == free.similarity
+    assert bare.score == pytest.approx(bare.similarity + FLAT_SCENE_ADVANTAGE * (1 - bare.similarity))
+    assert bare.score > free.score
+
+
+def test_without_fusion_the_global_motion_is_no_alternative(shifted):
+    pair, edges = shifted
+    fused = fuse(found(pair, moved(pair), 0.0), edges, global_motion=False)
+    assert fused.score == fused.similarity
+
+
+def test_a_flow_that_wanders_gives_way_to_the_motion_alone(shifted):
+    """Both directions agree on 12 px too far, but the edges do not."""
+    pair, edges = shifted
+    fused = fuse(found(pair, moved(pair), 12.0), edges)
+    assert np.abs(fused.flow).mean() < 1.5
+    assert fused.similarity > 0.6
+
+
+def test_a_flow_that_both_directions_and_the_edges_confirm_stays(shifted):
+    pair, edges = shifted
+    shift = SHIFT * pair.working[1] / pair.target_size[1]
+    fused = fuse(found(pair, pair.to_source, shift), edges)
+    # The frame's border leaves the source, and is averaged in.
+    assert np.median(fused.flow[..., 0]) > 0.9 * shift
+
+
+def test_a_motion_alone_is_as_good_as_the_way_back_says(shifted):
+    """Where both directions confirm the motion the expected error is theirs, else that of the edges."""
+    pair, edges = shifted
+    sure = fuse(found(pair, moved(pair), 0.0), edges)
+    assert np.median(sure.error) < 0.05
+    away = np.full((*sure.flow.shape[:2], 2), 30, np.float32)
+    unsure = fuse(found(pair, moved(pair), 0.0, backward=away), edges)
+    assert 1.0 <= np.median(unsure.error) < 3.0

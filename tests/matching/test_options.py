@@ -1,0 +1,36 @@
+import pytest
+
+from glualign.matching.options import PRESETS, AlignOptions, choose_options
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"search": "of"}, "search must be one of off, auto, full, not 'of'"),
+        ({"passes": -3}, "passes must be a whole number, 0 to 16, not -3"),
+        ({"passes": 1.5}, "passes must be a whole number"),
+        ({"passes": True}, "passes must be a whole number"),
+        ({"passes": 10**9}, "passes must be a whole number"),
+        ({"transform": "afine"}, "transform must be one of dense, homography"),
+        ({"transform": None}, "transform must be one of"),
+        ({"max_side": 3}, "max_side must be a whole number, at least 16 or None, not 3"),
+        ({"max_side": "1024"}, "max_side must be a whole number"),
+        ({"mirror": 1}, "mirror must be True or False, not 1"),
+        ({"fallback": "no"}, "fallback must be True or False"),
+        ({"refine": True}, "refine must be one of auto, off, not True"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        AlignOptions(**values)
+    with pytest.raises(ValueError, match=words):
+        choose_options("balanced", values)
+
+
+def test_a_preset_is_a_start():
+    assert choose_options("fast", {}) == PRESETS["fast"]
+    assert choose_options("fast", {"max_side": None}).max_side is None
+    with pytest.raises(ValueError, match="preset 'best' is unknown; use fast, balanced, accurate"):
+        choose_options("best", {})
+    with pytest.raises(ValueError, match="unknown option pases; use max_side, passes"):
+        choose_options("fast", {"pases": 1})

@@ -1,0 +1,67 @@
+"""Forward-backward error and warped sources, on fields and images with a known answer."""
+
+import numpy as np
+import pytest
+
+from glualign.matching.pair import consistency, forward_backward_error
+from glualign.matching.predictor import reduce_image
+from tests.matching.known_pairs import pair_without_network
+
+
+def constant(u, v, size=(16, 20)):
+    return np.full((*size, 2), (u, v), np.float32)
+
+
+def test_flows_that_undo_each_other_have_no_error():
+    error = forward_backward_error(constant(8, -4), constant(-8, 4), stride=4)
+    reaches = error[1:, :-2]  # two cells to the right and one up
+    assert (reaches == 0).all()
+
+
+def test_what_leaves_the_frame_has_an_infinite_error():
+    error = forward_backward_error(constant(8, -4), constant(-8, 4), stride=4)
+    assert np.isinf(error[0]).all()
+    assert np.isinf(error[:, -2:]).all()
+
+
+def test_the_error_is_in_pixels():
+    error = forward_backward_error(constant(4, 0), constant(-1, 4), stride=4)
+    np.testing.assert_allclose(error[:, :-1], 5.0)
+
+
+def test_cells_that_point_at_missing_source_have_an_infinite_error():
+    exists = np.ones((64, 80), bool)
+    exists[:, :40] = False
+    error = forward_backward_error(constant(0, 0), constant(0, 0), stride=4, exists=exists)
+    assert np.isinf(error[:, :10]).all()
+    assert (error[:, 10:] == 0).all()
+
+
+@pytest.mark.parametrize("far", [1e6, -1e6])
+def test_a_flow_far_outside_has_an_infinite_error(far):
+    exists = np.ones((64, 80), bool)
+    error = forward_backward_error(constant(far, far), constant(0, 0), stride=4, exists=exists)
+    assert np.isinf(error).all()
+
+
+def test_consistency_falls_from_one():
+    assert consistency(np.zeros((3, 3), np.float32), 2.0) == 1.0
+    assert consistency(np.full((3, 3), 2.0, np.float32), 2.0) == pytest.approx(np.exp(-1))
+    assert consistency(np.full((3, 3), np.inf, np.float32), 2.0) == 0.0
+
+
+def test_small_images_are_not_reduced():
+    image = np.zeros((30, 40, 3), np.uint8)
+    assert reduce_image(image, 40) is image
+    assert reduce_image(image, None) is image
+    assert reduce_image(image, 20).shape == (15, 20, 3)
+
+
+def test_a_transform_that_shrinks_the_source_does_not_alias():
+    # Stripes one pixel wide: sampled every fourth pixel they would be all black or all white.
+    source = np.zeros((256, 256, 3), np.uint8)
+    source[:, ::2] = 255
+    pair = pair_without_network(source, source)
+    shown, exists = pair.warp_source(np.diag([4.0, 4.0, 1.0]), (60, 60))
+    assert exists.all()
+    assert abs(float(shown[5:-5, 5:-5].mean()) - 127.5) < 8
