@@ -13,8 +13,9 @@ from click.core import ParameterSource
 from glualign.cli.options import Aligning, Options, Reading, align_options, quiet_option, reading_options
 
 if TYPE_CHECKING:
+    from glualign.alignment import Alignment
     from glualign.images import Image
-    from glualign.report.alignment import AlignmentLike
+    from glualign.report.alignment import SavedAlignment
 
 _file = click.Path(dir_okay=False)
 
@@ -28,7 +29,7 @@ class Kept(Options):
     confidence_path: str | None
     summary_path: str | None
 
-    def alignment(self, source: Image, target: Image) -> AlignmentLike:
+    def alignment(self, source: Image, target: Image) -> SavedAlignment:
         """The pair with its saved flow and what else there is.
 
         Raises:
@@ -119,7 +120,7 @@ def command(
     check_outputs([output], [source, target, *(name for name in files if name)])
     environment()
     moving, fixed = (reading.image(path, quiet=quiet) for path in (source, target))
-    alignment: AlignmentLike
+    alignment: Alignment | SavedAlignment
     if kept.flow_path:
         alignment = kept.alignment(moving, fixed)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,45 +29,22 @@ from glualign.report.rows import (
 )
 from glualign.viz.styles import check_map, check_pair
 
+if TYPE_CHECKING:
+    from glualign.alignment import Alignment
+
 VERDICTS = ("good", "doubtful", "failed")
-
-
-class AlignmentLike(Protocol):
-    """What a report shows; `glualign.alignment.Alignment` has all of it, and so has `SavedAlignment`."""
-
-    @property
-    def source(self) -> Image: ...  # noqa: D102
-    @property
-    def target(self) -> Image: ...  # noqa: D102
-    @property
-    def flow(self) -> Flow: ...  # noqa: D102
-    @property
-    def valid(self) -> npt.NDArray[np.bool_]: ...  # noqa: D102
-    @property
-    def confidence(self) -> npt.NDArray[np.float32] | None: ...  # noqa: D102
-    @property
-    def warped(self) -> Image: ...  # noqa: D102
-    @property
-    def transform(self) -> npt.NDArray[np.float64] | None: ...  # noqa: D102
-    @property
-    def model(self) -> str: ...  # noqa: D102
-    @property
-    def device(self) -> str: ...  # noqa: D102
-    @property
-    def timings(self) -> Mapping[str, float]: ...  # noqa: D102
-
-    def summary(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
 class SavedAlignment:
-    """A pair with a flow from a file, and what else was kept of its alignment.
+    """A pair with a flow from a file, and what else was kept of its `Alignment`.
 
     Attributes:
         source: the image that moves.
         target: the image whose grid the flow has.
         flow: target -> source, in source pixels.
-        valid: ``(H, W)`` bool, where the flow stays inside the source and the mask, if there is one, holds.
+        valid: ``(H, W)`` bool, where the flow stays inside the source.
+        trusted: ``(H, W)`` bool, valid and inside the mask, if there is one.
         warped: the source on the target's grid.
         model: the network, or the name of the flow's file.
         confidence: ``(H, W)`` float32 from 0 to 1, or None.
@@ -81,6 +58,7 @@ class SavedAlignment:
     target: Image
     flow: Flow
     valid: npt.NDArray[np.bool_]
+    trusted: npt.NDArray[np.bool_]
     warped: Image
     model: str
     confidence: npt.NDArray[np.float32] | None = None
@@ -88,10 +66,6 @@ class SavedAlignment:
     device: str = ""
     quality: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
-
-    def summary(self) -> Mapping[str, Any]:
-        """The quality, as `Alignment.summary` has it."""
-        return {"quality": self.quality}
 
 
 def saved_alignment(
@@ -131,6 +105,7 @@ def saved_alignment(
         source,
         target,
         flow,
+        valid,
         valid if mask is None else valid & mask,
         Image(warped),
         f"{known['model']}, flow from {name}" if known.get("model") else name,
@@ -165,7 +140,7 @@ def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def build_report(
-    alignment: AlignmentLike,
+    alignment: Alignment | SavedAlignment,
     path: str | os.PathLike[str],
     *,
     command: str | None = None,
@@ -186,7 +161,7 @@ def build_report(
         OutputError: the file cannot be written.
     """
     pictures = draw_pictures(alignment, max_side)
-    quality = alignment.summary()["quality"]
+    quality = alignment.quality if isinstance(alignment, SavedAlignment) else alignment.quality.to_dict()
     made = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
     write_page(
         Path(path),
@@ -198,7 +173,7 @@ def build_report(
         verdict=quality.get("verdict"),
         pictures=pictures,
         quality=[
-            *flow_rows(alignment.flow, alignment.valid),
+            *flow_rows(alignment.flow, alignment.valid, alignment.trusted),
             *correlation_rows(pictures.correlation_before, pictures.correlation_after),
             *quality_rows(quality),
         ],

@@ -20,7 +20,8 @@ from glualign.viz.grid import deformed_grid
 from glualign.viz.overlay import mask_overlay
 
 if TYPE_CHECKING:
-    from glualign.report.alignment import AlignmentLike
+    from glualign.alignment import Alignment
+    from glualign.report.alignment import SavedAlignment
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,15 @@ class Pictures:
     correlation_after: float | None
 
 
-def draw_pictures(alignment: AlignmentLike, max_side: int) -> Pictures:
+def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> Pictures:
     """Draw everything at most ``max_side`` pixels long, whatever the size of the images."""
     target = pair.shrunk(to_rgb8(alignment.target), max_side)
     height, width = target.shape[:2]
     warped = _at(to_rgb8(alignment.warped), height, width)
-    valid = _at(alignment.valid.astype(np.uint8) * 255, height, width) >= 128
+    valid, trusted = (
+        _at(mask.astype(np.uint8) * 255, height, width) >= 128
+        for mask in (alignment.valid, alignment.trusted)
+    )
     unaligned = _fitted(to_rgb8(alignment.source), height, width)
     return Pictures(
         width=width,
@@ -74,13 +78,15 @@ def draw_pictures(alignment: AlignmentLike, max_side: int) -> Pictures:
         source=picture_url(unaligned),
         difference=picture_url(pair.red_cyan(target, warped, valid)),
         difference_before=picture_url(pair.red_cyan(target, unaligned)),
-        maps=tuple(_maps(alignment, target, valid)),
-        correlation_before=correlation(target, unaligned, valid),
-        correlation_after=correlation(target, warped, valid),
+        maps=tuple(_maps(alignment, target, trusted)),
+        correlation_before=correlation(target, unaligned, trusted),
+        correlation_after=correlation(target, warped, trusted),
     )
 
 
-def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_]) -> list[Map]:
+def _maps(
+    alignment: Alignment | SavedAlignment, target: Picture, trusted: npt.NDArray[np.bool_]
+) -> list[Map]:
     flow = alignment.flow
     height, width = target.shape[:2]
     factor = height / flow.height
@@ -89,7 +95,7 @@ def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_
     if (height, width) != flow.size:
         small = resize(flow, (height, width), (max(1, round(rows * factor)), max(1, round(columns * factor))))
     # Vectors in the pictures are shorter by the factor; the legends speak of the images' own pixels.
-    top = longest(flow, alignment.valid) or scalar.scale_of(flow)
+    top = longest(flow, alignment.trusted) or scalar.scale_of(flow)
     wheel = flow_to_rgb(small, top * factor)
     maps = [
         Map(
@@ -107,8 +113,8 @@ def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_
             "and tears are not.",
         ),
         Map(
-            "Valid",
-            picture_url(mask_overlay(target, valid, legend=False)),
+            "Trusted",
+            picture_url(mask_overlay(target, trusted, legend=False)),
             "Striped: outside the source, or not trusted.",
         ),
     ]
@@ -133,9 +139,9 @@ def _maps(alignment: AlignmentLike, target: Picture, valid: npt.NDArray[np.bool_
         ),
         Map(
             "Area and folds",
-            picture_url(scalar.jacobian(small, valid, legend=False)),
+            picture_url(scalar.jacobian(small, trusted, legend=False)),
             "Source area per target pixel: blue is enlarged, orange reduced, black folded "
-            "over. Grey stripes: not valid.",
+            "over. Grey stripes: not trusted.",
             bar=_bar("balance", ("1/4", "1", "4")),
         ),
     ]

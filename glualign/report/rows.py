@@ -29,30 +29,29 @@ class TableRow:
     meaning: str = ""
 
 
-def flow_rows(flow: Flow, valid: npt.NDArray[np.bool_]) -> list[TableRow]:
-    """Coverage, lengths and folds of a flow where it is ``valid``."""
-    lengths = np.hypot(*np.moveaxis(as_uv(flow), -1, 0))[valid]
+def flow_rows(flow: Flow, valid: npt.NDArray[np.bool_], trusted: npt.NDArray[np.bool_]) -> list[TableRow]:
+    """Coverage of a flow, and its lengths and folds where it is ``trusted``."""
+    lengths = np.hypot(*np.moveaxis(as_uv(flow), -1, 0))[trusted]
     rows = [
-        TableRow(
-            "Valid", f"{100 * valid.mean():.1f} %", "Share of the target's pixels that have a trusted source."
-        )
+        TableRow("Valid", f"{100 * valid.mean():.1f} %", "Share of the target that the source reaches."),
+        TableRow("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),
     ]
     if lengths.size:
         middle, high = (readable(float(value)) for value in np.percentile(lengths, [50, 95]))
         rows += [
-            TableRow("Median motion", f"{middle} px", "Half of the valid pixels move less than this."),
+            TableRow("Median motion", f"{middle} px", "Half of the trusted pixels move less than this."),
             TableRow("95 % move less than", f"{high} px"),
         ]
-    if valid.any() and min(flow.size) >= 2:
+    if trusted.any() and min(flow.size) >= 2:
         with np.errstate(invalid="ignore"):
-            folded = (jacobian_determinant(flow) <= 0)[valid].mean()
-        meaning = "Share of the valid pixels where the map turns over and has no inverse."
+            folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
+        meaning = "Share of the trusted pixels where the map turns over and has no inverse."
         rows.append(TableRow("Folded", f"{100 * folded:.2g} %", meaning))
     return rows
 
 
 def correlation_rows(before: float | None, after: float | None) -> list[TableRow]:
-    """Correlation of source and target on the valid pixels, unaligned and aligned; nothing if not known."""
+    """Correlation of source and target on the trusted pixels, unaligned and aligned; nothing if not known."""
     if before is None or after is None:
         return []
     meaning = (
@@ -64,7 +63,8 @@ def correlation_rows(before: float | None, after: float | None) -> list[TableRow
 
 def quality_rows(quality: Mapping[str, Any]) -> list[TableRow]:
     """The numbers of a quality that `flow_rows` does not show: names made readable, values shortened."""
-    shown = {name: value for name, value in quality.items() if name not in ("valid_share", "folding_share")}
+    elsewhere = ("valid_share", "trusted_share", "folding_share")
+    shown = {name: value for name, value in quality.items() if name not in elsewhere}
     return [TableRow(_words(name), text) for name, value in shown.items() if (text := _number(name, value))]
 
 

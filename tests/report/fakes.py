@@ -1,39 +1,21 @@
 """An alignment with everything that a report can show, made by construction instead of by a network."""
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from glualign.flow import Flow, from_transform, warp
+from glualign.flow import from_transform, warp
 from glualign.images import Image
+from glualign.report.alignment import SavedAlignment
 
-
-@dataclass(frozen=True)
-class FakeQuality:
-    verdict: str = "good"
-    valid_share: float = 0.5
-    median_error: float | None = 0.42
-    inlier_share: float | None = 0.913
-    folding_share: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class FakeAlignment:
-    source: Image
-    target: Image
-    flow: Flow
-    valid: np.ndarray
-    confidence: np.ndarray
-    warped: Image
-    quality: FakeQuality = FakeQuality()
-    transform: np.ndarray | None = None
-    model: str = "compact"
-    device: str = "cpu"
-    timings: dict = field(default_factory=dict)
-
-    def summary(self):
-        return {"quality": asdict(self.quality)}
+QUALITY = {
+    "verdict": "good",
+    "valid_share": 0.5,
+    "trusted_share": 0.4,
+    "median_error": 0.42,
+    "inlier_share": 0.913,
+    "folding_share": 0.0,
+}
 
 
 def texture(height, width, seed=0):
@@ -50,15 +32,19 @@ def fake_alignment(name="left <&> right.png"):
     matrix = np.array([[1, 0, 12], [0, 1, 6], [0, 0, 1]], float)
     flow = from_transform(matrix, (140, 200), (160, 220))
     target, _ = warp(source, flow)
-    valid = flow.valid()
-    valid[:20] = False
-    return FakeAlignment(
+    trusted = flow.valid()
+    trusted[:20] = False
+    return SavedAlignment(
         source=Image(source, path=Path(name)),
         target=Image(target, path=Path("target.png")),
         flow=flow,
-        valid=valid,
-        confidence=np.linspace(0, 1, valid.size, dtype=np.float32).reshape(valid.shape),
+        valid=flow.valid(),
+        trusted=trusted,
+        confidence=np.linspace(0, 1, trusted.size, dtype=np.float32).reshape(trusted.shape),
         warped=Image(target),
+        model="compact",
+        device="cpu",
+        quality=QUALITY,
         transform=matrix,
         timings={"network": 3.217, "read": 0.00003},
     )

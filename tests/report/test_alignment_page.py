@@ -16,7 +16,7 @@ from glualign.flow import Flow
 from glualign.images import Image
 from glualign.report.alignment import build_report, read_summary, saved_alignment
 from glualign.report.pictures import correlation
-from tests.report.fakes import FakeQuality, fake_alignment, texture
+from tests.report.fakes import QUALITY, fake_alignment, texture
 
 pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")
 
@@ -100,7 +100,7 @@ def test_the_pictures_show_the_pair_and_the_flow(tmp_path, alignment):
     assert np.abs(warped[25:].astype(int) - target[25:]).mean() < 4
     difference = decoded(images["Difference of target and warped source"])[25:].astype(int)
     assert np.abs(difference[..., 0] - difference[..., 1]).mean() < 4
-    for name in ("Flow", "Deformed grid", "Valid", "Confidence", "Length of the flow", "Area and folds"):
+    for name in ("Flow", "Deformed grid", "Trusted", "Confidence", "Length of the flow", "Area and folds"):
         assert decoded(images[name]).shape == (140, 200, 3)
 
 
@@ -117,11 +117,11 @@ def test_names_and_commands_are_escaped(tmp_path, alignment):
 def test_figures_are_printed_with_units(tmp_path, alignment):
     build_report(alignment, tmp_path / "report.html", title="Tile 17")
     text = squeezed(Page(tmp_path / "report.html").text)
-    valid = f"{100 * alignment.valid.mean():.1f} %"
     for words in (
         "Tile 17",
         "Verdict: good",
-        valid,
+        f"likely right. {100 * alignment.trusted.mean():.1f} %",
+        f"source reaches. {100 * alignment.valid.mean():.1f} %",
         "Median motion",
         "13.4 px",  # hypot(12, 6)
         "Median error 0.42 px",
@@ -137,7 +137,7 @@ def test_figures_are_printed_with_units(tmp_path, alignment):
 
 
 def test_what_is_not_known_is_left_out(tmp_path, alignment):
-    quality = FakeQuality(median_error=None, inlier_share=None)
+    quality = {**QUALITY, "median_error": None, "inlier_share": None}
     build_report(replace(alignment, quality=quality, transform=None), tmp_path / "report.html")
     text = Page(tmp_path / "report.html").text
     assert "Median error" not in text
@@ -170,7 +170,7 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
     content = {
         "model": "compact",
         "device": "cpu",
-        "quality": {**vars(FakeQuality()), "verdict": "doubtful"},
+        "quality": {**QUALITY, "verdict": "doubtful"},
         "transform": alignment.transform.tolist(),
         "timings": {"network": 3.217},
     }
@@ -180,17 +180,17 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
         alignment.target,
         Flow(alignment.flow.data),
         "flow.flo",
-        mask=alignment.valid,
+        mask=alignment.trusted,
         confidence=alignment.confidence,
         summary=read_summary(summary),
     )
-    np.testing.assert_array_equal(saved.valid, alignment.valid)
+    np.testing.assert_array_equal(saved.trusted, alignment.trusted)
     build_report(saved, tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
     text = squeezed(page.text)
     for words in (
         "Verdict: doubtful",
-        f"{100 * alignment.valid.mean():.1f} %",
+        f"likely right. {100 * alignment.trusted.mean():.1f} %",
         "Median error 0.42 px",
         "Model compact, flow from flow.flo",
         "Network 3.22 s",
