@@ -24,7 +24,7 @@ from glualign.errors import CheckpointError
 
 MAX_BYTES = 1 << 29
 """Of the tensors that are read; the largest network of the family has 55 MB in fp32."""
-# A training state with its optimiser has 40,000 opcodes in 0.5 MB.
+# A training state with its optimiser has 58,000 opcodes in 0.2 MB.
 _MAX_PICKLE_BYTES = 16 << 20
 _MAX_OPCODES = 400_000
 _MAX_DIMENSIONS = 8
@@ -189,12 +189,12 @@ def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[Any, Any] = {}
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-        if count > _MAX_OPCODES:
-            raise CheckpointError(
-                f"refused, it has more than {_MAX_OPCODES:,} opcodes; weights need far fewer"
-            )
+    count = 0
+    for opcode, argument, _ in pickletools.genops(stream):
         name = opcode.name
+        count += 20 if name == "GLOBAL" else 1  # a name takes twenty times as long as other opcodes
+        if count > _MAX_OPCODES:
+            raise CheckpointError(f"refused, it has more than {_MAX_OPCODES:,} opcodes; weights have fewer")
         if name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):

@@ -184,6 +184,7 @@ HOSTILE = {
         "builtins.bytearray",
     ),
     "more opcodes than weights need": (b"N" * 500_000 + b".", "opcodes"),
+    "a hundred thousand names": (b"cm\nn\n" * 100_000 + b".", "opcodes"),
     "a tensor with methods of the file": (
         b"}" + text("w") + call("torch._tensor._rebuild_from_type_v2", TENSOR, SHADOW) + b"s.",
         "wants to call torch._tensor",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import FlowError
+from glualign.errors import FlowError, MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,20 @@ def check_length(path: Path, found: int, expected: int, width: int, height: int)
         raise FlowError(
             f"{path}: {problem} ({width} x {height} pixels need {expected} bytes, the file holds {found})"
         )
+
+
+def import_extra(path: Path, module: str, extra: str) -> Any:
+    """The optional module that a format needs.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path}: {path.suffix} needs {module}; install it with: pip install 'glualign[{extra}]'"
+        ) from error
 
 
 def unknown_to_nan(data: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from glualign.errors import FlowError, MissingExtraError
+from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.flow.formats.checks import DIRECTION, MAX_DEFLATE_RATIO, check_grid, unknown_to_nan
+from glualign.flow.formats.checks import (
+    DIRECTION,
+    MAX_DEFLATE_RATIO,
+    check_grid,
+    import_extra,
+    unknown_to_nan,
+)
 
 # HDF5's numbers of the filters deflate, shuffle, Fletcher's checksum and LZF; others are plugins or rare.
 _FILTERS = (1, 2, 3, 32000)
@@ -23,7 +29,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         FlowError: no HDF5, no data set ``flow`` of that shape in the file itself, unwritten, or too large.
         MissingExtraError: h5py is not installed.
     """
-    h5py = _h5py(path)
+    h5py = import_extra(path, "h5py", "hdf5")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -34,10 +40,9 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         if link is not None and not isinstance(link, h5py.HardLink):
             raise FlowError(f"{path}: its flow is a link to another place, which is not followed")
         data = file.get("flow")
-        if not isinstance(data, h5py.Dataset) or data.shape is None or data.dtype.kind != "f":
-            raise FlowError(f"{path}: has no data set 'flow' of numbers")
-        if len(data.shape) != 3 or data.shape[2] != 2:
-            raise FlowError(f"{path}: has no data set 'flow' of shape (height, width, 2)")
+        plain = isinstance(data, h5py.Dataset) and data.dtype.kind == "f"
+        if not plain or len(data.shape or ()) != 3 or data.shape[2] != 2:
+            raise FlowError(f"{path}: has no data set 'flow' of numbers (height, width, 2)")
         if data.external or data.is_virtual:
             raise FlowError(f"{path}: keeps its flow in another file, which is not followed")
         check_grid(path, data.shape[1], data.shape[0], max_pixels)
@@ -47,7 +52,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
 
 def write(path: Path, flow: Flow) -> None:
     """Write a compressed ``.flo5`` with source size and direction as attributes."""
-    h5py = _h5py(path)
+    h5py = import_extra(path, "h5py", "hdf5")
     with h5py.File(path, "w") as file:
         file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
         file.attrs["source_size"] = flow.source_frame
@@ -78,13 +83,3 @@ def _source_size(attributes: Any) -> tuple[int, int] | None:
         return None
     height, width = attributes["source_size"]
     return int(height), int(width)
-
-
-def _h5py(path: Path) -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path.name}: .flo5 needs h5py; install it with: pip install 'glualign[hdf5]'"
-        ) from error
-    return h5py

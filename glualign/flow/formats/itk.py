@@ -13,13 +13,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from glualign.errors import FlowError, MissingExtraError
+from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.flow.formats.checks import DIRECTION, MAX_DEFLATE_RATIO, check_grid, unknown_to_nan
+from glualign.flow.formats.checks import (
+    DIRECTION,
+    MAX_DEFLATE_RATIO,
+    check_grid,
+    import_extra,
+    unknown_to_nan,
+)
 
 _READERS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"}
 _HEADER_BYTES = 65536
@@ -34,7 +39,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
         FlowError: not a field of vectors, of another origin or orientation, truncated, damaged or too large.
         MissingExtraError: SimpleITK is not installed.
     """
-    itk = _simpleitk(path)
+    itk = import_extra(path, "SimpleITK", "itk")
     suffix = path.suffix.lower()
     with path.open("rb") as stream:
         _check_header(path, suffix, stream.read(_HEADER_BYTES))
@@ -77,7 +82,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
 
 def write(path: Path, flow: Flow) -> None:
     """Write a compressed displacement field of spacing 1, with source size and direction."""
-    itk = _simpleitk(path)
+    itk = import_extra(path, "SimpleITK", "itk")
     image = itk.GetImageFromArray(flow.data, isVector=True)
     image.SetMetaData(_DIRECTION_KEY, DIRECTION)
     image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))
@@ -120,13 +125,3 @@ def _silence() -> Iterator[None]:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-def _simpleitk(path: Path) -> Any:
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path.name}: {path.suffix} needs SimpleITK; install it with: pip install 'glualign[itk]'"
-        ) from error
-    return SimpleITK
