@@ -86,7 +86,7 @@ class Aligner:
         Raises:
             CheckpointError: unknown model, or unusable file of weights.
             DeviceError: the device or precision is not available.
-            ValueError: an option is unknown or out of range.
+            OptionError: an option is unknown or out of range.
         """
         chosen = choose_options(preset, options)
         # The device first: a wrong name should not cost the time to load weights.

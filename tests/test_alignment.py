@@ -142,6 +142,13 @@ def test_a_float_image_without_a_file_is_written_as_tiff(shifted, tmp_path):
     assert path.name == "source_warped.tif"
 
 
-def test_options_that_are_wrong_are_errors_of_ours():
-    assert issubclass(OptionError, GlualignError)
-    assert issubclass(OptionError, ValueError)
+@pytest.mark.parametrize(
+    "options", [{"preset": "best"}, {"pases": 3}, {"passes": -3}, {"transform": "afine"}, {"max_side": 1.5}]
+)
+def test_options_that_are_wrong_are_errors_of_ours(options):
+    from glualign import Aligner
+
+    with pytest.raises(OptionError) as caught:
+        Aligner.from_pretrained("none-such", **options)
+    assert isinstance(caught.value, GlualignError)
+    assert isinstance(caught.value, ValueError)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import FlowError
+from glualign.errors import FlowError, OptionError
 from glualign.flow.field import Flow
 from glualign.flow.fit import Weights, draw_points
 from glualign.geometry import SCALE_LIMIT, Points, affine_basis, pixel_grid, strips, thin_plate_kernel
@@ -99,10 +99,10 @@ def fit_tps(
     Raises:
         FlowError: fewer known pixels than control points, all of them on a line, or a spline that changes
             the scale beyond 50.
-        ValueError: ``controls`` or ``smoothing`` is out of range.
+        OptionError: ``controls`` or ``smoothing`` is out of range.
     """
     if min(controls) < 2 or smoothing < 0:
-        raise ValueError(f"controls must be at least 2 x 2 and smoothing 0 or more: {controls}, {smoothing}")
+        raise OptionError(f"controls must be at least 2 x 2 and smoothing 0 or more: {controls}, {smoothing}")
     target, source = draw_points(flow, weights, max_points, np.random.default_rng(seed))
     count = controls[0] * controls[1]
     if len(target) < count:

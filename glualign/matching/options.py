@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from glualign.errors import OptionError
+
 Preset = Literal["fast", "balanced", "accurate"]
 Search = Literal["off", "auto", "full"]
 Transform = Literal["dense", "homography", "affine", "similarity", "translation", "tps"]
@@ -29,7 +31,7 @@ class AlignOptions:
         refine: sub-pixel refinement at full size, where the pair looks alike.
 
     Raises:
-        ValueError: a value is not one of those, or out of range.
+        OptionError: a value is not one of those, or out of range.
     """
 
     max_side: int | None = 1024
@@ -47,17 +49,17 @@ class AlignOptions:
         for name, choices in (("search", Search), ("transform", Transform), ("refine", Refine)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
-                raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+                raise OptionError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
         for name in ("fallback", "mirror"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+                raise OptionError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
     def _check_int(self, name: str, least: int, most: int | None, otherwise: str = "") -> None:
         value = getattr(self, name)
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
         if not fits or (most is not None and value > most):
             allowed = f"at least {least}" if most is None else f"{least} to {most}"
-            raise ValueError(f"{name} must be a whole number, {allowed}{otherwise}, not {value!r}")
+            raise OptionError(f"{name} must be a whole number, {allowed}{otherwise}, not {value!r}")
 
 
 PRESETS: dict[str, AlignOptions] = {
@@ -71,12 +73,12 @@ def choose_options(preset: str, changes: dict[str, Any]) -> AlignOptions:
     """The options of a preset with some fields changed.
 
     Raises:
-        ValueError: the preset or a field is unknown, or a value is not allowed.
+        OptionError: the preset or a field is unknown, or a value is not allowed.
     """
     if preset not in PRESETS:
-        raise ValueError(f"preset {preset!r} is unknown; use {', '.join(PRESETS)}")
+        raise OptionError(f"preset {preset!r} is unknown; use {', '.join(PRESETS)}")
     known = {field.name: getattr(PRESETS[preset], field.name) for field in fields(AlignOptions)}
     unknown = sorted(set(changes) - set(known))
     if unknown:
-        raise ValueError(f"unknown option {', '.join(unknown)}; use {', '.join(known)}")
+        raise OptionError(f"unknown option {', '.join(unknown)}; use {', '.join(known)}")
     return AlignOptions(**{**known, **changes})
