@@ -240,7 +240,7 @@ class _Sampler:
     ) -> npt.NDArray[Any]:
         # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
         count = crop.shape[2]
-        step = 1 if count == 2 else 3 if count % 4 == 2 else 4
+        step = next(step for step in (4, 3, 1) if count % step != 2)
         found = [
             cv2.remap(
                 np.ascontiguousarray(crop[..., start : start + step]),

@@ -179,7 +179,7 @@ def test_a_file_in_strips_gives_the_same(tmp_path):
         np.testing.assert_array_equal(result, expected)
 
 
-@pytest.mark.parametrize("channels", [2, 6])
+@pytest.mark.parametrize("channels", [2, 6, 14])
 def test_every_number_of_channels_is_sampled_as_exactly_as_one(channels):
     pixels = noise((30, 40, channels), "float32")
     flow = smooth_flow(30, 40, strength=0.3)
