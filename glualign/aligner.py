@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from glualign.alignment import Alignment
 from glualign.checkpoints import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
-from glualign.errors import ImageError
+from glualign.errors import FlowError, ImageError
+from glualign.fill import holds_data, warp_image
+from glualign.flow import Flow, compose, folding_share, from_transform
 from glualign.images import Image, as_image, to_rgb8
 from glualign.matching.estimate import estimate
-from glualign.matching.finish import finish
+from glualign.matching.finish import finish, fit_model
 from glualign.matching.options import (
     PRESETS,
     SMALLEST_SIDE,
@@ -30,6 +35,7 @@ from glualign.matching.options import (
 )
 from glualign.matching.pair import MatchResult, PairMatcher, PreparedTarget, match_resized, prepare_targets
 from glualign.matching.predictor import FlowPredictor
+from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
 
@@ -102,18 +108,43 @@ class Aligner:
         image = _checked(target)
         return prepare_targets(self.predictor, [image], max_side=self.options.max_side)[0]
 
-    def align(self, source: ImageLike, target: ImageLike | PreparedTarget) -> Alignment:
+    def align(
+        self,
+        source: ImageLike,
+        target: ImageLike | PreparedTarget,
+        *,
+        init: Flow | npt.ArrayLike | None = None,
+    ) -> Alignment:
         """Estimate the flow from ``target`` to ``source`` and all that follows from it.
 
         Args:
             source: path, array ``(H, W[, C])`` of uint8, uint16 or float, Pillow image or `Image`.
             target: the same, or what `prepare_target` made of it. Sizes and modes may differ.
+            init: a motion known beforehand, a flow or a 3x3 matrix target -> source. The source is brought
+                there first, the rest is estimated, and the result is the composition of both. Pixels that
+                it does not bring into the source are not valid.
 
         Raises:
             ImageError: an image cannot be read, or is too small or too elongated to be matched.
-            FlowError: the transform that the options ask for does not fit.
+            FlowError: the transform that the options ask for does not fit, or ``init`` is of another size or
+                not a finite 3x3 matrix.
         """
-        return self.align_many([(source, target)])[0]
+        if init is None:
+            return self.align_many([(source, target)])[0]
+        moving = _checked(source)
+        fixed = target if isinstance(target, PreparedTarget) else _checked(target)
+        size = fixed.image.size if isinstance(fixed, PreparedTarget) else fixed.size
+        known = init if isinstance(init, Flow) else from_transform(init, size, moving.size)
+        if known.size != size:
+            raise FlowError(
+                f"init is for a target of {known.width} x {known.height} pixels, the target is "
+                f"{size[1]} x {size[0]}"
+            )
+        moved, _ = warp_image(moving, known)
+        # A model of the whole motion is fitted to the composition, not to what is left after ``init``.
+        dense = copy.copy(self)
+        dense.options = replace(self.options, transform="dense")
+        return _composed(dense.align_many([(moved, fixed)])[0], known, moving, self.options.transform)
 
     def align_many(self, pairs: Sequence[tuple[ImageLike, ImageLike | PreparedTarget]]) -> list[Alignment]:
         """Align several pairs; those of one working size share their first forward pass.
@@ -177,6 +208,34 @@ class Aligner:
             device=self.device,
             timings={**steps, "total": sum(steps.values())},
         )
+
+
+def _composed(found: Alignment, known: Flow, source: Image, transform: Transform) -> Alignment:
+    """An alignment of a source moved by ``known`` as one of the ``source`` itself."""
+    flow = compose(found.flow, Flow(known.data, source.size))
+    valid = holds_data(source, found.target, flow)
+    weights = np.where(valid, found.confidence, 0).astype(np.float32) if valid.any() else None
+    flow, matrix, inlier_share = fit_model(flow, transform, weights)
+    valid = holds_data(source, found.target, flow)
+    trusted = valid & found.trusted
+    share = float(trusted.mean())
+    quality = replace(
+        found.quality,
+        verdict="failed" if share < FEWEST_TRUSTED else found.quality.verdict,
+        valid_share=float(valid.mean()),
+        trusted_share=share,
+        inlier_share=inlier_share,
+        folding_share=folding_share(flow),
+    )
+    return replace(
+        found,
+        source=source,
+        flow=flow,
+        trusted=trusted,
+        confidence=np.where(valid, found.confidence, 0).astype(np.float32),
+        quality=quality,
+        transform=matrix,
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from glualign.cli.options import (
     Telling,
     align_options,
     confidence_option,
+    init_option,
     mask_option,
     min_quality_option,
     only_trusted_option,
@@ -38,6 +39,7 @@ from glualign.cli.streams import format_option, streamable
 @confidence_option
 @only_trusted_option
 @align_options
+@init_option
 @min_quality_option
 @reading_options
 @verbosity_options
@@ -50,6 +52,7 @@ def command(
     confidence: str | None,
     only_trusted: bool,
     min_quality: str,
+    init: str | None,
     **options: Any,
 ) -> None:
     """Estimate the flow between SOURCE and TARGET and write it to the file OUT.
@@ -74,9 +77,9 @@ def command(
         mask=Path(mask_path) if mask_path else None,
         confidence=Path(confidence) if confidence else None,
     )
-    outputs.check([source, target])
+    outputs.check([source, target, *([init] if init else [])])
     moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
-    alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows)
+    alignment = align_pair(moving, fixed, Aligning.of(options), init=init, show=telling.shows)
     require_quality(alignment, min_quality)
     written, _ = outputs.write(alignment, only_trusted=only_trusted)
     tell(alignment, written, telling, min_quality)

@@ -270,6 +270,14 @@ min_quality_option = click.option(
     "kept, with exit code 4; with none the exit code is 0.",
 )
 
+init_option = click.option(
+    "--init",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point pairs "
+    "(.csv: source x, y, target x, y). What is left is estimated on top of it.",
+)
+
 align_options: Callable[[Any], Any] = stack(model_options, method_options)
 
 reading_options: Callable[[Any], Any] = stack(

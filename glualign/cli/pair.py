@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 EXIT_FAILED_VERDICT = 4
 
 
-def align_pair(source: Image, target: Image, aligning: Aligning, *, show: bool) -> Alignment:
-    """Align two images as the options say; progress goes to a terminal only, and only if ``show``.
+def align_pair(
+    source: Image, target: Image, aligning: Aligning, *, init: str | None = None, show: bool
+) -> Alignment:
+    """Align two images as the options say, from the motion in the file ``init`` where one is given.
+
+    Progress goes to a terminal only, and only if ``show``.
 
     Raises:
-        GlualignError: the model or the device is unusable, or an image cannot be matched.
+        GlualignError: the model, the device or ``init`` is unusable, or an image cannot be matched.
     """
     from glualign.cli.console import status
+    from glualign.flow import read_initial
 
+    known = read_initial(init, target.size, source.size) if init else None
     with status(f"Loading {aligning.model} ...", show=show):
         aligner = aligning.aligner()
     with status(f"Aligning {source.name} to {target.name} ...", show=show):
-        return aligner.align(source, target)
+        return aligner.align(source, target, init=known)
 
 
 def require_quality(alignment: Alignment, minimum: str) -> None:

@@ -17,6 +17,7 @@ from glualign.cli.options import (
     Writing,
     align_options,
     confidence_option,
+    init_option,
     mask_option,
     min_quality_option,
     only_trusted_option,
@@ -84,11 +85,14 @@ class Named(Options):
 @writing_options
 @only_trusted_option
 @align_options
+@init_option
 @min_quality_option
 @reading_options
 @verbosity_options
 @streamable("source", "target", default=".png")
-def command(source: str, target: str, min_quality: str, only_trusted: bool, **options: Any) -> None:
+def command(
+    source: str, target: str, min_quality: str, only_trusted: bool, init: str | None, **options: Any
+) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
     OUT is a folder or an image file. Into a folder (this one, when OUT is left out) go three files named
@@ -112,6 +116,7 @@ def command(source: str, target: str, min_quality: str, only_trusted: bool, **op
       glualign warp source.jpg target.jpg out/aligned.png --fill transparent --flow out/flow.npz
       glualign warp map.tif photo.jpg --preset accurate --transform homography --json
       glualign warp drone.jpg map.tif out/drone.tif --gcps out/drone.points
+      glualign warp scan.tif drawing.png out/ --init points.csv
       cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
     from glualign.cli.console import print_notes, status
@@ -131,13 +136,14 @@ def command(source: str, target: str, min_quality: str, only_trusted: bool, **op
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
     outputs = plan(source, expected, named, with_transform=aligning.transform not in WITHOUT_MATRIX)
-    outputs.check([source, target], warped=expected)
+    inputs = [source, target, *([init] if init else [])]
+    outputs.check(inputs, warped=expected)
     if named.report:
         from glualign.report.page import environment
 
-        check_outputs([*outputs.files().values(), named.report], [source, target])
+        check_outputs([*outputs.files().values(), named.report], inputs)
         environment()
-    alignment = align_pair(moving, fixed, aligning, show=telling.shows)
+    alignment = align_pair(moving, fixed, aligning, init=init, show=telling.shows)
     require_quality(alignment, min_quality)
     with status("Writing ...", show=telling.shows):
         written, notes = outputs.write(alignment, only_trusted=only_trusted, **writing.arguments())

@@ -60,13 +60,7 @@ def finish(
     if transform != "dense":
         any_trusted = (valid & (error < TRUSTED_ERROR)).any()
         weights = np.where(valid, confidence_of(error), 0).astype(np.float32) if any_trusted else None
-        if transform == "tps":
-            spline = fit_tps(flow, weights)
-            inlier_share, flow = spline.inlier_share, spline.flow(size, pair.source_size)
-        else:
-            fit = fit_transform(flow, transform, weights)
-            inlier_share, matrix = fit.inlier_share, fit.matrix
-            flow = from_transform(fit.matrix, size, pair.source_size)
+        flow, matrix, inlier_share = fit_model(flow, transform, weights)
     cells = _on_cells(flow, result.transform, pair, result.stride)
     if transform != "dense":
         compared = edges.compare(result.transform, cells)
@@ -92,6 +86,23 @@ def finish(
     )
     confidence = np.where(valid, confidence_of(error), 0).astype(np.float32)
     return Finished(flow, trusted, confidence, matrix, quality)
+
+
+def fit_model(
+    flow: Flow, transform: Transform, weights: npt.NDArray[np.float32] | None
+) -> tuple[Flow, Matrix | None, float | None]:
+    """The flow of the ``transform`` fitted to a flow, its matrix where it has one, and its share of inliers.
+
+    Raises:
+        FlowError: the transform cannot be fitted.
+    """
+    if transform == "dense":
+        return flow, None, None
+    if transform == "tps":
+        spline = fit_tps(flow, weights)
+        return spline.flow(flow.size, flow.source_size), None, spline.inlier_share
+    fit = fit_transform(flow, transform, weights)
+    return from_transform(fit.matrix, flow.size, flow.source_size), fit.matrix, fit.inlier_share
 
 
 def _on_cells(flow: Flow, transform: Matrix, pair: PairMatcher, stride: int) -> Field:

@@ -84,6 +84,36 @@ def test_quiet_prints_nothing(pair, tmp_path):
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_a_known_motion_is_the_start(pair, tmp_path):
+    points = tmp_path / "points.csv"
+    points.write_text("source_x,source_y,target_x,target_y\n61,30,50,25\n")  # (11, 5) where (10, 6) is true
+    result = glualign("warp", *pair, tmp_path / "out/", "--init", points, *QUICK)
+    assert result.exit_code == 0, result.output
+    flow = read_flow(tmp_path / "out" / "source_flow.flo").data
+    assert np.nanmedian(np.linalg.norm(flow - [10, 6], axis=2)) < 1.5
+    again = tmp_path / "again.flo"
+    result = glualign("flow", *pair, again, "--init", tmp_path / "out" / "source_flow.flo", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert np.nanmedian(np.linalg.norm(read_flow(again).data - [10, 6], axis=2)) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("1 2\n3 4\n", "holds 2 x 2 numbers"), ("1 1 0\n1 1 0\n0 0 1\n", "is singular")]
+)
+def test_a_motion_that_is_none_is_one_line_and_nothing_is_written(pair, tmp_path, text, words):
+    (tmp_path / "m.txt").write_text(text)
+    result = glualign("warp", *pair, tmp_path / "out/", "--init", tmp_path / "m.txt", *QUICK)
+    assert result.exit_code == 1
+    assert words in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_start_is_not_overwritten(pair, tmp_path):
+    result = glualign("flow", *pair, tmp_path / "f.flo", "--init", tmp_path / "f.flo", *QUICK)
+    assert result.exit_code == 1
+    assert "would be overwritten" in " ".join(result.stderr.split())
+
+
 def test_a_file_name_is_the_warped_image(pair, tmp_path):
     result = glualign("warp", *pair, tmp_path / "new" / "r.jpg", *QUICK)
     assert result.exit_code == 0, result.output
