@@ -34,6 +34,7 @@ SECTIONS = {
     "Look": {
         "viz": "viz:command",
         "report": "report:command",
+        "video": "video:command",
     },
     "Models and measurements": {
         "weights": "weights:command",

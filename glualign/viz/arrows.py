@@ -45,7 +45,7 @@ def arrows(
     height, width = data.shape[:2]
     canvas = background(image, flow.size)
     pen = pen_for(height, width)
-    spacing = spacing or max(7, round(max(height, width) / 26))
+    spacing = spacing or _spacing(flow.size)
     xs = _centred(width, spacing)
     ys = _centred(height, spacing)
     vectors = data[np.ix_(ys, xs)]
@@ -67,6 +67,11 @@ def arrows(
     return with_caption(canvas, f"From target to source, {drawn}")
 
 
+def arrow_scale(size: tuple[int, int], typical: float) -> float:
+    """Drawn length per pixel of flow that suits a field of that size whose vectors are ``typical`` pixels."""
+    return _round_scale(1.8 * _spacing(size), typical)
+
+
 def background(image: Picture | None, size: tuple[int, int]) -> Picture:
     """A quiet copy of the image to draw on, or white paper.
 
@@ -81,6 +86,10 @@ def background(image: Picture | None, size: tuple[int, int]) -> Picture:
             "give the target image that the flow was computed on"
         )
     return faded(grey(image), 0.35, 128)
+
+
+def _spacing(size: tuple[int, int]) -> int:
+    return max(7, round(max(size) / 26))
 
 
 def _centred(length: int, spacing: int) -> npt.NDArray[np.intp]:

@@ -1,0 +1,243 @@
+"""Flow of a video: frames in, one picture per pair of frames out, as a video or as files.
+
+Frames are read and written by OpenCV; one pair is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from glualign.errors import ImageError, OutputError
+from glualign.files import atomic_path
+from glualign.flow import Flow
+from glualign.viz.arrows import arrow_scale, arrows
+from glualign.viz.canvas import Picture, blank
+from glualign.viz.colorwheel import flow_to_rgb, with_wheel
+from glualign.viz.scalar import scale_of
+
+Style = Literal["wheel", "arrows", "side-by-side", "warped"]
+STYLES: tuple[Style, ...] = ("wheel", "arrows", "side-by-side", "warped")
+ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+"""Codec by extension: those that the builds of OpenCV on PyPI bring along."""
+SCALE_PAIRS = 12
+"""Pairs, spread evenly over the clip, whose longest motion sets the scale."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of a video file.
+
+    Attributes:
+        path: the file.
+        first: index of the first frame, from 0.
+        last: index after the last frame; None: to the end.
+        every: only each N-th of them.
+    """
+
+    path: Path
+    first: int = 0
+    last: int | None = None
+    every: int = 1
+
+    def __iter__(self) -> Iterator[Picture]:
+        """The frames as ``(H, W, 3)`` uint8 RGB; one that cannot be decoded ends the clip.
+
+        Raises:
+            ImageError: the file cannot be read as a video.
+        """
+        with _opened(self.path) as capture:
+            position = 0
+            while self.last is None or position < self.last:
+                if position < self.first or (position - self.first) % self.every:
+                    found = capture.grab()
+                else:
+                    found, frame = capture.read()
+                    if found:
+                        yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+                if not found:
+                    return
+                position += 1
+
+    def rate(self) -> float:
+        """Frames per second of this clip."""
+        with _opened(self.path) as capture:
+            return (capture.get(cv2.CAP_PROP_FPS) or 25.0) / self.every
+
+    def count(self) -> int:
+        """Number of frames, counted by decoding them: what headers say is often wrong."""
+        return sum(1 for _ in self)
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is shown of each pair of frames.
+
+    Attributes:
+        style: ``wheel``, ``arrows`` on the frame, ``side-by-side`` (the frame and the wheel), or ``warped``
+            (the other frame on this one's grid).
+        onto_first: flow from the first frame to each, instead of from each frame to the next; with
+            ``warped`` the clip comes out stabilised.
+        max_flow: full scale in pixels for the whole clip; None measures it on `SCALE_PAIRS` pairs.
+    """
+
+    style: Style = "wheel"
+    onto_first: bool = False
+    max_flow: float | None = None
+
+
+def video_pictures(
+    clip: Clip, align: Callable[[Picture, Picture], Any], options: VideoOptions, count: int
+) -> Iterator[Picture]:
+    """One picture ``(H, W, 3)`` uint8 RGB for each pair of frames.
+
+    Args:
+        clip: at least two frames.
+        align: from source and target frame to an `Alignment`.
+        options: what to show.
+        count: number of frames of the clip.
+
+    Raises:
+        ImageError: the clip has fewer than two frames.
+    """
+    if count < 2:
+        raise ImageError(f"{clip.path}: {count} frames in this range; flow needs two")
+    scale = options.max_flow
+    if options.style != "warped" and scale is None:
+        step = max(1, (count - 1) // SCALE_PAIRS)
+        sample = islice(_pairs(clip, options.onto_first), 0, None, step)
+        scale = max(scale_of(align(source, target).flow) for source, target in sample)
+    for source, target in _pairs(clip, options.onto_first):
+        alignment = align(source, target)
+        if options.style == "warped":
+            yield np.asarray(alignment.warped.pixels, np.uint8)
+        else:
+            yield _drawn(alignment.flow, target, options.style, scale or 1.0)
+
+
+def _pairs(clip: Clip, onto_first: bool) -> Iterator[tuple[Picture, Picture]]:
+    """Source and target frames: the next frame on each, or each frame on the first."""
+    frames = iter(clip)
+    if not onto_first:
+        return ((after, before) for before, after in pairwise(frames))
+    first = next(frames)
+    return ((frame, first) for frame in frames)
+
+
+def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
+    if style == "arrows":
+        return arrows(flow, frame, scale=arrow_scale(flow.size, scale), legend=False)
+    picture = flow_to_rgb(flow, scale)
+    if style == "side-by-side":
+        picture = np.concatenate([frame, picture], axis=1)
+    # The legend of a field without motion, so that it has the same lines below every frame.
+    still = Flow(np.zeros((*picture.shape[:2], 2), np.float32))
+    return np.concatenate([picture, with_wheel(blank(*still.size), still, scale)[still.height :]])
+
+
+def write_video(
+    path: Path, pictures: Iterable[Picture], rate: float, progress: Callable[[], None] = lambda: None
+) -> int:
+    """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder.
+
+    An error or a second Ctrl-C leaves nothing; the first Ctrl-C ends the video with the pictures so far.
+
+    Args:
+        path: ``.mp4``, ``.avi`` or ``.mkv``; a name without extension is a folder.
+        pictures: ``(H, W, 3)`` uint8 RGB.
+        rate: frames per second.
+        progress: called after each picture.
+
+    Returns:
+        Number of pictures written.
+
+    Raises:
+        OutputError: the file cannot be written, or this build of OpenCV cannot encode it.
+    """
+    if not path.suffix:
+        return _consume(pictures, lambda k, picture: _write_frame(path, k, picture), progress)
+    check_encoding(path)
+    with atomic_path(path) as temporary:
+        writer: cv2.VideoWriter | None = None
+
+        def write(_: int, picture: Picture) -> None:
+            nonlocal writer
+            if writer is None:
+                height, width = _even(picture).shape[:2]
+                code = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
+                writer = cv2.VideoWriter(str(temporary), code, rate, (width, height))
+                if not writer.isOpened():
+                    raise OutputError(
+                        f"{path}: this build of OpenCV cannot encode {width} x {height} pixels as "
+                        f"{path.suffix}; use another of {', '.join(ENCODINGS)}, or a folder"
+                    )
+            writer.write(cv2.cvtColor(_even(picture), cv2.COLOR_RGB2BGR))
+
+        try:
+            return _consume(pictures, write, progress)
+        finally:
+            if writer is not None:
+                writer.release()
+
+
+def check_encoding(path: Path) -> None:
+    """Refuse an extension that cannot be written.
+
+    Raises:
+        OutputError: with those that can.
+    """
+    if path.suffix and path.suffix.lower() not in ENCODINGS:
+        raise OutputError(
+            f"{path}: cannot write {path.suffix}; use {', '.join(ENCODINGS)}, or a name without extension "
+            "for a folder of pictures"
+        )
+
+
+def _consume(
+    pictures: Iterable[Picture], write: Callable[[int, Picture], None], progress: Callable[[], None]
+) -> int:
+    count = 0
+    try:
+        for picture in pictures:
+            write(count + 1, picture)
+            count += 1
+            progress()
+    except KeyboardInterrupt:
+        if not count:
+            raise
+    return count
+
+
+def _even(picture: Picture) -> Picture:
+    """The picture with its last column and row repeated where a side is odd: encoders halve the colours."""
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_frame(folder: Path, number: int, picture: Picture) -> None:
+    with atomic_path(folder / f"{number:06d}.png") as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its complaints go to stderr by themselves
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise ImageError(
+                f"{path}: OpenCV cannot read it as a video; it is damaged, or of an unknown codec"
+            )
+        yield capture
+    finally:
+        capture.release()

@@ -1,0 +1,169 @@
+"""Clips whose motion is known: a texture that moves by the same number of pixels from frame to frame."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from glualign import video
+from glualign.cli.main import cli
+from glualign.cli.video import STYLES
+from glualign.errors import ImageError, OutputError
+from glualign.flow import Flow
+from glualign.images import Image
+from glualign.report.alignment import saved_alignment
+from glualign.video import Clip, VideoOptions, video_pictures, write_video
+from tests.report.fakes import texture
+
+STEP = 3
+SIZE = (96, 128)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twelve frames of 128 x 96 at 10 a second; the content moves to the left by three pixels each."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, SIZE[::-1])
+    wide = texture(SIZE[0], 400)
+    for k in range(12):
+        writer.write(np.ascontiguousarray(wide[:, STEP * k : STEP * k + SIZE[1], ::-1]))
+    writer.release()
+    return path
+
+
+def align(source: np.ndarray, target: np.ndarray) -> object:
+    """What a perfect aligner finds: the shift between two frames, told from their content."""
+    shifts = range(-40, 41)
+    inner = slice(40, SIZE[1] - 40)
+    costs = [
+        np.abs(np.roll(source.astype(int), shift, axis=1)[:, inner] - target[:, inner]).mean()
+        for shift in shifts
+    ]
+    flow = np.zeros((*SIZE, 2), np.float32)
+    flow[..., 0] = -shifts[int(np.argmin(costs))]
+    return saved_alignment(Image(source), Image(target), Flow(flow))
+
+
+def test_frames_are_those_of_the_range(clip: Path) -> None:
+    assert Clip(clip).count() == 12
+    assert Clip(clip, 2, 11, 3).count() == 3
+    assert Clip(clip, 2, 11, 3).rate() == pytest.approx(10 / 3)
+    whole, part = list(Clip(clip)), list(Clip(clip, 2, 11, 3))
+    for frame, expected in zip(part, whole[2:11:3], strict=True):
+        np.testing.assert_array_equal(frame, expected)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: video.Style) -> None:
+    pictures = list(video_pictures(Clip(clip), align, VideoOptions(style), 12))
+    assert len(pictures) == 11
+    assert len({picture.shape for picture in pictures}) == 1
+    assert STYLES == video.STYLES
+
+
+def test_the_scale_is_that_of_the_longest_motion_of_the_clip(clip: Path) -> None:
+    """Onto the first frame the motion grows from 3 to 33 pixels: only the last picture has full colour."""
+    pictures = list(video_pictures(Clip(clip), align, VideoOptions(onto_first=True), 12))
+    pale = [int(picture[10, 10].min()) for picture in pictures]
+    assert pale == sorted(pale, reverse=True)
+    assert pale[0] > 200
+    assert pale[-1] < 60
+    fixed = list(video_pictures(Clip(clip), align, VideoOptions(onto_first=True, max_flow=330), 12))
+    assert min(int(picture[10, 10].min()) for picture in fixed) > 200
+
+
+def test_a_clip_warped_onto_its_first_frame_stands_still(clip: Path) -> None:
+    pictures = list(video_pictures(Clip(clip, last=6), align, VideoOptions("warped", onto_first=True), 6))
+    first = next(iter(Clip(clip))).astype(int)
+    for picture in pictures:
+        assert np.abs(picture[:, 20:100] - first[:, 20:100]).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", video.ENCODINGS)
+def test_videos_can_be_read_back(tmp_path: Path, suffix: str) -> None:
+    frames = [np.full((49, 65, 3), value, np.uint8) for value in (20, 120, 220)]
+    assert write_video(tmp_path / f"out{suffix}", frames, 5.0) == 3
+    read = list(Clip(tmp_path / f"out{suffix}"))
+    assert [int(frame.mean()) for frame in read] == pytest.approx([20, 120, 220], abs=6)
+    assert read[0].shape == (50, 66, 3)
+    assert [path.name for path in tmp_path.iterdir()] == [f"out{suffix}"]
+
+
+def test_a_folder_gets_a_file_for_each_picture(tmp_path: Path) -> None:
+    frames = [np.full((8, 9, 3), value, np.uint8) for value in (20, 120)]
+    write_video(tmp_path / "frames", frames, 5.0)
+    assert [path.name for path in sorted((tmp_path / "frames").iterdir())] == ["000001.png", "000002.png"]
+    assert cv2.imread(str(tmp_path / "frames" / "000002.png")).mean() == 120
+
+
+def broken(frames: list[np.ndarray], error: type[BaseException]):
+    yield from frames
+    raise error
+
+
+def test_ctrl_c_leaves_a_playable_video_and_an_error_none(tmp_path: Path) -> None:
+    frames = [np.full((48, 64, 3), value, np.uint8) for value in (20, 120)]
+    assert write_video(tmp_path / "a.mp4", broken(frames, KeyboardInterrupt), 5.0) == 2
+    assert Clip(tmp_path / "a.mp4").count() == 2
+    with pytest.raises(ImageError):
+        write_video(tmp_path / "b.mp4", broken(frames, ImageError), 5.0)
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "c.mp4", broken([], KeyboardInterrupt), 5.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_what_cannot_be_encoded_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [np.zeros((8, 8, 3), np.uint8)]
+    with pytest.raises(OutputError, match=r"cannot write \.webm; use \.mp4"):
+        write_video(tmp_path / "out.webm", frames, 5.0)
+    monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False, raising=False)
+    with pytest.raises(OutputError, match="cannot encode 8 x 8 pixels"):
+        write_video(tmp_path / "out.mp4", frames, 5.0)
+    assert not list(tmp_path.iterdir())
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["video", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["missing.mp4", "-o", "out.mp4"], 1, "missing.mp4: no such file"),
+        (["text.mp4", "-o", "out.mp4"], 1, "text.mp4: OpenCV cannot read it as a video"),
+        (["clip.avi", "-o", "clip.avi"], 1, "overwritten"),
+        (["clip.avi", "-o", "out.webm"], 1, "cannot write .webm"),
+        (["clip.avi", "-o", "text"], 1, "is a file"),
+        (["clip.avi", "-o", "out.mp4", "--range", "11:"], 1, "1 frames in this range"),
+        (["clip.avi", "-o", "out.mp4", "--range", "9:3"], 2, "not a range of frames"),
+        (["clip.avi", "-o", "out.mp4", "--range", "5"], 2, "not a range of frames"),
+        (["clip.avi", "-o", "out.mp4", "--every", "0"], 2, "--every"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    Path("text.mp4").write_text("no video")
+    Path("text").write_text("a file")
+    before = sorted(clip.parent.iterdir())
+    status, output = run(*arguments)
+    assert status == code
+    assert words in output
+    assert sorted(clip.parent.iterdir()) == before
+
+
+def test_the_command_draws_the_flow_of_a_clip(clip: Path, tmp_path: Path) -> None:
+    status, output = run(
+        clip, "-o", tmp_path / "flow.mp4", "--range", "0:3", "--max-side", 256, "--max-flow", 6
+    )
+    assert status == 0, output
+    assert "flow.mp4: 2 pictures" in output
+    for frame in Clip(tmp_path / "flow.mp4"):
+        # Content moves to the left: half of full colour in the wheel's colour for that direction (cyan).
+        red, green, blue = frame[30:70, 40:90].reshape(-1, 3).mean(axis=0)
+        assert red < green - 20
+        assert red < blue - 20
