@@ -21,7 +21,7 @@ from glualign.errors import FlowError, ImageError
 from glualign.fill import holds_data, warp_image
 from glualign.flow import Flow, compose, folding_share, from_transform
 from glualign.images import Image, as_image, to_rgb8
-from glualign.matching.estimate import estimate
+from glualign.matching.estimate import estimate, first_matches
 from glualign.matching.finish import finish, fit_model
 from glualign.matching.options import (
     PRESETS,
@@ -33,7 +33,7 @@ from glualign.matching.options import (
     Transform,
     choose_options,
 )
-from glualign.matching.pair import MatchResult, PairMatcher, PreparedTarget, match_resized, prepare_targets
+from glualign.matching.pair import MatchResult, PairMatcher, PreparedTarget, prepare_targets
 from glualign.matching.predictor import FlowPredictor
 from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
@@ -173,7 +173,7 @@ class Aligner:
                     PairMatcher(self.predictor, to_rgb8(sources[index]), target)
                     for index, target in zip(members, prepared, strict=True)
                 ]
-                firsts = match_resized(matchers)
+                firsts = first_matches(matchers, self.options)
             for index, matcher, first in zip(members, matchers, firsts, strict=True):
                 results[index] = self._align(sources[index], matcher, first, dict(steps))
         return [results[index] for index in range(len(pairs))]

@@ -3,7 +3,13 @@
 from glualign.geometry.fields import Field, forward_backward_error, resize_flow, sample, transform_flow
 from glualign.geometry.grid import EDGE_TOLERANCE, FrameEdge, inside, pixel_grid, positions, strips
 from glualign.geometry.keypoints import keypoint_homography, keypoint_transform
-from glualign.geometry.robust import TRANSFORM_MODELS, TransformModel, fit_points, transfer_errors
+from glualign.geometry.robust import (
+    TRANSFORM_MODELS,
+    TransformModel,
+    fit_points,
+    magsac_homography,
+    transfer_errors,
+)
 from glualign.geometry.splines import affine_basis, thin_plate_kernel
 from glualign.geometry.transforms import (
     SCALE_LIMIT,
@@ -35,6 +41,7 @@ __all__ = [
     "keypoint_homography",
     "keypoint_transform",
     "local_scale",
+    "magsac_homography",
     "pixel_grid",
     "positions",
     "resize_flow",

@@ -26,7 +26,7 @@ CANDIDATES = 2
 
 TRUSTED = 2.0
 """Working pixels of forward-backward error below which a cell votes on the global motion."""
-INLIER = 3.0
+INLIER = 1.2
 """Working pixels around the transform within which a vote supports it."""
 SUPPORT: dict[TransformModel, float] = {"homography": 0.25, "affine": 0.2, "similarity": 0.15}
 """Models in the order they are tried, and the share of votes that must support each."""

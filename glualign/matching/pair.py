@@ -22,7 +22,7 @@ from glualign.geometry import (
     resizing_matrix,
 )
 from glualign.images import Image, to_rgb8
-from glualign.matching.predictor import Encoded, FlowPredictor, Pixels, reduce_image
+from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
 from glualign.network.preprocessing import working_size
 
 Mask = npt.NDArray[np.bool_]
@@ -142,6 +142,24 @@ class PairMatcher:
         while max(self._levels[level].shape) > 32_000:
             return self._reduced(level + 1)
         return self._levels[level]
+
+
+def change_transform(pair: PairMatcher, result: MatchResult, transform: Matrix) -> MatchResult:
+    """The flow of a match on top of another global motion, without matching again."""
+    stride = result.stride
+    centres = (
+        pixel_grid((result.forward.shape[0], result.forward.shape[1])).astype(np.float64) + 0.5
+    ) * stride - 0.5
+    to_new = np.asarray(np.linalg.inv(transform) @ result.transform, np.float64)
+    forward = apply_transform(to_new, centres + result.forward) - centres
+    there = apply_transform(np.asarray(np.linalg.inv(to_new), np.float64), centres)
+    at = (there + 0.5) / stride - 0.5
+    backward = there + geometry.sample(result.backward, at[..., 0], at[..., 1], outside="edge") - centres
+    where = apply_transform(transform, pixel_grid(pair.working))
+    exists = inside(where[..., 0], where[..., 1], pair.source_size, edge="areas")
+    there_and_back = (forward, backward)
+    moved, returned = (np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in there_and_back)
+    return match_result(transform, moved, returned, exists, working=pair.working)
 
 
 def match_resized(pairs: Sequence[PairMatcher]) -> list[MatchResult]:

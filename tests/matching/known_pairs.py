@@ -8,6 +8,7 @@ import numpy as np
 from glualign.geometry import apply_transform, pixel_grid
 from glualign.images import Image
 from glualign.matching.pair import PairMatcher, PreparedTarget, match_result
+from glualign.network.config import GLUNetConfig
 from glualign.network.preprocessing import working_size
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -49,7 +50,9 @@ def median_error(flow, matrix, source_size):
 
 
 class NoPredictor:
-    """Stands where no network may be asked: every use of it is an error."""
+    """Stands where no network may be asked: every use of it but its configuration is an error."""
+
+    config = GLUNetConfig()
 
     def __getattr__(self, name):
         raise AssertionError(f"the network was asked for {name}")

@@ -1,0 +1,47 @@
+"""The global motion from coarse similarities: known matches give known transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glualign.geometry import apply_transform
+from glualign.matching.coarse_motion import fit_motion, mutual_matches
+
+CELLS = np.stack(np.meshgrid(np.arange(16.0), np.arange(16.0)), axis=-1).reshape(-1, 2)
+CENTRES = (CELLS + 0.5) * 16 - 0.5
+
+
+def similarity(transform: np.ndarray) -> np.ndarray:
+    """Of cells whose likeness falls with the distance from where the transform puts a target cell."""
+    goal = apply_transform(transform, CENTRES)
+    distance = np.linalg.norm(CENTRES[:, None] - goal[None], axis=2)
+    return np.exp(-((distance / 16) ** 2)).astype(np.float32)
+
+
+def test_mutual_matches_lie_between_cells() -> None:
+    shift = np.array([[1.0, 0, 20], [0, 1, -9], [0, 0, 1]])
+    target, source = mutual_matches(similarity(shift))
+    goal = target + np.array([20, -9])
+    inner = ((goal > 24) & (goal < 230)).all(axis=1)
+    assert inner.sum() > 100
+    assert np.abs((source - goal)[inner]).max() < 6
+
+
+def test_a_homography_is_found_among_wrong_matches() -> None:
+    truth = np.array([[1.1, 0.2, -20], [-0.1, 0.9, 15], [1.5e-3, -1e-3, 1]])
+    rng = np.random.default_rng(0)
+    target = rng.uniform(0, 255, (300, 2))
+    source = apply_transform(truth, target) + rng.normal(0, 1.5, (300, 2))
+    source[:120] = rng.uniform(0, 255, (120, 2))
+    found, agreed = fit_motion(target, source)
+    assert found is not None
+    assert 170 <= agreed <= 205
+    corners = np.array([[0, 0], [255, 0], [255, 255], [0, 255.0]])
+    assert np.abs(apply_transform(found, corners) - apply_transform(truth, corners)).max() < 8
+
+
+def test_few_or_unrelated_matches_support_nothing() -> None:
+    rng = np.random.default_rng(1)
+    assert fit_motion(rng.uniform(0, 255, (5, 2)), rng.uniform(0, 255, (5, 2))) == (None, 0.0)
+    _, agreed = fit_motion(rng.uniform(0, 255, (200, 2)), rng.uniform(0, 255, (200, 2)))
+    assert agreed < 30
