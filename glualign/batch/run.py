@@ -140,7 +140,8 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
     Raises:
         OutputError: naming the file.
     """
-    about = [manifest_path(out, shard), *summary_paths(out, shard), out / "report.html"]
+    about = [manifest_path(out, shard), *summary_paths(out, shard)]
+    about += [out / name for name in ("report.html", "merged.png", "merged.tif")]
     there: dict[tuple[int, int], Path] = {}
     for path in itertools.chain(about, _outputs(pairs, out, settings)):
         if (identity := _identity(path)) is not None:

@@ -73,6 +73,12 @@ result_options = stack(
     click.option("--no-flow", is_flag=True, help="Do not write flow."),
     click.option("--no-flow-image", is_flag=True, help="Do not write pictures of the flow."),
     click.option("--mask", is_flag=True, help="Also write valid masks (8-bit: 255 valid, 0 not)."),
+    click.option(
+        "--merge",
+        type=click.Choice(["mean", "median", "min", "max"]),
+        help="With one target: also merge all aligned sources into OUT/merged.png, or .tif; the mean is "
+        "weighted by confidence.",
+    ),
 )
 redo_options = stack(
     click.option(
@@ -191,6 +197,7 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     Examples:
       glualign batch before/ after/ -o out/
       glualign batch "scans/**/*.tif" --target reference.tif -o out/ --transform homography
+      glualign batch burst/ --target burst/1.tif -o out/ --no-flow --no-flow-image --merge mean
       glualign batch --sequence frames/ --onto first -o stabilised/ --no-flow --no-flow-image
       glualign batch --pairs pairs.csv -o out/ --report --retry-failed
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
@@ -203,6 +210,8 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     if options["dry_run"]:
         _print_pairs(pairs)
         return
+    if options["merge"] and (options["no_warped"] or len({pair.target for pair in pairs.pairs}) > 1):
+        raise click.UsageError("--merge needs the warped images of sources with one target (--target FILE).")
     settings = _settings(options)
     display, interruption = Display(quiet=options["quiet"], as_json=options["log_json"]), Interruption()
     display.unmatched(pairs.unmatched)
@@ -219,6 +228,10 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
             stop=interruption,
         )
     display.summary(summary, out)
+    if options["merge"] and not (options["shard"] or summary.remaining):
+        from glualign.batch.merge import merge
+
+        display.merged(merge(current_records(out, pairs), out, options["merge"]))
     if options["report"]:
         from glualign.report.contact_sheet import write_contact_sheet
 
@@ -266,6 +279,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         named["device"] = "cuda"  # of the actors; this machine may have none
     left_out = {"warped": options["no_warped"], "flow": options["no_flow"]}
     left_out |= {"flow_image": options["no_flow_image"], "mask": not options["mask"], "transform": False}
+    left_out |= {"confidence": not options["merge"]}
     extension = options["extension"]
     return Settings(
         model=options["model"],

@@ -152,6 +152,13 @@ class Display:
         if summary.remaining:
             click.echo("Stopped early: the same command goes on from here.")
 
+    def merged(self, path: Path) -> None:
+        """Show where the merged image is."""
+        if self._json:
+            _print_json({"event": "merged", "file": str(path)})
+        elif not self._quiet:
+            click.echo(f"merged: {path}")
+
     def _line(self, text: str) -> None:
         if self._bar.disable:
             click.echo(text, err=True)

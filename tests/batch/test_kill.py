@@ -74,3 +74,50 @@ def test_a_second_run_into_the_same_folder_is_turned_away_until_the_first_is_gon
     summary = align_batch(match_folders(sources, targets), tmp_path / "out", fake_settings())
     assert summary.skipped >= 1
     assert summary.skipped + summary.done == PAIRS
+
+
+CUT_WHILE_READ = """
+import os, sys, threading, time
+from pathlib import Path
+import numpy as np
+from batch_fakes import fake_settings, picture
+from glualign.batch import align_batch, onto_target
+from glualign.images import write_image
+
+folder = Path(sys.argv[1])
+target = picture(folder / "t.png")
+source = folder / "s" / "x.tif"
+write_image(source, np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8))
+whole, end = source.read_bytes(), time.monotonic() + 2
+
+def cut() -> None:
+    while time.monotonic() < end:
+        os.truncate(source, 5000)
+        time.sleep(0.002)
+        source.write_bytes(whole)
+        time.sleep(0.004)
+
+def run():
+    return align_batch(onto_target(folder / "s", target), folder / "out", fake_settings(), redo="all")
+
+thread = threading.Thread(target=cut)
+thread.start()
+failed = 0
+while thread.is_alive():
+    failed += run().failed
+source.write_bytes(whole)
+assert run().done == 1
+print(failed)
+"""
+
+
+def test_a_tiff_cut_short_while_it_is_read_fails_its_pair_only(tmp_path) -> None:
+    paths = os.pathsep.join(map(str, (PROGRAM.parent, PROGRAM.parents[2])))
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_WHILE_READ, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

@@ -1,11 +1,13 @@
 import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from batch_fakes import FakeAligner, contents, fake_settings, picture, picture_folders, save
 
-from glualign.batch import align_batch, match_folders, read_records
+from glualign.batch import Record, align_batch, match_folders, ray_engine, read_records
+from glualign.batch.pipeline import Writer
 from glualign.batch.ray_engine import RayEngine
 from glualign.errors import BatchError, MissingExtraError
 from glualign.images import read_image
@@ -16,6 +18,19 @@ def test_without_ray_the_message_names_the_extra(tmp_path, monkeypatch) -> None:
     jobs = match_folders(*picture_folders(tmp_path, 1))
     with pytest.raises(MissingExtraError, match=r"glualign\[ray\]"):
         align_batch(jobs, tmp_path / "out", fake_settings(), engine=RayEngine())
+
+
+def test_an_actor_works_through_chunks_with_one_aligner(tmp_path) -> None:
+    pairs = match_folders(*picture_folders(tmp_path, 5)).pairs
+    made = []
+    settings = fake_settings()
+    settings = replace(settings, make=lambda: made.append(1) or FakeAligner())
+    actor = ray_engine._Actor(settings, Writer(tmp_path / "out", tmp_path / "out" / "aside"))
+    chunks = {"pairs": [pickle.dumps(pairs[:3]), pickle.dumps(pairs[3:])]}
+    rows = list(actor(chunks))
+    assert [Record.from_json(row["record"][0]).key for row in rows] == [pair.key for pair in pairs]
+    assert all(row["fatal"] == [""] for row in rows)
+    assert made == [1]
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,31 @@ def test_one_target_glob_and_report(folders, out) -> None:
     assert "data:image/jpeg" in (out / "report.html").read_text()
 
 
+def test_a_burst_is_merged_into_one_image_with_less_noise(tmp_path, out, picture) -> None:
+    chance = np.random.default_rng(4)
+    clean = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float64) * 200 + 5000
+    for i in range(6):
+        noisy = clean + chance.normal(0, 600, clean.shape)
+        (tmp_path / "s").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "s" / f"{i}.png"), noisy.clip(0, 65535).astype(np.uint16))
+    target = tmp_path / "s" / "0.png"
+    result = batch(
+        tmp_path / "s", "--target", target, "-o", out, "--merge", "mean", "--transform", "translation"
+    )
+    assert result.exit_code == 0, result.output
+    assert f"merged: {out / 'merged.png'}" in result.stdout
+    merged = cv2.imread(str(out / "merged.png"), cv2.IMREAD_UNCHANGED)
+    assert merged.dtype == np.uint16
+    inner = (slice(8, -8), slice(8, -8))
+    assert np.std((merged - clean)[inner]) < 0.6 * 600
+
+
+def test_merge_needs_one_target(folders, out) -> None:
+    result = batch(*folders, "-o", out, "--merge", "mean")
+    assert result.exit_code == 2
+    assert "one target" in result.output
+
+
 def test_sequence_into_a_folder_inside_it(folders) -> None:
     out = folders[0] / "out"
     for _ in range(2):
