@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.geometry import pixel_grid, transform_flow
+
 Pixels = npt.NDArray[np.uint8]
 Draw = Callable[[np.random.Generator, int, int], Pixels]
 
@@ -180,10 +182,10 @@ def night(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Dark, noisy, lit by a few lamps."""
     height, width = image.shape[:2]
     light = np.full((height, width), 0.12, np.float32)
-    ys, xs = np.mgrid[:height, :width]
+    grid = pixel_grid((height, width))
     for _ in range(4):
         y, x, reach = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(40, 90)
-        light += 0.5 * np.exp(-((ys - y) ** 2 + (xs - x) ** 2) / reach**2)
+        light += 0.5 * np.exp(-np.square(grid - (x, y)).sum(axis=2) / reach**2)
     dark = image.astype(np.float32) * light[..., None] * (1.0, 0.8, 0.6) + rng.normal(0, 5, image.shape)
     return np.clip(dark, 0, 255).astype(np.uint8)
 
@@ -221,17 +223,13 @@ def homography_flow(rng: np.random.Generator, strength: float) -> npt.NDArray[np
     corners = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]], np.float32)
     moved = corners + rng.uniform(-strength, strength, (4, 2)).astype(np.float32) * WIDTH
     matrix = cv2.getPerspectiveTransform(corners, moved)
-    ys, xs = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    points = cv2.perspectiveTransform(np.stack([xs, ys], 2).reshape(1, -1, 2), matrix)
-    return points.reshape(HEIGHT, WIDTH, 2) - np.stack([xs, ys], 2)
+    return transform_flow(matrix, (HEIGHT, WIDTH))
 
 
 def rotation_flow(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float32]:
     """The flow of a turn about the centre, with a little zoom."""
     matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), degrees, float(rng.uniform(0.85, 1.0)))
-    ys, xs = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    points = np.stack([xs, ys, np.ones_like(xs)], 2) @ matrix.T.astype(np.float32)
-    return (points - np.stack([xs, ys], 2)).astype(np.float32)
+    return transform_flow(np.vstack([matrix, [0, 0, 1]]), (HEIGHT, WIDTH))
 
 
 def bend_flow(rng: np.random.Generator, strength: float) -> npt.NDArray[np.float32]:
@@ -242,13 +240,8 @@ def bend_flow(rng: np.random.Generator, strength: float) -> npt.NDArray[np.float
 
 def moved(image: Pixels, flow: npt.NDArray[np.float32]) -> Pixels:
     """The target that ``flow`` makes of a source."""
-    ys, xs = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    return np.asarray(
-        cv2.remap(
-            image, xs + flow[..., 0], ys + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-        ),
-        np.uint8,
-    )
+    x, y = cv2.split(pixel_grid((HEIGHT, WIDTH)) + flow)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.uint8)
 
 
 MOTIONS: dict[str, Callable[[np.random.Generator], npt.NDArray[np.float32]]] = {

@@ -21,6 +21,7 @@ from rendered_pairs import RenderedPair, related, unrelated
 from glualign import Aligner
 from glualign.evaluation.environment import environment
 from glualign.files import write_text
+from glualign.geometry import inside, positions
 
 RIGHT = 5.0
 """Pixels of median error below which an alignment is right."""
@@ -32,9 +33,7 @@ def measured(aligner: Aligner, pair: RenderedPair) -> dict[str, Any]:
     row: dict[str, Any] = {"pair": pair.name, "related": pair.flow is not None, **alignment.quality.to_dict()}
     if pair.flow is not None:
         height, width = pair.flow.shape[:2]
-        ys, xs = np.mgrid[:height, :width]
-        x, y = xs + pair.flow[..., 0], ys + pair.flow[..., 1]
-        shown = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+        shown = inside(*positions(pair.flow), (height, width))
         error = np.nan_to_num(np.linalg.norm(alignment.flow.data - pair.flow, axis=2), nan=1e4)
         row["error"] = float(np.median(error[shown]))
     return row

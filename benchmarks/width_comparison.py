@@ -98,9 +98,7 @@ def measured(config: GLUNetConfig, photos: PhotoStore, options: argparse.Namespa
         minutes = (time.monotonic() - started) / 60
     network = run.network.eval()
     contender = model_contender("candidate", network, "auto", torch.device("cpu"))
-    timing = time_contenders(
-        [contender], sizes=[(520, 520)], threads=[1], repeat=5, device=torch.device("cpu")
-    )[0]
+    timing = time_contenders([contender], sizes=[(520, 520)], threads=[1], repeat=5)[0]
     return {
         "channels": list(config.pyramid_channels),
         "context": config.transformer_layers,

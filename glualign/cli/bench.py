@@ -73,7 +73,6 @@ def command(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **opti
             sizes=dict.fromkeys(sizes),
             threads=dict.fromkeys(threads) or (usable_cores(),),
             repeat=options["repeat"],
-            device=device,
         )
     if options["json_path"]:
         write_document(options["json_path"], speed_document(timings, options["device"]))

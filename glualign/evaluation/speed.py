@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,26 +16,32 @@ import torch
 
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.environment import environment
+from glualign.geometry import Field, Size
 from glualign.matching.predictor import FlowPredictor
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 
 Pixels = npt.NDArray[np.uint8]
-Field = npt.NDArray[np.float32]
-Size = tuple[int, int]
 
-REFERENCE = "glunet"
-REFERENCE_LAYOUT = "channels first"
-LAYOUT = "channels last"
+_PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """Something that is timed: one model in one number format, answering with flow at full size."""
+    """Something that is timed: one model in one number format, from (source, target) to flow at full size.
+
+    Attributes:
+        model: its name.
+        precision: fp32, bf16 or fp16.
+        layout: of the tensors in memory.
+        predict: the work; its answer lies on the CPU.
+        is_reference: speed-ups are relative to it.
+    """
 
     model: str
     precision: str
     layout: str
-    align: Callable[[Pixels, Pixels], Field]
+    predict: Callable[[Pixels, Pixels], Field]
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS[REFERENCE]) -> Contender:
+def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["glunet"]) -> Contender:
     """A network as the published code runs it: fp32, channels first, batch norms not folded.
 
     Its weights are random, because the time does not depend on their values and the published ones are not
@@ -72,18 +77,13 @@ def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS[REF
     """
     torch.manual_seed(0)
     predictor = FlowPredictor(GLUNet(config), device=device, dtype=torch.float32, as_published=True)
-    return Contender(config.model, "fp32", REFERENCE_LAYOUT, _one_pass(predictor))
+    return Contender(config.model, "fp32", "channels first", _one_pair(predictor), is_reference=True)
 
 
 def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:
-    """A model as glualign runs it: one pass, target to source, at the size of the target."""
+    """A model as glualign runs it: one forward pass, target to source, at the size of the target."""
     predictor = FlowPredictor(model, device=device, dtype=choose_dtype(precision, device))
-    shown = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[predictor.dtype]
-    return Contender(name, shown, LAYOUT, _one_pass(predictor))
-
-
-def _one_pass(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
-    return lambda source, target: predictor.predict([(source, target)])[0]
+    return Contender(name, _PRECISION_NAMES[predictor.dtype], "channels last", _one_pair(predictor))
 
 
 def time_contenders(
@@ -92,13 +92,10 @@ def time_contenders(
     sizes: Iterable[Size],
     threads: Iterable[int],
     repeat: int,
-    device: torch.device,
-    listener: Callable[[str], None] | None = None,
 ) -> list[Timing]:
     """Time every contender on every size and number of threads.
 
-    Repetitions go round the contenders, so that whatever else the machine does touches all of them alike. The
-    first contender with the layout of the reference is what speed-ups are relative to.
+    Repetitions go round the contenders, so that whatever else the machine does touches all of them alike.
     """
     before = torch.get_num_threads()
     timings: list[Timing] = []
@@ -106,9 +103,7 @@ def time_contenders(
         for count in threads:
             torch.set_num_threads(count)
             for size in sizes:
-                if listener:
-                    listener(f"{size[1]} x {size[0]}, {count} thread{'s' if count > 1 else ''}")
-                timings += _time_round(contenders, size, count, repeat, device)
+                timings += _time_round(contenders, size, count, repeat)
     finally:
         torch.set_num_threads(before)
     return timings
@@ -146,47 +141,30 @@ def make_pair(size: Size) -> tuple[Pixels, Pixels]:
     """A textured source and the same rotated by 40 degrees: so large a motion costs a rectification."""
     height, width = size
     noise = np.random.default_rng(0).uniform(0, 255, (40, 40, 3)).astype(np.float32)
-    source = np.clip(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(
-        np.uint8
-    )
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 40, 1.0)
-    target = cv2.warpAffine(source, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
+    smooth = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    source = np.clip(smooth, 0, 255).astype(np.uint8)
+    rotation = cv2.getRotationMatrix2D((width / 2, height / 2), 40, 1.0)
+    target = cv2.warpAffine(source, rotation, (width, height), borderMode=cv2.BORDER_REFLECT)
     return source, np.asarray(target, np.uint8)
 
 
-def _time_round(
-    contenders: Sequence[Contender], size: Size, threads: int, repeat: int, device: torch.device
-) -> list[Timing]:
-    source, target = make_pair(size)
-    seconds: dict[int, list[float]] = {index: [] for index in range(len(contenders))}
-    for repetition in range(repeat + 1):
-        for index, contender in enumerate(contenders):
-            taken = _timed(contender, source, target, device)
-            if repetition:  # the first one only warms up
-                seconds[index].append(taken)
-    references = [index for index, contender in enumerate(contenders) if contender.layout == REFERENCE_LAYOUT]
-    base = statistics.median(seconds[references[0]]) if references else math.nan
+def _time_round(contenders: Sequence[Contender], size: Size, threads: int, repeat: int) -> list[Timing]:
+    pair = make_pair(size)
+    seconds: list[list[float]] = [[] for _ in contenders]
+    for _ in range(repeat + 1):
+        for contender, taken in zip(contenders, seconds, strict=True):
+            start = time.perf_counter()
+            contender.predict(*pair)
+            taken.append(time.perf_counter() - start)
+    medians = [statistics.median(taken[1:]) for taken in seconds]  # the first repetition only warms up
+    base = next((m for m, each in zip(medians, contenders, strict=True) if each.is_reference), None)
     return [
         Timing(
-            model=contender.model,
-            precision=contender.precision,
-            layout=contender.layout,
-            size=size,
-            threads=threads,
-            seconds=tuple(seconds[index]),
-            speedup=base / statistics.median(seconds[index]) if references else None,
+            each.model, each.precision, each.layout, size, threads, tuple(taken[1:]), base and base / median
         )
-        for index, contender in enumerate(contenders)
+        for each, taken, median in zip(contenders, seconds, medians, strict=True)
     ]
 
 
-def _timed(contender: Contender, source: Pixels, target: Pixels, device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
-    contender.align(source, target)  # answers with a numpy array, hence after the device is done
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _one_pair(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
+    return lambda source, target: predictor.predict([(source, target)])[0]

@@ -137,8 +137,8 @@ class _Plate:
         height, width = size
         self.unit = max(height, width) / 2
         self.centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        rows, columns = np.linspace(0, height - 1, controls[0]), np.linspace(0, width - 1, controls[1])
-        grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        spacing = np.array([(width - 1) / (controls[1] - 1), (height - 1) / (controls[0] - 1)])
+        grid = pixel_grid(controls).reshape(-1, 2) * spacing
         self.controls = (grid - self.centre) / self.unit
         # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
         self.unbent = np.linalg.qr(affine_basis(self.controls), mode="complete")[0][:, 3:]

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import TrainingError
+from glualign.geometry import inside
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
 from glualign.training.photometric import PhotometricOptions, Pixels, change, transfer_texture
@@ -107,7 +108,7 @@ class PairSynthesis:
                 self._paste(
                     rng, stratum.objects, identity, (source, target), (source_ids, target_ids), mapping
                 )
-        valid = _inside(mapping, size)
+        valid = inside(mapping[..., 0], mapping[..., 1], (size, size))
         visible = valid
         if source_ids.any() or target_ids.any():
             _hide_edges(source_ids)
@@ -266,9 +267,3 @@ def _hide_edges(ids: npt.NDArray[np.uint8]) -> None:
     """Mark the two pixels on either side of every border between labels as hidden, in place."""
     window = np.ones((3, 3), np.uint8)
     ids[cv2.dilate(ids, window) != cv2.erode(ids, window)] = _HIDDEN
-
-
-def _inside(mapping: Map, size: int) -> npt.NDArray[np.bool_]:
-    limit = size - 1
-    x, y = mapping[..., 0], mapping[..., 1]
-    return (x >= 0) & (x <= limit) & (y >= 0) & (y <= limit)
