@@ -21,11 +21,12 @@ from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
 from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
+from glualign.matches import check_matches_path, find_matches, write_matches
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
 
-Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform", "gcps"]
+Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform", "gcps", "matches"]
 DEFAULT_KINDS: tuple[Kind, ...] = ("warped", "flow", "flow_image", "transform")
 """What is written into a folder; the transform only where one was fitted."""
 _LONGEST_NAME = 255
@@ -43,6 +44,7 @@ class Outputs:
         confidence: 8-bit image, 255 where certain.
         transform: the 3x3 matrix as ``.txt`` or ``.json``.
         gcps: ground control points of the source in QGIS's format; the target is a GeoTIFF.
+        matches: point matches, in the form of the extension.
     """
 
     warped: Path | None = None
@@ -52,6 +54,7 @@ class Outputs:
     confidence: Path | None = None
     transform: Path | None = None
     gcps: Path | None = None
+    matches: Path | None = None
 
     @classmethod
     def in_folder(
@@ -62,6 +65,7 @@ class Outputs:
         *,
         kinds: Collection[str] = DEFAULT_KINDS,
         flow_extension: str = ".flo",
+        matches_extension: str = ".csv",
     ) -> Outputs:
         """``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` and so on in ``folder``.
 
@@ -71,6 +75,7 @@ class Outputs:
             extension: of the warped image, as `warped_extension` chooses it.
             kinds: which of them.
             flow_extension: of the flow.
+            matches_extension: of the matches.
 
         Raises:
             OutputError: a kind is unknown.
@@ -83,6 +88,7 @@ class Outputs:
             "confidence": f"{stem}_confidence.png",
             "transform": f"{stem}_transform.txt",
             "gcps": f"{stem}.points",
+            "matches": f"{stem}_matches{matches_extension}",
         }
         unknown = set(kinds) - set(names)
         if unknown:
@@ -114,6 +120,8 @@ class Outputs:
         check_outputs(self.files().values(), inputs)
         if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
             raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
+        if self.matches:
+            check_matches_path(self.matches)
         if self.warped and warped:
             check_writable(self.warped, warped)
         for path in (self.warped, self.flow_image, self.mask, self.confidence):
@@ -165,6 +173,8 @@ class Outputs:
                 write_mask(path, alignment.confidence, alignment.target.georeference)
             elif kind == "gcps":
                 write_gcps(path, alignment)
+            elif kind == "matches":
+                write_matches(path, find_matches(alignment))
             else:
                 _write_transform(path, alignment)
         return files, notes

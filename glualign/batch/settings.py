@@ -32,6 +32,7 @@ class Settings:
         kinds: which files are written, as in `Outputs.in_folder`.
         extension: of warped images, such as ``.png``; None: the source's where it can hold them.
         flow_extension: of flow files.
+        matches_extension: of files of matches.
         interpolation, fill, quality: as in `Outputs.write`.
         min_quality: worst verdict of a pair that is done. A pair of a worse one fails and nothing of it is
             written; with ``failed``, pairs of this verdict fail, too, but their files are kept; with ``none``
@@ -56,6 +57,7 @@ class Settings:
     kinds: Collection[str] = DEFAULT_KINDS
     extension: str | None = None
     flow_extension: str = ".flo"
+    matches_extension: str = ".csv"
     interpolation: Interpolation | None = None
     fill: str = "#000000"
     quality: int | None = None
@@ -64,7 +66,7 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        Outputs.in_folder("", "any", ".png", kinds=self.kinds, flow_extension=self.flow_extension).check()
+        self._outputs(Path(), "any", ".png").check()
         if self.extension is not None and self.extension.lower() not in WRITABLE:
             raise ImageError(f"{self.extension}: not an image format; use one of {' '.join(WRITABLE)}")
 
@@ -156,5 +158,10 @@ class Settings:
 
     def _outputs(self, folder: Path, stem: str, extension: str) -> Outputs:
         return Outputs.in_folder(
-            folder, stem, extension, kinds=self.kinds, flow_extension=self.flow_extension
+            folder,
+            stem,
+            extension,
+            kinds=self.kinds,
+            flow_extension=self.flow_extension,
+            matches_extension=self.matches_extension,
         )

@@ -204,7 +204,7 @@ def move_keypoints(given: str, written: Path, applying: Applying) -> dict[str, A
     from glualign.files import write_text
     from glualign.flow import to_source, to_target
 
-    keypoints = read_keypoints(given)
+    keypoints = read_keypoints(given, applying.points_from)
     flow = read(applying.flow_file, applying.source_size)
     points = np.array(keypoints.points)
     known = ~np.isnan(points).any(axis=1)

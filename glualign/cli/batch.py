@@ -79,6 +79,11 @@ result_options = stack(
         help="With one target: also merge all aligned sources into OUT/merged.png, or .tif; the mean is "
         "weighted by confidence.",
     ),
+    click.option(
+        "--matches",
+        type=click.Choice(["csv", "npz", "h5", "txt"]),
+        help="Also write point matches of each pair in this format, as `glualign matches` does.",
+    ),
 )
 redo_options = stack(
     click.option(
@@ -279,7 +284,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         named["device"] = "cuda"  # of the actors; this machine may have none
     left_out = {"warped": options["no_warped"], "flow": options["no_flow"]}
     left_out |= {"flow_image": options["no_flow_image"], "mask": not options["mask"], "transform": False}
-    left_out |= {"confidence": not options["merge"]}
+    left_out |= {"confidence": not options["merge"], "matches": not options["matches"]}
     extension = options["extension"]
     return Settings(
         model=options["model"],
@@ -289,6 +294,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         kinds=tuple(kind for kind, without in left_out.items() if not without),
         extension=f".{extension.lstrip('.')}" if extension else None,
         flow_extension=f".{options['flow_format'].lstrip('.')}",
+        matches_extension=f".{options['matches'] or 'csv'}",
         **asdict(Writing.of(options)),
         min_quality=options["min_quality"],
         check=options["check"],

@@ -33,8 +33,10 @@ class Keypoints:
     render: Callable[[list[tuple[float, float] | None]], str]
 
 
-def read_keypoints(path: str) -> Keypoints:
+def read_keypoints(path: str, frame: str = "source") -> Keypoints:
     """Read a CSV (columns x, y by header, or the first two) or a JSON file.
+
+    A table of matches, whose columns are source_x, source_y, target_x and target_y, gives those of ``frame``.
 
     JSON is a list of points, or an object with a list ``keypoints`` or ``points``; a point is ``[x, y, ...]``
     or ``{"x": ..., "y": ...}``. What else the file holds is kept.
@@ -46,13 +48,13 @@ def read_keypoints(path: str) -> Keypoints:
         text = read_bytes(path, _LONGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise GlualignError(f"{path}: is not text in UTF-8") from error
-    found = _from_json(text, path) if Path(path).suffix.lower() == ".json" else _from_csv(text, path)
+    found = _from_json(text, path) if Path(path).suffix.lower() == ".json" else _from_csv(text, path, frame)
     if not found.points:
         raise GlualignError(f"{path}: holds no keypoints")
     return found
 
 
-def _from_csv(text: str, path: str) -> Keypoints:
+def _from_csv(text: str, path: str, frame: str) -> Keypoints:
     try:
         delimiter = csv.Sniffer().sniff(text[:4096], ",;\t ").delimiter
     except csv.Error:
@@ -65,9 +67,10 @@ def _from_csv(text: str, path: str) -> Keypoints:
         raise GlualignError(f"{path}: holds no keypoints")
     names = [name.strip().lower() for name in rows[0]]
     has_header = not all(_is_number(cell) for cell in rows[0][:2])
-    if has_header and not ("x" in names and "y" in names):
+    columns = ("x", "y") if "x" in names else (f"{frame}_x", f"{frame}_y")
+    if has_header and not set(columns) <= set(names):
         raise GlualignError(f"{path}: its header has no columns x and y (it has {', '.join(rows[0])})")
-    at_x, at_y = (names.index("x"), names.index("y")) if has_header else (0, 1)
+    at_x, at_y = (names.index(columns[0]), names.index(columns[1])) if has_header else (0, 1)
     body = rows[1:] if has_header else rows
     points = []
     for line, row in enumerate(body, start=2 if has_header else 1):

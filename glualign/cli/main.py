@@ -21,6 +21,7 @@ SECTIONS = {
     "Align": {
         "warp": "warp:command",
         "flow": "flow:command",
+        "matches": "matches:command",
         "batch": "batch:command",
     },
     "Work with flow files": {

@@ -47,6 +47,7 @@ class Named(Options):
     matrix: str | None
     report: str | None
     gcps: str | None
+    matches: str | None
 
 
 @click.command(short_help="Warp SOURCE onto the pixel grid of TARGET.")
@@ -81,6 +82,12 @@ class Named(Options):
     type=FILE,
     metavar="FILE",
     help="Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is a GeoTIFF.",
+)
+@click.option(
+    "--matches",
+    type=FILE,
+    metavar="FILE",
+    help="Write point matches here (.csv, .npz, .h5, .txt), as `glualign matches` does.",
 )
 @writing_options
 @only_trusted_option
@@ -180,5 +187,6 @@ def plan(source: str, expected: Image, named: Named, *, with_transform: bool) ->
         "confidence": named.confidence,
         "transform": named.matrix,
         "gcps": named.gcps,
+        "matches": named.matches,
     }
     return replace(outputs, **{kind: Path(name) for kind, name in beside.items() if name})

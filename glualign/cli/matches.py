@@ -1,0 +1,99 @@
+"""``glualign matches``: align a pair and write point matches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from glualign.cli.options import (
+    Aligning,
+    Reading,
+    Telling,
+    align_options,
+    min_quality_option,
+    reading_options,
+    verbosity_options,
+)
+
+
+@click.command(short_help="Write point matches of a pair, for structure from motion.")
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Where to write."
+)
+@click.option(
+    "--max",
+    "most",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=2000,
+    show_default=True,
+    help="Matches at most, spread evenly over what is trusted.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    default=0.5,
+    show_default=True,
+    help="Least confidence of a match.",
+)
+@click.option(
+    "--points",
+    type=click.Path(),
+    metavar="FILE",
+    help="Key points in target pixels (.csv with x and y, .json) to match, instead of an even spread.",
+)
+@align_options
+@min_quality_option
+@reading_options
+@verbosity_options
+def command(
+    source: str,
+    target: str,
+    output: str,
+    most: int,
+    min_confidence: float,
+    points: str | None,
+    min_quality: str,
+    **options: Any,
+) -> None:
+    """Find points of SOURCE and TARGET that show the same thing, where the flow is trusted.
+
+    The extension of FILE chooses the format: .csv (source_x, source_y, target_x, target_y, confidence; apply
+    reads it), .npz (keypoints0 of the source, keypoints1 of the target, confidence), .h5 (key points and
+    matches as hloc stores them, extra hdf5), or .txt (COLMAP's raw match list, with a folder of its key point
+    files beside it). Positions are in pixels, integers at pixel centres; COLMAP's are half a pixel more.
+
+    Exit codes: 0 done; 4 done, but the verdict is failed: the images hardly show the same thing; 1 an error.
+
+    \b
+    Examples:
+      glualign matches left.jpg right.jpg -o matches.csv
+      glualign matches left.jpg right.jpg -o pair.h5 --max 5000 --min-confidence 0.7
+    """
+    from pathlib import Path
+
+    from glualign.cli.keypoints import read_keypoints
+    from glualign.cli.pair import align_pair, require_quality, tell
+    from glualign.errors import GlualignError
+    from glualign.matches import check_matches_path, find_matches, write_matches
+    from glualign.outputs import check_outputs
+
+    reading, telling = Reading.of(options), Telling.of(options)
+    moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    check_outputs([output], [source, target, *([points] if points else [])])
+    check_matches_path(output, (moving.name, fixed.name))
+    wanted = read_keypoints(points, "target").points if points else None
+    alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows)
+    require_quality(alignment, min_quality)
+    matches = find_matches(alignment, most=most, least_confidence=min_confidence, points=wanted)
+    if not len(matches.confidence):
+        raise GlualignError(
+            f"{source}: no match is trusted with a confidence of {min_confidence:g}; "
+            f"the verdict is {alignment.quality.verdict}"
+        )
+    write_matches(output, matches)
+    tell(alignment, {f"matches ({len(matches.confidence)})": Path(output)}, telling, min_quality)
