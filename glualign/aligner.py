@@ -114,6 +114,8 @@ class Aligner:
         target: ImageLike | PreparedTarget,
         *,
         init: Flow | npt.ArrayLike | None = None,
+        source_mask: ImageLike | None = None,
+        target_mask: ImageLike | None = None,
     ) -> Alignment:
         """Estimate the flow from ``target`` to ``source`` and all that follows from it.
 
@@ -123,12 +125,22 @@ class Aligner:
             init: a motion known beforehand, a flow or a 3x3 matrix target -> source. The source is brought
                 there first, the rest is estimated, and the result is the composition of both. Pixels that
                 it does not bring into the source are not valid.
+            source_mask: of the source's size; pixels where it is black (0, False) have no say in matching,
+                motion and verdict, and are not valid. See `Image.ignore`.
+            target_mask: the same for the target, unless that is prepared.
 
         Raises:
-            ImageError: an image cannot be read, or is too small or too elongated to be matched.
+            ImageError: an image cannot be read, or is too small or too elongated to be matched, or a mask
+                does not fit.
             FlowError: the transform that the options ask for does not fit, or ``init`` is of another size or
                 not a finite 3x3 matrix.
         """
+        if source_mask is not None:
+            source = as_image(source).ignore(as_image(source_mask))
+        if target_mask is not None:
+            if isinstance(target, PreparedTarget):
+                raise ImageError("a mask for a prepared target comes too late; prepare an image that has it")
+            target = as_image(target).ignore(as_image(target_mask))
         if init is None:
             return self.align_many([(source, target)])[0]
         moving = _checked(source)
@@ -140,7 +152,9 @@ class Aligner:
                 f"init is for a target of {known.width} x {known.height} pixels, the target is "
                 f"{size[1]} x {size[0]}"
             )
-        moved, _ = warp_image(moving, known)
+        moved, reached = warp_image(moving, known)
+        if not reached.all():
+            moved = moved.replace(moved.pixels, ignored=~reached)
         # A model of the whole motion is fitted to the composition, not to what is left after ``init``.
         dense = copy.copy(self)
         dense.options = replace(self.options, transform="dense")
@@ -170,7 +184,7 @@ class Aligner:
             with _timed(steps, "match", share=len(members)):
                 prepared = self._prepared([targets[index] for index in members])
                 matchers = [
-                    PairMatcher(self.predictor, to_rgb8(sources[index]), target)
+                    PairMatcher(self.predictor, to_rgb8(sources[index]), target, sources[index].missing())
                     for index, target in zip(members, prepared, strict=True)
                 ]
                 firsts = first_matches(matchers, self.options)

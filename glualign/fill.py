@@ -40,11 +40,11 @@ def warp_image(
     if how != "nearest":
         image = image.as_colours()
     hole = image.missing()
-    if hole is not None and image.nodata is None:
-        image = image.replace(image.pixels, nodata=float("nan"))  # only float images lack data without it
+    if hole is not None and image.nodata is None and image.pixels.dtype.kind == "f":
+        image = image.replace(image.pixels, nodata=float("nan"))
     pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
     pixels[~valid] = image.blank
-    return image.replace(pixels, georeference={}), valid
+    return image.replace(pixels, georeference={}, ignored=None), valid
 
 
 def holds_data(source: Image, target: Image, flow: Flow) -> npt.NDArray[np.bool_]:

@@ -195,7 +195,7 @@ def expected_image(
     fill: str = "#000000",
 ) -> Image:
     """An image of the size, depth and channels that the warped source will have, without its pixels."""
-    corner = source.replace(source.pixels[:1, :1])
+    corner = source.replace(source.pixels[:1, :1], ignored=None)
     if interpolation not in (None, "nearest"):
         corner = corner.as_colours()
     filled = fill_invalid(corner, np.zeros((1, 1), np.bool_), fill, corner)

@@ -49,8 +49,9 @@ def list_images(
 ) -> Listing:
     """All images in a folder, or all that a glob such as ``scans/**/*.tif`` matches, or one file.
 
-    Hidden files and folders (a leading dot) and the folders in ``skip`` (the output folder may lie inside the
-    sources) are left out. Links to files are followed, links to folders are not: they may form a loop.
+    Hidden files and folders (a leading dot) and what is in ``skip`` are left out: folders (the output folder
+    may lie inside the sources), and patterns of file names such as ``*_mask.png``. Links to files are
+    followed, links to folders are not: they may form a loop.
 
     Raises:
         BatchError: nothing is there, or no image is among what is there.
@@ -94,13 +95,15 @@ def _is_image(name: str) -> bool:
 
 
 def _walk(root: Path, recursive: bool, skip: Iterable[Path]) -> Iterator[str]:
+    skip = list(skip)
     skipped = {os.path.realpath(folder) for folder in skip}
+    patterns = [path.name for path in skip if "*" in path.name]
     pending = [""]
     while pending:
         prefix = pending.pop()
         with os.scandir(root / prefix if prefix else root) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or any(fnmatchcase(entry.name, each) for each in patterns):
                     continue
                 name = f"{prefix}{entry.name}"
                 kind = _kind(entry)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from glualign.batch.manifest import Check, Input
 from glualign.errors import DeviceError, ImageError
 from glualign.flow import Interpolation
-from glualign.images import DEFAULT_MAX_PIXELS, WRITABLE, Image, read_image
+from glualign.images import DEFAULT_MAX_PIXELS, WRITABLE, Image, MaskFrom, read_image
 from glualign.outputs import DEFAULT_KINDS, Outputs, expected_image, warped_extension
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Settings:
     Attributes:
         model, device, precision, preset: as in `Aligner.from_pretrained`.
         align: fields of `AlignOptions` that override the preset.
-        apply_orientation, page, max_pixels: as in `read_image`.
+        apply_orientation, page, max_pixels, mask_from: as in `read_image`.
         kinds: which files are written, as in `Outputs.in_folder`.
         extension: of warped images, such as ``.png``; None: the source's where it can hold them.
         flow_extension: of flow files.
@@ -54,6 +54,7 @@ class Settings:
     apply_orientation: bool = True
     page: int = 0
     max_pixels: int | None = DEFAULT_MAX_PIXELS
+    mask_from: MaskFrom | None = None
     kinds: Collection[str] = DEFAULT_KINDS
     extension: str | None = None
     flow_extension: str = ".flo"
@@ -115,7 +116,11 @@ class Settings:
     def read(self, path: Path) -> Image:
         """Decode one image file."""
         return read_image(
-            path, apply_orientation=self.apply_orientation, page=self.page, max_pixels=self.max_pixels
+            path,
+            apply_orientation=self.apply_orientation,
+            page=self.page,
+            max_pixels=self.max_pixels,
+            mask_from=self.mask_from,
         )
 
     def names(self, stem: str, source: Path) -> Sequence[str]:

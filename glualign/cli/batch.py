@@ -263,7 +263,8 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
         )
     if tuple(given) not in ways:
         raise click.UsageError(f"Say what to align in one of these ways: {', '.join(ways.values())}.")
-    where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out]}
+    masks = [Path("*_mask.png")] if options["mask_from"] == "file" else []
+    where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out, *masks]}
     if pairs is not None:
         return read_pairs(pairs)
     if frames is not None:

@@ -13,6 +13,7 @@ from glualign.cli.options import (
     Telling,
     align_options,
     confidence_option,
+    ignore_options,
     init_option,
     mask_option,
     min_quality_option,
@@ -41,6 +42,7 @@ from glualign.cli.streams import format_option, streamable
 @align_options
 @init_option
 @min_quality_option
+@ignore_options
 @reading_options
 @verbosity_options
 @streamable("source", "target", default=".flo", required=True)
@@ -77,8 +79,12 @@ def command(
         mask=Path(mask_path) if mask_path else None,
         confidence=Path(confidence) if confidence else None,
     )
-    outputs.check([source, target, *([init] if init else [])])
-    moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    masks = options["source_mask"], options["target_mask"]
+    outputs.check([source, target, *filter(None, (*masks, init))])
+    moving, fixed = (
+        reading.image(path, quiet=telling.quiet, matched=True, mask=mask)
+        for path, mask in zip((source, target), masks, strict=True)
+    )
     alignment = align_pair(moving, fixed, Aligning.of(options), init=init, show=telling.shows)
     require_quality(alignment, min_quality)
     written, _ = outputs.write(alignment, only_trusted=only_trusted)

@@ -86,21 +86,27 @@ class Reading(Options):
     exif: bool
     page: int
     max_pixels: int | None
+    mask_from: str | None
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `glualign.images.read_image`."""
-        given: dict[str, Any] = {"apply_orientation": self.exif, "page": self.page}
+        given: dict[str, Any] = {
+            "apply_orientation": self.exif,
+            "page": self.page,
+            "mask_from": self.mask_from,
+        }
         if self.max_pixels is not None:
             given["max_pixels"] = self.max_pixels or None  # 0 on the command line: no limit
         return given
 
-    def image(self, path: str, *, quiet: bool, matched: bool = False) -> Image:
+    def image(self, path: str, *, quiet: bool, matched: bool = False, mask: str | None = None) -> Image:
         """Read an image; what there is to know of it is printed as warnings unless ``quiet``.
 
         Args:
             path: of the file.
             quiet: print nothing.
             matched: also say how the network will see it.
+            mask: image file that is black where the image is to be ignored.
 
         Raises:
             ImageError: it cannot be read.
@@ -111,7 +117,7 @@ class Reading(Options):
         image = read_image(path, **self.arguments())
         notes = (*image.notes, *display_notes(image)) if matched else image.notes
         print_notes(image.name, notes, show=not quiet)
-        return image
+        return image.ignore(read_image(mask, apply_orientation=self.exif)) if mask else image
 
 
 @dataclass(frozen=True)
@@ -303,6 +309,11 @@ reading_options: Callable[[Any], Any] = stack(
         show_default="300,000,000",
         help="Refuse images with more pixels (width x height) than this. 0: no limit.",
     ),
+    click.option(
+        "--mask-from",
+        type=click.Choice(["alpha", "file"]),
+        help="Ignore pixels that are clear (alpha), or black in NAME_mask.png beside the image (file).",
+    ),
 )
 
 interpolation_option = click.option(
@@ -347,6 +358,17 @@ only_trusted_option = click.option(
     "unknown in flow.",
 )
 
+ignore_options: Callable[[Any], Any] = stack(
+    click.option(
+        "--source-mask",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Image of the source's size, black where the source has no say (sky, people, time stamps).",
+    ),
+    click.option(
+        "--target-mask", type=click.Path(dir_okay=False), metavar="FILE", help="The same for the target."
+    ),
+)
 writing_options: Callable[[Any], Any] = stack(interpolation_option, fill_option, quality_option)
 
 json_option = click.option(

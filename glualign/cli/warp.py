@@ -17,6 +17,7 @@ from glualign.cli.options import (
     Writing,
     align_options,
     confidence_option,
+    ignore_options,
     init_option,
     mask_option,
     min_quality_option,
@@ -94,6 +95,7 @@ class Named(Options):
 @align_options
 @init_option
 @min_quality_option
+@ignore_options
 @reading_options
 @verbosity_options
 @streamable("source", "target", default=".png")
@@ -110,6 +112,9 @@ def command(
     reaches is written; how far it can be trusted says the --mask and the --confidence.
 
     A GeoTIFF as TARGET gives its georeference to the results written as TIFF.
+
+    Pixels that a --source-mask or --target-mask shows in black have no say in the matching, the motion and
+    the verdict, and are not valid.
 
     - is standard input (of one image) or standard output (of the warped image).
     A name that starts with a dash goes after `--`, or is written with its folder: ./-name.png.
@@ -138,12 +143,16 @@ def command(
         raise click.UsageError(
             f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
         )
-    moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    masks = options["source_mask"], options["target_mask"]
+    moving, fixed = (
+        reading.image(path, quiet=telling.quiet, matched=True, mask=mask)
+        for path, mask in zip((source, target), masks, strict=True)
+    )
     if named.gcps:
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
     outputs = plan(source, expected, named, with_transform=aligning.transform not in WITHOUT_MATRIX)
-    inputs = [source, target, *([init] if init else [])]
+    inputs = [source, target, *filter(None, (*masks, init))]
     outputs.check(inputs, warped=expected)
     if named.report:
         from glualign.report.page import environment

@@ -2,7 +2,7 @@
 
 from glualign.images.convert import display_notes, to_rgb8
 from glualign.images.image import Image
-from glualign.images.read import DEFAULT_MAX_PIXELS, READABLE, as_image, read_image
+from glualign.images.read import DEFAULT_MAX_PIXELS, READABLE, MaskFrom, as_image, read_image
 from glualign.images.write import WRITABLE, write_image
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "READABLE",
     "WRITABLE",
     "Image",
+    "MaskFrom",
     "as_image",
     "display_notes",
     "read_image",

@@ -44,6 +44,8 @@ class Image:
         extrasamples: what TIFF says of the bands behind grey or RGB (0: unspecified, 1 and 2: alpha), when
             they are not just one alpha channel; None for grey and RGB with or without alpha.
         nodata: value of pixels that hold no data; NaN always means that in float images.
+        ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps);
+            treated as if they held no data.
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
@@ -60,6 +62,7 @@ class Image:
     is_labels: bool = False
     extrasamples: tuple[int, ...] | None = None
     nodata: float | None = None
+    ignored: npt.NDArray[np.bool_] | None = None
     georeference: Mapping[int, Any] = field(default_factory=dict)
     pages: int = 1
     notes: tuple[str, ...] = ()
@@ -138,9 +141,12 @@ class Image:
     def missing(self) -> npt.NDArray[np.bool_] | None:
         """``(H, W)`` bool, true where a pixel holds no data; None when all do.
 
-        A pixel without data has the no-data value in all of its bands, or a NaN or infinity in any.
+        A pixel without data has the no-data value in all of its bands, or a NaN or infinity in any, or is
+        ignored.
         """
         found = missing(self.pixels, self.nodata)
+        if self.ignored is not None:
+            found = self.ignored if found is None else found | self.ignored
         return None if found is None or not found.any() else found
 
     @property
@@ -148,6 +154,30 @@ class Image:
         """Value of a pixel that shows nothing: the no-data value, 0 where there is none or alpha says it."""
         value = None if self.has_alpha else _as_stored(self.nodata, self.pixels.dtype)
         return 0.0 if value is None else float(value)
+
+    def ignore(self, mask: npt.NDArray[Any] | Image) -> Image:
+        """The image with pixels ignored where ``mask``, of the same size, is black or, with alpha, clear.
+
+        Black is less than an eighth of the mask's largest value: 0 in masks of 0 and 1 or 0 and 255, and what
+        JPEG makes of it.
+
+        Raises:
+            ImageError: the mask has another size, or leaves nothing.
+        """
+        mask = mask if isinstance(mask, Image) else from_array(np.asarray(mask))
+        name, values = mask.name if mask.path else "the mask", np.asarray(mask.as_colours())
+        if values.shape[:2] != self.size:
+            raise ImageError(
+                f"{name}: a mask of {values.shape[1]} x {values.shape[0]} pixels does not fit {self.name}, "
+                f"which has {self.width} x {self.height}; give one of the same size"
+            )
+        bands = values.reshape(*self.size, -1)[..., : mask.colours]
+        ignored = (bands < max(bands.max() / 8, 0.5 if bands.dtype.kind != "f" else 1e-6)).all(axis=2)
+        if mask.has_alpha:
+            ignored |= values[..., -1] == 0
+        if ignored.all():
+            raise ImageError(f"{name}: leaves nothing of {self.name}; black is what is ignored")
+        return self.replace(self.pixels, ignored=ignored)
 
     def replace(self, pixels: npt.NDArray[Any], **changes: Any) -> Image:
         """The same image with other pixels (and other fields): everything else is kept."""

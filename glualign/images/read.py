@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image as PillowImage
 
+MaskFrom = Literal["alpha", "file"]
 DEFAULT_MAX_PIXELS = 300_000_000
 READABLE = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "PPM/PGM", "GIF", "JPEG 2000", "AVIF", "HEIC")
 
@@ -51,6 +52,7 @@ def read_image(
     apply_orientation: bool = True,
     page: int = 0,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    mask_from: MaskFrom | None = None,
 ) -> Image:
     """Read an image file with its depth, channels, palette, ICC profile and EXIF.
 
@@ -60,6 +62,8 @@ def read_image(
         apply_orientation: turn the pixels the way the EXIF orientation says and reset the tag.
         page: page of a multi-page file, from 0.
         max_pixels: refuse larger images before decoding them; None for no limit.
+        mask_from: which pixels to ignore (`Image.ignored`): those that are clear by their ``alpha``, or black
+            in ``NAME_mask.png`` beside the file, where there is one (``file``).
 
     Returns:
         The image; its ``notes`` say what was left out, mended, or is shown otherwise than stored.
@@ -75,7 +79,13 @@ def read_image(
     if image.pages > 1:
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
         image = image.replace(image.pixels, notes=(*image.notes, pages))
-    return _upright(image) if apply_orientation else image
+    image = _upright(image) if apply_orientation else image
+    mask = location.with_name(f"{location.stem}_mask.png")
+    if mask_from == "alpha" and image.has_alpha:
+        return image.replace(image.pixels, ignored=image.pixels[..., -1] == 0)
+    if mask_from == "file" and mask.is_file():
+        return image.ignore(read_image(mask, apply_orientation=apply_orientation, max_pixels=max_pixels))
+    return image
 
 
 def as_image(

@@ -72,11 +72,15 @@ def finish(
     else:
         returned = forward_backward_error(refined.flow, refined.backward, stride=1, exists=refined.exists)
         unit = max(size) / max(returned.shape)
+    if result.counted is not None and returned.shape == result.counted.shape:
+        returned[~result.counted] = np.inf
     measured = returned[np.isfinite(returned)]
     trusted = valid & (error < TRUSTED_ERROR)
+    # What the target does not show at all counts neither for nor against.
+    known = 1.0 if pair.target.missing is None else 1.0 - float(pair.target.missing.mean())
     share = float(trusted.mean())
     quality = Quality(
-        verdict=verdict_on(share, result.consistency, similarity),
+        verdict=verdict_on(share / max(known, 1e-9), result.consistency, similarity),
         valid_share=float(valid.mean()),
         trusted_share=share,
         median_error=float(np.median(measured) * unit) if measured.size else None,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.geometry import Field
-from glualign.matching.pair import CONSISTENT, Errors, MatchResult, forward_backward_error
+from glualign.matching.pair import CONSISTENT, Errors, Mask, MatchResult, forward_backward_error
 from glualign.matching.similarity import EdgeSimilarity, Similarity, Values
 
 WINDOW = 41
@@ -102,12 +102,17 @@ def _blending_weight(result: MatchResult, dense: Similarity, bare: Similarity, m
     dense, bare = dense._replace(covered=both), bare._replace(covered=both)
     cells = result.error.shape[::-1]
     advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - margin
-    trusted = _averaged(np.exp(-((result.error / (2 * CONSISTENT)) ** 2)), 20 / result.stride)
+    counted = result.counted
+    trusted = _averaged(np.exp(-((result.error / (2 * CONSISTENT)) ** 2)), 20 / result.stride, counted)
     by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
-    return _averaged(by_edges * trusted, 28 / result.stride)
+    return _averaged(by_edges * trusted, 28 / result.stride, counted)
 
 
-def _averaged(values: npt.NDArray[np.floating[Any]], width: float) -> Values:
-    """Means over square windows of an odd number of cells, about ``width``."""
+def _averaged(values: npt.NDArray[np.floating[Any]], width: float, counted: Mask | None) -> Values:
+    """Means over square windows of an odd number of cells, about ``width``, of the cells that count."""
     side = 2 * int(width / 2) + 1
-    return np.asarray(cv2.blur(values.astype(np.float32), (side, side)), np.float32)
+    if counted is None:
+        return np.asarray(cv2.blur(values.astype(np.float32), (side, side)), np.float32)
+    above = cv2.blur(np.where(counted, values, 0).astype(np.float32), (side, side))
+    below = cv2.blur(counted.astype(np.float32), (side, side))
+    return np.asarray(above / np.maximum(below, 1e-6), np.float32)

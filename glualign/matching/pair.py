@@ -45,6 +45,8 @@ class MatchResult:
             the transformed source.
         exists: ``(H', W')`` working pixels at which the transform shows the source; None: all.
         stride: working pixels from cell to cell.
+        counted: ``(h, w)`` bool, cells of the target that hold data; None: all. The error of others is
+            infinite.
     """
 
     transform: Matrix
@@ -53,11 +55,12 @@ class MatchResult:
     error: Errors
     exists: Mask | None
     stride: int
+    counted: Mask | None = None
 
     @cached_property
     def consistency(self) -> float:
         """Mean over the cells of a score that falls from 1 (no error) to 1/e at `CONSISTENT`, 0 to 1."""
-        return consistency(self.error, CONSISTENT)
+        return consistency(self.error if self.counted is None else self.error[self.counted], CONSISTENT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class PreparedTarget:
         working: ``(height, width)`` at which the pair is matched.
         features: of the target at that size.
         max_side: larger images are reduced to this longer side first; None: never.
+        missing: `Image.missing` of the target.
     """
 
     image: Image
@@ -77,6 +81,7 @@ class PreparedTarget:
     working: Size
     features: Encoded
     max_side: int | None
+    missing: Mask | None = None
 
 
 def prepare_targets(
@@ -88,7 +93,7 @@ def prepare_targets(
     working = working_size(*small[0].shape[:2])
     features = predictor.encode(small, working)
     return [
-        PreparedTarget(image, full, working, each, max_side)
+        PreparedTarget(image, full, working, each, max_side, image.missing())
         for image, full, each in zip(images, pixels, features, strict=True)
     ]
 
@@ -102,7 +107,13 @@ class PairMatcher:
         to_source: working pixel -> full-size source pixel when the source is only resized.
     """
 
-    def __init__(self, predictor: FlowPredictor, source: Pixels, target: PreparedTarget) -> None:
+    def __init__(
+        self,
+        predictor: FlowPredictor,
+        source: Pixels,
+        target: PreparedTarget,
+        missing: Mask | None = None,
+    ) -> None:
         self.predictor = predictor
         self.target = target
         self.working = target.working
@@ -113,13 +124,16 @@ class PairMatcher:
         self.source_pixels = source
         self.target_pixels = target.pixels
         self._levels = [source]
+        self._missing = None if missing is None else _reduced_mask(missing)
 
     def match_transformed(self, transform: Matrix) -> MatchResult:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
         image, exists = self.warp_source(transform, self.working)
         sources = self.predictor.encode([image], self.working, as_source=True)
         forward, backward = self.predictor.match(sources, [self.target.features])
-        return match_result(transform, forward[0], backward[0], exists, working=self.working)
+        return match_result(
+            transform, forward[0], backward[0], exists, working=self.working, missing=self.target.missing
+        )
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
@@ -130,7 +144,12 @@ class PairMatcher:
             image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
         at = apply_transform(transform, pixel_grid(size))
-        return np.asarray(shown, np.uint8), inside(at[..., 0], at[..., 1], self.source_size, edge="areas")
+        exists = inside(at[..., 0], at[..., 1], self.source_size, edge="areas")
+        if self._missing is not None:
+            to_mask = resizing_matrix(self.source_size, self._missing.shape[:2]) @ transform
+            flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+            exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
+        return np.asarray(shown, np.uint8), exists
 
     def _reduced(self, level: int) -> Pixels:
         """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
@@ -169,18 +188,43 @@ def match_resized(pairs: Sequence[PairMatcher]) -> list[MatchResult]:
     sources = predictor.encode(images, working, as_source=True)
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
     return [
-        match_result(pair.to_source, there, back, working=working)
+        match_result(
+            pair.to_source,
+            there,
+            back,
+            None if pair._missing is None else pair.warp_source(pair.to_source, working)[1],
+            working=working,
+            missing=pair.target.missing,
+        )
         for pair, there, back in zip(pairs, forward, backward, strict=True)
     ]
 
 
 def match_result(
-    transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None, *, working: Size
+    transform: Matrix,
+    forward: Field,
+    backward: Field,
+    exists: Mask | None = None,
+    *,
+    working: Size,
+    missing: Mask | None = None,
 ) -> MatchResult:
-    """A match with the forward-backward error of its two flows."""
+    """A match with the forward-backward error of its two flows; ``missing`` is that of the target."""
     stride = working[0] // forward.shape[0]
     error = forward_backward_error(forward, backward, stride=stride, exists=exists)
-    return MatchResult(transform, forward, backward, error, exists, stride)
+    counted = None
+    if missing is not None:
+        cells = (forward.shape[1], forward.shape[0])
+        counted = cv2.resize(missing.astype(np.float32), cells, interpolation=cv2.INTER_AREA) < 0.5
+        error[~counted] = np.inf
+    return MatchResult(transform, forward, backward, error, exists, stride, counted)
+
+
+def _reduced_mask(missing: Mask) -> npt.NDArray[np.uint8]:
+    """A mask with its longer side at most 2048, nonzero wherever a part of the cell is."""
+    scale = min(1.0, 2048 / max(missing.shape))
+    size = (max(1, round(missing.shape[1] * scale)), max(1, round(missing.shape[0] * scale)))
+    return (cv2.resize(missing.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
 
 
 def forward_backward_error(
@@ -209,4 +253,4 @@ def forward_backward_error(
 
 def consistency(error: Errors, scale: float) -> float:
     """Mean over the cells of a score that falls from 1 (no error) to 1/e at ``scale`` pixels."""
-    return float(np.mean(np.exp(-((error / scale) ** 2))))
+    return float(np.mean(np.exp(-((error / scale) ** 2)))) if error.size else 0.0

@@ -61,6 +61,11 @@ class EdgeSimilarity:
         self._pair = pair
         target = cv2.resize(pair.target_pixels, self.size[::-1], interpolation=cv2.INTER_AREA)
         self._target = _edges(np.asarray(target, np.uint8))
+        missing = pair.target.missing
+        self._known: Mask | None = None
+        if missing is not None:
+            resized = cv2.resize(missing.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA)
+            self._known = resized == 0
 
     def compare(self, transform: Matrix, flow: Field | None = None) -> Similarity:
         """Similarity under a transform (working pixel -> source) and a flow of cells in working pixels."""
@@ -71,6 +76,8 @@ class EdgeSimilarity:
             x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
             view = np.asarray(cv2.remap(view, x, y, cv2.INTER_LINEAR), np.uint8)
             covered = cv2.remap(covered.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0
+        if self._known is not None:
+            covered = covered & self._known
         inner = cv2.erode(covered.astype(np.uint8), np.ones((BORDER, BORDER), np.uint8), borderValue=1) > 0
         ax, ay = self._target
         bx, by = _edges(view)

@@ -104,7 +104,7 @@ def test_one_target_glob_and_report(folders, out) -> None:
     result = batch(sources / "*.png", "--target", targets / "a.png", "-o", out, "--no-flow", "--report")
     assert result.exit_code == 0, result.output
     assert {name for name in results(out) if "warped" in name} == {"a_warped.png", "b_warped.png"}
-    assert "data:image/jpeg" in (out / "report.html").read_text()
+    assert "data:image/" in (out / "report.html").read_text()
 
 
 def test_a_burst_is_merged_into_one_image_with_less_noise(tmp_path, out, picture) -> None:
@@ -303,3 +303,14 @@ def test_an_interruption_finishes_the_pair_reports_and_goes_on_later(tmp_path, o
     assert 0 < len(records) < 40
     assert all((out / name).exists() for record in records for name in record.outputs)
     assert {name for record in records for name in record.outputs} == set(results(out))
+
+
+def test_masks_beside_the_images_are_used_and_are_no_images(folders, out, picture):
+    mask = np.full(picture.shape[:2], 255, np.uint8)
+    mask[:20] = 0
+    cv2.imwrite(str(folders[1] / "a_mask.png"), mask)
+    result = batch(*folders, "-o", out, "--mask-from", "file", "--mask", "--no-flow", "--no-flow-image", "-q")
+    assert result.exit_code == 0, result.output
+    assert {record.key for record in read_records(out / "manifest.jsonl")} == {"a", "b", "sub/a"}
+    assert (cv2.imread(str(out / "a_mask.png"), 0)[:20] == 0).all()
+    assert cv2.imread(str(out / "b_mask.png"), 0)[:20].any()

@@ -87,7 +87,7 @@ def test_zero_means_no_limit():
     assert options.aligner_arguments(parse(options.align_options, "--max-side", "0"))["max_side"] is None
     assert options.aligner_arguments(parse(options.align_options, "--max-side", "640"))["max_side"] == 640
     reading = options.reading_arguments(parse(options.reading_options, "--max-pixels", "0", "--no-exif"))
-    assert reading == {"apply_orientation": False, "page": 0, "max_pixels": None}
+    assert reading == {"apply_orientation": False, "page": 0, "mask_from": None, "max_pixels": None}
 
 
 @pytest.mark.parametrize("text", ["cpu", "CUDA:1", " mps "])

@@ -256,6 +256,21 @@ def test_standard_input_and_output_are_images(pair, tmp_path):
     assert result.stdout_bytes == (tmp_path / "r.bmp").read_bytes()
 
 
+def test_what_a_mask_shows_in_black_is_ignored(pair, tmp_path):
+    mask = np.full((180, 180), 255, np.uint8)
+    mask[40:80, 50:120] = 0
+    cv2.imwrite(str(tmp_path / "ignore.png"), mask)
+    out, trust = tmp_path / "r.png", tmp_path / "m.png"
+    names = ["--target-mask", tmp_path / "ignore.png", "--mask", trust]
+    result = glualign("warp", *pair, out, *names, "--fill", "transparent", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert (read_image(out).pixels[mask == 0][:, 3] == 0).all()
+    assert (read_image(trust).pixels[mask == 0] == 0).all()
+    refused(glualign("warp", *pair, out, "--source-mask", tmp_path / "ignore.png"), "ignore.png", "180 x 180")
+    over = glualign("warp", *pair, tmp_path / "ignore.png", "--target-mask", tmp_path / "ignore.png")
+    refused(over, "is an input")
+
+
 def test_streams_that_cannot_be_are_usage_errors(pair):
     for arguments in (["-", "-"], [pair[0], pair[1], "-", "--json"]):
         assert glualign("warp", *arguments).exit_code == 2
