@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Click callback: KEY=TEXT options as a dictionary."""
-    for value in values:
-        if "=" not in value[1:]:
-            raise click.BadParameter(f"{value!r} is not KEY=TEXT", context, parameter)
+    if wrong := [value for value in values if "=" not in value[1:]]:
+        raise click.BadParameter(f"{wrong[0]!r} is not KEY=TEXT", context, parameter)
     return dict(value.split("=", 1) for value in values)
 
 
@@ -53,10 +52,7 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json(known)
         return
-    rows = []
-    for facts in known:
-        short = "".join(f"; short name {alias}" for alias in facts["aliases"])
-        rows.append((facts["name"], facts["state"], facts["title"] + short))
+    rows = ((k["name"], k["state"], "; short name ".join([k["title"], *k["aliases"]])) for k in known)
     print_table(("name", "state", "what it is"), rows)
 
 
@@ -228,8 +224,9 @@ def _report(found: CheckedFile, *, as_json: bool, quiet: bool) -> None:
     elif not quiet:
         model = f"{found.model}, {found.parameters:,} values, {_size(found.size)}"
         checksum = f"{found.sha256} (hash {found.hash_state})"
-        names = ("name", "file", "model", "SHA-256")
-        print_facts(zip(names, (found.name, str(found.path), model, checksum), strict=True))
+        print_facts(
+            [("name", found.name), ("file", str(found.path)), ("model", model), ("SHA-256", checksum)]
+        )
 
 
 def _size(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Flow files, chosen by extension; each format is one module with ``read`` and ``write``."""
+"""Flow files, chosen by extension; each format is a module whose ``read`` and ``write`` raise FlowError."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MODULES = {
     ".flo": "flo",
     ".png": "kitti",
     ".pfm": "pfm",
-    ".npy": "npy",
-    ".npz": "npz",
+    ".npy": "numpy_files",
+    ".npz": "numpy_files",
     ".flo5": "flo5",
     ".nrrd": "itk",
     ".mha": "itk",
@@ -37,7 +37,7 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
 
     Raises:
         FlowError: the file is missing, empty, truncated, damaged, too large, or holds no known pixel.
-        MissingExtraError: ``.flo5`` without h5py.
+        MissingExtraError: ``.flo5`` without h5py, ``.nrrd`` or ``.mha`` without SimpleITK.
     """
     location, module = _existing(path)
     try:

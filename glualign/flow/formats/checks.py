@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError, MissingExtraError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_FLOW_PIXELS = 300_000_000
 # Middlebury's rule: a component beyond this marks the pixel as unknown.
@@ -22,11 +20,7 @@ DIRECTION = "target -> source: target pixel (x, y) shows source position (x + u,
 
 
 def check_grid(path: Path, width: int, height: int, max_pixels: int | None, what: str = "") -> None:
-    """Refuse a size, of the field or of ``what``, that is not positive or exceeds the limit.
-
-    Raises:
-        FlowError: naming the size and the limit.
-    """
+    """Refuse a size, of the field or of ``what``, that is not positive or exceeds the limit."""
     if width <= 0 or height <= 0:
         raise FlowError(f"{path}: the header claims {what}{width} x {height} pixels; the file is damaged")
     if max_pixels is not None and width * height > max_pixels:
@@ -37,11 +31,7 @@ def check_grid(path: Path, width: int, height: int, max_pixels: int | None, what
 
 
 def check_length(path: Path, found: int, expected: int, width: int, height: int) -> None:
-    """Refuse a file whose values are fewer or more than its header says.
-
-    Raises:
-        FlowError: naming both numbers of bytes.
-    """
+    """Refuse a file whose values are fewer or more than its header says."""
     if found != expected:
         problem = "is truncated" if found < expected else "has bytes left over"
         raise FlowError(
@@ -50,11 +40,7 @@ def check_length(path: Path, found: int, expected: int, width: int, height: int)
 
 
 def import_extra(path: Path, module: str, extra: str) -> Any:
-    """The optional module that a format needs.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """The optional module that a format needs; MissingExtraError when it is not installed."""
     try:
         return import_module(module)
     except ImportError as error:

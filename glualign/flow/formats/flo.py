@@ -32,11 +32,7 @@ class FloFile:
     source_size: tuple[int, int] | None = None
 
     def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``; unknown pixels are NaN.
-
-        Raises:
-            FlowError: the file changed since it was opened.
-        """
+        """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``; unknown pixels are NaN."""
         width = self.size[1]
         stop = min(stop, self.size[0])
         values = np.fromfile(self.path, "<f4", 2 * width * (stop - start), offset=_HEADER + 8 * width * start)
@@ -46,11 +42,7 @@ class FloFile:
 
 
 def open_rows(path: Path, max_pixels: int | None) -> FloFile:
-    """Check header and length.
-
-    Raises:
-        FlowError: no ``.flo``, truncated, too long or too large.
-    """
+    """Open a ``.flo`` whose header and length are sound."""
     with path.open("rb") as stream:
         head = stream.read(_HEADER)
         length = stream.seek(0, 2)
@@ -65,7 +57,7 @@ def open_rows(path: Path, max_pixels: int | None) -> FloFile:
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
-    """Read a ``.flo``; raises `FlowError` as `open_rows` and `FloFile.rows` do."""
+    """Read a ``.flo``."""
     opened = open_rows(path, max_pixels)
     return Flow(opened.rows(0, opened.size[0]))
 

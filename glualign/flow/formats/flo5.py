@@ -23,12 +23,7 @@ _FILTERS = (1, 2, 3, 32000)
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
-    """Read a ``.flo5`` whose values lie in the file itself.
-
-    Raises:
-        FlowError: no HDF5, no data set ``flow`` of that shape in the file itself, unwritten, or too large.
-        MissingExtraError: h5py is not installed.
-    """
+    """Read a ``.flo5`` whose values lie in the file itself."""
     h5py = import_extra(path, "h5py", "hdf5")
     try:
         file = h5py.File(path, "r")

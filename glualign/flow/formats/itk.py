@@ -33,12 +33,7 @@ _SILENCE = threading.Lock()
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
-    """Read a displacement field; one in 3-D is read when it has one slice and no motion across it.
-
-    Raises:
-        FlowError: not a field of vectors, of another origin or orientation, truncated, damaged or too large.
-        MissingExtraError: SimpleITK is not installed.
-    """
+    """Read a displacement field; one in 3-D is read when it has one slice and no motion across it."""
     itk = import_extra(path, "SimpleITK", "itk")
     suffix = path.suffix.lower()
     with path.open("rb") as stream:

@@ -6,7 +6,7 @@ Steps of 1/64 px within -512 to 511.98 px; what lies beyond is refused rather th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -14,18 +14,11 @@ from glualign.errors import FlowError
 from glualign.flow.field import Flow
 from glualign.flow.formats.checks import DIRECTION
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _SCALE, _OFFSET = 64.0, 32768.0
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
-    """Read a KITTI flow.
-
-    Raises:
-        GlualignError: not a whole PNG, or a PNG that is no flow.
-    """
+    """Read a KITTI flow."""
     from glualign.images.read import read_image
 
     pixels = read_image(path, apply_orientation=False, max_pixels=max_pixels).pixels
@@ -42,11 +35,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
 
 
 def write(path: Path, flow: Flow) -> None:
-    """Write a KITTI flow, rounded to 1/64 px.
-
-    Raises:
-        FlowError: a known component lies outside -512 to 511.98 px.
-    """
+    """Write a KITTI flow, rounded to 1/64 px; one that does not fit is refused."""
     from glualign.images.png import encode16
 
     known = flow.known

@@ -6,7 +6,7 @@ Unknown pixels are NaN. It stores neither direction nor source size.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -14,18 +14,11 @@ from glualign.errors import FlowError
 from glualign.flow.field import Flow
 from glualign.flow.formats.checks import check_grid, check_length, unknown_to_nan
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _HEADER = re.compile(rb"PF\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[0-9.eE+-]{1,20})[ \t]*\r?\n")
 
 
 def read(path: Path, max_pixels: int | None) -> Flow:
-    """Read a PFM flow.
-
-    Raises:
-        FlowError: no colour PFM, truncated, too long or too large.
-    """
+    """Read a PFM flow."""
     with path.open("rb") as stream:
         head = stream.read(256)
         length = stream.seek(0, 2)
