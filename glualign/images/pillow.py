@@ -24,15 +24,16 @@ _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "R
 _LIMIT_LOCK = threading.Lock()
 
 
-def check_size(width: int, height: int, max_pixels: int | None, path: Path) -> None:
-    """Refuse an image of more than ``max_pixels``.
+def check_size(width: int, height: int, max_pixels: int | None, path: Path, pixel_bytes: int = 1) -> None:
+    """Refuse an image of more than ``max_pixels``; one of more than 16 bytes (float RGBA) counts for several.
 
     Raises:
         ImageError: with the option that raises the limit.
     """
-    if max_pixels is not None and width * height > max_pixels:
+    if max_pixels is not None and width * height * max(1, pixel_bytes / 16) > max_pixels:
+        size = f" of {pixel_bytes} bytes" if pixel_bytes > 16 else ""
         raise ImageError(
-            f"{path}: {width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
+            f"{path}: {width} x {height} pixels{size} exceed the limit of {max_pixels / 1e6:g} megapixels; "
             "raise it with --max-pixels (max_pixels=) if you trust the file"
         )
 

@@ -1,4 +1,4 @@
-"""TIFF through tifffile: one page in, with every band it has, and one page out."""
+"""Reading one page of a TIFF through tifffile, with every band it has."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 GPS_IFD, ICC_PROFILE, NODATA = 0x8825, 34675, 42113
 GEO_TAGS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
 """Tags of a georeference and their types: scale, tie points, matrix, keys of the coordinate system."""
-_DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
-_INTEROPERABILITY = 0xA005
+DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 # Descriptive tags that belong to the picture, as opposed to those that describe how its pixels are stored.
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
-_RESOLUTION_TAGS = (282, 283, 296)
+RESOLUTION_TAGS = (282, 283, 296)
 # Descriptions that tell programs the layout of the file: true of the stack read, not of the page written.
 _LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<OME|<MetaData)')
 _SUBFILE, _PHOTOMETRIC, _DNG_VERSION = 254, 262, 50706
@@ -39,10 +38,6 @@ _LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 _LZMA = 34925
 _UNBOUNDED, _SLACK = (8, 32946, _LZMA), 1 << 20
 _MAX_PAGES = 100_000
-_STRIP_BYTES = 1 << 20
-_CLASSIC_LIMIT = 2**32 - 2**26
-_BYTES_PER_PIXEL = 16
-"""What a pixel may take for it to count as one against the limit of pixels: float RGBA."""
 
 # tifffile logs what it finds odd; without a handler, Python would print that.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -102,11 +97,10 @@ def _select(file: tifffile.TiffFile, index: int, path: Path) -> tuple[int, tifff
     raw = [each for each in (page, *inner) if _integer(each, _PHOTOMETRIC) in _SENSOR_DATA]
     if raw or _DNG_VERSION in page.tags:
         raise ImageError(f"{path}: is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
-    reduced = [bool(kind & 1) for kind in chain.values()]
-    if index == 0 and reduced[0]:
-        whole = [page_at(o) for o, kind in chain.items() if not kind & 1]
-        whole += [each for each in inner if not _integer(each, _SUBFILE) & 1]
-        page = whole[0] if whole else page
+    if index == 0 and _integer(page, _SUBFILE) & 1:
+        whole = [offset for offset, kind in chain.items() if not kind & 1][:1]
+        found = [page_at(*whole)] if whole else [each for each in inner if not _integer(each, _SUBFILE) & 1]
+        page = found[0] if found else page
     return max(1, sum(not kind & 5 for kind in chain.values())), page  # neither reduced nor a mask
 
 
@@ -140,14 +134,8 @@ def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Pat
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
     if not width or not height or not samples or not page.dataoffsets:
         raise ImageError(f"{path}: the TIFF directory is broken (no size or no pixels)")
-    tile = (max(width, page.tilewidth or 0), max(height, page.tilelength or 0))
-    pillow.check_size(*(tile if page.is_tiled else (width, height)), max_pixels, path)
-    taken = width * height * samples * max(1, page.bitspersample // 8)
-    if max_pixels is not None and taken > _BYTES_PER_PIXEL * max_pixels:
-        raise ImageError(
-            f"{path}: {width} x {height} pixels of {samples} bands exceed the limit of {max_pixels / 1e6:g} "
-            "megapixels; raise it with --max-pixels (max_pixels=) if you trust the file"
-        )
+    held = (max(width, page.tilewidth), max(height, page.tilelength)) if page.is_tiled else (width, height)
+    pillow.check_size(*held, max_pixels, path, samples * max(1, page.bitspersample // 8))
     if any(o + n > size for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)):
         raise ImageError(f"{path}: the TIFF is truncated (pixels lie beyond its end)")
     if page.imagedepth != 1:
@@ -319,10 +307,10 @@ def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
         found, carried = PillowImage.Exif(), PillowImage.Exif()
         found.endian, found.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
         found.load_from_fp(stream, page.offset)
-        for tag in (*TEXT_TAGS, *_RESOLUTION_TAGS):
+        for tag in (*TEXT_TAGS, *RESOLUTION_TAGS):
             if tag in found and not (tag == 270 and _LAYOUT_DESCRIPTION.match(str(found[tag]))):
                 carried[tag] = found[tag]
-        for tag in _DIRECTORIES:
+        for tag in DIRECTORIES:
             if tag in found:
                 carried[tag] = dict(found.get_ifd(tag))
         if _integer(page, exif.ORIENTATION, 1) != 1:
@@ -331,94 +319,3 @@ def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
     except Exception:  # Broken metadata must not stop an image whose pixels are fine.
         return None
     return exif.strip_prefix(block) or None
-
-
-def write(path: Path, image: Image, block: bytes | None) -> None:
-    """Write an `Image` as a TIFF of one page, deflated, with its profile, no-data value and EXIF block."""
-    import tifffile
-
-    pixels, extras, predictor = image.pixels, image.extrasamples, image.pixels.dtype.kind in "iu"
-    if image.palette is not None:
-        photometric = "palette"
-        table = np.frombuffer(image.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
-        colormap = table.T.astype(np.uint16) * np.uint16(257)
-        predictor = False
-    else:
-        photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
-        extras = (2,) if image.has_alpha else extras
-    tags, resolution, directories = _tags(block)
-    big = pixels.nbytes > _CLASSIC_LIMIT
-    if big:
-        directories = {}  # Pillow, which lays these out, knows classic TIFF only
-    tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
-    if image.icc:
-        tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
-    if image.nodata is not None:
-        tags.append((NODATA, "s", 0, f"{image.nodata:.17g}", True))
-    tags += [(tag, GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
-    tifffile.imwrite(
-        path,
-        pixels,
-        byteorder="<",
-        bigtiff=big,
-        photometric=photometric,
-        colormap=colormap,
-        planarconfig="contig" if pixels.ndim == 3 else None,
-        extrasamples=extras,
-        rowsperstrip=max(1, _STRIP_BYTES // (pixels.nbytes // image.height)),
-        compression="zlib",
-        compressionargs={"level": 4},
-        predictor=predictor,
-        metadata=None,
-        software=False,
-        # By name: tifffile does not write these by number. Their offset follows below.
-        extratags=[*tags, *((_DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
-        **resolution,
-    )
-    if directories:
-        _append_directories(path, directories)
-
-
-def _tags(block: bytes | None) -> tuple[list[Any], dict[str, Any], dict[int, Any]]:
-    """An EXIF block as tifffile's extra tags, its arguments of resolution, and inner directories."""
-    from PIL import Image as PillowImage
-
-    if not block:
-        return [], {}, {}
-    found = PillowImage.Exif()
-    found.load(exif.PREFIX + block)
-    tags = [
-        (tag, "s", 0, str(found[tag]).encode("utf-8", "replace"), True) for tag in TEXT_TAGS if tag in found
-    ]
-    resolution: dict[str, Any] = {}
-    if all(tag in found for tag in _RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
-        resolution = {
-            "resolution": tuple(_ratio(found[tag]) for tag in _RESOLUTION_TAGS[:2]),
-            "resolutionunit": int(found[296]),
-        }
-    inner = {tag: dict(found.get_ifd(tag)) for tag in _DIRECTORIES if tag in found}
-    return tags, resolution, {tag: values for tag, values in inner.items() if values}
-
-
-def _ratio(value: Any) -> tuple[int, int]:
-    return int(getattr(value, "numerator", value)), max(1, int(getattr(value, "denominator", 1)))
-
-
-def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> None:
-    """Append EXIF and GPS directories to a classic TIFF in which their tags wait for the offsets."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    with path.open("r+b") as stream:
-        (first,) = struct.unpack("<4xI", stream.read(8))
-        stream.seek(first)
-        (count,) = struct.unpack("<H", stream.read(2))
-        tags = [struct.unpack("<H10x", stream.read(12))[0] for _ in range(count)]
-        for tag, values in directories.items():
-            directory = ImageFileDirectory_v2()
-            for code, value in values.items():
-                if code != _INTEROPERABILITY and not isinstance(value, dict):
-                    directory[code] = value
-            offset = stream.seek(0, 2)
-            stream.write(directory.tobytes(offset))
-            stream.seek(first + 2 + 12 * tags.index(tag) + 8)
-            stream.write(struct.pack("<I", offset))

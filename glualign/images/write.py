@@ -10,7 +10,7 @@ import numpy as np
 
 from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
-from glualign.images import exif, pillow, png, pnm, tiff
+from glualign.images import exif, pillow, png, pnm, tiff_write
 from glualign.images.image import DEPTHS, Image, from_array
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def write_image(
     with atomic_path(location) as temporary:
         try:
             if form is _TIFF:
-                tiff.write(temporary, picture, block)
+                tiff_write.write(temporary, picture, block)
                 return notes
             parts = _encode(form, picture, block, quality)
         except (GlualignError, MemoryError):
