@@ -26,6 +26,7 @@ from glualign.batch.pairs import Pair
 from glualign.batch.settings import Settings
 from glualign.errors import BatchError, GlualignError, OutputError
 from glualign.files import flush_to_disk, writing_in_place
+from glualign.images import display_notes
 from glualign.plain import plain
 
 if TYPE_CHECKING:
@@ -222,7 +223,11 @@ class _Stages:
         work = _Work(pair, Input.of(pair.source, check), Input.of(pair.target, check))
         with work.stage("read"):
             work.images = (self._images(pair.source), self._images(pair.target))
-            work.notes = tuple(f"{image.name}: {note}" for image in work.images for note in image.notes)
+            work.notes = tuple(
+                f"{image.name}: {note}"
+                for image in work.images
+                for note in (*image.notes, *display_notes(image))
+            )
         return work
 
     def align(self, group: list[_Work]) -> None:
