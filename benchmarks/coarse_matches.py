@@ -23,7 +23,7 @@ from torch import Tensor
 from glualign.checkpoints import load_model
 from glualign.evaluation.datasets.pairs import pairs
 from glualign.network.config import COARSE_SIZE
-from glualign.network.preprocessing import prepare
+from glualign.network.warping import prepare
 
 POINTS = 400
 

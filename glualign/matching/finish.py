@@ -65,7 +65,7 @@ def finish(
     if transform != "dense":
         compared = edges.compare(result.transform, cells)
         valid, similarity = holds_data(source, target, flow), compared.total
-        error = full_error(expected_error(cells, result, compared), size)
+        error = full_error(expected_error(cells, result, compared, imposed=True), size)
     if refined is None or transform != "dense":
         returned = forward_backward_error(cells, result.backward, stride=result.stride, exists=result.exists)
         unit = max(size) / max(pair.working)

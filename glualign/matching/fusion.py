@@ -25,6 +25,8 @@ FLAT_SCENE_ADVANTAGE = 0.08
 """Share of the similarity missing to 1 that is added to the score of a nearly flat scene."""
 STEEPNESS = 0.03
 """Edge similarity over which the blending weight rises from 1/2 to 3/4."""
+CONTRADICTION = 2.0
+"""Working pixels by which an imposed flow's error must exceed the network's own to be contradicted."""
 LEAST = 0.12
 """Total edge similarity below which a global motion alone is no alternative ..."""
 LEAST_OF_FLOW = 0.5
@@ -76,7 +78,9 @@ def fuse(result: MatchResult, edges: EdgeSimilarity, *, global_motion: bool = Tr
     return FusedMatch(result, flow, backward, error, total, score)
 
 
-def expected_error(flow: Field, result: MatchResult, similarity: Similarity) -> Errors:
+def expected_error(
+    flow: Field, result: MatchResult, similarity: Similarity, *, imposed: bool = False
+) -> Errors:
     """Expected error, in working pixels, of a flow that is not the network's.
 
     Either the edges vouch for it (1 px where similarity is 0.5 and more, 5 px at 0; where the view ends is
@@ -87,12 +91,17 @@ def expected_error(flow: Field, result: MatchResult, similarity: Similarity) -> 
         flow: ``(h, w, 2)`` cells, target -> transformed source, in working pixels.
         result: the match under the same transform.
         similarity: under the transform and the flow.
+        imposed: the flow was not chosen by its edges, so that the network can contradict it: where its way
+            back misses by clearly more than that of the network's own flow, the miss is expected.
     """
     cells = result.error.shape[::-1]
     local = cv2.resize(similarity.local(WINDOW), cells)
     by_edges = 1.0 + 4.0 * (1.0 - np.clip(local / 0.5, 0, 1))
     returned = forward_backward_error(flow, result.backward, stride=result.stride, exists=result.exists)
-    return np.asarray(np.minimum(by_edges, np.maximum(returned, result.error)), np.float32)
+    error = np.minimum(by_edges, np.maximum(returned, result.error))
+    if imposed:
+        error = np.where(returned > result.error + CONTRADICTION, returned, error)
+    return np.asarray(error, np.float32)
 
 
 def _blending_weight(result: MatchResult, dense: Similarity, bare: Similarity, margin: float) -> Values:

@@ -23,7 +23,7 @@ from glualign.geometry import (
 )
 from glualign.images import Image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
-from glualign.network.preprocessing import working_size
+from glualign.network.warping import working_size
 
 Mask = npt.NDArray[np.bool_]
 Errors = npt.NDArray[np.float32]

@@ -23,8 +23,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
 from glualign.network.decoders import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.preprocessing import prepare, working_size
-from glualign.network.warping import resize_bilinear
+from glualign.network.warping import prepare, resize_bilinear, working_size
 
 Pixels = npt.NDArray[np.uint8]
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
@@ -100,7 +99,8 @@ class FlowPredictor:
         """
         with self._computing():
             tensors = [self._tensor(image) for image in images]
-            coarse = _split(self._coarse_features(tensors))
+            at_256 = self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE))
+            coarse = _split(self.network.coarse_features(at_256))
             at_size = self._prepared(tensors, size)
             rectified = as_source and self.config.rectification_steps > 0
             working = [None] * len(images) if rectified else _split(self.network.working_features(at_size))
@@ -109,7 +109,8 @@ class FlowPredictor:
     def encode_coarse(self, images: Sequence[Pixels]) -> CoarseFeatures:
         """Features of images for `match_coarse` alone, as one batch."""
         with self._computing():
-            return self._coarse_features([self._tensor(image) for image in images])
+            tensors = [self._tensor(image) for image in images]
+            return self.network.coarse_features(self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE)))
 
     def match(
         self, sources: Sequence[Encoded], targets: Sequence[Encoded], *, both_ways: bool = True
@@ -179,9 +180,6 @@ class FlowPredictor:
                 for source, target in pairs
             ]
             return list(zip(*cosines, strict=True))
-
-    def _coarse_features(self, tensors: Sequence[Tensor]) -> CoarseFeatures:
-        return self.network.coarse_features(self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE)))
 
     def _prepared(self, tensors: Sequence[Tensor], size: Size) -> Tensor:
         truncate = self.config.truncate_to_uint8

@@ -11,7 +11,7 @@ source's frame. Frames reach from -1 to 1, edge to edge, at any resolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +39,6 @@ high. Found on synthetic pairs of the training strata, where 1.0 lets failing pa
 SHARPNESS = 20.0
 """Inverse temperature of that score: the initial value of the contrastive loss that trains the features."""
 
-Features = TypeVar("Features", Tensor, CoarseFeatures)
-
 
 class CoarseMatch(NamedTuple):
     """The coarse half of a network on pairs whose sources are rectified."""
@@ -62,8 +60,7 @@ class CoarseMatch(NamedTuple):
 def rectify(network: GLUNet, image: Tensor, source: CoarseFeatures, target: CoarseFeatures) -> CoarseMatch:
     """Match at 16 x 16 and 32 x 32, warp the source by the best affine map, and match again.
 
-    Each pair is decided on its own: it stops at the first step that proposes no visible motion or no better
-    score, whatever other pairs of the batch do.
+    Each pair that moves is rectified on its own, so that its result does not depend on others of the batch.
 
     Args:
         network: a network on the device of the features.
@@ -71,41 +68,57 @@ def rectify(network: GLUNet, image: Tensor, source: CoarseFeatures, target: Coar
         source: their features, before the feature transformer.
         target: of the targets, likewise.
     """
-    reduced = image
-    if max(image.shape[2:]) > 2 * COARSE_SIZE:
-        reduced = resize_area(image, (2 * COARSE_SIZE, 2 * COARSE_SIZE))
     transformed = network.transform_features(source, target)
-    _, flow3 = network.coarse_flows(*transformed)
-    affine = identity_affine(flow3)
-    active = torch.arange(len(image), device=image.device)
+    flow3 = network.coarse_flows(*transformed)[1]
+    match = CoarseMatch(identity_affine(flow3), *transformed, flow3)
+    if not network.config.rectification_steps:
+        return match
+    proposals = rectifying_affine(flow3)
+    moving = ~is_identity(proposals).flatten()
+    if not moving.any():
+        return match
+    if max(image.shape[2:]) > 2 * COARSE_SIZE:
+        image = resize_area(image, (2 * COARSE_SIZE, 2 * COARSE_SIZE))
+    pairs = []
+    for k, moves in enumerate(moving.tolist()):
+        one = slice(k, k + 1)
+        here, there, *parts = (
+            CoarseFeatures(*(level[one] for level in each)) for each in (source, target, *transformed)
+        )
+        pair = CoarseMatch(match.affine[one], parts[0], parts[1], flow3[one])
+        if moves:
+            pair = _rectified(network, image[one], here, there, pair, proposals[one])
+        pairs.append(pair)
+    affines, sources, targets, flows = zip(*pairs, strict=True)
+    joined = [CoarseFeatures(*map(torch.cat, zip(*each, strict=True))) for each in (sources, targets)]
+    return CoarseMatch(torch.cat(affines), joined[0], joined[1], torch.cat(flows))
+
+
+def _rectified(
+    network: GLUNet,
+    image: Tensor,
+    source: CoarseFeatures,
+    target: CoarseFeatures,
+    match: CoarseMatch,
+    proposal: Tensor,
+) -> CoarseMatch:
+    """The match of one pair after the steps that raise its score; ``proposal`` is that of its flow."""
     for step in range(network.config.rectification_steps):
-        proposal = rectifying_affine(_select(flow3, active))
-        moving = ~is_identity(proposal).flatten()
-        active, proposal = active[moving], proposal[moving]
-        if not len(active):
+        if step > 0:
+            proposal = rectifying_affine(match.flow3)
+        if is_identity(proposal).all():
             break
         # Both directions propose: what is foreshortened in the target is found more easily from the source.
-        here, there = (_select(features, active) for features in transformed)
-        backward = rectifying_affine(network.coarse_flows(there, here)[1])
+        backward = rectifying_affine(network.coarse_flows(match.target, match.source)[1])
         candidates = [proposal, inverse_affine(backward)]
-        plain, fixed = _select(source, active), _select(target, active)
         if step == 0:
-            candidates += affine_candidates(plain.level4, fixed.level4)
-        before = affine[active]
-        best, features = best_affine(network, _select(reduced, active), before, candidates, plain, fixed)
-        better = (best != before).flatten(1).any(dim=1)
-        active = active[better]
-        if not len(active):
+            candidates += affine_candidates(source.level4, target.level4)
+        best, source = best_affine(network, image, match.affine, candidates, source, target)
+        if torch.equal(best, match.affine):
             break
-        affine = _replace(affine, active, best[better])
-        source = _replace(source, active, _select(features, better.nonzero().flatten()))
-        again = network.transform_features(_select(source, active), _select(target, active))
-        flow3 = _replace(flow3, active, network.coarse_flows(*again)[1])
-        transformed = (
-            _replace(transformed[0], active, again[0]),
-            _replace(transformed[1], active, again[1]),
-        )
-    return CoarseMatch(affine, *transformed, flow3)
+        transformed = network.transform_features(source, target)
+        match = CoarseMatch(best, *transformed, network.coarse_flows(*transformed)[1])
+    return match
 
 
 def best_affine(
@@ -145,20 +158,6 @@ def best_affine(
     return best, source
 
 
-def _select(features: Features, index: Tensor) -> Features:
-    """The entries of a batch with these numbers; the batch itself where all are meant."""
-    if isinstance(features, Tensor):
-        return features if len(index) == len(features) else features[index]
-    return CoarseFeatures(*(_select(level, index) for level in features))
-
-
-def _replace(features: Features, index: Tensor, values: Features) -> Features:
-    """The batch with ``values`` in place of the entries with these numbers."""
-    if isinstance(features, Tensor):
-        return values if len(index) == len(features) else features.index_copy(0, index, values)
-    return CoarseFeatures(*(_replace(old, index, new) for old, new in zip(features, values, strict=True)))
-
-
 # ---- which map
 
 
@@ -172,7 +171,8 @@ def rectifying_affine(flow: Tensor) -> Tensor:
         ``(B, 2, 3)``; the identity where the motion is small or not one that a scene can show.
     """
     coarse = resize_area(flow.float(), (FIT_CELLS, FIT_CELLS))
-    matches = _cells(coarse) + coarse * (2 / COARSE_SIZE / INNER)
+    cells = cell_centres(FIT_CELLS, FIT_CELLS, device=flow.device).view(2, FIT_CELLS, FIT_CELLS)
+    matches = cells + coarse * (2 / COARSE_SIZE / INNER)
     with torch.autocast(flow.device.type, enabled=False):
         return _plausible(fit_affine(matches, torch.ones_like(matches[:, :1])))
 
@@ -193,11 +193,11 @@ def affine_candidates(source: Tensor, target: Tensor) -> list[Tensor]:
         cosines = global_correlation(source.float(), target.float())
         features = mutual_match_features(cosines, (FIT_CELLS, FIT_CELLS), MATCH_SHARPNESS)
         matches, weight = features[:, :2], features[:, 3:]
-        cells = _cells(matches)
+        cells = cell_centres(FIT_CELLS, FIT_CELLS, device=source.device)
         for _ in range(MATCHED_CANDIDATES):
             fitted = fit_affine(matches, weight)
             candidates.append(_plausible(fitted))
-            position = _apply(fitted, cells.flatten(1)).view_as(matches)
+            position = _apply(fitted, cells).view_as(matches)
             away = torch.linalg.vector_norm(position - matches, dim=1, keepdim=True) > SMOOTH_REACH
             weight = weight * away
     return candidates
@@ -222,12 +222,6 @@ def zero_displacement_score(source: Tensor, target: Tensor) -> Tensor:
     row, column = torch.div(cell, side, rounding_mode="floor"), cell % side
     near = ((row[:, None] - row).abs() <= 1) & ((column[:, None] - column).abs() <= 1)
     return (share * near).sum(dim=1).mean(dim=1).view(-1, 1, 1, 1)
-
-
-def _cells(maps: Tensor) -> Tensor:
-    """Centres of the cells of ``(B, C, N, N)`` in units of the fit, ``(2, N, N)``."""
-    rows, columns = maps.shape[2:]
-    return cell_centres(rows, columns, device=maps.device).view(2, rows, columns)
 
 
 def _plausible(fitted: Tensor) -> Tensor:
@@ -288,7 +282,7 @@ def compose_flow_with_affine(flow: Tensor, affine: Tensor, size: tuple[int, int]
         affine: ``(B, 2, 3)``, by which the source was warped.
         size: (height, width) in which the flow is measured.
     """
-    centres, half = _centres(flow), _half(size, flow)
+    centres, half = _frame(flow, size)
     position = _apply(affine, (centres + flow.float() / half).flatten(2)).view_as(flow)
     return torch.where(is_identity(affine), flow, (position - centres) * half)
 
@@ -298,7 +292,7 @@ def compose_with_inverse_affine(flow: Tensor, affine: Tensor, size: tuple[int, i
 
     Source pixels outside the warped frame take the flow of its edge.
     """
-    centres, half = _centres(flow), _half(size, flow)
+    centres, half = _frame(flow, size)
     warped = _apply(inverse_affine(affine), centres.flatten(1)).view_as(flow)
     there = F.grid_sample(
         flow.float(),
@@ -315,12 +309,11 @@ def _apply(affine: Tensor, points: Tensor) -> Tensor:
     return (affine[:, :, :2, None] * points.unsqueeze(-3)).sum(dim=2) + affine[:, :, 2:]
 
 
-def _centres(maps: Tensor) -> Tensor:
-    """Cell centres ``(2, h, w)`` in units of the frame."""
-    size = (maps.shape[2], maps.shape[3])
-    return (pixel_grid(*size, device=maps.device) + 0.5) / _half(size, maps) - 1
-
-
-def _half(size: tuple[int, int], like: Tensor) -> Tensor:
-    """Pixels in half a frame, ``(2, 1, 1)``, x then y."""
-    return torch.tensor([size[1] / 2, size[0] / 2], device=like.device, dtype=torch.float32).view(2, 1, 1)
+def _frame(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Cell centres ``(2, h, w)`` in units of the frame, and pixels in half a frame ``(2, 1, 1)``."""
+    cells = (maps.shape[2], maps.shape[3])
+    halves = [
+        torch.tensor([width / 2, height / 2], device=maps.device, dtype=torch.float32).view(2, 1, 1)
+        for height, width in (cells, size)
+    ]
+    return (pixel_grid(*cells, device=maps.device) + 0.5) / halves[0] - 1, halves[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -17,9 +18,10 @@ SLOPE = 0.1
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def scaled(channels: tuple[int, ...], width: float) -> tuple[int, ...]:
-    """Channel counts times ``width``, rounded."""
-    return tuple(round(count * width) for count in channels)
+leaky_relu = partial(nn.LeakyReLU, SLOPE, inplace=True)
+"""The activation of every block but those of the official 16 x 16 decoder."""
+head = partial(nn.Conv2d, out_channels=2, kernel_size=3, padding=1)
+"""The plain convolution that predicts two channels."""
 
 
 def conv_bn(
@@ -40,16 +42,6 @@ def conv_bn(
     return nn.Sequential(*layers, *([activation] if activation else []))
 
 
-def leaky_relu() -> nn.LeakyReLU:
-    """The activation of every block but those of the official 16 x 16 decoder."""
-    return nn.LeakyReLU(SLOPE, inplace=True)
-
-
-def head(before: int) -> nn.Conv2d:
-    """The plain convolution that predicts two channels."""
-    return nn.Conv2d(before, 2, kernel_size=3, padding=1)
-
-
 def in_float32(convolution: nn.Module, features: Tensor) -> Tensor:
     """Apply a two-channel head in float32 whatever the autocast: flow needs the digits."""
     with torch.autocast(features.device.type, enabled=False):
@@ -62,19 +54,19 @@ class DenseMappingDecoder(nn.Module):
 
     def __init__(self, before: int, *, width: float = 1.0) -> None:
         super().__init__()
-        channels = (before, *scaled(DECODER_CHANNELS, width))
+        channels = (before, *(round(count * width) for count in DECODER_CHANNELS))
         for index in range(5):
             self.add_module(
                 f"conv{index}", conv_bn(channels[index], channels[index + 1], nn.ReLU(inplace=True))
             )
         self.final = head(channels[-1])
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Correspondence map ``(B, 2, 16, 16)`` in [-1, 1] from ``(B, C, 16, 16)``."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and correspondence map ``(B, 2, 16, 16)`` in [-1, 1] from ``(B, C, 16, 16)``."""
         x = inputs
         for index in range(5):
             x = self.get_submodule(f"conv{index}")(x)
-        return in_float32(self.final, x)
+        return x, in_float32(self.final, x)
 
 
 class DenseFlowDecoder(nn.Module):
@@ -82,12 +74,12 @@ class DenseFlowDecoder(nn.Module):
 
     def __init__(self, before: int, *, width: float = 1.0) -> None:
         super().__init__()
-        channels = before
-        for index, added in enumerate(scaled(DECODER_CHANNELS, width)):
-            self.add_module(f"conv_{index}", conv_bn(channels, added, leaky_relu()))
-            channels += added
-        self.predict_flow = head(channels)
-        self.features = channels
+        self.features = before
+        for index, count in enumerate(DECODER_CHANNELS):
+            added = round(count * width)
+            self.add_module(f"conv_{index}", conv_bn(self.features, added, leaky_relu()))
+            self.features += added
+        self.predict_flow = head(self.features)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(B, self.features, H, W)`` and residual flow ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
@@ -97,12 +89,15 @@ class DenseFlowDecoder(nn.Module):
         return x, in_float32(self.predict_flow, x)
 
 
-class _ResidualTrunk(nn.Module):
-    """Five blocks with two projected shortcuts (DenseMatching's residual decoders)."""
+class ResidualDecoder(nn.Module):
+    """Decoder of the star variants: five blocks with two projected shortcuts (DenseMatching).
 
-    def __init__(self, before: int, *, width: float) -> None:
+    ``head_name`` is what the official state dict calls its head: ``final`` at 16 x 16, else ``predict_flow``.
+    """
+
+    def __init__(self, before: int, *, width: float = 1.0, head_name: str = "predict_flow") -> None:
         super().__init__()
-        c0, c1, c2, c3, c4 = scaled(DECODER_CHANNELS, width)
+        c0, c1, c2, c3, c4 = (round(count * width) for count in DECODER_CHANNELS)
         self.conv_0 = conv_bn(before, c0)
         self.conv0_skip = conv_bn(c0, c2, kernel=1, bias=False)
         self.conv_1 = conv_bn(c0, c1, leaky_relu())
@@ -112,44 +107,21 @@ class _ResidualTrunk(nn.Module):
         self.conv_4 = conv_bn(c3, c4)
         self.activation = nn.LeakyReLU(SLOPE)
         self.features = c4
+        self.head_name = head_name
+        self.add_module(head_name, head(c4))
 
-    def trunk(self, inputs: Tensor) -> Tensor:
-        """Features ``(B, self.features, H, W)`` from ``(B, C, H, W)``."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(B, self.features, H, W)`` and two channels ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
         x0 = self.conv_0(inputs)
         x2 = self.conv_2(self.conv_1(self.activation(x0))) + self.conv0_skip(x0)
         x4 = self.conv_4(self.conv_3(self.activation(x2))) + self.conv2_skip(x2)
-        features: Tensor = self.activation(x4)
-        return features
-
-
-class ResidualMappingDecoder(_ResidualTrunk):
-    """16 x 16 decoder of the star variants."""
-
-    def __init__(self, before: int, *, width: float = 1.0) -> None:
-        super().__init__(before, width=width)
-        self.final = head(self.features)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Correspondence map ``(B, 2, 16, 16)`` in [-1, 1] from ``(B, C, 16, 16)``."""
-        return in_float32(self.final, self.trunk(inputs))
-
-
-class ResidualFlowDecoder(_ResidualTrunk):
-    """Flow decoder of the star variants."""
-
-    def __init__(self, before: int, *, width: float = 1.0) -> None:
-        super().__init__(before, width=width)
-        self.predict_flow = head(self.features)
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(B, self.features, H, W)`` and residual flow ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
-        x = self.trunk(inputs)
-        return x, in_float32(self.predict_flow, x)
+        features = self.activation(x4)
+        return features, in_float32(self.get_submodule(self.head_name), features)
 
 
 def refinement_blocks(before: int, *, width: float = 1.0) -> list[nn.Module]:
     """Seven dilated convolutions that refine a flow from its decoder's features (from PWC-Net)."""
-    channels = (before, *scaled(REFINEMENT_CHANNELS, width))
+    channels = (before, *(round(count * width) for count in REFINEMENT_CHANNELS))
     blocks: list[nn.Module] = [
         conv_bn(channels[index], channels[index + 1], leaky_relu(), dilation=dilation)
         for index, dilation in enumerate(REFINEMENT_DILATIONS)

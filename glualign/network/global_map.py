@@ -98,7 +98,11 @@ def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     batch = len(points)
     # Squared, because one wrong match of three spoils a hypothesis.
     total = (weight.square() + 1e-9).cumsum(dim=1)
-    draws = _spread_draws(HYPOTHESES, points.device) * total[:, -1:]
+    # Three numbers in [0, 1) per hypothesis, evenly spread and always the same: the additive recurrence of
+    # Roberts (2018) for three dimensions.
+    steps = 1.2207440846057596 ** -torch.arange(1, 4, dtype=torch.float64)
+    spread = (0.5 + torch.arange(1, HYPOTHESES + 1, dtype=torch.float64)[:, None] * steps) % 1
+    draws = spread.flatten().float().to(points.device) * total[:, -1:]
     chosen = torch.searchsorted(total, draws).clamp_max(points.shape[1] - 1)
     corners = linear[chosen].view(batch, HYPOTHESES, 3, 3)
     goals = points.gather(1, chosen[:, :, None].expand(-1, -1, 2)).view(batch, HYPOTHESES, 3, 2)
@@ -131,13 +135,3 @@ def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float)
 
 def _consistency(position: Tensor, points: Tensor, reach: float) -> Tensor:
     return (1 - (position - points).square().sum(dim=-1) / reach**2).clamp_min(0)
-
-
-def _spread_draws(triples: int, device: torch.device) -> Tensor:
-    """Three numbers in [0, 1) per hypothesis, evenly spread and always the same, ``(3 * triples,)``.
-
-    The additive recurrence of Roberts (2018) for three dimensions.
-    """
-    steps = 1.2207440846057596 ** -torch.arange(1, 4, dtype=torch.float64)
-    draws = (0.5 + torch.arange(1, triples + 1, dtype=torch.float64)[:, None] * steps) % 1
-    return draws.flatten().float().to(device)

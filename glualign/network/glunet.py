@@ -7,6 +7,7 @@ of image files, rectification and everything else that calls it several times is
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from glualign.network.config import COARSE_SIZE, GLUNetConfig
 from glualign.network.consensus import NeighbourhoodConsensus
 from glualign.network.correlation import (
     global_correlation,
+    local_correlation,
     mutual_match_features,
     mutual_matching,
     soft_argmax,
@@ -27,13 +29,11 @@ from glualign.network.decoders import (
     SLOPE,
     DenseFlowDecoder,
     DenseMappingDecoder,
-    ResidualFlowDecoder,
-    ResidualMappingDecoder,
+    ResidualDecoder,
     in_float32,
     refinement_blocks,
 )
 from glualign.network.global_map import fit_global_map
-from glualign.network.local_correlation import local_correlation
 from glualign.network.lucas_kanade import RADIUS, STEP_CHANNELS, HalfFeatures, lucas_kanade_steps
 from glualign.network.pretrained_features import SIXTEENTH_CHANNELS, PretrainedFeatures
 from glualign.network.pyramid import VGGPyramid
@@ -105,8 +105,8 @@ class GLUNet(nn.Module):
         self.config = config
         window = config.correlation_channels
         dense = config.decoder == "dense"
-        mapping_decoder = DenseMappingDecoder if dense else ResidualMappingDecoder
-        flow_decoder = DenseFlowDecoder if dense else ResidualFlowDecoder
+        mapping_decoder = DenseMappingDecoder if dense else partial(ResidualDecoder, head_name="final")
+        flow_decoder = DenseFlowDecoder if dense else ResidualDecoder
         width = config.decoder_width
 
         if config.semantic:
@@ -271,7 +271,7 @@ class GLUNet(nn.Module):
                 correlation = mutual_matching(self.NeighConsensus(correlation))
             correlation = unit_vectors(F.relu(correlation))
             initial, *match_features = self._initial_map(cosines)
-        mapping: Tensor = self.decoder4(torch.cat([correlation, initial, *match_features], dim=1))
+        mapping: Tensor = self.decoder4(torch.cat([correlation, initial, *match_features], dim=1))[1]
         if self.config.soft_argmax_init:
             mapping = mapping + initial
         position = (mapping + 1) * (COARSE_CELLS - 1) / 2

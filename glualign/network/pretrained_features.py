@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from glualign.network import xfeat
 from glualign.network.correlation import unit_vectors
 from glualign.network.efficientnet_lite import EfficientNetLite
-from glualign.network.preprocessing import MEAN, STD
-from glualign.network.warping import resize_bilinear
+from glualign.network.warping import MEAN, STD, resize_bilinear
 
 BLOCKS = (7, 9, 10, 11, 12)
 """Of EfficientNet-Lite0, for the cells of 1/16; the last two are at 1/32. Without 7, .865 instead of .880 of

@@ -20,7 +20,7 @@ from glualign.devices import choose_dtype
 from glualign.errors import TrainingError
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
-from glualign.network.preprocessing import normalise
+from glualign.network.warping import normalise
 from glualign.training.batches import Batch, BatchDataset, load_batches
 from glualign.training.log import append_row, plot, read_rows, rewind
 from glualign.training.normalised_pyramid import NormalisedPyramid

@@ -20,9 +20,8 @@ from glualign.matching.rectification import (
 )
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.preprocessing import normalise
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.warping import pixel_grid, resize_area
+from glualign.network.warping import normalise, pixel_grid, resize_area
 from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
 from glualign.training.recipe import StageOptions

@@ -16,8 +16,7 @@ from glualign.geometry import apply_transform, pixel_grid, resizing_matrix
 from glualign.matching.predictor import FlowPredictor
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.decoders import SLOPE
-from glualign.network.preprocessing import prepare, working_size
-from glualign.network.warping import resize_bilinear
+from glualign.network.warping import prepare, resize_bilinear, working_size
 from tests.golden.golden_weights import value_for
 
 FOLDER = Path(__file__).parent

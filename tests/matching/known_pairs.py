@@ -9,7 +9,7 @@ from glualign.geometry import apply_transform, pixel_grid
 from glualign.images import Image
 from glualign.matching.pair import PairMatcher, PreparedTarget, match_result
 from glualign.network.config import GLUNetConfig
-from glualign.network.preprocessing import working_size
+from glualign.network.warping import working_size
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 

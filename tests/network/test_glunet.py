@@ -6,7 +6,7 @@ import torch
 
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.decoders import fold_batch_norms
-from glualign.network.preprocessing import prepare
+from glualign.network.warping import prepare
 from tests.golden.golden_cases import FOLDER, network_outputs, to_tensor
 
 PARAMETERS = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glualign.network.local_correlation import local_correlation
+from glualign.network.correlation import local_correlation
 
 
 def by_definition(first, second, radius):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glualign.network.preprocessing import MEAN, STD, normalise, resize_image, working_size
+from glualign.network.warping import MEAN, STD, normalise, resize_image, working_size
 
 
 @pytest.mark.parametrize(
