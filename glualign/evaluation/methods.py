@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -49,33 +48,33 @@ class Method(Protocol):
         """Everything that decides the result, so that a resumed run never mixes different settings."""
 
     def estimate(self, sample: Sample) -> Estimate:
-        """Align ``sample.source`` to ``sample.target``. The ground truth in the sample is not looked at."""
+        """Align ``sample.source`` to ``sample.target``. The ground truth in the sample is not read."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelMethod:
-    """An `Aligner` as a method.
-
-    ``coarse`` gives the 16 x 16 flow of (source, target); where the protocol allows mirrored targets, it
-    decides which one to take.
-    """
+    """An `Aligner` as a method; where the protocol allows mirrored targets, the 16 x 16 flow decides."""
 
     name: str
     aligner: Aligner
-    coarse: FlowFunction
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def estimate(self, sample: Sample) -> Estimate:
         """The aligner's flow, timed."""
         start = time.perf_counter()
         if sample.may_be_mirrored:
-            flow = flow_allowing_mirror(self.coarse, self._full, sample.source, sample.target)
+            flow = flow_allowing_mirror(self._coarse, self._full, sample.source, sample.target)
         else:
             flow = self._full(sample.source, sample.target)
         return Estimate(flow, time.perf_counter() - start)
 
     def _full(self, source: Pixels, target: Pixels) -> Field:
         return self.aligner.align(source, target).flow.data
+
+    def _coarse(self, source: Pixels, target: Pixels) -> Field:
+        predictor = self.aligner.predictor
+        encoded = [predictor.encode_coarse([image]) for image in (source, target)]
+        return predictor.match_coarse(*encoded, level=4)[0][0]
 
 
 def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
@@ -91,6 +90,7 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
     """
     from glualign.aligner import PRESETS, Aligner
     from glualign.checkpoints import load_model
+    from glualign.checkpoints.cache import sha256_of
 
     model, at, preset = text.rpartition("@")
     if at and preset in PRESETS:
@@ -103,26 +103,21 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
         raise GlualignError(f"{model}: the aligner does not take these options: {error}") from error
     loaded = load_model(model)
     predictor = aligner.predictor
-
-    def coarse(source: Pixels, target: Pixels) -> Field:
-        encoded = [predictor.encode_coarse([image]) for image in (source, target)]
-        return predictor.match_coarse(*encoded, level=4)[0][0]
-
     settings = {
         "glualign": __version__,
-        "sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(loaded.path),
         "device": predictor.device.type,
         "precision": str(predictor.dtype).removeprefix("torch."),
         **{key: str(value) for key, value in asdict(aligner.options).items()},
     }
     name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
-    return ModelMethod(f"{name}{at}{preset}", aligner, coarse, settings)
+    return ModelMethod(f"{name}{at}{preset}", aligner, settings)
 
 
 def flow_allowing_mirror(coarse: FlowFunction, full: FlowFunction, source: Pixels, target: Pixels) -> Field:
     """Flow of the pair as it is or with the target mirrored (TSS), whichever fits better.
 
-    The criterion of the published code: of the plain and the mirrored target, the one with the smaller mean
+    The criterion of the published code: of the target as it is and mirrored, the one with the smaller mean
     horizontal motion at 16 x 16 wins; a mirror must win again with source and target exchanged.
     """
 
@@ -143,5 +138,5 @@ def mirrored(image: Pixels) -> Pixels:
 def unmirrored(flow: Field) -> Field:
     """A flow on the grid of a mirrored target, put on the grid of the target itself."""
     grid = pixel_grid((flow.shape[0], flow.shape[1]))
-    # Where each pixel looks in the source is what moves with the pixel.
+    # The source position of a pixel moves with it.
     return np.asarray((flow + grid)[:, ::-1] - grid, np.float32)

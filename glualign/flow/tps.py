@@ -83,8 +83,8 @@ def fit_tps(
 ) -> ThinPlateSpline:
     """Fit a thin-plate spline robustly: penalised least squares, reweighted by Tukey's function.
 
-    The control points are a regular grid over the target frame. Where the flow is unknown or not
-    believed, the spline continues with as little bending as it can.
+    The control points are a regular grid over the target frame. Where the flow is unknown or has no
+    weight, the spline continues with as little bending as it can.
 
     Args:
         flow: target -> source.

@@ -55,7 +55,7 @@ def inside(
         size: ``(height, width)`` of the frame.
         edge: ``centres``: ``[0, W-1] x [0, H-1]``, where values can be interpolated between pixels (flows,
             warping, valid masks), with `EDGE_TOLERANCE`. ``areas``: ``[-0.5, W-0.5] x [-0.5, H-0.5]``, the
-            area that the pixels cover, for cells of a coarser grid and for views of an image.
+            area that the pixels cover, for cells of a coarser grid and for images under a transform.
     """
     height, width = size
     reach = EDGE_TOLERANCE if edge == "centres" else 0.5
