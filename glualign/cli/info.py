@@ -86,11 +86,11 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
     """Facts of an image file."""
     from pathlib import Path
 
-    from glualign.cli.options import reading_arguments
+    from glualign.cli.options import Reading
     from glualign.images import read_image
     from glualign.images.exif import orientation
 
-    image = read_image(path, **{**reading_arguments(options), "apply_orientation": False})
+    image = read_image(path, **{**Reading.of(options).arguments(), "apply_orientation": False})
     stored = orientation(image.exif)
     lying = options["exif"] and stored >= 5  # shown turned by a quarter
     height, width = image.size[::-1] if lying else image.size

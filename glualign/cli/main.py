@@ -88,8 +88,10 @@ class CommandGroup(click.Group):
         limit = formatter.width - 6 - widest
         for section, names in SECTIONS.items():
             with formatter.section(section):
-                rows = [(name.ljust(widest), self._short_help(ctx, name, limit)) for name in names]
-                formatter.write_dl(rows)
+                commands = [(name.ljust(widest), self.get_command(ctx, name)) for name in names]
+                formatter.write_dl(
+                    [(name, each.get_short_help_str(limit)) for name, each in commands if each]
+                )
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """As click does, with everything printed through `safe_streams`."""
@@ -120,10 +122,6 @@ class CommandGroup(click.Group):
             if remedy is None:
                 raise
             raise OneLineError(remedy) from error
-
-    def _short_help(self, ctx: click.Context, name: str, limit: int) -> str:
-        command = self.get_command(ctx, name)
-        return command.get_short_help_str(limit) if command else ""
 
 
 def _remedy(error: Exception) -> str | None:

@@ -236,16 +236,19 @@ precision_option = click.option(
     show_default=True,
     help="Number format of the convolutions: auto is bf16 where the hardware has it; fp32 is exact, slower.",
 )
-max_side_option = click.option(
-    "--max-side",
-    type=click.IntRange(min=0),
-    metavar="PX",
-    callback=_working_side,
-    show_default="1024",
-    help="Longer side in pixels the network works at; results have full size. 0: the image's own size.",
+model_options: Callable[[Any], Any] = stack(
+    model_option,
+    device_option,
+    precision_option,
+    click.option(
+        "--max-side",
+        type=click.IntRange(min=0),
+        metavar="PX",
+        callback=_working_side,
+        show_default="1024",
+        help="Longer side in pixels the network works at; results have full size. 0: the image's own size.",
+    ),
 )
-
-model_options: Callable[[Any], Any] = stack(model_option, device_option, precision_option, max_side_option)
 
 method_options: Callable[[Any], Any] = stack(
     click.option(
@@ -316,21 +319,6 @@ reading_options: Callable[[Any], Any] = stack(
     ),
 )
 
-interpolation_option = click.option(
-    "--interp",
-    "interpolation",
-    type=click.Choice(INTERPOLATIONS),
-    show_default="linear, nearest for label images",
-    help="How source pixels are sampled; nearest keeps labels intact.",
-)
-fill_option = click.option(
-    "--fill",
-    metavar="FILL",
-    callback=_fill,
-    default="#000000",
-    show_default="black",
-    help="Pixels without a source: a colour (name or hex), transparent (adds alpha), or target (its pixels).",
-)
 quality_option = click.option(
     "--quality",
     type=click.IntRange(1, 100),
@@ -369,25 +357,27 @@ ignore_options: Callable[[Any], Any] = stack(
         "--target-mask", type=click.Path(dir_okay=False), metavar="FILE", help="The same for the target."
     ),
 )
-writing_options: Callable[[Any], Any] = stack(interpolation_option, fill_option, quality_option)
+writing_options: Callable[[Any], Any] = stack(
+    click.option(
+        "--interp",
+        "interpolation",
+        type=click.Choice(INTERPOLATIONS),
+        show_default="linear, nearest for label images",
+        help="How source pixels are sampled; nearest keeps labels intact.",
+    ),
+    click.option(
+        "--fill",
+        metavar="FILL",
+        callback=_fill,
+        default="#000000",
+        show_default="black",
+        help="Pixels without a source: a colour (name or hex), transparent (adds alpha), target (shows it).",
+    ),
+    quality_option,
+)
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of the summary."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 verbosity_options: Callable[[Any], Any] = stack(json_option, quiet_option)
-
-
-def aligner_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for `Aligner.from_pretrained` from what click parsed."""
-    return Aligning.of(options).arguments()
-
-
-def aligner_from_options(options: Mapping[str, Any]) -> Aligner:
-    """The aligner that ``align_options`` describe."""
-    return Aligning.of(options).aligner()
-
-
-def reading_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for `glualign.images.read_image` from what click parsed."""
-    return Reading.of(options).arguments()

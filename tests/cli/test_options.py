@@ -58,15 +58,15 @@ def test_defaults_in_the_help_are_those_of_the_library():
 
 
 def test_only_what_was_given_reaches_the_aligner():
-    given = options.aligner_arguments(parse(options.align_options))
+    given = options.Aligning.of(parse(options.align_options)).arguments()
     assert given == {"device": "auto", "precision": "auto", "transform": "dense", "mirror": False}
-    given = options.aligner_arguments(parse(options.align_options, "--preset", "accurate", "--mirror"))
+    given = options.Aligning.of(parse(options.align_options, "--preset", "accurate", "--mirror")).arguments()
     assert (given["preset"], given["mirror"]) == ("accurate", True)
 
 
 def test_a_mirrored_source_needs_a_search():
     with pytest.raises(click.UsageError, match="--preset fast"):
-        options.aligner_arguments(parse(options.align_options, "--preset", "fast", "--mirror"))
+        options.Aligning.of(parse(options.align_options, "--preset", "fast", "--mirror")).arguments()
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,14 @@ def test_colours_are_given_by_name_or_hex(text, fill):
     assert options.Writing.of(parse(options.writing_options, "--fill", text)).fill == fill
 
 
+@pytest.mark.parametrize(("given", "side"), [("0", None), ("640", 640)])
+def test_zero_means_the_size_of_the_image(given, side):
+    parsed = parse(options.align_options, "--max-side", given)
+    assert options.Aligning.of(parsed).arguments()["max_side"] == side
+
+
 def test_zero_means_no_limit():
-    assert options.aligner_arguments(parse(options.align_options, "--max-side", "0"))["max_side"] is None
-    assert options.aligner_arguments(parse(options.align_options, "--max-side", "640"))["max_side"] == 640
-    reading = options.reading_arguments(parse(options.reading_options, "--max-pixels", "0", "--no-exif"))
+    reading = options.Reading.of(parse(options.reading_options, "--max-pixels", "0", "--no-exif")).arguments()
     assert reading == {"apply_orientation": False, "page": 0, "mask_from": None, "max_pixels": None}
 
 
