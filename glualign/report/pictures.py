@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Bar:
+class ScaleBar:
     """A scale bar for HTML: a CSS gradient, and the labels of its left end, middle and right end."""
 
     gradient: str
@@ -33,13 +33,13 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Map:
+class FlowMap:
     """One picture of the flow and its legend; ``wheel`` is the URL of a colour wheel, ``rim`` its scale."""
 
     name: str
     url: str
     caption: str
-    bar: Bar | None = None
+    bar: ScaleBar | None = None
     wheel: str | None = None
     rim: str | None = None
 
@@ -55,7 +55,7 @@ class Pictures:
     source: str
     difference: str
     difference_before: str
-    maps: tuple[Map, ...]
+    maps: tuple[FlowMap, ...]
     correlation_before: float | None
     correlation_after: float | None
 
@@ -86,7 +86,7 @@ def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> Pictu
 
 def _maps(
     alignment: Alignment | SavedAlignment, target: Picture, trusted: npt.NDArray[np.bool_]
-) -> list[Map]:
+) -> list[FlowMap]:
     flow = alignment.flow
     height, width = target.shape[:2]
     factor = height / flow.height
@@ -98,7 +98,7 @@ def _maps(
     top = longest(flow, alignment.trusted) or scalar.scale_of(flow)
     wheel = flow_to_rgb(small, top * factor)
     maps = [
-        Map(
+        FlowMap(
             "Flow",
             picture_url(wheel),
             "Hue is the direction from a target pixel to its source, colour strength the distance. "
@@ -106,13 +106,13 @@ def _maps(
             wheel=picture_url(wheel_legend(192), lossless=True),
             rim=f"{readable(top)} px",
         ),
-        Map(
+        FlowMap(
             "Deformed grid",
             picture_url(deformed_grid(small, target, legend=False)),
             "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops "
             "and tears are not.",
         ),
-        Map(
+        FlowMap(
             "Trusted",
             picture_url(mask_overlay(target, trusted, legend=False)),
             "Striped: outside the source, or not trusted.",
@@ -123,7 +123,7 @@ def _maps(
             cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA), np.float32
         )
         maps.append(
-            Map(
+            FlowMap(
                 "Confidence",
                 picture_url(colorize(shown, 0, 1, "cividis")),
                 "How far the flow can be trusted, 1 at best.",
@@ -131,13 +131,13 @@ def _maps(
             )
         )
     maps += [
-        Map(
+        FlowMap(
             "Length of the flow",
             picture_url(scalar.magnitude(small, top * factor, legend=False)),
             "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
             bar=_bar("viridis", number_labels(0, top)),
         ),
-        Map(
+        FlowMap(
             "Area and folds",
             picture_url(scalar.jacobian(small, trusted, legend=False)),
             "Source area per target pixel: blue is enlarged, orange reduced, black folded "
@@ -148,10 +148,10 @@ def _maps(
     return maps
 
 
-def _bar(name: Colormap, labels: tuple[str, str, str]) -> Bar:
+def _bar(name: Colormap, labels: tuple[str, str, str]) -> ScaleBar:
     stops = palette(name)[np.linspace(0, 255, 17).astype(int)]
     gradient = ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
-    return Bar(f"linear-gradient(to right, {gradient})", labels)
+    return ScaleBar(f"linear-gradient(to right, {gradient})", labels)
 
 
 def _at(picture: Picture, height: int, width: int) -> Picture:

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from glualign.devices import choose_dtype
 from glualign.errors import TrainingError
+from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
 from glualign.network.warping import normalise
@@ -28,7 +29,7 @@ from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageOptions, to_dict
-from glualign.training.stage import release_parameters, schedule, set_modes
+from glualign.training.stage import TrainingStep, release_parameters, schedule, set_modes
 from glualign.training.state import (
     CHECKPOINT_NAME,
     RunState,
@@ -38,7 +39,7 @@ from glualign.training.state import (
     save_state,
 )
 from glualign.training.synthesis import PairSynthesis
-from glualign.training.validation import Validator, score_strata
+from glualign.training.validation import Validator, strata_validator
 from glualign.training.weights import RunningAverage, initialise, start_from, start_from_backbone
 
 TRAIN_COLUMNS = (
@@ -47,6 +48,7 @@ TRAIN_COLUMNS = (
 )  # fmt: skip
 COMPONENT_PHOTOS = 256
 """Photographs whose features decide the first projection of a pretrained backbone's."""
+_STOPPED = "stopped at step {}; --resume continues from here"
 MOST_SKIPPED = 100
 """Steps in a row without a finite gradient after which a run ends: it will not recover."""
 
@@ -69,7 +71,7 @@ class Trainer:
         folder: where checkpoints, logs and plots go.
         processes: this process among those that train together.
         log: receives one line of text now and then.
-        validators: further scores of the averaged network, logged with the validation.
+        validators: scores of the averaged network; those on held-out photographs come first by themselves.
         stop_requested: set by a signal handler: finish the step or the validation's batch, save, and stop.
     """
 
@@ -102,6 +104,8 @@ class Trainer:
         self._place(self.head)
         self.average = RunningAverage(self.network, run.ema)
         self.train_log, self.validation_log = self.folder / "train.csv", self.folder / "validation.csv"
+        held_out = (self.photos, self.held_out, run.validation_pairs, run.validation_size)
+        self.validators = [strata_validator(*held_out), *self.validators]
         self._last_validation = time.monotonic()
         self._deadline = math.inf
 
@@ -169,7 +173,7 @@ class Trainer:
         while self.progress.stage < len(self.recipe.stages):
             if self.processes.agree(self._stopping()):
                 self.save()
-                self._log_stop()
+                self.log(_STOPPED.format(self.progress.step))
                 return False
             stage = self.recipe.stages[self.progress.stage]
             first = self.progress.step
@@ -186,9 +190,6 @@ class Trainer:
     def _stopping(self) -> bool:
         return self.stop_requested or time.monotonic() >= self._deadline
 
-    def _log_stop(self) -> None:
-        self.log(f"stopped at step {self.progress.step}; --resume continues from here")
-
     def _stage(self, stage: StageOptions, first: int, last: int) -> None:
         """Steps ``first`` to ``last`` of a stage, or until a limit."""
         if stage.kind == "features" and self.pyramid is None and not self.progress.warm:
@@ -204,10 +205,7 @@ class Trainer:
             for group, wanted in zip(optimiser.param_groups, groups, strict=True):
                 group.update({name: wanted[name] for name in ("peak", "weight_decay")})
         self.optimiser = optimiser
-        objective = Objective(self.network, self.head, stage, self.pyramid)
-        module: nn.Module = objective
-        if self.recipe.run.compile:
-            module = torch.compile(objective)  # type: ignore[assignment]
+        module: nn.Module = Objective(self.network, self.head, stage, self.pyramid)
         if self.processes.world > 1:
             device_ids = [self.processes.device.index] if on_cuda else None
             module = DistributedDataParallel(module, device_ids=device_ids)
@@ -217,23 +215,23 @@ class Trainer:
             f"{count / 1e6:.2f} M parameters"
         )
         set_modes(stage, self.network, self.pyramid)
-        self._loop(stage, module, optimiser, self._batches(stage, first, last), last)
+        trained = [self.network] if self.pyramid is None else [self.network, self.pyramid]
+        step = TrainingStep(module, trained, optimiser, stage.clip, self.dtype, self.processes)
+        self._loop(stage, step, self._batches(stage, first, last), last)
 
-    def _loop(
-        self,
-        stage: StageOptions,
-        module: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        batches: Iterator[Batch],
-        last: int,
-    ) -> None:
-        run, world = self.recipe.run, self.processes.world
+    def _loop(self, stage: StageOptions, step: TrainingStep, batches: Iterator[Batch], last: int) -> None:
+        run, world, device = self.recipe.run, self.processes.world, self.processes.device
         values: dict[str, list[float]] = defaultdict(list)
         tick = saved = time.monotonic()
         logged = self.progress.step
         skipped = 0
         while self.progress.step < last:
-            measured, sound = self._step(stage, module, optimiser, next(batches))
+            batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
+            self._seed_step()
+            rate = schedule(self.progress.step, stage)
+            measured, sound = step(batch, self._extra_layers(stage, batch), rate)
+            if sound:
+                self.average.update(self.network)
             skipped = 0 if sound else skipped + 1
             if skipped >= MOST_SKIPPED:
                 raise TrainingError(
@@ -258,48 +256,12 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
             if stopping:
-                self._log_stop()
+                self.log(_STOPPED.format(self.progress.step))
                 return
             if self.processes.agree(now - self._last_validation >= 60 * run.validate_minutes):
                 self.validate(stage)
                 set_modes(stage, self.network, self.pyramid)
                 tick = time.monotonic()
-
-    def _step(
-        self, stage: StageOptions, module: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch
-    ) -> tuple[dict[str, float], bool]:
-        """One optimiser step; returns what was measured, and whether all was finite.
-
-        A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end a run
-        of hours, nor reach the weights that are exported.
-        """
-        device = self.processes.device
-        batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
-        rate = schedule(self.progress.step, stage)
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * rate
-        self._seed_step()
-        modules = [self.network] if self.pyramid is None else [self.network, self.pyramid]
-        buffers = [b for m in modules for b in m.buffers()]
-        former = [b.clone() for b in buffers]
-        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            loss, measured = module(batch, self._extra_layers(stage, batch))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
-        statistics = [b.norm() for b in buffers if b.is_floating_point()]
-        sound = self.processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
-        if sound:
-            optimiser.step()
-            self.average.update(self.network)
-        else:
-            with torch.no_grad():
-                for buffer, value in zip(buffers, former, strict=True):
-                    buffer.copy_(value)
-        measured |= {"loss": loss.detach(), "gradient": norm}
-        numbers = {name: float(value) for name, value in measured.items()}
-        return {**numbers, "rate": rate, "skipped": float(not sound)}, sound
 
     def _finish_stage(self, stage: StageOptions) -> None:
         if self.pyramid is not None:
@@ -337,15 +299,8 @@ class Trainer:
 
     # ---- results
 
-    def averaged_network(self) -> GLUNet:
-        """A copy of the network with the averaged weights, in evaluation mode."""
-        copy = GLUNet(self.recipe.model)
-        copy.load_state_dict(self.average.state)
-        self._place(copy)
-        return copy.eval()
-
     def validate(self, stage: StageOptions) -> None:
-        """Score the averaged weights on held-out photographs and by the validators; log both.
+        """Score the averaged weights by all validators, and log what they find.
 
         While features are learned from nothing there is no flow to score. A validation that is stopped logs
         nothing.
@@ -353,33 +308,21 @@ class Trainer:
         self._last_validation = time.monotonic()
         if not self.processes.first or (stage.kind == "features" and not self.progress.warm):
             return
-        network = self.averaged_network()
-        run = self.recipe.run
-        scores = score_strata(
-            network,
-            PairSynthesis(self.photos, self.held_out, 0, self.recipe.data.mix),
-            run.validation_pairs,
-            size=run.validation_size,
-            device=self.processes.device,
-            dtype=self.dtype,
-            stopping=self._stopping,
-        )
+        averaged = GLUNet(self.recipe.model)
+        averaged.load_state_dict(self.average.state)
+        predictor = FlowPredictor(averaged, device=self.processes.device, dtype=self.dtype)
         row: dict[str, float] = {}
-        for name, score in (scores or {}).items():
-            row |= {f"{name}_mean": score.mean, f"{name}_median": score.median, f"{name}_pck1": score.pck1}
-        further = [validator(network, self.dtype, self._stopping) for validator in self.validators]
-        if scores is None or None in further:
-            self.log("validation stopped before it was done")
-            return
-        for values in further:
-            row |= values or {}
+        for validator in self.validators:
+            scores = validator(predictor, self._stopping)
+            if scores is None:
+                self.log("validation stopped before it was done")
+                return
+            row |= scores
         append_row(self.validation_log, {**self._place_in_run(), **row})
         medians = [name for name in row if name.endswith("_median")]
         plot(read_rows(self.validation_log), medians, self.folder / "validation.png")
-        self.log(
-            "validation: "
-            + ", ".join(f"{n} {s.mean:.2f}/{s.median:.2f} px {100 * s.pck1:.0f}%" for n, s in scores.items())
-        )
+        shown = ", ".join(f"{name.removesuffix('_median')} {row[name]:.2f} px" for name in medians)
+        self.log(f"validation, median errors: {shown}")
 
     def _place_in_run(self) -> dict[str, float]:
         return {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}

@@ -70,7 +70,7 @@ class ContrastiveHead(nn.Module):
 class Objective(nn.Module):
     """Loss of one stage: wraps the network (and, from scratch, the pyramid with batch norm) for one call.
 
-    A module, so that DistributedDataParallel and torch.compile can wrap the whole step.
+    A module, so that DistributedDataParallel can wrap the whole step.
     """
 
     def __init__(

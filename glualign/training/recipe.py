@@ -128,7 +128,6 @@ class RunOptions:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
         threads: of the training process on a CPU; 0 leaves torch's choice.
-        compile: pass the network through ``torch.compile``.
         ema: decay of the running average of weights that is validated and exported.
         log_every: steps between lines of the log.
         checkpoint_minutes: between checkpoints.
@@ -143,7 +142,6 @@ class RunOptions:
     device: str = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Range(0, 1024)] = 0
-    compile: bool = False
     ema: Annotated[float, Range(0, 0.999999)] = 0.998
     log_every: Count = 20
     checkpoint_minutes: Minutes = 4.0

@@ -64,7 +64,7 @@ def train(
         if processes.first:
             log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
         if eval_pairs is not None:
-            trainer.validators.append(real_pairs_validator(Path(eval_pairs), processes.device))
+            trainer.validators.append(real_pairs_validator(Path(eval_pairs)))
         if resume:
             trainer.resume()
         elif init or recipe.run.init:

@@ -1,15 +1,20 @@
-"""What a stage of each kind teaches: parameters, rates, and the modes of batch norms."""
+"""What a stage of each kind teaches: parameters, rates, modes of batch norms, and the optimiser step."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from glualign.network.glunet import GLUNet
+from glualign.training.batches import Batch
 from glualign.training.normalised_pyramid import NormalisedPyramid
 from glualign.training.objectives import ContrastiveHead
+from glualign.training.processes import Processes
 from glualign.training.recipe import StageKind, StageOptions
 
 _HALF_PARTS = ("half_features", "decoder0")
@@ -73,3 +78,52 @@ def schedule(step: int, stage: StageOptions) -> float:
         return (step + 1) / (rise + 1)
     share = (step - rise) / max(1.0, stage.steps - rise)
     return stage.final_rate + (1 - stage.final_rate) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStep:
+    """One optimiser step.
+
+    Attributes:
+        module: the objective, maybe distributed.
+        trained: modules whose batch-norm statistics it moves.
+        optimiser: its groups have peak rates as ``peak``.
+        clip: largest gradient norm.
+        dtype: of convolutions.
+        processes: that train together.
+    """
+
+    module: nn.Module
+    trained: Sequence[nn.Module]
+    optimiser: torch.optim.Optimizer
+    clip: float
+    dtype: torch.dtype
+    processes: Processes
+
+    def __call__(self, batch: Batch, extra_layers: int, rate: float) -> tuple[dict[str, float], bool]:
+        """Returns what was measured, and whether the step was taken.
+
+        A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end a run
+        of hours, nor reach the weights that are exported.
+        """
+        groups = self.optimiser.param_groups
+        for group in groups:
+            group["lr"] = group["peak"] * rate
+        buffers = [b for module in self.trained for b in module.buffers()]
+        former = [b.clone() for b in buffers]
+        with torch.autocast(self.processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss, measured = self.module(batch, extra_layers)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], self.clip)
+        statistics = [b.norm() for b in buffers if b.is_floating_point()]
+        sound = self.processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
+        if sound:
+            self.optimiser.step()
+        else:
+            with torch.no_grad():
+                for buffer, value in zip(buffers, former, strict=True):
+                    buffer.copy_(value)
+        measured |= {"loss": loss.detach(), "gradient": norm}
+        numbers = {name: float(value) for name, value in measured.items()}
+        return {**numbers, "rate": rate, "skipped": float(not sound)}, sound

@@ -89,7 +89,7 @@ def load_state(folder: Path) -> RunState:
 
 _FREE = frozenset(
     {
-        "data.workers", "run.device", "run.precision", "run.threads", "run.compile", "run.log_every",
+        "data.workers", "run.device", "run.precision", "run.threads", "run.log_every",
         "run.checkpoint_minutes", "run.validate_minutes", "run.validation_pairs", "run.validation_size",
     }
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a person looks at: flow and pairs of images as pictures, and the HTML report."""
+"""Flow fields and pairs of images as pictures."""
 
 from glualign.viz.colorwheel import flow_to_rgb
 
