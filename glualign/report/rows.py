@@ -14,6 +14,13 @@ from glualign.viz.canvas import readable
 from glualign.viz.colorwheel import as_uv
 
 
+_MEANINGS = {
+    "median_error": "Median difference of forward and backward flow.",
+    "edge_agreement": "How far edges run alike: up to 0.1 in unrelated images, from 0.4 in alike ones.",
+    "inlier_share": "Share of the trusted flow that the transform explains.",
+}
+
+
 @dataclass(frozen=True)
 class TableRow:
     """One line of a table.
@@ -65,7 +72,11 @@ def quality_rows(quality: Mapping[str, Any]) -> list[TableRow]:
     """The numbers of a quality that `flow_rows` does not show: names made readable, values shortened."""
     elsewhere = ("valid_share", "trusted_share", "folding_share")
     shown = {name: value for name, value in quality.items() if name not in elsewhere}
-    return [TableRow(_words(name), text) for name, value in shown.items() if (text := _number(name, value))]
+    return [
+        TableRow(_words(name), text, _MEANINGS.get(name, ""))
+        for name, value in shown.items()
+        if (text := _number(name, value))
+    ]
 
 
 def timing_rows(timings: Mapping[str, float]) -> list[TableRow]:

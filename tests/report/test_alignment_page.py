@@ -124,8 +124,8 @@ def test_figures_are_printed_with_units(tmp_path, alignment):
         f"source reaches. {100 * alignment.valid.mean():.1f} %",
         "Median motion",
         "13.4 px",  # hypot(12, 6)
-        "Median error 0.42 px",
-        "Inlier share 91.3 %",
+        "forward and backward flow. 0.42 px",
+        "transform explains. 91.3 %",
         "Model compact",
         "Network 3.22 s",
         "Read under 0.01 s",
@@ -191,7 +191,7 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
     for words in (
         "Verdict: doubtful",
         f"likely right. {100 * alignment.trusted.mean():.1f} %",
-        "Median error 0.42 px",
+        "forward and backward flow. 0.42 px",
         "Model compact, flow from flow.flo",
         "Network 3.22 s",
         "Transform, target to source",
