@@ -53,6 +53,13 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return _DTYPES[precision]
 
 
+def precision_note(precision: str, device: torch.device) -> str:
+    """What to know of a precision on a device before computing in it; empty when there is nothing."""
+    if precision == "bf16" and not _has_fast_bf16(device):
+        return f"bf16 is emulated on {device}, several times slower than fp32; auto takes the faster one"
+    return ""
+
+
 def describe_device(device: torch.device) -> str:
     """What a person calls it, e.g. ``cpu (2 threads)`` or the GPU's name."""
     if device.type == "cuda":

@@ -279,7 +279,10 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
 def _settings(options: Mapping[str, Any]) -> Settings:
     from glualign.batch import Settings
 
-    align = Aligning.of(options).arguments()
+    aligning = Aligning.of(options)
+    if not options["quiet"] and options["engine"] != "ray":
+        aligning.warn_if_slow()
+    align = aligning.arguments()
     named = {name: align.pop(name) for name in ("device", "precision", "preset") if name in align}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none

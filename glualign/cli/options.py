@@ -67,6 +67,14 @@ class Aligning(Options):
             given["max_side"] = self.max_side or None  # 0 on the command line: the image's own size
         return given
 
+    def warn_if_slow(self) -> None:
+        """Print a warning where the precision asked for is emulated."""
+        from glualign.cli.console import warn
+        from glualign.devices import choose_device, precision_note
+
+        if self.precision == "bf16" and (note := precision_note("bf16", choose_device(self.device))):
+            warn(note)
+
     def aligner(self) -> Aligner:
         """The aligner that these options describe.
 

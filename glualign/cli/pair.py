@@ -33,6 +33,8 @@ def align_pair(
     from glualign.cli.console import status
     from glualign.flow import read_initial
 
+    if show:
+        aligning.warn_if_slow()
     known = read_initial(init, target.size, source.size) if init else None
     with status(f"Loading {aligning.model} ...", show=show):
         aligner = aligning.aligner()

@@ -142,6 +142,8 @@ def command(
     aligning = Aligning.of(options)
     if onto == "next" and aligning.preset is None and not aligning.mirror:
         aligning = replace(aligning, preset="fast")
+    if not quiet:
+        aligning.warn_if_slow()
     aligner = aligning.aligner()
 
     def align(source: Picture, target: Picture) -> Alignment:

@@ -13,7 +13,6 @@ from glualign.flow import Flow, jacobian_determinant
 from glualign.viz.canvas import readable
 from glualign.viz.colorwheel import as_uv
 
-
 _MEANINGS = {
     "median_error": "Median difference of forward and backward flow.",
     "edge_agreement": "How far edges run alike: up to 0.1 in unrelated images, from 0.4 in alike ones.",

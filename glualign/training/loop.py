@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from glualign.devices import choose_dtype
+from glualign.devices import choose_dtype, precision_note
 from glualign.errors import TrainingError
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
@@ -88,8 +88,9 @@ class Trainer:
         if run.threads and device.type == "cpu":
             torch.set_num_threads(run.threads)
         self.dtype = choose_dtype(run.precision, device)
-        if self.dtype != torch.float32 and choose_dtype("auto", device) == torch.float32:
-            self.log(f"{run.precision} is emulated on this device, several times slower than fp32")
+        note = precision_note(run.precision, device)
+        if note:
+            self.log(f"warning: {note}")
         torch.manual_seed(run.seed)
         data = self.recipe.data
         self.train_photos, self.held_out = self.photos.split(data.held_out, data.held_out_share)
