@@ -1,6 +1,6 @@
 """The global motion of a pair: hypotheses to start from, and the transform that a match supports.
 
-This is the one step that looks for large motions: `start_transforms` proposes, `undo_global_motion` improves.
+This step alone searches for large motions: `start_transforms` proposes, `undo_global_motion` improves.
 """
 
 from __future__ import annotations

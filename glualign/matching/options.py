@@ -24,7 +24,7 @@ class AlignOptions:
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
         passes: most matches after the first one, each after undoing the global motion found so far.
-        search: whether to look for large rotations and scales: never, while nothing convinces, or always.
+        search: whether to search for large rotations and scales: never, while nothing convinces, or always.
         transform: free motion (``dense``) or the global model to fit; ``tps`` is a thin-plate spline.
         fallback: use the global motion alone where it explains the target better than the flow.
         mirror: also consider that the source is mirrored.
