@@ -34,6 +34,12 @@ class SafeConsole(Console):
         isatty = getattr(self.file, "isatty", None)
         return bool(isatty and isatty())
 
+    @property  # type: ignore[misc]  # nobody sets it
+    def file(self) -> Any:
+        """Where rich writes: past `SafeStream`, also while a progress bar has its own stream before it."""
+        file = super().file
+        return getattr(file, "rich_proxied_file", file)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Segments as rich makes them, their text escaped; its own control codes pass."""
         for segment in super().render(renderable, options):
@@ -51,7 +57,7 @@ def _show(table: Table) -> None:
     if console.is_terminal:
         console.print(table)
         return
-    wide = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False, emoji=False)
+    wide = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False, emoji=False, color_system=None)
     with wide.capture() as captured:
         wide.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -169,3 +169,32 @@ def test_an_interruption_is_one_line_and_the_code_of_shells():
     result = CliRunner().invoke(group, ["info"])
     assert result.exit_code == 130
     assert result.stderr == "glualign: interrupted\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_colours_and_seconds_and_no_escape_of_a_name(tmp_path):
+    """The spinner's own codes pass; those of the name that it shows do not."""
+    import pty
+
+    code = (
+        "import time; from glualign.cli.streams import safe_streams\n"
+        "with safe_streams():\n    from glualign.cli.console import status, warn\n"
+        "    with status('Aligning \\x1b[2Jx ...'): time.sleep(0.5); warn('n\\x1b[2Jx')"
+    )
+    main, other = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=other, stderr=other, stdin=other) as process:
+        process.wait(60)
+    os.close(other)
+    shown = os.read(main, 100_000).decode()
+    os.close(main)
+    assert "\x1b[2J" not in shown
+    assert "Aligning \\u001b[2Jx" in shown
+    assert "warning: n\\u001b[2Jx" in shown
+    assert "0:00:00" in shown
+    assert "\\u001b[3" not in shown
+
+
+def test_tables_in_a_log_have_no_colours(flow_file):
+    result = glualign("info", flow_file, env={"FORCE_COLOR": "1"})
+    assert b"\x1b" not in result.stdout
+    assert b"u001b" not in result.stdout
