@@ -1,0 +1,121 @@
+"""From a hypothesis to the result: flow of every pixel, figures of the flow that is returned, the verdict."""
+
+import numpy as np
+import pytest
+
+from glualign.images import Image
+from glualign.matching.finish import finish
+from glualign.matching.fusion import fuse
+from glualign.matching.quality import Quality, confidence_of, verdict_on
+from glualign.matching.refinement import refine
+from glualign.matching.similarity import EdgeSimilarity
+from tests.matching.known_pairs import end_point_errors, example, known_pair, true_flow, warp_homography
+
+GENTLE = np.array([[0.97, 0.05, 8.0], [-0.03, 1.02, 3.0], [2e-5, -1e-5, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def wall():
+    return example("graf1.png", 384)
+
+
+def finished(wall, *, shift=(0.0, 0.0), returned=(0.0, 0.0), transform="dense", truth=GENTLE, refined=False):
+    """The result of a pair whose flows err by ``shift`` and, on the way back, ``returned`` working pixels."""
+    pair = known_pair(wall, warp_homography(wall, truth, wall.shape[:2]), truth)
+    result = pair.match_transformed(pair.to_source)
+    result.forward[:] += np.float32(shift)
+    result.backward[:] += np.float32(returned)
+    edges = EdgeSimilarity(pair)
+    best = fuse(result, edges, global_motion=False)
+    return finish(best, pair, edges, refine(best, pair) if refined else None, Image(wall), transform)
+
+
+def test_a_true_match_becomes_the_true_flow_of_every_pixel(wall):
+    found = finished(wall)
+    assert end_point_errors(found.flow.data, GENTLE, wall.shape[:2]).max() < 0.1
+    assert found.quality.verdict == "good"
+    assert found.quality.median_error < 0.05
+    assert found.trusted[20:-20, 20:-20].all()
+
+
+def test_the_median_error_is_that_of_going_there_and_back(wall):
+    """The way there is right, the way back misses by (3, 4) working pixels."""
+    found = finished(wall, returned=(3.0, 4.0))
+    unit = max(wall.shape[:2]) / 384
+    assert found.quality.median_error == pytest.approx(5 * unit, rel=0.02)
+
+
+def test_the_figures_after_a_transform_are_those_of_the_transform(wall):
+    """The flow is right: what is measured is the way back of the transform, not of the flow."""
+    found = finished(wall, transform="homography")
+    np.testing.assert_allclose(true_flow(found.transform, wall.shape[:2]), found.flow.data, atol=1e-3)
+    assert found.quality.median_error < 0.2
+    wrong = finished(wall, transform="translation")
+    miss = np.median(end_point_errors(wrong.flow.data, GENTLE, wall.shape[:2]))
+    assert miss > 3
+    assert wrong.quality.median_error == pytest.approx(miss, rel=0.2)
+    assert np.median(wrong.confidence) < 0.6 < np.median(found.confidence)
+
+
+def test_a_flow_whose_way_back_is_nowhere_has_no_median_error(wall):
+    found = finished(wall, shift=(1e6, 1e6))
+    assert found.quality.median_error is None
+    assert found.quality.verdict == "failed"
+    assert not found.trusted.any()
+    assert found.quality.valid_share == 0
+
+
+def test_refinement_takes_a_flow_half_a_pixel_off_to_the_truth(wall):
+    before, after = (finished(wall, shift=(0.6, -0.4), refined=refined) for refined in (False, True))
+    coarse, fine = (
+        np.median(end_point_errors(each.flow.data, GENTLE, wall.shape[:2])) for each in (before, after)
+    )
+    assert coarse > 0.6
+    assert fine < 0.15
+    assert after.quality.median_error < 0.2
+
+
+def test_refinement_leaves_unlike_images_alone(wall):
+    pair = known_pair(example("leuvenA.jpg", 384)[: wall.shape[0]], wall, np.eye(3))
+    best = fuse(pair.match_transformed(pair.to_source), EdgeSimilarity(pair), global_motion=False)
+    assert refine(best, pair) is None
+
+
+@pytest.mark.parametrize(
+    ("trusted_share", "consistency", "similarity", "verdict"),
+    [
+        (0.019, 0.9, 0.9, "failed"),  # hardly a pixel is left
+        (0.02, 0.9, 0.9, "good"),
+        (0.9, 0.39, 0.11, "failed"),  # neither edges nor directions agree
+        (0.9, 0.41, 0.11, "doubtful"),  # the network agrees with itself alone
+        (0.9, 0.41, 0.13, "good"),  # and weak edges, as across modalities
+        (0.9, 0.39, 0.13, "doubtful"),
+        (0.9, 0.0, 0.39, "doubtful"),
+        (0.9, 0.0, 0.41, "good"),  # edges alone
+    ],
+)
+def test_the_verdict_follows_its_thresholds(trusted_share, consistency, similarity, verdict):
+    assert verdict_on(trusted_share, consistency, similarity) == verdict
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"), [("related", "good"), ("inverted", "good"), ("unrelated", "failed")]
+)
+def test_the_verdict_on_real_images_under_a_true_and_a_useless_match(wall, source, verdict):
+    """Every cell of the unrelated pair answers with noise."""
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
+    images = {"related": wall, "inverted": 255 - wall, "unrelated": example("aloeL.jpg", 384)}
+    reach = -1.0 if source == "unrelated" else 1e9
+    pair = known_pair(images[source], target, GENTLE, reach=reach)
+    edges = EdgeSimilarity(pair)
+    best = fuse(pair.match_transformed(pair.to_source), edges)
+    assert finish(best, pair, edges, None, Image(images[source])).quality.verdict == verdict
+
+
+def test_confidence_falls_from_one():
+    np.testing.assert_allclose(confidence_of(np.float32([0, 4, np.inf])), [1, np.exp(-1), 0], atol=1e-6)
+
+
+def test_quality_is_plain_json():
+    quality = Quality("good", 1.0, 0.9, None, 0.5, None, 0.0)
+    assert quality.to_dict()["median_error"] is None
