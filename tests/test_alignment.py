@@ -143,7 +143,14 @@ def test_a_float_image_without_a_file_is_written_as_tiff(shifted, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"preset": "best"}, {"pases": 3}, {"passes": -3}, {"transform": "afine"}, {"max_side": 1.5}]
+    "options",
+    [
+        {"preset": "best"},
+        {"pases": 3},
+        {"global_motion_steps": -3},
+        {"transform": "afine"},
+        {"max_side": 1.5},
+    ],
 )
 def test_options_that_are_wrong_are_errors_of_ours(options):
     from glualign import Aligner

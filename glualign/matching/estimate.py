@@ -68,8 +68,8 @@ def _refined_motion(
     Matching again under that motion costs as much as the first match, and its result was never chosen on nine
     pairs of other modality.
     """
-    best = fuse(first, edges, global_motion=options.fallback)
-    transform = fit_global_motion(first) if options.fallback else None
+    best = fuse(first, edges, global_motion=options.fuse_global_motion)
+    transform = fit_global_motion(first) if options.fuse_global_motion else None
     if transform is not None and edges.compare(transform).total > LEAST:
         other = fuse(change_transform(pair, first, transform), edges)
         if other.score > best.score:
@@ -81,22 +81,22 @@ def _starts(
     pair: PairMatcher, options: AlignOptions, first: MatchResult
 ) -> Iterator[tuple[MatchResult, int]]:
     """The matches to start from, and how many may follow each."""
-    yield first, options.passes
+    yield first, options.global_motion_steps
     if options.search != "off":
         for transform, rough in start_transforms(pair, mirror=options.mirror):
-            yield pair.match_transformed(transform), max(options.passes, int(rough))
+            yield pair.match_transformed(transform), max(options.global_motion_steps, int(rough))
 
 
 def _improved(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult, steps: int
 ) -> Iterator[FusedMatch]:
     """A match, the best of those that follow it, and one under the global motion that this one supports."""
-    yield fuse(first, edges, global_motion=options.fallback)
+    yield fuse(first, edges, global_motion=options.fuse_global_motion)
     if not steps:
         return
     found = undo_global_motion(pair, first, steps)
     if found is not first:
-        yield fuse(found, edges, global_motion=options.fallback)
-    transform = fit_global_motion(found) if options.fallback else None
+        yield fuse(found, edges, global_motion=options.fuse_global_motion)
+    transform = fit_global_motion(found) if options.fuse_global_motion else None
     if transform is not None and edges.compare(transform).total > LEAST:
         yield fuse(pair.match_transformed(transform), edges)

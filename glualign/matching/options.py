@@ -14,7 +14,7 @@ Refine = Literal["auto", "off"]
 
 SMALLEST_SIDE = 16
 """Pixels; smaller images hold nothing that could be matched."""
-MOST_PASSES = 16
+MOST_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class AlignOptions:
 
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
-        passes: most matches after the first one, each after undoing the global motion found so far.
+        global_motion_steps: most matches after the first, each with the global motion so far undone.
         search: whether to search for large rotations and scales: never, while nothing convinces, or always.
         transform: free motion (``dense``) or the global model to fit; ``tps`` is a thin-plate spline.
-        fallback: use the global motion alone where it explains the target better than the flow.
+        fuse_global_motion: use the global motion alone where it explains the target better than the flow.
         mirror: also consider that the source is mirrored.
         refine: sub-pixel refinement at full size, where the pair looks alike.
 
@@ -35,22 +35,24 @@ class AlignOptions:
     """
 
     max_side: int | None = 1024
-    passes: int = 1
+    global_motion_steps: int = 1
     search: Search = "auto"
     transform: Transform = "dense"
-    fallback: bool = True
+    fuse_global_motion: bool = True
     mirror: bool = False
     refine: Refine = "off"
 
     def __post_init__(self) -> None:
         if self.max_side is not None:
             self._check_int("max_side", SMALLEST_SIDE, None, " or None")
-        self._check_int("passes", 0, MOST_PASSES)
+        self._check_int("global_motion_steps", 0, MOST_STEPS)
         for name, choices in (("search", Search), ("transform", Transform), ("refine", Refine)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
                 raise OptionError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
-        for name in ("fallback", "mirror"):
+        if self.mirror and self.search == "off":
+            raise OptionError("mirror needs a search; search is off")
+        for name in ("fuse_global_motion", "mirror"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
@@ -63,9 +65,9 @@ class AlignOptions:
 
 
 PRESETS: dict[str, AlignOptions] = {
-    "fast": AlignOptions(passes=0, search="off", fallback=False),
+    "fast": AlignOptions(global_motion_steps=0, search="off", fuse_global_motion=False),
     "balanced": AlignOptions(),
-    "accurate": AlignOptions(passes=3, search="full", refine="auto"),
+    "accurate": AlignOptions(global_motion_steps=3, search="full", refine="auto"),
 }
 
 

@@ -13,6 +13,6 @@ def test_the_table_is_what_the_presets_are(root):
         for name, passes, search, fallback, refine in rows
     }
     assert documented == {
-        name: (preset.passes, preset.search, preset.fallback, preset.refine)
+        name: (preset.global_motion_steps, preset.search, preset.fuse_global_motion, preset.refine)
         for name, preset in PRESETS.items()
     }

@@ -104,7 +104,9 @@ def test_estimate_finds_a_large_motion_and_the_presets_decide_whether(wall):
     source, target, truth = turned(wall, 120)
     pair = known_pair(source, target, truth, reach=30)
     edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
-    lost = estimate(pair, edges, AlignOptions(passes=0, search="off", fallback=False), first)
+    lost = estimate(
+        pair, edges, AlignOptions(global_motion_steps=0, search="off", fuse_global_motion=False), first
+    )
     assert lost.result is first
     found = estimate(pair, edges, AlignOptions(), first)
     assert distance(pair, found.result.transform, truth) < 1.0
@@ -118,5 +120,5 @@ def test_estimate_asks_for_no_more_where_the_first_match_convinces(wall):
     pair.match_transformed = lambda transform: (
         asked.append(1) or type(pair).match_transformed(pair, transform)
     )
-    estimate(pair, EdgeSimilarity(pair), AlignOptions(passes=0), first)
+    estimate(pair, EdgeSimilarity(pair), AlignOptions(global_motion_steps=0), first)
     assert not asked

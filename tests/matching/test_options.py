@@ -7,16 +7,17 @@ from glualign.matching.options import PRESETS, AlignOptions, choose_options
     ("values", "words"),
     [
         ({"search": "of"}, "search must be one of off, auto, full, not 'of'"),
-        ({"passes": -3}, "passes must be a whole number, 0 to 16, not -3"),
-        ({"passes": 1.5}, "passes must be a whole number"),
-        ({"passes": True}, "passes must be a whole number"),
-        ({"passes": 10**9}, "passes must be a whole number"),
+        ({"global_motion_steps": -3}, "global_motion_steps must be a whole number, 0 to 16, not -3"),
+        ({"global_motion_steps": 1.5}, "global_motion_steps must be a whole number"),
+        ({"global_motion_steps": True}, "global_motion_steps must be a whole number"),
+        ({"global_motion_steps": 10**9}, "global_motion_steps must be a whole number"),
         ({"transform": "afine"}, "transform must be one of dense, homography"),
         ({"transform": None}, "transform must be one of"),
         ({"max_side": 3}, "max_side must be a whole number, at least 16 or None, not 3"),
         ({"max_side": "1024"}, "max_side must be a whole number"),
         ({"mirror": 1}, "mirror must be True or False, not 1"),
-        ({"fallback": "no"}, "fallback must be True or False"),
+        ({"mirror": True, "search": "off"}, "mirror needs a search"),
+        ({"fuse_global_motion": "no"}, "fuse_global_motion must be True or False"),
         ({"refine": True}, "refine must be one of auto, off, not True"),
     ],
 )
@@ -32,5 +33,5 @@ def test_a_preset_is_a_start():
     assert choose_options("fast", {"max_side": None}).max_side is None
     with pytest.raises(ValueError, match="preset 'best' is unknown; use fast, balanced, accurate"):
         choose_options("best", {})
-    with pytest.raises(ValueError, match="unknown option pases; use max_side, passes"):
+    with pytest.raises(ValueError, match="unknown option pases; use max_side, global_motion_steps"):
         choose_options("fast", {"pases": 1})
