@@ -7,5 +7,5 @@ out=${1:-../out/batch_one_target}
 
 # A glob in quotes is matched by glualign, which never meets the length limit of a command line.
 glualign batch "rubberwhale*.png" --target rubberwhale1.png -o "$out" \
-    --transform homography --no-flow --no-flow-image "${@:2}"
+    --transform homography --write warped,transform "${@:2}"
 cat "$out"/rubberwhale2_transform.txt

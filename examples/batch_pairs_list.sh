@@ -13,7 +13,7 @@ list() {
 
 # Exit code 3 says that some pairs failed: expected here, the third file does not exist.
 status=0
-list | glualign batch --pairs - -o "$out" --no-flow-image --log-json "${@:2}" > "$out.log.jsonl" || status=$?
+list | glualign batch --pairs - -o "$out" --write warped,flow --log-json "${@:2}" > "$out.log.jsonl" || status=$?
 [ "$status" -eq 3 ]
 
 # Each line of the manifest is one pair; any tool that reads JSON can select from it.

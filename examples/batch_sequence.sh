@@ -8,4 +8,4 @@ mkdir -p "$out/frames"
 cp -p rubberwhale1.png "$out/frames/frame9.png"
 cp -p rubberwhale2.png "$out/frames/frame10.png" # natural order: 9 comes before 10
 
-glualign batch --sequence "$out/frames" --onto first -o "$out/still" --no-flow --no-flow-image "${@:2}"
+glualign batch --sequence "$out/frames" --onto first -o "$out/still" --write warped "${@:2}"

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Literal
 
 from glualign import __version__
 from glualign.batch.pairs import Shard, name_fault
 from glualign.errors import BatchError, OutputError
-from glualign.files import atomic_path, flush_to_disk
+from glualign.files import atomic_path, flush_to_disk, open_regular
 
 Status = Literal["done", "failed"]
 Check = Literal["mtime", "sha256"]
@@ -192,9 +191,10 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return digest.hexdigest()
 
 
-def manifest_path(out: Path, shard: Shard | None = None) -> Path:
-    """Where the manifest of a run is: one file for the whole, one for each shard."""
-    return out / ("manifest.jsonl" if shard is None else f"manifest-{shard}.jsonl")
+def run_file(out: Path, name: str, shard: Shard | None = None) -> Path:
+    """Where a file about a run is: one for the whole, one for each shard."""
+    stem, _, kind = name.partition(".")
+    return out / (name if shard is None else f"{stem}-{shard}.{kind}")
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -205,22 +205,19 @@ def read_records(path: Path) -> Iterator[Record]:
     Raises:
         BatchError: another line is not a record, or the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    yield Record.from_json(line)
-                except ValueError as error:
-                    raise BatchError(
-                        f"{path}, line {number}: is not a record of this program ({error}); "
-                        "restore the file, or move it away to start afresh"
-                    ) from error
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return
-    except OSError as error:
-        raise BatchError(f"{path}: cannot be read ({error.strerror})") from error
+    with open_regular(path, error=BatchError) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield Record.from_json(line)
+            except ValueError as error:
+                raise BatchError(
+                    f"{path}, line {number}: is not a record of this program ({error}); "
+                    "restore the file, or move it away to start afresh"
+                ) from error
 
 
 def latest(*groups: Iterable[Record]) -> dict[str, Record]:
@@ -238,11 +235,6 @@ def _rank(record: Record) -> tuple[bool, str]:
     return record.status == "done", record.finished
 
 
-def shard_manifests(out: Path) -> list[Path]:
-    """The manifests that shards left in an output folder."""
-    return sorted(out.glob("manifest-*-of-*.jsonl"))
-
-
 class Manifest:
     """Appends records; each is on the disk (fsync) when `append` returns.
 
@@ -254,17 +246,14 @@ class Manifest:
     def __init__(self, path: Path, standing: Iterable[Record]) -> None:
         self.path = path
         with atomic_path(path) as temporary:
-            temporary.write_bytes(b"".join(f"{record.to_json()}\n".encode("ascii") for record in standing))
+            with temporary.open("wb") as file:
+                file.writelines(f"{record.to_json()}\n".encode("ascii") for record in standing)
             flush_to_disk(temporary)
         self._file = path.open("ab", buffering=0)
         self._end = os.fstat(self._file.fileno()).st_size
 
-    def __enter__(self) -> Manifest:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def append(self, record: Record, lost: Iterable[Record] = ()) -> None:
@@ -282,7 +271,7 @@ class Manifest:
         line = f"{record.to_json()}\n".encode("ascii")
         descriptor = self._file.fileno()
         if not self._is_ours(descriptor):
-            Manifest(self.path, lost)._file.close()
+            Manifest(self.path, lost).close()
             raise BatchError(
                 f"{self.path}: was removed or changed by another program while this run was writing it; "
                 "its lines are restored. Give the same command again"

@@ -14,8 +14,11 @@ from typing import Any
 
 from glualign.batch.pairs import PairList, Row, from_rows
 from glualign.errors import BatchError
+from glualign.files import read_bytes
 
 _COLUMNS = ("source", "target", "output")
+_LONGEST = 1 << 32
+"""Bytes of a list: some twenty million pairs."""
 
 
 def read_pairs(location: str | os.PathLike[str]) -> PairList:
@@ -30,9 +33,10 @@ def read_pairs(location: str | os.PathLike[str]) -> PairList:
     name = os.fspath(location)
     file = None if name == "-" else Path(name)
     try:
-        text = _text(sys.stdin.buffer.read() if file is None else file.read_bytes())
+        data = sys.stdin.buffer.read() if file is None else read_bytes(file, _LONGEST, error=BatchError)
+        text = _text(data)
     except (OSError, ValueError, AttributeError) as error:  # closed standard input is None
-        raise BatchError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise BatchError(f"{name}: cannot be read ({error})") from error
     if file is None:
         name, is_json = "standard input", text.lstrip().startswith("{")
     else:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -202,18 +203,11 @@ class _Stages:
         self._writer = writer
         self._images = _SharedImages(settings.read, pairs)
         self._prepared: tuple[Image, Any] | None = None
-        self._claims: dict[Path, int] = {}
+        self._claimed = lru_cache(maxsize=1000)(_claimed_pixels)
 
     def claimed_pixels(self, pair: Pair) -> int:
         """Pixels of source and target as their headers have it."""
-        if pair.fault:
-            return 0
-        for path in (pair.source, pair.target):
-            if path not in self._claims:
-                while len(self._claims) > 1000:
-                    self._claims.pop(next(iter(self._claims)))
-                self._claims[path] = _claimed_pixels(path)
-        return self._claims[pair.source] + self._claims.get(pair.target, 0)
+        return 0 if pair.fault else self._claimed(pair.source) + self._claimed(pair.target)
 
     def read(self, pair: Pair) -> _Work:
         if pair.fault:

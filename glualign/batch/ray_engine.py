@@ -54,7 +54,11 @@ class RayEngine:
         size = max(1, min(self.chunk, len(pairs) // self.workers))
         absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]
         chunks = [absolute[start : start + size] for start in range(0, len(absolute), size)]
-        with self._connected(ray), _streaming(ray):
+        with self._connected(ray):
+            # Each record is handed over at once, and without a word.
+            context = ray.data.DataContext.get_current()
+            context.target_max_block_size, context.enable_progress_bars = 1, False
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
             # Pickled, because Arrow refuses file names that are not valid Unicode.
             rows = ray.data.from_items(
                 [{"pairs": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks)
@@ -100,24 +104,6 @@ class RayEngine:
             yield
         finally:
             ray.shutdown()
-
-
-@contextmanager
-def _streaming(ray: Any) -> Iterator[None]:
-    """Have Ray Data hand over each record at once, and keep quiet about it, while the block runs."""
-    context = ray.data.DataContext.get_current()
-    wanted = {"target_max_block_size": 1, "enable_progress_bars": False}
-    before = {name: getattr(context, name) for name in wanted}
-    level = logging.getLogger("ray.data").level
-    try:
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        for name, value in wanted.items():
-            setattr(context, name, value)
-        yield
-    finally:
-        logging.getLogger("ray.data").setLevel(level)
-        for name, value in before.items():
-            setattr(context, name, value)
 
 
 class _Actor:

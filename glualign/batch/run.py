@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glualign.batch.lock import hold
-from glualign.batch.manifest import (
-    Manifest,
-    Record,
-    latest,
-    manifest_path,
-    read_records,
-    shard_manifests,
-)
+from glualign.batch.manifest import Manifest, Record, latest, read_records, run_file
 from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, PathLike, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.plan import Plan, Redo, make_plan
 from glualign.batch.settings import Settings
-from glualign.batch.summary import Summary, shard_summaries, summarise, summary_paths, write_summary
+from glualign.batch.summary import Summary, summarise, write_summary
 from glualign.errors import BatchError
 from glualign.outputs import check_outputs
 
@@ -81,7 +73,8 @@ def align_batch(
     own = pairs if shard is None else pairs.shard(shard)
     options = settings.identity()
     private = out / BOOKKEEPING
-    _keep_inputs(pairs, out, settings, shard)
+    with _told(out):
+        _keep_inputs(pairs, out, settings, shard)
     with hold(private, shard), _told(out):
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
@@ -96,7 +89,7 @@ def align_batch(
             return stop() or (fail_fast and "failed" in finished)
 
         on_progress(Progress(plan, 0))
-        with Manifest(manifest_path(out, shard), standing.values()) as manifest:
+        with closing(Manifest(run_file(out, "manifest.jsonl", shard), standing.values())) as manifest:
             for path in merged:
                 path.unlink()
             if plan.todo:
@@ -128,8 +121,19 @@ def _told(out: Path) -> Iterator[None]:
 
 def current_records(out: Path, pairs: PairList) -> list[Record]:
     """The records of the pairs that have one, in the order of the list, from all manifests in ``out``."""
-    records = latest(read_records(manifest_path(out)), *map(read_records, shard_manifests(out)))
+    records, _ = _known(out, None, set())
     return [records[pair.key] for pair in pairs.pairs if pair.key in records]
+
+
+def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:
+    """What earlier runs recorded, and the files of shards that this run takes over."""
+    whole = read_records(run_file(out, "manifest.jsonl"))
+    if shard is None:
+        parts = sorted(out.glob("manifest-*-of-*.jsonl"))
+        return latest(whole, *map(read_records, parts)), [*parts, *out.glob("summary-*-of-*.*")]
+    # A shard looks into the whole manifest, for its own pairs only: it may be one of thousands.
+    own = read_records(run_file(out, "manifest.jsonl", shard))
+    return latest((record for record in whole if record.key in keys), own), []
 
 
 def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> None:
@@ -140,24 +144,19 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
     Raises:
         OutputError: naming the file.
     """
-    about = [manifest_path(out, shard), *summary_paths(out, shard)]
-    about += [out / name for name in ("report.html", "merged.png", "merged.tif")]
-    there: dict[tuple[int, int], Path] = {}
-    for path in itertools.chain(about, _outputs(pairs, out, settings)):
-        if (identity := _identity(path)) is not None:
-            there[identity] = path
-    inputs = itertools.chain(*((pair.source, pair.target) for pair in pairs.pairs if pair.fault is None))
-    listed = () if pairs.file is None else (pairs.file,)
-    hit = {path for path in itertools.chain(inputs, listed) if there and _identity(path) in there}
+    if not out.is_dir():
+        return
+    sound = [pair for pair in pairs.pairs if pair.fault is None]
+    outputs = [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
+    outputs += [out / name for name in ("report.html", "merged.png", "merged.tif")]
+    for pair in sound:
+        folder, _, stem = pair.key.rpartition("/")
+        outputs += [out / folder / name for name in settings.names(stem, pair.source)]
+    there = {identity: path for path in outputs if (identity := _identity(path))}
+    inputs = {path for pair in sound for path in (pair.source, pair.target)}
+    inputs |= {pairs.file} if pairs.file else set()
+    hit = {path for path in inputs if there and _identity(path) in there}
     check_outputs((path for path in there.values() if hit), hit)
-
-
-def _outputs(pairs: PairList, out: Path, settings: Settings) -> Iterator[Path]:
-    if out.is_dir():
-        for pair in pairs.pairs:
-            if pair.fault is None:
-                folder, _, stem = pair.key.rpartition("/")
-                yield from (out / folder / name for name in settings.names(stem, pair.source))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -167,16 +166,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
-
-
-def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:
-    """What earlier runs recorded, and the files of shards that this run takes over."""
-    whole = read_records(manifest_path(out))
-    if shard is None:
-        parts = shard_manifests(out)
-        return latest(whole, *map(read_records, parts)), [*parts, *shard_summaries(out)]
-    # A shard looks into the whole manifest, for its own pairs only: it may be one of thousands.
-    return latest((r for r in whole if r.key in keys), read_records(manifest_path(out, shard))), []
 
 
 def _remove_left_over(out: Path, before: Record | None, now: Record) -> None:

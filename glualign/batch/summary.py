@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from glualign.batch.manifest import Record
+from glualign.batch.manifest import Record, run_file
 from glualign.batch.pairs import PairList, Shard
 from glualign.batch.plan import Plan
 from glualign.files import write_text
@@ -87,20 +87,9 @@ def worst_first(records: Sequence[Record]) -> list[Record]:
 
 def write_summary(out: Path, summary: Summary, records: Sequence[Record], shard: Shard | None = None) -> None:
     """Write ``summary.json`` and ``summary.csv`` (one row a pair), the shard in the name if there is one."""
-    as_json, as_table = summary_paths(out, shard)
-    write_text(as_json, json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n")
-    write_text(as_table, _table(records))
-
-
-def summary_paths(out: Path, shard: Shard | None = None) -> tuple[Path, Path]:
-    """Where the summary of a run is, as JSON and as a table."""
-    name = "summary" if shard is None else f"summary-{shard}"
-    return out / f"{name}.json", out / f"{name}.csv"
-
-
-def shard_summaries(out: Path) -> list[Path]:
-    """The summaries that shards left in an output folder."""
-    return sorted(out.glob("summary-*-of-*.*"))
+    text = json.dumps(asdict(summary), indent=2, allow_nan=False)
+    write_text(run_file(out, "summary.json", shard), text + "\n")
+    write_text(run_file(out, "summary.csv", shard), _table(records))
 
 
 def _table(records: Sequence[Record]) -> str:

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from glualign.batch import PairList, Settings
     from glualign.batch.run import Engine
 
+KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
+
+
+def _kinds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    kinds = [kind.strip() for kind in value.split(",")]
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(KINDS)}.", context, parameter)
+    return tuple(kind.replace("-", "_") for kind in kinds)
+
+
 pairing_options = stack(
     click.option(
         "--target", type=click.Path(), metavar="FILE", help="Align every one of SOURCES onto this image."
@@ -69,10 +79,16 @@ result_options = stack(
         show_default=True,
         help="Format of the flow, such as flo or npz.",
     ),
-    click.option("--no-warped", is_flag=True, help="Do not write warped images."),
-    click.option("--no-flow", is_flag=True, help="Do not write flow."),
-    click.option("--no-flow-image", is_flag=True, help="Do not write pictures of the flow."),
-    click.option("--mask", is_flag=True, help="Also write valid masks (8-bit: 255 valid, 0 not)."),
+    click.option(
+        "--write",
+        "kinds",
+        metavar="KINDS",
+        callback=_kinds,
+        default="warped,flow,flow-image,transform",
+        show_default=True,
+        help="What to write of each pair, with commas between: warped, flow, flow-image (its picture), mask, "
+        "confidence (8-bit images), transform (where one is fitted).",
+    ),
     click.option(
         "--merge",
         type=click.Choice(["mean", "median", "min", "max"]),
@@ -202,8 +218,8 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     Examples:
       glualign batch before/ after/ -o out/
       glualign batch "scans/**/*.tif" --target reference.tif -o out/ --transform homography
-      glualign batch burst/ --target burst/1.tif -o out/ --no-flow --no-flow-image --merge mean
-      glualign batch --sequence frames/ --onto first -o stabilised/ --no-flow --no-flow-image
+      glualign batch burst/ --target burst/1.tif -o out/ --write warped --merge mean
+      glualign batch --sequence frames/ --onto first -o stabilised/ --write warped
       glualign batch --pairs pairs.csv -o out/ --report --retry-failed
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
@@ -215,8 +231,8 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     if options["dry_run"]:
         _print_pairs(pairs)
         return
-    if options["merge"] and (options["no_warped"] or len({pair.target for pair in pairs.pairs}) > 1):
-        raise click.UsageError("--merge needs the warped images of sources with one target (--target FILE).")
+    if options["merge"] and len({pair.target for pair in pairs.pairs}) > 1:
+        raise click.UsageError("--merge needs sources with one target (--target FILE).")
     settings = _settings(options)
     display, interruption = Display(quiet=options["quiet"], as_json=options["log_json"]), Interruption()
     display.unmatched(pairs.unmatched)
@@ -286,16 +302,15 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     named = {name: align.pop(name) for name in ("device", "precision", "preset") if name in align}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
-    left_out = {"warped": options["no_warped"], "flow": options["no_flow"]}
-    left_out |= {"flow_image": options["no_flow_image"], "mask": not options["mask"], "transform": False}
-    left_out |= {"confidence": not options["merge"], "matches": not options["matches"]}
+    kinds = {*options["kinds"], *(("warped", "confidence") if options["merge"] else ())}
+    kinds |= {"matches"} if options["matches"] else set()
     extension = options["extension"]
     return Settings(
         model=options["model"],
         **named,
         align=align,
         **Reading.of(options).arguments(),
-        kinds=tuple(kind for kind, without in left_out.items() if not without),
+        kinds=sorted(kinds),
         extension=f".{extension.lstrip('.')}" if extension else None,
         flow_extension=f".{options['flow_format'].lstrip('.')}",
         matches_extension=f".{options['matches'] or 'csv'}",

@@ -2,14 +2,15 @@ import errno
 import json
 import os
 import random
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from batch_fakes import fake_settings, picture, picture_folders
 
-from glualign.batch import Shard, align_batch, current_records, match_folders, onto_target
+from glualign.batch import Shard, align_batch, current_records, match_folders, onto_target, read_pairs
 from glualign.batch.lock import hold
-from glualign.batch.manifest import Input, Manifest, Record, latest, manifest_path, read_records
+from glualign.batch.manifest import Input, Manifest, Record, latest, read_records, run_file
 from glualign.batch.summary import worst_first
 from glualign.errors import BatchError, OutputError
 
@@ -22,7 +23,7 @@ def record(key: str, **changes) -> Record:
 
 def test_records_survive_the_file_with_any_name(tmp_path) -> None:
     odd = 'sub/Ünï çödé \udcff\n"quoted"'
-    with Manifest(tmp_path / "m.jsonl", []) as manifest:
+    with closing(Manifest(tmp_path / "m.jsonl", [])) as manifest:
         manifest.append(record(odd))
         manifest.append(record("b", status="failed", outputs={}, error="no such file"))
     assert list(read_records(tmp_path / "m.jsonl")) == [
@@ -33,12 +34,12 @@ def test_records_survive_the_file_with_any_name(tmp_path) -> None:
 
 def test_a_line_cut_short_is_not_a_record_and_goes_away_on_opening(tmp_path) -> None:
     path = tmp_path / "m.jsonl"
-    with Manifest(path, []) as manifest:
+    with closing(Manifest(path, [])) as manifest:
         manifest.append(record("a"))
         manifest.append(record("b"))
     path.write_bytes(path.read_bytes()[:-5])
     assert [r.key for r in read_records(path)] == ["a"]
-    with Manifest(path, list(read_records(path))) as manifest:
+    with closing(Manifest(path, list(read_records(path)))) as manifest:
         manifest.append(record("c"))
     assert [r.key for r in read_records(path)] == ["a", "c"]
 
@@ -67,7 +68,7 @@ def test_done_outranks_failed_and_later_outranks_earlier() -> None:
 
 
 def test_each_line_is_on_the_disk_before_append_returns(tmp_path, monkeypatch) -> None:
-    with Manifest(tmp_path / "m.jsonl", []) as manifest:
+    with closing(Manifest(tmp_path / "m.jsonl", [])) as manifest:
         synced = []
         monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
         manifest.append(record("a"))
@@ -75,7 +76,7 @@ def test_each_line_is_on_the_disk_before_append_returns(tmp_path, monkeypatch) -
 
 
 def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path, monkeypatch) -> None:
-    with Manifest(tmp_path / "m.jsonl", []) as manifest:
+    with closing(Manifest(tmp_path / "m.jsonl", [])) as manifest:
         manifest.append(record("a"))
 
         def full(descriptor: int) -> None:
@@ -88,8 +89,8 @@ def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path, monkeypatc
 
 
 def test_shards_have_files_of_their_own(tmp_path) -> None:
-    assert manifest_path(tmp_path).name == "manifest.jsonl"
-    assert manifest_path(tmp_path, Shard(2, 7)).name == "manifest-2-of-7.jsonl"
+    assert run_file(tmp_path, "manifest.jsonl").name == "manifest.jsonl"
+    assert run_file(tmp_path, "manifest.jsonl", Shard(2, 7)).name == "manifest-2-of-7.jsonl"
 
 
 def test_whole_runs_exclude_everything_and_shards_each_other_only_if_equal(tmp_path) -> None:
@@ -241,3 +242,11 @@ def test_a_run_through_a_link_to_the_same_folder_is_turned_away(tmp_path) -> Non
         hold(tmp_path / "link" / ".glualign"),
     ):
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes need POSIX")
+def test_pipes_in_place_of_manifest_or_list_do_not_hang(tmp_path) -> None:
+    os.mkfifo(tmp_path / "manifest.jsonl")
+    for read in (lambda path: list(read_records(path)), read_pairs):
+        with pytest.raises(BatchError, match="pipe"):
+            read(tmp_path / "manifest.jsonl")

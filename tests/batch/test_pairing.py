@@ -166,7 +166,7 @@ def test_absolute_sources_are_named_below_their_common_folder(tmp_path) -> None:
         ("l.csv", "", "it has nothing"),
         ("l.csv", '"', "it has nothing"),
         ("l.csv", "source,target\n", "is empty"),
-        ("nowhere.csv", None, "cannot be read"),
+        ("nowhere.csv", None, "no such file"),
     ],
 )
 def test_lists_without_pairs_are_refused(tmp_path, name, text, message) -> None:

@@ -81,7 +81,7 @@ def test_results_are_those_of_warp(folders, out, tmp_path) -> None:
 
 def test_choice_of_results(folders, out) -> None:
     result = batch(
-        *folders, "-o", out, "--no-flow-image", "--mask", "--format", "jpg", "--flow-format", "npz"
+        *folders, "-o", out, "--write", "warped,flow,mask", "--format", "jpg", "--flow-format", "npz"
     )
     assert result.exit_code == 0, result.output
     assert {name for name in results(out) if name.startswith("b")} == {
@@ -99,9 +99,24 @@ def test_impossible_formats_are_refused_before_anything_is_done(folders, out, op
     assert not out.exists()
 
 
+def test_an_unknown_kind_of_result_is_refused(folders, out) -> None:
+    result = batch(*folders, "-o", out, "--write", "warped,movie")
+    assert result.exit_code == 2
+    assert "'movie' is not one of warped, flow, flow-image, mask, confidence, transform" in result.output
+
+
 def test_one_target_glob_and_report(folders, out) -> None:
     sources, targets = folders
-    result = batch(sources / "*.png", "--target", targets / "a.png", "-o", out, "--no-flow", "--report")
+    result = batch(
+        sources / "*.png",
+        "--target",
+        targets / "a.png",
+        "-o",
+        out,
+        "--write",
+        "warped,flow-image",
+        "--report",
+    )
     assert result.exit_code == 0, result.output
     assert {name for name in results(out) if "warped" in name} == {"a_warped.png", "b_warped.png"}
     assert "data:image/" in (out / "report.html").read_text()
@@ -135,7 +150,7 @@ def test_merge_needs_one_target(folders, out) -> None:
 def test_sequence_into_a_folder_inside_it(folders) -> None:
     out = folders[0] / "out"
     for _ in range(2):
-        result = batch("--sequence", folders[0], "--onto", "first", "-o", out, "--no-flow")
+        result = batch("--sequence", folders[0], "--onto", "first", "-o", out, "--write", "warped,flow-image")
         assert result.exit_code == 0, result.output
         assert list(results(out)) == ["b_flow.png", "b_warped.png"]
 
@@ -143,7 +158,7 @@ def test_sequence_into_a_folder_inside_it(folders) -> None:
 def test_pairs_from_standard_input_and_names_of_results(folders, out) -> None:
     sources, targets = folders
     rows = f"source,target,output\n{sources / 'a.png'},{targets / 'a.png'},x/first\n"
-    result = batch("--pairs", "-", "-o", out, "--no-flow", stdin=rows)
+    result = batch("--pairs", "-", "-o", out, "--write", "warped,flow-image", stdin=rows)
     assert result.exit_code == 0, result.output
     assert list(results(out)) == ["x/first_flow.png", "x/first_warped.png"]
 
@@ -257,7 +272,7 @@ def test_names_that_the_output_cannot_hold_are_escaped(tmp_path, picture) -> Non
 
 def test_log_json_is_one_object_a_line(folders, out) -> None:
     (folders[0] / "b.png").write_bytes(b"")
-    result = batch(*folders, "-o", out, "--log-json", "--no-flow")
+    result = batch(*folders, "-o", out, "--log-json", "--write", "warped,flow-image")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["event"] for event in events] == ["start", "pair", "pair", "pair", "summary"]
     assert events[0] == {"event": "start", "todo": 3, "done": 0, "failed": 0}
@@ -268,8 +283,8 @@ def test_log_json_is_one_object_a_line(folders, out) -> None:
 
 def test_shards_merge(folders, out) -> None:
     for shard in ("1/2", "2/2"):
-        assert batch(*folders, "-o", out, "--shard", shard, "--no-flow").exit_code == 0
-    result = batch(*folders, "-o", out, "--no-flow")
+        assert batch(*folders, "-o", out, "--shard", shard, "--write", "warped,flow-image").exit_code == 0
+    result = batch(*folders, "-o", out, "--write", "warped,flow-image")
     assert "0 in this run, 3 before" in result.stdout
     assert len(list(read_records(out / "manifest.jsonl"))) == 3
     assert batch(*folders, "-o", out, "--shard", "3/2").exit_code == 1
@@ -282,7 +297,16 @@ def test_an_interruption_finishes_the_pair_reports_and_goes_on_later(tmp_path, o
         (tmp_path / folder).mkdir()
         for i in range(40):
             cv2.imwrite(str(tmp_path / folder / f"{i}.png"), np.roll(picture, shift, axis=1))
-    arguments = ["batch", str(tmp_path / "s"), str(tmp_path / "t"), "-o", str(out), "--no-flow", *FAST]
+    arguments = [
+        "batch",
+        str(tmp_path / "s"),
+        str(tmp_path / "t"),
+        "-o",
+        str(out),
+        "--write",
+        "warped,flow-image",
+        *FAST,
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "glualign", *arguments],
         stdout=subprocess.PIPE,
@@ -309,7 +333,7 @@ def test_masks_beside_the_images_are_used_and_are_no_images(folders, out, pictur
     mask = np.full(picture.shape[:2], 255, np.uint8)
     mask[:20] = 0
     cv2.imwrite(str(folders[1] / "a_mask.png"), mask)
-    result = batch(*folders, "-o", out, "--mask-from", "file", "--mask", "--no-flow", "--no-flow-image", "-q")
+    result = batch(*folders, "-o", out, "--mask-from", "file", "--write", "warped,mask", "-q")
     assert result.exit_code == 0, result.output
     assert {record.key for record in read_records(out / "manifest.jsonl")} == {"a", "b", "sub/a"}
     assert (cv2.imread(str(out / "a_mask.png"), 0)[:20] == 0).all()
