@@ -222,6 +222,21 @@ def test_values_in_another_file_are_not_followed(tmp_path, place):
             read_flow(tmp_path / name)
 
 
+@pytest.mark.parametrize("extension", [".nrrd", ".mha", ".npz"])
+def test_damaged_values_are_refused_not_shown(tmp_path, extension):
+    """ITK reads damaged compressed values without a word; checksums tell."""
+    needs(extension)
+    path, flow = tmp_path / f"flow{extension}", smooth_flow(40, 50)
+    write_flow(path, flow)
+    whole = path.read_bytes()
+    for position in range(len(whole) // 2, len(whole) - 400, 97):
+        damaged = bytearray(whole)
+        damaged[position] ^= 16
+        path.write_bytes(damaged)
+        with pytest.raises(FlowError):
+            read_flow(path)
+
+
 def test_damage_is_told_in_one_line(tmp_path, capfd):
     """ITK's reader prints its own lines of damage; dimensions beyond ten made it crash."""
     pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")

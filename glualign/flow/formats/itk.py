@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ def read(path: Path, max_pixels: int | None) -> Flow:
     itk = import_extra(path, "SimpleITK", "itk")
     suffix = path.suffix.lower()
     with path.open("rb") as stream:
-        _check_header(path, suffix, stream.read(_HEADER_BYTES))
+        head = stream.read(_HEADER_BYTES)
+    packed_from = _check_header(path, suffix, head)
     reader = itk.ImageFileReader()
     reader.SetImageIO(_READERS[suffix])
     reader.SetFileName(str(path))
@@ -65,6 +67,8 @@ def read(path: Path, max_pixels: int | None) -> Flow:
     except RuntimeError as error:
         raise FlowError(f"{path}: cannot be read by ITK; it is damaged or truncated") from error
     values = itk.GetArrayViewFromImage(image).reshape(height, width, axes)
+    if packed_from and not _inflates_to(path, packed_from, values.nbytes):
+        raise FlowError(f"{path}: its compressed values are damaged or truncated")
     if axes == 3 and values[..., 2].any():
         raise FlowError(f"{path}: moves pixels out of the plane; a flow is in two dimensions")
     stored = image.GetMetaData(_SIZE_KEY) if image.HasMetaDataKey(_SIZE_KEY) else ""
@@ -84,14 +88,20 @@ def write(path: Path, flow: Flow) -> None:
     itk.WriteImage(image, str(path), useCompression=True)
 
 
-def _check_header(path: Path, suffix: str, head: bytes) -> None:
+def _check_header(path: Path, suffix: str, head: bytes) -> int:
     """Refuse what ITK must not see: values in another file, and dimensions at which MetaIO crashes.
 
     MetaIO (SimpleITK 2.5) writes past its arrays when NDims is more than 10 or comes late.
+
+    Returns:
+        Offset of the values if they are deflated, else 0.
     """
     sound: object
+    packed: object
     if suffix == ".mha":
         text, key, rest = head.partition(b"ElementDataFile")
+        start = head.find(b"\n", len(text)) + 1
+        packed = re.search(rb"(?i)CompressedData\s*=\s*True", text)
         local = re.match(rb"\s*[=:]\s*LOCAL\r?\n", rest) and b"ElementDataFile" not in rest
         dimensions = re.findall(rb"(?i)NDims[^\r\n]*", text)
         sound = (
@@ -99,10 +109,30 @@ def _check_header(path: Path, suffix: str, head: bytes) -> None:
         )
     else:
         end = re.search(rb"\n\r?\n", head)
-        text = head[: end.start()] if end else b""
-        sound = text.startswith(b"NRRD000") and not re.search(rb"(?im)^\s*data\s*file", text)
+        text, start = (head[: end.start() + 1], end.end()) if end else (b"", 0)
+        encoding = re.search(rb"(?im)^encoding:\s*(raw|gz|gzip)\s*$", text)
+        packed = encoding and encoding[1].lower() != b"raw"
+        sound = (
+            text.startswith(b"NRRD000")
+            and encoding
+            and not re.search(rb"(?im)^\s*(data\s*file|\w+ ?skip)", text)
+        )
     if not sound:
         raise FlowError(f"{path}: is no {suffix} file, is damaged, or keeps its values in another file")
+    return start if packed else 0
+
+
+def _inflates_to(path: Path, start: int, expected: int) -> bool:
+    """Whether the deflated values are sound and of the expected length; MetaIO overlooks it."""
+    inflate, length = zlib.decompressobj(wbits=47), 0
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while not inflate.eof and length <= expected and (data := stream.read(1 << 16)):
+            try:
+                length += len(inflate.decompress(data))
+            except zlib.error:
+                return False
+    return inflate.eof and length == expected
 
 
 @contextmanager
