@@ -191,8 +191,8 @@ def judged(monkeypatch):
     align = Aligner.align
 
     def make(verdict: str) -> None:
-        def judge(self, source, target):
-            alignment = align(self, source, target)
+        def judge(self, source, target, **options):
+            alignment = align(self, source, target, **options)
             quality = replace(alignment.quality, verdict=verdict, edge_agreement=0.05, median_error=7.5)
             return replace(alignment, quality=quality)
 
@@ -243,7 +243,7 @@ def test_an_extension_that_cannot_be_written_is_refused(pair, tmp_path):
 def test_a_format_that_cannot_hold_the_image_is_refused_before_computing(pair, tmp_path, monkeypatch):
     from glualign.aligner import Aligner
 
-    monkeypatch.setattr(Aligner, "align", lambda *_: pytest.fail("the network ran"))
+    monkeypatch.setattr(Aligner, "align", lambda *_, **__: pytest.fail("the network ran"))
     refused(glualign("warp", *pair, tmp_path / "r.jpg", "--fill", "transparent"), "JPEG cannot hold")
 
 
