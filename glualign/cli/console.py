@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -107,11 +107,18 @@ def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
         warn(f"{name}: {note}")
 
 
+def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) -> Progress:
+    """A progress display on stderr; one that shows nothing without a terminal or ``show``."""
+    if show and error_console.is_terminal:
+        return Progress(*columns, console=error_console, transient=transient)
+    # Before 14.3, rich ends a disabled display with an empty line.
+    return Progress(*columns, console=Console(file=io.StringIO()), disable=True)
+
+
 @contextmanager
 def status(message: str, *, show: bool = True) -> Iterator[None]:
     """Show a spinner and the seconds spent while the block runs, on a terminal only and only if ``show``."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    hidden = not (show and error_console.is_terminal)
-    with Progress(*columns, console=error_console, transient=True, disable=hidden) as progress:
+    with progress_on(*columns, show=show) as progress:
         progress.add_task(escaped(message), total=None)
         yield

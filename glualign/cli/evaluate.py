@@ -191,12 +191,11 @@ def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
 @contextmanager
 def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[PairResult], None]]:
     """A listener that advances a bar with the time left, on a terminal only."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    from glualign.cli.console import error_console
+    from glualign.cli.console import progress_on
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = quiet or not error_console.is_terminal
-    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
+    with progress_on(*columns, show=not quiet) as bar:
         task = bar.add_task("", total=total)
         yield lambda result: bar.update(task, advance=1)

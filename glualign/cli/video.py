@@ -35,13 +35,12 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @contextmanager
 def _progress(count: int, *, show: bool) -> Iterator[Callable[[], None]]:
     """A bar with the time left, on a terminal only; yields what to call after each picture."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    from glualign.cli.console import error_console
+    from glualign.cli.console import progress_on
 
     columns = (TextColumn("Aligning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = not (show and error_console.is_terminal)
-    with Progress(*columns, console=error_console, transient=True, disable=hidden) as bar:
+    with progress_on(*columns, show=show) as bar:
         task = bar.add_task("", total=count)
         yield lambda: bar.advance(task)
 

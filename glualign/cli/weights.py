@@ -238,9 +238,9 @@ def _progress_bar(*, show: bool) -> Iterator[ProgressCallback]:
     """A callback that moves a progress bar on stderr, where that is a terminal."""
     from rich.progress import DownloadColumn, Progress
 
-    from glualign.cli.console import error_console
+    from glualign.cli.console import progress_on
 
     columns = (*Progress.get_default_columns(), DownloadColumn())
-    with Progress(*columns, console=error_console, disable=not (show and error_console.is_terminal)) as bar:
+    with progress_on(*columns, show=show, transient=False) as bar:
         task = bar.add_task("fetching", total=None)
         yield lambda arrived, total: bar.update(task, completed=arrived, total=total)
