@@ -61,8 +61,8 @@ class FlowPredictor:
         self.config = model.config
         self.device = device
         self.dtype = dtype
-        # In float32 a network stays as published, operation by operation: its numbers are the reference.
-        fold = dtype != torch.float32 and not as_published
+        # In float32 a published network stays as it is, operation by operation: a reference for others.
+        fold = not as_published and (dtype != torch.float32 or not model.config.published)
         network = fold_batch_norms(model) if fold else copy.deepcopy(model).eval()
         # Channels last is what the fast convolutions of every backend want, whatever the number format.
         self._layout = torch.contiguous_format if as_published else torch.channels_last
