@@ -39,7 +39,7 @@ from glualign.training.synthesis import PairSynthesis
 Indices = npt.NDArray[np.int64]
 
 RECIPE = read_recipe(Path(__file__).resolve().parent.parent / "recipes" / "compact.toml")
-COMPACT = dataclasses.replace(RECIPE.model, rectification_steps=0)
+COMPACT = dataclasses.replace(RECIPE.model, coarse_backbone="pyramid")
 CANDIDATES: dict[str, GLUNetConfig] = {
     "half": dataclasses.replace(COMPACT, pyramid_channels=(8, 16, 32, 64)),
     "compact": COMPACT,

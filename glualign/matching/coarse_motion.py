@@ -160,13 +160,11 @@ def _score(pair: PairMatcher, transforms: list[Matrix]) -> list[_Hypothesis]:
     shown = [each for each in shown if each[2].mean() >= LEAST_SEEN]
     if not shown:
         return []
-    sources = pair.predictor.encode_coarse([image for _, image, _ in shown])
     found = []
-    for (transform, _, _), similarities in zip(
-        shown, pair.predictor.similarities(sources, pair.target.features.coarse), strict=True
-    ):
+    similarities = pair.predictor.similarities([image for _, image, _ in shown], pair.target.features.coarse)
+    for (transform, _, _), both in zip(shown, similarities, strict=True):
         # With those of each image's own features: after the transformer wrong matches may agree, too.
-        matches = [mutual_matches(similarity) for similarity in similarities]
+        matches = [mutual_matches(similarity) for similarity in both]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
         residual, agreed = fit_motion(target, source)
         found.append(_Hypothesis(transform, residual, agreed / len(matches)))

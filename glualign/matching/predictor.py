@@ -23,7 +23,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
 from glualign.network.decoders import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.warping import prepare, resize_bilinear, working_size
+from glualign.network.warping import prepare, working_size
 
 Pixels = npt.NDArray[np.uint8]
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
@@ -134,11 +134,7 @@ class FlowPredictor:
                 return _fields(forward), []
             # The transformed features serve both directions.
             _, flow3 = network.coarse_flows(coarse.target, coarse.source)
-            # Only compared with the forward flow, so that it may end at 1/4: a fifth of the time of a match.
-            backward = network.fine_flows(
-                target.working._replace(half=None), working._replace(half=None), flow3
-            )[-1]
-            backward = resize_bilinear(backward, (forward.shape[2], forward.shape[3]))
+            backward = network.fine_flows(target.working, working, flow3)[-1]
             return _fields(forward), _fields(compose_with_inverse_affine(backward, coarse.affine, size))
 
     def match_coarse(
@@ -159,26 +155,31 @@ class FlowPredictor:
             backward = self.network.coarse_flows(target, source)[4 - level]
             return _fields(forward), _fields(backward)
 
-    def similarities(self, sources: CoarseFeatures, target: CoarseFeatures) -> list[tuple[Field, Field]]:
+    def similarities(self, images: Sequence[Pixels], target: CoarseFeatures) -> list[tuple[Field, Field]]:
         """Cosines of all 16 x 16 cells of each source (rows) with those of the target (columns).
 
         Args:
-            sources: a batch from `encode_coarse`.
-            target: one, which is compared with every source.
+            images: ``(H, W, 3)`` uint8 RGB sources of any sizes, as one batch.
+            target: features of the one target that they are compared with.
 
         Returns:
             Two ``(256, 256)`` float32 arrays for each source: after the feature transformer, and before.
         """
         with self._computing():
-            targets = CoarseFeatures(*(each.expand(len(sources.level4), -1, -1, -1) for each in target))
+            tensors = [self._tensor(image) for image in images]
+            level4 = self.network.global_features(self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE)))
+            targets = CoarseFeatures(*(each.expand(len(level4), -1, -1, -1) for each in target))
+            # Level 3 has no part in it.
+            sources = CoarseFeatures(level4, targets.level3)
             transformed = self.network.transform_features(sources, targets)
             pairs = (
                 (transformed, (sources, targets)) if self.config.transformer_layers else ((sources, targets),)
             )
-            cosines = [
-                global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()
-                for source, target in pairs
-            ]
+            with torch.autocast(self.device.type, enabled=False):
+                cosines = [
+                    global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()
+                    for source, target in pairs
+                ]
             return list(zip(*cosines, strict=True))
 
     def _prepared(self, tensors: Sequence[Tensor], size: Size) -> Tensor:

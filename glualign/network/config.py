@@ -47,8 +47,7 @@ class GLUNetConfig:
         soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
             of predicting the map from nothing.
         soft_argmax_scale: inverse temperature of that soft-argmax.
-        coarse_backbone: what the 16 x 16 and 32 x 32 features come from: the pyramid, or frozen pretrained
-            networks.
+        coarse_backbone: what the 16 x 16 features come from: the pyramid, or frozen pretrained networks.
         descriptor_channels: what the transformer projects the features of a pretrained backbone to.
         transformer_channels: of the transformer's tokens, with a pretrained backbone; without, those of 1/16.
         transformer_layers: layers of self- and cross-attention on the 1/16 features of both images before
@@ -201,11 +200,12 @@ CONFIGS: dict[str, GLUNetConfig] = {
         div=8.0,
         unit_local_features=True,
         soft_argmax_init=True,
-        transformer_layers=3,
+        soft_argmax_scale=20.0,
+        coarse_backbone="efficientnet-lite0+xfeat",
+        transformer_layers=4,
         mutual_match_features=True,
         local_mapping=True,
         global_map=True,
-        rectification_steps=5,
         half_decoder_width=0.25,
         truncate_to_uint8=False,
     ),

@@ -46,7 +46,7 @@ class EfficientNetLite(nn.Module):
 
         Args:
             image: ``(B, 3, H, W)`` RGB grey levels, 0 to 255; sides that are multiples of 32.
-            wanted: block 4 ends at 1/8 with 40 channels, 7 at 1/16 with 80, 10 at 1/16 with 112, 11 and 12 at
+            wanted: block 7 ends at 1/16 with 80, 10 at 1/16 with 112, 11 and 12 at
                 1/32 with 192.
         """
         x = F.relu6(_same_padded(self.stem, (image - 127.0) / 128.0))

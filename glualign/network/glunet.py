@@ -35,7 +35,7 @@ from glualign.network.decoders import (
 )
 from glualign.network.global_map import fit_global_map
 from glualign.network.lucas_kanade import RADIUS, STEP_CHANNELS, HalfFeatures, lucas_kanade_steps
-from glualign.network.pretrained_features import SIXTEENTH_CHANNELS, PretrainedFeatures
+from glualign.network.pretrained_features import CHANNELS, PretrainedFeatures
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.transformer import DescriptorTransformer, FeatureTransformer
 from glualign.network.warping import pixel_grid, resize_area, resize_bilinear, warp_features
@@ -115,7 +115,7 @@ class GLUNet(nn.Module):
         if config.pretrained:
             self.backbone = PretrainedFeatures()
             self.transformer: DescriptorTransformer | FeatureTransformer = DescriptorTransformer(
-                SIXTEENTH_CHANNELS,
+                CHANNELS,
                 config.descriptor_channels,
                 config.transformer_channels,
                 config.transformer_layers,
@@ -150,11 +150,19 @@ class GLUNet(nn.Module):
 
     # ---- features of images
 
+    def global_features(self, image_256: Tensor) -> Tensor:
+        """Level 4 alone of `coarse_features`, for less where it does not come from the pyramid."""
+        if not self.config.pretrained:
+            return self.coarse_features(image_256).level4
+        features: Tensor = self.backbone(image_256)
+        return features
+
     def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
         """Features of normalised images ``(B, 3, 256, 256)``, for `transform_features`."""
         if self.config.pretrained:
-            level3, level4 = self.backbone(image_256)
-            return CoarseFeatures(level4, level3)
+            return CoarseFeatures(
+                self.global_features(image_256), self.pyramid.working_features(image_256)[1]
+            )
         level3, level4 = self.pyramid.coarse_features(image_256)
         if self.config.semantic:
             level5 = resize_area(level4, (COARSE_CELLS // 2, COARSE_CELLS // 2))

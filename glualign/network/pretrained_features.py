@@ -19,13 +19,11 @@ from glualign.network.warping import MEAN, STD, resize_bilinear
 BLOCKS = (7, 9, 10, 11, 12)
 """Of EfficientNet-Lite0, for the cells of 1/16; the last two are at 1/32. Without 7, .865 instead of .880 of
 the matches are found; XFeat at 512 beside 256 adds nothing (`benchmarks/coarse_matches.py`)."""
-EIGHTH_BLOCK = 4
-SIXTEENTH_CHANNELS = 80 + 112 + 112 + 192 + 192 + xfeat.CHANNELS
-EIGHTH_CHANNELS = 40 + xfeat.CHANNELS
+CHANNELS = 80 + 112 + 112 + 192 + 192 + xfeat.CHANNELS
 
 
 class PretrainedFeatures(nn.Module):
-    """Unit vectors at 1/8 and 1/16; each part is centred by its mean over the image, and all count alike."""
+    """Unit vectors at 1/16; each part is centred by its mean over the image, and all count alike."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,18 +31,17 @@ class PretrainedFeatures(nn.Module):
         self.xfeat = xfeat.XFeatBackbone()
         self.requires_grad_(False)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, 104, H/8, W/8)`` and ``(B, 752, H/16, W/16)`` of a normalised image (sides in 32s)."""
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 752, H/16, W/16)`` of a normalised image ``(B, 3, H, W)``, sides multiples of 32."""
         # In float32 whatever the autocast: the features are small, and what is centred needs the digits.
         with torch.autocast(image.device.type, enabled=False):
             mean = image.new_tensor(MEAN).view(1, 3, 1, 1)
             std = image.new_tensor(STD).view(1, 3, 1, 1)
             levels = (image.float() * std + mean) * 255
-            eighth, *blocks = self.efficientnet(levels, (EIGHTH_BLOCK, *BLOCKS))
-            places = self.xfeat(levels)
-            size = (eighth.shape[2] // 2, eighth.shape[3] // 2)
-            sixteenth = [resize_bilinear(block, size) for block in blocks]
-            return _joined([places, eighth]), _joined([*sixteenth, F.avg_pool2d(places, 2)])
+            blocks = self.efficientnet(levels, BLOCKS)
+            size = (blocks[0].shape[2], blocks[0].shape[3])
+            parts = [resize_bilinear(block, size) for block in blocks]
+            return _joined([*parts, F.avg_pool2d(self.xfeat(levels), 2)])
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from glualign.network.config import CONFIGS
 from glualign.network.efficientnet_lite import EfficientNetLite
 from glualign.network.glunet import GLUNet
-from glualign.network.pretrained_features import EIGHTH_CHANNELS, SIXTEENTH_CHANNELS, PretrainedFeatures
+from glualign.network.pretrained_features import CHANNELS, PretrainedFeatures
 from glualign.network.transformer import DescriptorTransformer
 from glualign.network.xfeat import XFeatBackbone
 
@@ -35,9 +35,8 @@ def test_features_are_unit_vectors_of_parts_centred_over_the_image() -> None:
     torch.manual_seed(0)
     features = PretrainedFeatures().eval()
     with torch.no_grad():
-        eighth, sixteenth = features(torch.randn(1, 3, 64, 64))
-    assert eighth.shape == (1, EIGHTH_CHANNELS, 8, 8)
-    assert sixteenth.shape == (1, SIXTEENTH_CHANNELS, 4, 4)
+        sixteenth = features(torch.randn(1, 3, 64, 64))
+    assert sixteenth.shape == (1, CHANNELS, 4, 4)
     assert torch.allclose(sixteenth.square().sum(dim=1), torch.ones(1, 4, 4), atol=1e-3)
     assert not any(p.requires_grad for p in features.parameters())
 
