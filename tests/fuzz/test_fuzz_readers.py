@@ -1,5 +1,6 @@
 """Thousands of damaged files through the readers: our error or a result, quickly and in little memory."""
 
+import random
 import resource
 import struct
 import sys
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutations import mutations
+import tifffile
+from mutations import EXTREMES, mutations
 from PIL import ExifTags, ImageCms
 from PIL import Image as PillowImage
 
 from glualign.errors import GlualignError
 from glualign.flow import Flow, read_flow, write_flow
-from glualign.images import Image, read_image, write_image
+from glualign.images import Image, read_image, to_rgb8, write_image
 
 # Pillow warns of metadata it skips; that is not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -137,6 +139,51 @@ def test_damaged_tiff_of_every_compression(tmp_path, image, compression):
     PillowImage.fromarray(image.pixels).save(tmp_path / "whole.tif", compression=compression)
     blob = (tmp_path / "whole.tif").read_bytes()
     assert survive(read_image, blob, tmp_path / "damaged.tif", seed=5) > COUNT // 4
+
+
+GREY16 = np.random.default_rng(7).integers(0, 65536, (19, 23), dtype=np.uint16)
+VARIETIES = {
+    "planar": {"data": np.stack([GREY16] * 3), "photometric": "rgb", "planarconfig": "separate"},
+    "tiled": {"data": GREY16, "tile": (16, 16), "compression": "zlib", "predictor": True},
+    "bands": {"data": np.dstack([GREY16] * 7), "photometric": "minisblack", "planarconfig": "contig"},
+    "pages": {"data": np.stack([GREY16] * 4), "photometric": "minisblack"},
+    "big": {"data": GREY16, "bigtiff": True},
+    "no data": {"data": GREY16.astype(np.float32), "extratags": [(42113, "s", 0, "-9999", True)]},
+}
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_damaged_directories_of_tiff(tmp_path, variety):
+    """Entries of the directory become extreme numbers, which damage at random seldom hits."""
+    options = dict(VARIETIES[variety])
+    tifffile.imwrite(tmp_path / "whole.tif", options.pop("data"), metadata=None, **options)
+    blob, dice = (tmp_path / "whole.tif").read_bytes(), random.Random(8)
+    big = options.get("bigtiff", False)
+    start, step = (24, 20) if big else (10, 12)
+    refused, before, path = 0, resident_peak(), tmp_path / "damaged.tif"
+    for _ in range(COUNT // 2):
+        damaged = bytearray(blob)
+        for _ in range(dice.choice((1, 1, 2))):
+            at = start + step * dice.randrange(16) + dice.choice((0, 2, 4, step - 4, step - 4))
+            damaged[at : at + 4] = (dice.choice(EXTREMES) % 2**32).to_bytes(4, "little")
+        path.write_bytes(damaged)
+        started = time.process_time()
+        message = str(path)
+        try:
+            assert to_rgb8(read_image(path, max_pixels=LIMIT)).size <= 3 * LIMIT
+        except GlualignError as error:
+            refused, message = refused + 1, str(error)
+        assert str(path) in message
+        assert time.process_time() - started < SECONDS_EACH
+    assert refused > COUNT // 16
+    assert resident_peak() - before < GROWTH
+
+
+@pytest.mark.parametrize("kind", ["GIF", "JPEG2000"])
+def test_damaged_files_of_formats_that_are_only_read(tmp_path, image, kind):
+    PillowImage.fromarray(image.pixels).save(tmp_path / "whole", kind)
+    blob = (tmp_path / "whole").read_bytes()
+    assert survive(read_image, blob, tmp_path / "damaged", seed=9) > COUNT // 8
 
 
 HUGE = 2**31 - 1
