@@ -21,7 +21,7 @@ RESULTS = {
     "before and after": ["out/before.png", "out/trusted.png", "out/report.html"],
     "scans": ["out/scans/a_warped.png", "out/scans/b_warped.png", "out/scans/report.html"],
     "labels": ["out/before.npz", "out/labels.png"],
-    "burst": ["out/burst/merged.tif"],
+    "burst": ["out/burst/merged.png"],
     "video": ["out/flow.mp4", "out/still.mp4"],
     "script": ["out/pair/before_warped.jpg"],
     "official": [],
