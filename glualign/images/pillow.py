@@ -90,6 +90,17 @@ def decode(
     return image.replace(image.pixels, exif=exif.strip_prefix(block) if block else None, pages=pages)
 
 
+def webp_size(head: bytes) -> tuple[int, int]:
+    """``(width, height)`` of a WebP: its decoder allocates the canvas before it can be asked."""
+    kind, number = head[12:16], int.from_bytes
+    if kind == b"VP8X":
+        return 1 + number(head[24:27], "little"), 1 + number(head[27:30], "little")
+    if kind == b"VP8L":
+        bits = number(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return number(head[26:28], "little") & 0x3FFF, number(head[28:30], "little") & 0x3FFF
+
+
 def register_heif(path: Path) -> None:
     """Let Pillow read and write HEIC.
 

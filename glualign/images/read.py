@@ -139,7 +139,7 @@ def _read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Im
         if kind in _OWN_READERS:
             return _OWN_READERS[kind](stream, path, page, max_pixels)
         if kind == "WEBP":
-            pillow.check_size(*_webp_size(head), max_pixels, path)
+            pillow.check_size(*pillow.webp_size(head), max_pixels, path)
         if kind == "JPEG2000":
             _check_jpeg2000(head, path)
         try:
@@ -189,17 +189,6 @@ def _jpeg_without_end(stream: BinaryIO, path: Path, max_pixels: int | None, erro
         if not np.array_equal(image.pixels, other.pixels):
             raise error
     return image.replace(image.pixels, notes=("its end marker is missing; the pixels are complete",))
-
-
-def _webp_size(head: bytes) -> tuple[int, int]:
-    """``(width, height)`` of a WebP: its decoder allocates the canvas before it can be asked."""
-    kind, number = head[12:16], int.from_bytes
-    if kind == b"VP8X":
-        return 1 + number(head[24:27], "little"), 1 + number(head[27:30], "little")
-    if kind == b"VP8L":
-        bits = number(head[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return number(head[26:28], "little") & 0x3FFF, number(head[28:30], "little") & 0x3FFF
 
 
 def _check_jpeg2000(head: bytes, path: Path) -> None:

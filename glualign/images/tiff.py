@@ -37,6 +37,9 @@ _LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 """Compressions (fax, LZW, JPEG, deflate, PackBits) that Pillow and OpenCV bring."""
 _LZMA = 34925
 _UNBOUNDED, _SLACK = (8, 32946, _LZMA), 1 << 20
+_EMBEDDED = (33003, 33004, 33005, 34712, 34887, 34933, 50001)
+"""Compressions whose segments are images with a size of their own: JPEG 2000, LERC, PNG, WebP."""
+_SUPPORTED = (1, *_LIBTIFF, _LZMA, *_EMBEDDED, 50000)
 _MAX_PAGES = 100_000
 
 # tifffile logs what it finds odd; without a handler, Python would print that.
@@ -58,7 +61,7 @@ def read(stream: BinaryIO, path: Path, index: int, max_pixels: int | None) -> Im
 
     with tifffile.TiffFile(stream, name=path.name) as file:
         pages, page = _select(file, index, path)
-        _check(page, file.filehandle.size, max_pixels, path)
+        _check(stream, page, file.filehandle.size, max_pixels, path)
         try:
             if page.compression in _UNBOUNDED and not _have_codecs():
                 _check_segments(stream, page, path)
@@ -130,7 +133,7 @@ def _chain(file: tifffile.TiffFile, path: Path) -> dict[int, int]:
     return chain
 
 
-def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Path) -> None:
+def _check(stream: BinaryIO, page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Path) -> None:
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
     if not width or not height or not samples or not page.dataoffsets:
         raise ImageError(f"{path}: the TIFF directory is broken (no size or no pixels)")
@@ -140,6 +143,30 @@ def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Pat
         raise ImageError(f"{path}: the TIFF is truncated (pixels lie beyond its end)")
     if page.imagedepth != 1:
         raise ImageError(f"{path}: volumes are not supported; save its planes as pages")
+    if page.compression not in _SUPPORTED:
+        name = getattr(page.compression, "name", page.compression)
+        raise ImageError(f"{path}: TIFF compression {name} is not supported; save it with another")
+    if page.compression in _EMBEDDED:
+        _check_embedded(stream, page, path)
+
+
+def _check_embedded(stream: BinaryIO, page: tifffile.TiffPage, path: Path) -> None:
+    """Refuse segments that hold a larger image than their place: their decoders would allocate all of it."""
+    height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    width = page.tilewidth if page.is_tiled else page.imagewidth
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        stream.seek(offset)
+        head, size = stream.read(min(count, 256)), (0, 0)
+        if (at := head.find(b"\xff\x4f\xff\x51")) >= 0:
+            size = struct.unpack(">II", head[at + 8 : at + 16])
+        elif head.startswith(b"\x89PNG"):
+            size = struct.unpack(">II", head[16:24])
+        elif head.startswith(b"RIFF"):
+            size = pillow.webp_size(head)
+        elif head.startswith(b"Lerc2 "):
+            size = struct.unpack("<II", head[14:22])[::-1]
+        if size[0] > width or size[1] > height:
+            raise ImageError(f"{path}: the TIFF is damaged (it holds more pixels than it claims)")
 
 
 def _check_segments(stream: BinaryIO, page: tifffile.TiffPage, path: Path) -> None:

@@ -256,6 +256,31 @@ def test_a_no_data_value_that_the_type_cannot_hold_is_no_value(tmp_path):
     assert read_image(tmp_path / "in.tif").missing() is None
 
 
+@pytest.mark.parametrize("kind", ["jpeg2k", "webp", "png", "lerc"])
+def test_a_segment_that_holds_more_than_its_place_is_refused(tmp_path, kind):
+    """543 bytes of JPEG 2000 would fill 64 MB, 60 kB some gigabytes."""
+    codecs = pytest.importorskip("imagecodecs")
+    compression = {"jpeg2k": 34712, "webp": 50001, "png": 34933, "lerc": 34887}[kind]
+    for side, words in ((2000, "more pixels than it claims"), (100, None)):
+        inner = np.zeros((side, side) if kind != "webp" else (side, side, 3), np.uint8)
+        blob = bytearray(plain_tiff(8, 100, 100, getattr(codecs, f"{kind}_encode")(inner)))
+        struct.pack_into("<H", blob, blob.index(struct.pack("<HHI", 259, 3, 1)) + 8, compression)
+        (tmp_path / "in.tif").write_bytes(blob)
+        if words:
+            with pytest.raises(ImageError, match=words):
+                read_image(tmp_path / "in.tif")
+        elif kind != "webp":
+            assert read_image(tmp_path / "in.tif").size == (100, 100)
+
+
+def test_an_unknown_compression_is_named(tmp_path):
+    blob = bytearray(plain_tiff(8, 100, 100, bytes(10_000)))
+    struct.pack_into("<H", blob, blob.index(struct.pack("<HHI", 259, 3, 1)) + 8, 50002)
+    (tmp_path / "in.tif").write_bytes(blob)
+    with pytest.raises(ImageError, match=r"TIFF compression \w+ is not supported"):
+        read_image(tmp_path / "in.tif")
+
+
 def test_files_cut_while_they_are_read(tmp_path, monkeypatch):
     """A mapped file that shrinks kills the process; what is read raises."""
     import os
