@@ -34,7 +34,7 @@ _CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "net")
 _TRAINING_KEYS = {"recipe", "progress", "average"}
 _PREFIX = "module."
 # An expanded tensor claims any size with one number in the file. The largest member has 1.4 x 10^7 values.
-_MAX_VALUES = 1 << 27
+_MAX_VALUES = 1 << 26
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
 # Objects that refer to each other multiply when they are written out. A recipe with its progress takes 10^4.
 _MAX_TEXT = 2_000_000

@@ -23,7 +23,7 @@ from glualign.images import Image, read_image, to_rgb8, write_image
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 COUNT = 400
-SECONDS_EACH = 2.0
+SECONDS_EACH = 2.0  # of the processor: other work on the machine does not count
 LIMIT = 4_000_000  # pixels
 GROWTH = 400 << 20  # bytes of resident memory over all files of one format
 
@@ -49,13 +49,13 @@ def survive(read, blob, path, seed):
     refused = 0
     for damaged in mutations(blob, COUNT, seed):
         path.write_bytes(damaged)
-        start = time.perf_counter()
+        start = time.process_time()
         message = None
         try:
             read(path, max_pixels=LIMIT)
         except GlualignError as error:
             message = str(error)
-        assert time.perf_counter() - start < SECONDS_EACH
+        assert time.process_time() - start < SECONDS_EACH
         if message is not None:
             refused += 1
             assert str(path) in message, "the message must name the file"
