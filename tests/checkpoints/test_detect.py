@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,13 @@ from glualign.errors import CheckpointError
 from glualign.network import CONFIGS, GLUNet
 
 
-def shapes_of(model):
+def shapes_of_config(config):
     with torch.device("meta"):
-        return {key: tuple(tensor.shape) for key, tensor in GLUNet(CONFIGS[model]).state_dict().items()}
+        return {key: tuple(tensor.shape) for key, tensor in GLUNet(config).state_dict().items()}
+
+
+def shapes_of(model):
+    return shapes_of_config(CONFIGS[model])
 
 
 @pytest.mark.parametrize(
@@ -80,4 +85,9 @@ def test_half_a_network_is_not_recognised():
 
 def test_unofficial_sizes_need_their_configuration():
     with pytest.raises(CheckpointError, match="without its configuration"):
+        detect_config(shapes_of_config(replace(CONFIGS["glunet-star"], decoder_width=0.5)))
+
+
+def test_a_backbone_of_other_networks_needs_the_configuration():
+    with pytest.raises(CheckpointError, match="not a GLU-Net"):
         detect_config(shapes_of("compact"))

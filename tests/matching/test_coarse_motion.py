@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 
-from glualign.geometry import apply_transform
-from glualign.matching.coarse_motion import fit_motion, mutual_matches
+from glualign.geometry import apply_transform, rotation_scale_matrix
+from glualign.images import Image
+from glualign.matching.coarse_motion import find_coarse_motion, fit_motion, mutual_matches
+from glualign.matching.pair import PairMatcher, prepare_targets
+from glualign.matching.predictor import FlowPredictor
+from tests.matching.known_pairs import example, warp_homography
 
 CELLS = np.stack(np.meshgrid(np.arange(16.0), np.arange(16.0)), axis=-1).reshape(-1, 2)
 CENTRES = (CELLS + 0.5) * 16 - 0.5
@@ -45,3 +51,19 @@ def test_few_or_unrelated_matches_support_nothing() -> None:
     assert fit_motion(rng.uniform(0, 255, (5, 2)), rng.uniform(0, 255, (5, 2))) == (None, 0.0)
     _, agreed = fit_motion(rng.uniform(0, 255, (200, 2)), rng.uniform(0, 255, (200, 2)))
     assert agreed < 30
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(180, 1.0), (40, 1.0), (0, 2.0)])
+def test_the_shipped_network_finds_a_turned_photograph(
+    compact: FlowPredictor, degrees: float, scale: float
+) -> None:
+    wall = cv2.resize(example("graf1.png"), (320, 256), interpolation=cv2.INTER_AREA)
+    matrix = rotation_scale_matrix((256, 320), (256, 320), degrees=degrees, scale=scale)
+    target = prepare_targets(compact, [Image(warp_homography(wall, matrix, (256, 320)))], max_side=None)[0]
+    found = find_coarse_motion(PairMatcher(compact, wall, target))
+    assert found.support > 0.2
+    assert found.transform is not None
+    middle = np.array([[110.0, 90], [210, 90], [210, 170], [110, 170]])
+    moved = apply_transform(found.transform, middle) - apply_transform(matrix, middle)
+    # What is left of the motion is small enough for the decoders.
+    assert np.abs(moved).max() < 25

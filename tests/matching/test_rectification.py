@@ -3,14 +3,11 @@
 import itertools
 import math
 
-import cv2
 import pytest
 import torch
 import torch.nn.functional as F
 
-from glualign.geometry import rotation_scale_matrix
 from glualign.matching import rectification
-from glualign.matching.predictor import FlowPredictor
 from glualign.matching.rectification import (
     affine_candidates,
     best_affine,
@@ -25,7 +22,6 @@ from glualign.matching.rectification import (
     zero_displacement_score,
 )
 from glualign.network.glunet import CoarseFeatures
-from tests.matching.known_pairs import example, warp_homography
 from tests.networks import tiny_config
 
 IDENTITY = torch.eye(2, 3)[None]
@@ -252,18 +248,6 @@ def test_near_duplicates_are_tried_once() -> None:
     image, source, target = network.batch([1])
     best_affine(network, image, IDENTITY, [turned(60), turned(62), turned(120)], source, target)
     assert len(tried) == 2
-
-
-@pytest.mark.parametrize("degrees", [40, 180])
-def test_the_shipped_network_rectifies_a_turned_photograph(compact: FlowPredictor, degrees: float) -> None:
-    wall = cv2.resize(example("graf1.png"), (256, 256), interpolation=cv2.INTER_AREA)
-    matrix = rotation_scale_matrix((256, 256), (256, 256), degrees=degrees)
-    source, target = (
-        compact.encode([image], (256, 256))[0] for image in (wall, warp_homography(wall, matrix, (256, 256)))
-    )
-    with torch.inference_mode():
-        found = rectify(compact.network, source.image, source.coarse, target.coarse)
-    torch.testing.assert_close(found.affine, turned(degrees), atol=0.1, rtol=0)
 
 
 def test_maps_that_show_nearly_the_same_are_one() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 
+from glualign.checkpoints import load_model
 from glualign.network.config import CONFIGS
 from glualign.network.efficientnet_lite import EfficientNetLite
 from glualign.network.glunet import GLUNet
@@ -64,3 +67,20 @@ def test_a_network_with_a_pretrained_backbone_runs_and_has_no_pyramid_level_of_i
         flow = network(image, image, image, image).finest
     assert flow.shape == (1, 2, 128, 128)
     assert flow.isfinite().all()
+
+
+def test_the_shipped_backbones_answer_as_the_original_networks_did() -> None:
+    """Outputs of the published networks, stored by tools/convert_backbones.py, with weights of 16 bits."""
+    stored = np.load(Path(__file__).parent / "backbones.npz")
+    backbone = load_model("compact").model.backbone
+    image = torch.from_numpy(stored["image"]).float()
+    blocks = (4, 7, 9, 10, 11, 12)
+    with torch.no_grad():
+        ours = {
+            f"efficientnet_{block}": features
+            for block, features in zip(blocks, backbone.efficientnet(image, blocks), strict=True)
+        }
+        ours["xfeat"] = backbone.xfeat(image)
+    for name, features in ours.items():
+        expected = stored[name].astype(np.float32)
+        assert np.abs(features.numpy() - expected).max() < 5e-3 * np.abs(expected).max(), name
