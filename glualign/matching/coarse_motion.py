@@ -95,7 +95,8 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
         mirror: whether to try the source with left and right exchanged, too.
     """
     plain = resizing_matrix(FRAME, pair.source_size)
-    best = _score(pair, [plain])[0]
+    # Nothing is scored where nearly all of the source is to be ignored.
+    best = next(iter(_score(pair, [plain])), _Hypothesis(plain, None, 0.0))
     if best.agreed < AGREED:
         for batch in _rotations(pair, search=search, mirror=mirror):
             for hypothesis in _score(pair, batch):

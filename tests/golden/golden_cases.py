@@ -73,8 +73,8 @@ def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> di
     found: dict[str, torch.Tensor] = {}
     flows: list[torch.Tensor] = []  # what enters and leaves decoder2, which also makes the extra layers
 
-    def decoder4(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        found.update(corr4=inputs[0][:, :256], est_map4=output)
+    def decoder4(module: nn.Module, inputs: tuple[torch.Tensor], output: Any) -> None:
+        found.update(corr4=inputs[0][:, :256], est_map4=output[1])
 
     def decoder3(module: nn.Module, inputs: tuple[torch.Tensor], output: Any) -> None:
         correlation = inputs[0][:, :window]  # after its leaky ReLU
