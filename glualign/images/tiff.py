@@ -135,7 +135,10 @@ def _chain(file: tifffile.TiffFile, path: Path) -> dict[int, int]:
 
 def _check(stream: BinaryIO, page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Path) -> None:
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
-    if not width or not height or not samples or not page.dataoffsets:
+    tile, bits = (page.tilewidth, page.tilelength, page.rowsperstrip), page.bitspersample
+    # Of a damaged tag, tifffile gives several numbers: a tuple times a number would fill the memory.
+    whole = all(isinstance(number, int) for number in (width, height, samples, bits, *tile, page.imagedepth))
+    if not whole or not width or not height or not samples or not page.dataoffsets:
         raise ImageError(f"{path}: the TIFF directory is broken (no size or no pixels)")
     held = (max(width, page.tilewidth), max(height, page.tilelength)) if page.is_tiled else (width, height)
     pillow.check_size(*held, max_pixels, path, samples * max(1, page.bitspersample // 8))

@@ -273,6 +273,16 @@ def test_a_segment_that_holds_more_than_its_place_is_refused(tmp_path, kind):
             assert read_image(tmp_path / "in.tif").size == (100, 100)
 
 
+@pytest.mark.parametrize("tag", [256, 257, 258, 277])
+def test_a_size_of_several_numbers_is_refused_before_it_is_multiplied(tmp_path, tag):
+    """A width of 33 numbers times a height of 16 million filled 4 GB."""
+    blob = bytearray(plain_tiff(8, 100, 100, bytes(10_000)))
+    struct.pack_into("<HHII", blob, blob.index(struct.pack("<HH", tag, 3)), tag, 3, 33, 200)
+    (tmp_path / "in.tif").write_bytes(blob)
+    with pytest.raises(ImageError, match=r"directory is broken|not supported|truncated"):
+        read_image(tmp_path / "in.tif")
+
+
 def test_an_unknown_compression_is_named(tmp_path):
     blob = bytearray(plain_tiff(8, 100, 100, bytes(10_000)))
     struct.pack_into("<H", blob, blob.index(struct.pack("<HHI", 259, 3, 1)) + 8, 50002)
