@@ -50,7 +50,7 @@ def test_the_card_compares_the_first_weights_with_those_of_today(tool):
         }  # fmt: skip
         return {"group": "wall_set", "method": method, "metrics": metrics}
 
-    rows = [measured("compact-v0@fast", 8.0), measured("compact@fast", 1.5)]
+    rows = [measured("compact@fast", 8.0), measured("compact", 1.5)]
     assert tool.card_table({"rows": rows}).splitlines()[2:] == [
         "| wall_set (4) | 8.00 -> 1.50 | 16.00 -> 3.00 | 10.0 -> 10.0 | 25.0 -> 25.0 | 50.0 -> 50.0 |"
     ]
