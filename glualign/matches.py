@@ -166,7 +166,6 @@ _WRITERS: dict[str, Callable[[Path, Matches], None]] = {
     ".h5": _write_h5,
     ".txt": _write_txt,
 }
-MATCHES_EXTENSIONS = tuple(_WRITERS)
 
 
 def _h5py(path: str | os.PathLike[str]) -> Any:
