@@ -105,19 +105,21 @@ class Outputs:
         inputs: Iterable[str | os.PathLike[str]] = (),
         *,
         warped: Image | None = None,
+        beside: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
         """Refuse names that cannot work, before time is spent on computing what would go there.
 
         Args:
             inputs: files that must not be overwritten.
             warped: what will be written as the warped image, from `expected_image`.
+            beside: files that are written as well.
 
         Raises:
             OutputError: as `check_outputs`.
             FlowError: the flow's extension is not a flow format.
             ImageError: an extension is not an image format, or the format cannot hold ``warped``.
         """
-        check_outputs(self.files().values(), inputs)
+        check_outputs([*self.files().values(), *beside], inputs)
         if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
             raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
         if self.matches:

@@ -34,7 +34,7 @@ class Applying(Options):
     """What to do to each input."""
 
     flow_file: str
-    mask_path: str | None
+    mask: str | None
     points_from: str
     source_size: tuple[int, int] | None
     georeference: str | None
@@ -56,7 +56,6 @@ class Applying(Options):
     "--points-from",
     type=click.Choice(["source", "target"]),
     default="source",
-    show_default=True,
     help="Image the keypoints are given in; they are moved to the other one.",
 )
 @source_size_option
@@ -93,7 +92,7 @@ def command(inputs: tuple[str, ...], output: str | None, **options: Any) -> None
     if writing.fill == "target":
         raise click.UsageError("--fill target needs the target image, which apply does not have.")
     jobs = plan(inputs, output or ".", options["format"])
-    mask = applying.mask_path
+    mask = applying.mask
     if mask and len(jobs) != 1:
         raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
     written = [path for _, path in jobs]
@@ -161,7 +160,7 @@ def apply_to_image(
     from glualign.outputs import expected_image, write_mask
 
     place = read_image(applying.georeference, max_pixels=None) if applying.georeference else None
-    image = reading.image(given, quiet=quiet)
+    (image,) = reading.images(given, quiet=quiet, matched=False)
     size = applying.source_size
     flow = read(applying.flow_file, size) if size else open_flow(applying.flow_file)
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
@@ -180,8 +179,8 @@ def apply_to_image(
             warped.pixels, georeference=resized(place.georeference, place.size, warped.size)
         )
     share = float(valid.mean())
-    if applying.mask_path:
-        write_mask(applying.mask_path, valid, warped.georeference)
+    if applying.mask:
+        write_mask(applying.mask, valid, warped.georeference)
     del valid
     print_notes(written.name, write_image(written, warped, quality=writing.quality), show=not quiet)
     return {

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.options import (
+    COUNT,
+    POSITIVE,
     Aligning,
     Reading,
     Writing,
@@ -50,7 +52,6 @@ pairing_options = stack(
         "--onto",
         type=click.Choice(["previous", "first"]),
         default="previous",
-        show_default=True,
         help="With --sequence: the frame that each frame is aligned onto.",
     ),
     click.option(
@@ -60,9 +61,7 @@ pairing_options = stack(
         help="List of pairs, .csv with a header or .jsonl: source, target and, optionally, output, the name "
         "of the results in OUT. Relative paths start at the list's folder. - reads standard input.",
     ),
-    click.option(
-        "--recursive/--no-recursive", default=True, show_default=True, help="Look into sub-folders as well."
-    ),
+    click.option("--recursive/--no-recursive", default=True, help="Look into sub-folders as well."),
 )
 result_options = stack(
     click.option(
@@ -76,7 +75,6 @@ result_options = stack(
         "--flow-format",
         metavar="EXT",
         default="flo",
-        show_default=True,
         help="Format of the flow, such as flo or npz.",
     ),
     click.option(
@@ -85,7 +83,6 @@ result_options = stack(
         metavar="KINDS",
         callback=_kinds,
         default="warped,flow,flow-image,transform",
-        show_default=True,
         help="What to write of each pair, with commas between: warped, flow, flow-image (its picture), mask, "
         "confidence (8-bit images), transform (where one is fitted).",
     ),
@@ -107,6 +104,7 @@ redo_options = stack(
         "redo",
         flag_value="changed",
         default=True,
+        show_default=False,
         help="Leave pairs alone that were done, or failed, with these inputs and options (the default).",
     ),
     click.option("--retry-failed", "redo", flag_value="failed", help="Resume, and try failed pairs again."),
@@ -115,7 +113,6 @@ redo_options = stack(
         "--check",
         type=click.Choice(["mtime", "sha256"]),
         default="mtime",
-        show_default=True,
         help="How changed inputs are noticed: by path, size and time of change, or by content.",
     ),
 )
@@ -123,7 +120,7 @@ run_options = stack(
     click.option("--fail-fast", is_flag=True, help="Stop after the first pair that fails."),
     click.option(
         "--batch-size",
-        type=click.IntRange(min=1),
+        type=COUNT,
         metavar="N",
         show_default="8 on CUDA, else 1",
         help="Successive pairs of equal size that share a forward pass.",
@@ -137,7 +134,6 @@ ray_options = stack(
         "--engine",
         type=click.Choice(["local", "ray"]),
         default="local",
-        show_default=True,
         help="Run in this process, or on a Ray cluster (extra `ray`).",
     ),
     click.option(
@@ -148,18 +144,16 @@ ray_options = stack(
     ),
     click.option(
         "--ray-workers",
-        type=click.IntRange(min=1),
+        type=COUNT,
         metavar="N",
         default=1,
-        show_default=True,
         help="Ray actors, each with the model in memory.",
     ),
     click.option(
         "--ray-cpus",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         metavar="X",
         default=1.0,
-        show_default=True,
         help="Cores for each actor.",
     ),
     click.option(
@@ -167,7 +161,6 @@ ray_options = stack(
         type=click.FloatRange(min=0),
         metavar="X",
         default=0.0,
-        show_default=True,
         help="GPUs for each actor; with 0.5 two share one.",
     ),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import device_option, parse_sizes, quiet_option
+from glualign.cli.options import Size, device_option, quiet_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     help="Model to time: a name from `glualign weights list` or a file of weights. May be repeated.",
 )  # fmt: skip
 @click.option(
-    "--size", "sizes", callback=parse_sizes, metavar="WxH", multiple=True, default=("520x520", "1024x768"),
+    "--size", "sizes", type=Size(), multiple=True, default=("520x520", "1024x768"),
     show_default=True, help="Size of both images. May be repeated.",
 )  # fmt: skip
 @click.option(

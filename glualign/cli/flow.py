@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from glualign.cli.options import (
+    STREAM,
     Aligning,
     Reading,
     Telling,
@@ -27,14 +28,8 @@ from glualign.cli.streams import format_option, streamable
 @click.command(short_help="Write the flow of a pair to a file.")
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("target", type=click.Path(allow_dash=True))
-@click.argument("out", required=False, type=click.Path(dir_okay=False, allow_dash=True))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    metavar="FILE|-",
-    help="The same as OUT.",
-)
+@click.argument("out", required=False, type=STREAM)
+@click.option("-o", "--output", type=STREAM, metavar="FILE|-", help="The same as OUT.")
 @format_option
 @mask_option
 @confidence_option
@@ -47,15 +42,7 @@ from glualign.cli.streams import format_option, streamable
 @verbosity_options
 @streamable("source", "target", default=".flo", required=True)
 def command(
-    source: str,
-    target: str,
-    output: str,
-    mask_path: str | None,
-    confidence: str | None,
-    only_trusted: bool,
-    min_quality: str,
-    init: str | None,
-    **options: Any,
+    source: str, target: str, only_trusted: bool, min_quality: str, init: str | None, **options: Any
 ) -> None:
     """Estimate the flow between SOURCE and TARGET and write it to the file OUT.
 
@@ -74,17 +61,11 @@ def command(
     from glualign.outputs import Outputs
 
     reading, telling = Reading.of(options), Telling.of(options)
-    outputs = Outputs(
-        flow=Path(output),
-        mask=Path(mask_path) if mask_path else None,
-        confidence=Path(confidence) if confidence else None,
-    )
+    names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
+    outputs = Outputs(**{kind: Path(name) for kind, name in names.items() if name})
     masks = options["source_mask"], options["target_mask"]
-    outputs.check([source, target, *filter(None, (*masks, init))])
-    moving, fixed = (
-        reading.image(path, quiet=telling.quiet, matched=True, mask=mask)
-        for path, mask in zip((source, target), masks, strict=True)
-    )
+    outputs.check(filter(None, (source, target, *masks, init)))
+    moving, fixed = reading.images(source, target, quiet=telling.quiet, masks=masks)
     alignment = align_pair(moving, fixed, Aligning.of(options), init=init, show=telling.shows)
     require_quality(alignment, min_quality)
     written, _ = outputs.write(alignment, only_trusted=only_trusted)

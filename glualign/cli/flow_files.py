@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import Telling, parse_size, stack, verbosity_options
+from glualign.cli.options import Size, Telling, stack, verbosity_options
 from glualign.cli.streams import format_option, streamable
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ FLOW_FILE = click.Path(allow_dash=True)
 
 source_size_option = click.option(
     "--source-size",
-    metavar="WxH",
-    callback=parse_size,
+    type=Size(),
     show_default="as stored in the file, else the flow's own size",
     help="Size in pixels of the source image; .flo, .pfm, .npy and KITTI .png do not store it.",
 )
@@ -77,20 +76,16 @@ def compose(first: str, second: str, output: str, **options: Any) -> None:
 @click.command("resize-flow", short_help="Make a flow fit images of another size.")
 @click.argument("flow_file", metavar="FLOW", type=FLOW_FILE)
 @output_options
-@click.option(
-    "--size", metavar="WxH", callback=parse_size, required=True, help="New size of the target in pixels."
-)
+@click.option("--size", type=Size(), required=True, help="New size of the target in pixels.")
 @click.option(
     "--source-size",
-    metavar="WxH",
-    callback=parse_size,
+    type=Size(),
     show_default="the old one, scaled like the target",
     help="New size of the source in pixels.",
 )
 @click.option(
     "--old-source-size",
-    metavar="WxH",
-    callback=parse_size,
+    type=Size(),
     show_default="as stored in the file, else the flow's own size",
     help="Size in pixels of the source that FLOW was computed for.",
 )

@@ -160,7 +160,8 @@ def _unloadable(package: str, text: str) -> str:
 
 
 @click.group(
-    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="glualign")
 def cli() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from glualign.cli.options import (
+    COUNT,
+    FILE,
     Aligning,
     Reading,
     Telling,
@@ -20,16 +22,13 @@ from glualign.cli.options import (
 @click.command(short_help="Write point matches of a pair, for structure from motion.")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
-@click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Where to write."
-)
+@click.option("-o", "--output", required=True, type=FILE, help="Where to write.")
 @click.option(
     "--max",
     "most",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     default=2000,
-    show_default=True,
     help="Matches at most, spread evenly over what is trusted.",
 )
 @click.option(
@@ -37,7 +36,6 @@ from glualign.cli.options import (
     type=click.FloatRange(0, 1),
     metavar="X",
     default=0.5,
-    show_default=True,
     help="Least confidence of a match.",
 )
 @click.option(
@@ -83,7 +81,7 @@ def command(
     from glualign.outputs import check_outputs
 
     reading, telling = Reading.of(options), Telling.of(options)
-    moving, fixed = (reading.image(path, quiet=telling.quiet, matched=True) for path in (source, target))
+    moving, fixed = reading.images(source, target, quiet=telling.quiet)
     check_outputs([output], [source, target, *([points] if points else [])])
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target").points if points else None

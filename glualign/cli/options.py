@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from glualign.errors import ImageError
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -28,6 +30,11 @@ WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes
 SMALLEST_MAX_SIDE = 16
 MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
 
+FILE = click.Path(dir_okay=False)
+STREAM = click.Path(dir_okay=False, allow_dash=True)
+COUNT = click.IntRange(min=1)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -41,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Aligning(Options):
-    """What `model_options` and `method_options` say: how to align. None: not given, the preset decides."""
+    """What `align_options` say: how to align. None: not given, the preset decides."""
 
     model: str
     device: str
@@ -55,12 +62,7 @@ class Aligning(Options):
         """Keyword arguments for `Aligner.from_pretrained` beside the model."""
         if self.mirror and self.preset == "fast":
             raise click.UsageError("--mirror needs a search, which --preset fast leaves out.")
-        given: dict[str, Any] = {
-            "device": self.device,
-            "precision": self.precision,
-            "transform": self.transform,
-            "mirror": self.mirror,
-        }
+        given = {name: getattr(self, name) for name in ("device", "precision", "transform", "mirror")}
         if self.preset is not None:
             given["preset"] = self.preset
         if self.max_side is not None:
@@ -98,34 +100,37 @@ class Reading(Options):
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `glualign.images.read_image`."""
-        given: dict[str, Any] = {
-            "apply_orientation": self.exif,
-            "page": self.page,
-            "mask_from": self.mask_from,
-        }
+        given = {"apply_orientation": self.exif, "page": self.page, "mask_from": self.mask_from}
         if self.max_pixels is not None:
             given["max_pixels"] = self.max_pixels or None  # 0 on the command line: no limit
         return given
 
-    def image(self, path: str, *, quiet: bool, matched: bool = False, mask: str | None = None) -> Image:
-        """Read an image; what there is to know of it is printed as warnings unless ``quiet``.
+    def images(
+        self, *paths: str, quiet: bool, masks: tuple[str | None, ...] = (), matched: bool = True
+    ) -> list[Image]:
+        """Read images; what there is to know of them is printed as warnings unless ``quiet``.
 
         Args:
-            path: of the file.
+            paths: of the files.
             quiet: print nothing.
-            matched: also say how the network will see it.
-            mask: image file that is black where the image is to be ignored.
+            masks: image files that are black where the image is to be ignored, one for each or none at all.
+            matched: also say how the network will see them.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: one cannot be read.
         """
         from glualign.cli.console import print_notes
         from glualign.images import display_notes, read_image
 
-        image = read_image(path, **self.arguments())
-        notes = (*image.notes, *display_notes(image)) if matched else image.notes
-        print_notes(image.name, notes, show=not quiet)
-        return image.ignore(read_image(mask, apply_orientation=self.exif)) if mask else image
+        images = []
+        for path, mask in zip(paths, masks or [None] * len(paths), strict=True):
+            image = read_image(path, **self.arguments())
+            notes = (*image.notes, *display_notes(image)) if matched else image.notes
+            print_notes(image.name, notes, show=not quiet)
+            if mask:
+                image = image.ignore(read_image(mask, apply_orientation=self.exif))
+            images.append(image)
+        return images
 
 
 @dataclass(frozen=True)
@@ -135,10 +140,6 @@ class Writing(Options):
     interpolation: Interpolation | None
     fill: str
     quality: int | None
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `Outputs.write` and `Alignment.save`."""
-        return vars(self)
 
 
 @dataclass(frozen=True)
@@ -163,16 +164,11 @@ class Telling(Options):
             print_facts(rows())
 
 
-def _matching(pattern: str, understood: str) -> Callable[[click.Context, click.Parameter, str], str]:
-    """A click callback that accepts text of one shape, and says what it understands when it refuses."""
-
-    def check(context: click.Context, parameter: click.Parameter, value: str) -> str:
-        text = value.strip().lower()
-        if not re.fullmatch(pattern, text):
-            raise click.BadParameter(f"{value!r} is not one of {understood}.", context, parameter)
-        return text
-
-    return check
+def _device(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    text = value.strip().lower()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text):
+        raise click.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.", context, parameter)
+    return text
 
 
 def _working_side(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
@@ -182,7 +178,6 @@ def _working_side(context: click.Context, parameter: click.Parameter, value: int
 
 
 def _fill(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    from glualign.errors import ImageError
     from glualign.fill import fill_of
 
     try:
@@ -191,23 +186,21 @@ def _fill(context: click.Context, parameter: click.Parameter, value: str) -> str
         raise click.BadParameter(f"{error}.", context, parameter) from None
 
 
-def parse_size(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
-    """A click callback: ``WxH`` as ``(height, width)``."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", value.strip())
-    if match is None or 0 in (int(match[1]), int(match[2])):
-        raise click.BadParameter(f"{value!r} is not a size in pixels such as 1920x1080.", context, parameter)
-    return int(match[2]), int(match[1])
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
+    """``WxH`` on the command line, ``(height, width)`` in the program."""
 
+    name = "size"
 
-def parse_sizes(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[int, int] | None, ...]:
-    """The same for an option that may be repeated."""
-    return tuple(parse_size(context, parameter, value) for value in values)
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What the help shows."""
+        return "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", value.strip())
+        if match is None or 0 in (int(match[1]), int(match[2])):
+            self.fail(f"{value!r} is not a size in pixels such as 1920x1080.", param, ctx)
+        return int(match[2]), int(match[1])
 
 
 def stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -226,22 +219,19 @@ model_option = click.option(
     "--model",
     metavar="NAME|FILE",
     default="compact",
-    show_default=True,
     help="Model: a name from `glualign weights list`, or a file of weights (.safetensors, .pth, .pth.tar).",
 )
 device_option = click.option(
     "--device",
     metavar="DEVICE",
-    callback=_matching(r"auto|cpu|cuda(:\d+)?|mps", "auto, cpu, cuda, cuda:N, mps"),
+    callback=_device,
     default="auto",
-    show_default=True,
     help="Where to compute: auto (the fastest there is), cpu, cuda, cuda:N (the N-th GPU), mps.",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
-    show_default=True,
     help="Number format of the convolutions: auto is bf16 where the hardware has it; fp32 is exact, slower.",
 )
 model_options: Callable[[Any], Any] = stack(
@@ -269,7 +259,6 @@ method_options: Callable[[Any], Any] = stack(
         "--transform",
         type=click.Choice(TRANSFORMS),
         default="dense",
-        show_default=True,
         help="Motion: free for every pixel (dense), or one model of all of it (tps: a smooth bend).",
     ),
     click.option(
@@ -278,31 +267,27 @@ method_options: Callable[[Any], Any] = stack(
         help="Also consider that the source is mirrored, left for right (not with --preset fast).",
     ),
 )
+align_options: Callable[[Any], Any] = stack(model_options, method_options)
 min_quality_option = click.option(
     "--min-quality",
     type=click.Choice(MIN_QUALITIES),
     default="failed",
-    show_default=True,
     help="Worst verdict to accept. Worse: nothing is written, exit code 1. Files of a failed alignment are "
     "kept, with exit code 4; with none the exit code is 0.",
 )
 
 init_option = click.option(
     "--init",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
+    type=FILE,
     help="Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point pairs "
     "(.csv: source x, y, target x, y). What is left is estimated on top of it.",
 )
-
-align_options: Callable[[Any], Any] = stack(model_options, method_options)
 
 reading_options: Callable[[Any], Any] = stack(
     click.option(
         "--exif/--no-exif",
         "exif",
         default=True,
-        show_default=True,
         help="Turn photographs upright as their EXIF orientation says, or take the pixels as stored.",
     ),
     click.option(
@@ -310,7 +295,6 @@ reading_options: Callable[[Any], Any] = stack(
         type=click.IntRange(min=0),
         metavar="N",
         default=0,
-        show_default=True,
         help="Page of a multi-page TIFF to read, counted from 0.",
     ),
     click.option(
@@ -336,15 +320,12 @@ quality_option = click.option(
 )
 mask_option = click.option(
     "--mask",
-    "mask_path",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
+    type=FILE,
     help="Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply where valid.",
 )
 confidence_option = click.option(
     "--confidence",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
+    type=FILE,
     help="Also write the confidence here (8-bit image): from 0 to 255 where certain.",
 )
 only_trusted_option = click.option(
@@ -357,13 +338,10 @@ only_trusted_option = click.option(
 ignore_options: Callable[[Any], Any] = stack(
     click.option(
         "--source-mask",
-        type=click.Path(dir_okay=False),
-        metavar="FILE",
+        type=FILE,
         help="Image of the source's size, black where the source has no say (sky, people, time stamps).",
     ),
-    click.option(
-        "--target-mask", type=click.Path(dir_okay=False), metavar="FILE", help="The same for the target."
-    ),
+    click.option("--target-mask", type=FILE, help="The same for the target."),
 )
 writing_options: Callable[[Any], Any] = stack(
     click.option(

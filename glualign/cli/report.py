@@ -119,7 +119,7 @@ def command(
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
     check_outputs([output], [source, target, *(name for name in files if name)])
     environment()
-    moving, fixed = (reading.image(path, quiet=quiet) for path in (source, target))
+    moving, fixed = reading.images(source, target, quiet=quiet, matched=False)
     alignment: Alignment | SavedAlignment
     if kept.flow_path:
         alignment = kept.alignment(moving, fixed)

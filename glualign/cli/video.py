@@ -60,21 +60,18 @@ def _progress(count: int, *, show: bool) -> Iterator[Callable[[], None]]:
     "--style",
     type=click.Choice(STYLES),
     default="wheel",
-    show_default=True,
     help="What is shown of each pair of frames.",
 )
 @click.option(
     "--onto",
     type=click.Choice(["next", "first"]),
     default="next",
-    show_default=True,
     help="Flow from each frame to the next, or from the first frame to each.",
 )
 @click.option(
     "--every",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     metavar="N",
     help="Only each N-th frame.",
 )

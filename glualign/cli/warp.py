@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from glualign.cli.options import (
+    FILE,
     WITHOUT_MATRIX,
     Aligning,
-    Options,
     Reading,
     Telling,
     Writing,
@@ -32,62 +33,31 @@ if TYPE_CHECKING:
     from glualign.images import Image
     from glualign.outputs import Outputs
 
-FILE = click.Path(dir_okay=False)
-
-
-@dataclass(frozen=True)
-class Named(Options):
-    """The files that were named one by one."""
-
-    output: str | None
-    format: str | None
-    flow_path: str | None
-    flow_image: str | None
-    mask_path: str | None
-    confidence: str | None
-    matrix: str | None
-    report: str | None
-    gcps: str | None
-    matches: str | None
-
 
 @click.command(short_help="Warp SOURCE onto the pixel grid of TARGET.")
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("target", type=click.Path(allow_dash=True))
 @click.argument("out", required=False, type=click.Path(allow_dash=True))
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR|FILE|-",
-    show_default="this folder",
-    help="The same as OUT.",
-)
+@click.option("-o", "--output", metavar="DIR|FILE|-", show_default="this folder", help="The same as OUT.")
 @format_option
-@click.option(
-    "--flow", "flow_path", type=FILE, metavar="FILE", help="Write the flow here, format by extension."
-)
-@click.option("--flow-image", type=FILE, metavar="FILE", help="Write the picture of the flow here.")
+@click.option("--flow", type=FILE, help="Write the flow here, format by extension.")
+@click.option("--flow-image", type=FILE, help="Write the picture of the flow here.")
 @mask_option
 @confidence_option
 @click.option(
     "--matrix",
     type=FILE,
-    metavar="FILE",
     help="Write the fitted 3x3 transform, target to source, here (.txt or .json).",
 )
-@click.option(
-    "--report", type=FILE, metavar="FILE", help="Write an HTML report here, as `glualign report` does."
-)
+@click.option("--report", type=FILE, help="Write an HTML report here, as `glualign report` does.")
 @click.option(
     "--gcps",
     type=FILE,
-    metavar="FILE",
     help="Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is a GeoTIFF.",
 )
 @click.option(
     "--matches",
     type=FILE,
-    metavar="FILE",
     help="Write point matches here (.csv, .npz, .h5, .txt), as `glualign matches` does.",
 )
 @writing_options
@@ -100,7 +70,13 @@ class Named(Options):
 @verbosity_options
 @streamable("source", "target", default=".png")
 def command(
-    source: str, target: str, min_quality: str, only_trusted: bool, init: str | None, **options: Any
+    source: str,
+    target: str,
+    min_quality: str,
+    only_trusted: bool,
+    init: str | None,
+    report: str | None,
+    **options: Any,
 ) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
@@ -135,45 +111,40 @@ def command(
     from glualign.cli.pair import align_pair, require_quality, tell
     from glualign.cli.report import command_line
     from glualign.georeference import map_affine
-    from glualign.outputs import check_outputs, expected_image
+    from glualign.outputs import expected_image
 
-    aligning, reading, writing = Aligning.of(options), Reading.of(options), Writing.of(options)
-    telling, named = Telling.of(options), Named.of(options)
-    if named.matrix and aligning.transform in WITHOUT_MATRIX:
+    aligning, reading = Aligning.of(options), Reading.of(options)
+    writing, telling = Writing.of(options), Telling.of(options)
+    if options["matrix"] and aligning.transform in WITHOUT_MATRIX:
         raise click.UsageError(
             f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
         )
     masks = options["source_mask"], options["target_mask"]
-    moving, fixed = (
-        reading.image(path, quiet=telling.quiet, matched=True, mask=mask)
-        for path, mask in zip((source, target), masks, strict=True)
-    )
-    if named.gcps:
+    moving, fixed = reading.images(source, target, quiet=telling.quiet, masks=masks)
+    if options["gcps"]:
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
-    outputs = plan(source, expected, named, with_transform=aligning.transform not in WITHOUT_MATRIX)
-    inputs = [source, target, *filter(None, (*masks, init))]
-    outputs.check(inputs, warped=expected)
-    if named.report:
+    outputs = plan(source, expected, options)
+    outputs.check(
+        filter(None, (source, target, *masks, init)), warped=expected, beside=filter(None, [report])
+    )
+    if report:
+        from glualign.report.alignment import build_report
         from glualign.report.page import environment
 
-        check_outputs([*outputs.files().values(), named.report], inputs)
         environment()
     alignment = align_pair(moving, fixed, aligning, init=init, show=telling.shows)
     require_quality(alignment, min_quality)
     with status("Writing ...", show=telling.shows):
-        written, notes = outputs.write(alignment, only_trusted=only_trusted, **writing.arguments())
-    if named.report:
-        from glualign.report.alignment import build_report
-
-        with status("Drawing the report ...", show=telling.shows):
-            build_report(alignment, named.report, command=command_line(click.get_current_context()))
-        written["report"] = Path(named.report)
+        written, notes = outputs.write(alignment, only_trusted=only_trusted, **vars(writing))
+        if report:
+            build_report(alignment, report, command=command_line(click.get_current_context()))
+            written["report"] = Path(report)
     print_notes(source, notes, show=not telling.quiet)
     tell(alignment, written, telling, min_quality)
 
 
-def plan(source: str, expected: Image, named: Named, *, with_transform: bool) -> Outputs:
+def plan(source: str, expected: Image, options: Mapping[str, Any]) -> Outputs:
     """The files to write: one image, or a folder of results; and what was named beside.
 
     Raises:
@@ -182,20 +153,13 @@ def plan(source: str, expected: Image, named: Named, *, with_transform: bool) ->
     from glualign.images import WRITABLE
     from glualign.outputs import DEFAULT_KINDS, Outputs, is_folder, warped_extension
 
-    output = named.output or "."
+    output, extension = options["output"] or ".", options["format"]
     if is_folder(output, WRITABLE):
-        extension = f".{named.format.lstrip('.')}" if named.format else warped_extension(source, expected)
-        kinds = [kind for kind in DEFAULT_KINDS if kind != "transform" or with_transform]
+        extension = f".{extension.lstrip('.')}" if extension else warped_extension(source, expected)
+        kinds = set(DEFAULT_KINDS) - ({"transform"} if options["transform"] in WITHOUT_MATRIX else set())
         outputs = Outputs.in_folder(output, Path(source).stem, extension, kinds=kinds)
     else:
         outputs = Outputs(warped=Path(output))
-    beside = {
-        "flow": named.flow_path,
-        "flow_image": named.flow_image,
-        "mask": named.mask_path,
-        "confidence": named.confidence,
-        "transform": named.matrix,
-        "gcps": named.gcps,
-        "matches": named.matches,
-    }
+    named = ("flow", "flow_image", "mask", "confidence", "gcps", "matches")
+    beside = {"transform": options["matrix"], **{kind: options[kind] for kind in named}}
     return replace(outputs, **{kind: Path(name) for kind, name in beside.items() if name})

@@ -185,7 +185,6 @@ def info_command(name: str, as_json: bool) -> None:
     "--dtype",
     type=click.Choice(["fp16", "bf16", "fp32"]),
     default="fp16",
-    show_default=True,
     help="Storage of the kernels; biases and batch norm stay fp32.",
 )
 @click.option(
