@@ -16,7 +16,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # glualign of this tree, whatever is installed
 
-from glualign.evaluation.tables import HEADERS, RIGHT_ALIGNED, groups_of, table_cells  # noqa: E402
+from glualign.evaluation.tables import (  # noqa: E402
+    HEADERS,
+    RIGHT_ALIGNED,
+    SPEED_HEADERS,
+    SPEED_RIGHT_ALIGNED,
+    groups_of,
+    speed_cells,
+    table_cells,
+)
 from glualign.files import write_text  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -145,21 +153,7 @@ def evaluation_section(content: dict[str, Any]) -> Iterable[str]:
 
 def speed_section(content: dict[str, Any]) -> Iterable[str]:
     """Table and machine of a speed run."""
-    headers = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
-    cells = [
-        (
-            f"{row['width']}x{row['height']}",
-            str(row["threads"]),
-            row["model"],
-            row["precision"],
-            row["layout"],
-            f"{row['seconds_median']:.3f}",
-            f"{row['seconds_min']:.3f}",
-            f"{row['speedup']:.1f}" if row["speedup"] else "-",
-        )
-        for row in content["rows"]
-    ]
-    yield table(headers, cells, (1, 5, 6, 7))
+    yield table(SPEED_HEADERS, speed_cells(content["rows"]), SPEED_RIGHT_ALIGNED)
     yield machine_line(content)
 
 

@@ -21,7 +21,7 @@ from reliability import truth_points
 from torch import Tensor
 
 from glualign.checkpoints import load_model
-from glualign.evaluation.datasets.pairs import pairs
+from glualign.evaluation.datasets import open_dataset
 from glualign.network.config import COARSE_SIZE
 from glualign.network.warping import prepare
 
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     network = load_model(options.model).model.eval()
     shares: dict[str, list[np.ndarray]] = defaultdict(list)
-    for pair in pairs(options.root).pairs:
+    for pair in open_dataset("pairs", options.root).pairs:
         if len(shares[pair.group]) == options.limit:
             continue
         case = pair.load()

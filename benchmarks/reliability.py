@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from glualign import Aligner
-from glualign.evaluation.datasets.pairs import pairs
+from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.environment import environment
 from glualign.files import write_text
 
@@ -28,7 +28,7 @@ PER_PAIR = 20_000
 def collect(aligner: Aligner, root: Path, sets: list[str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Set, confidence and end-point error of the measured pixels of every pair."""
     found = []
-    for pair in pairs(root).pairs:
+    for pair in open_dataset("pairs", root).pairs:
         if sets and pair.group not in sets:
             continue
         case = pair.load()

@@ -106,7 +106,7 @@ def measured(config: GLUNetConfig, photos: PhotoStore, options: argparse.Namespa
         "minutes": minutes,
         "pairs": run.progress.pairs,
         "hits": hits(network, photos, run.held_out, options.pairs),
-        "seconds": timing.median,
+        "seconds": timing["seconds_median"],
     }
 
 

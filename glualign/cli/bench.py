@@ -61,7 +61,7 @@ def command(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **opti
     from glualign.devices import choose_device
     from glualign.evaluation.environment import usable_cores
     from glualign.evaluation.speed import speed_document, time_contenders
-    from glualign.evaluation.tables import write_document
+    from glualign.evaluation.tables import SPEED_HEADERS, SPEED_RIGHT_ALIGNED, speed_cells, write_document
     from glualign.outputs import check_outputs
 
     device = choose_device(options["device"])
@@ -77,21 +77,7 @@ def command(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **opti
     if options["json_path"]:
         write_document(options["json_path"], speed_document(timings, options["device"]))
     if not options["quiet"]:
-        headers = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
-        cells = [
-            (
-                f"{timing.size[1]}x{timing.size[0]}",
-                str(timing.threads),
-                timing.model,
-                timing.precision,
-                timing.layout,
-                f"{timing.median:.3f}",
-                f"{min(timing.seconds):.3f}",
-                f"{timing.speedup:.1f}" if timing.speedup else "-",
-            )
-            for timing in timings
-        ]
-        print_table(headers, cells, right=(1, 5, 6, 7))
+        print_table(SPEED_HEADERS, speed_cells(timings), right=SPEED_RIGHT_ALIGNED)
 
 
 def _contenders(
@@ -102,12 +88,10 @@ def _contenders(
     from glualign.evaluation.speed import model_contender, reference_contender
 
     contenders = [reference_contender(device)] if reference else []
-    seen: set[tuple[str, str]] = set()
+    ours: dict[tuple[str, str], Contender] = {}
     for model in dict.fromkeys(models):
         for precision in precisions:
             loaded = load_model(model)
             contender = model_contender(loaded.name, loaded.model, precision, device)  # type: ignore[arg-type]
-            if (contender.model, contender.precision) not in seen:
-                seen.add((contender.model, contender.precision))
-                contenders.append(contender)
-    return contenders
+            ours.setdefault((contender.model, contender.precision), contender)
+    return [*contenders, *ours.values()]

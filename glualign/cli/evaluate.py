@@ -126,8 +126,7 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
     if options["json_path"]:
         write_document(options["json_path"], content)
     if options["html_path"]:
-        from glualign.evaluation.pictures import panels
-        from glualign.report.evaluation import write_evaluation
+        from glualign.report.evaluation import panels, write_evaluation
 
         write_evaluation(options["html_path"], content, panels(data, methods[0], results, 3))
     if not options["quiet"]:

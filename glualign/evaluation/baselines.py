@@ -17,10 +17,10 @@ import numpy as np
 from glualign.errors import DatasetError, FlowError
 from glualign.evaluation.datasets.base import Pixels, Sample
 from glualign.evaluation.methods import Estimate
+from glualign.evaluation.truth import size_of
 from glualign.geometry import (
     Field,
     Matrix,
-    Size,
     apply_transform,
     keypoint_homography,
     pixel_grid,
@@ -56,7 +56,7 @@ class Baseline:
 
 def identity(source: Pixels, target: Pixels) -> Field:
     """No alignment: the source stretched over the target's frame; zero everywhere for images of one size."""
-    return transform_flow(resizing_matrix(_size(target), _size(source)), _size(target))
+    return transform_flow(resizing_matrix(size_of(target), size_of(source)), size_of(target))
 
 
 def sift(source: Pixels, target: Pixels) -> Field:
@@ -83,7 +83,7 @@ def farneback(source: Pixels, target: Pixels) -> Field:
 
 def ecc(source: Pixels, target: Pixels) -> Field:
     """Homography that maximises the enhanced correlation coefficient, from the identity, at up to 512 px."""
-    full = _size(target)
+    full = size_of(target)
     scale = min(1.0, _ECC_SIDE / max(full))
     size = max(round(full[0] * scale), 1), max(round(full[1] * scale), 1)
     small = [
@@ -95,7 +95,7 @@ def ecc(source: Pixels, target: Pixels) -> Field:
         _, found = _cv.findTransformECC(small[0], small[1], start, cv2.MOTION_HOMOGRAPHY, criteria)
     except cv2.error as error:
         raise FlowError("the correlation does not converge") from error
-    matrix: Matrix = resizing_matrix(size, _size(source)) @ found @ resizing_matrix(full, size)
+    matrix: Matrix = resizing_matrix(size, size_of(source)) @ found @ resizing_matrix(full, size)
     fault = transform_fault(matrix, full)
     if fault:
         raise FlowError(f"the homography {fault}")
@@ -127,20 +127,16 @@ def _from_keypoints(detector: Literal["sift", "orb"], most: int, source: Pixels,
     matrix = keypoint_homography(
         source, target, detector=detector, most=most, max_side=None, threshold=3.0, fewest=8
     )
-    return transform_flow(matrix, _size(target))
+    return transform_flow(matrix, size_of(target))
 
 
 def _equal_grey(source: Pixels, target: Pixels) -> tuple[Any, Any]:
     """Grey target and grey source at the target's size."""
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (target, source)]
-    return grey[0], cv2.resize(grey[1], _size(target)[::-1], interpolation=cv2.INTER_AREA)
+    return grey[0], cv2.resize(grey[1], size_of(target)[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _unstretch(flow: Field, source: Pixels, target: Pixels) -> Field:
     """A flow into the source resized to the target's size, turned into pixels of the source itself."""
-    grid = pixel_grid(_size(target))
-    return apply_transform(resizing_matrix(_size(target), _size(source)), grid + flow) - grid
-
-
-def _size(image: Pixels) -> Size:
-    return image.shape[0], image.shape[1]
+    grid = pixel_grid(size_of(target))
+    return apply_transform(resizing_matrix(size_of(target), size_of(source)), grid + flow) - grid

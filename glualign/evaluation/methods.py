@@ -12,6 +12,7 @@ import numpy as np
 from glualign import __version__
 from glualign.errors import GlualignError
 from glualign.evaluation.datasets.base import Pixels, Sample
+from glualign.evaluation.truth import size_of
 from glualign.geometry import Field, pixel_grid
 
 if TYPE_CHECKING:
@@ -137,6 +138,6 @@ def mirrored(image: Pixels) -> Pixels:
 
 def unmirrored(flow: Field) -> Field:
     """A flow on the grid of a mirrored target, put on the grid of the target itself."""
-    grid = pixel_grid((flow.shape[0], flow.shape[1]))
+    grid = pixel_grid(size_of(flow))
     # The source position of a pixel moves with it.
     return np.asarray((flow + grid)[:, ::-1] - grid, np.float32)

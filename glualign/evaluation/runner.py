@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +17,6 @@ def evaluate(
     dataset: Dataset,
     methods: Sequence[Method],
     *,
-    workers: int = 1,
     csv_path: Path | None = None,
     resume: bool = False,
     listener: Callable[[PairResult], None] | None = None,
@@ -27,13 +24,11 @@ def evaluate(
     """Run every method on every pair.
 
     A pair that cannot be read, or a method that fails on it, becomes a failed result and the run goes on. The
-    results are in the order of the data set and then of the methods, whatever the number of ``workers``
-    (threads that read pairs ahead).
+    results are in the order of the data set and then of the methods.
 
     Args:
         dataset: what to measure on.
         methods: what to measure; their names must differ.
-        workers: threads that read pairs ahead.
         csv_path: results are appended to ``<csv_path>.partial`` as they are made; at the end all of them are
             written to ``csv_path`` and the partial file is removed.
         resume: take over results of the same pairs and settings from both files; failed pairs are tried
@@ -56,14 +51,13 @@ def evaluate(
     known = {result.key: result for result in earlier if not result.error}
     runs = {method.name: fingerprint(dataset.name, method.settings) for method in methods}
     results: list[PairResult] = []
-
-    def missing(pair: EvalPair) -> bool:
-        return any((runs[name], name, pair.name) not in known for name in names)
-
-    for pair, sample in _loaded(dataset.pairs, workers, missing):
-        for method in methods:
-            result = known.get((runs[method.name], method.name, pair.name))
-            if result is None:
+    for pair in dataset.pairs:
+        keys = [(runs[name], name, pair.name) for name in names]
+        sample = _loaded(pair) if any(key not in known for key in keys) else None
+        for method, key in zip(methods, keys, strict=True):
+            if sample is None or key in known:
+                result = known[key]
+            else:
                 result = _measured(pair, method, runs[method.name], sample)
                 if partial_csv:
                     with partial_csv.open("a", encoding="utf-8", newline="") as file:
@@ -94,43 +88,21 @@ def load(pair: EvalPair) -> Sample:
     return sample
 
 
-def _loaded(
-    pairs: Iterable[EvalPair], workers: int, wanted: Callable[[EvalPair], bool]
-) -> Iterator[tuple[EvalPair, Sample | Exception | None]]:
-    """Each pair with its sample, or what went wrong; None where the pair is not ``wanted``.
-
-    Reads at most ``workers`` pairs ahead, because a pair of large images takes a lot of memory.
-    """
-    queue: deque[tuple[EvalPair, Future[Sample] | None]] = deque()
-
-    def result() -> tuple[EvalPair, Sample | Exception | None]:
-        pair, future = queue.popleft()
-        if future is None:
-            return pair, None
-        # One unreadable pair must not end the run; it becomes a failed result.
-        return pair, future.exception() or future.result()  # type: ignore[return-value]
-
-    with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="read") as pool:
-        for pair in pairs:
-            queue.append((pair, pool.submit(load, pair) if wanted(pair) else None))
-            if len(queue) > max(workers, 1):
-                yield result()
-        while queue:
-            yield result()
-
-
-def _measured(pair: EvalPair, method: Method, run: str, sample: Sample | Exception | None) -> PairResult:
-    result = partial(PairResult, run, method.name, pair.group, pair.subgroup, pair.name)
-    if not isinstance(sample, Sample):
-        return result(seconds=0.0, error=_one_line(sample))
+def _loaded(pair: EvalPair) -> Sample | Exception:
     try:
+        return load(pair)
+    except Exception as error:  # one unreadable pair must not end the run; it becomes a failed result
+        return error
+
+
+def _measured(pair: EvalPair, method: Method, run: str, sample: Sample | Exception) -> PairResult:
+    result = partial(PairResult, run, method.name, pair.group, pair.subgroup, pair.name)
+    try:
+        if isinstance(sample, Exception):
+            raise sample
         estimate = method.estimate(sample)
         metrics = measure(sample.truth.errors(estimate.flow, sample.longer_side))
     except Exception as error:  # a method that fails on a pair must not end the run either
-        return result(seconds=0.0, error=_one_line(error))
+        unexpected = "" if isinstance(error, GlualignError) else f"{type(error).__name__}: "
+        return result(seconds=0.0, error=f"{unexpected}{error}")
     return result(seconds=estimate.seconds, note=estimate.note, metrics=metrics)
-
-
-def _one_line(error: Exception | None) -> str:
-    """What went wrong; unexpected errors carry their type."""
-    return str(error) if isinstance(error, GlualignError) else f"{type(error).__name__}: {error}"

@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import cv2
@@ -15,12 +14,14 @@ import numpy.typing as npt
 import torch
 
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
-from glualign.evaluation.environment import environment
+from glualign.evaluation.tables import header
 from glualign.geometry import Field, Size
 from glualign.matching.predictor import FlowPredictor
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 
 Pixels = npt.NDArray[np.uint8]
+Timing = dict[str, Any]
+"""A row of the table and of the JSON document: contender, size, threads, seconds and speed-up."""
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -42,31 +43,6 @@ class Contender:
     layout: str
     predict: Callable[[Pixels, Pixels], Field]
     is_reference: bool = False
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Wall times of one contender on one size.
-
-    Attributes:
-        size: (height, width) of both images.
-        threads: CPU threads of torch.
-        seconds: every timed repetition, after one warm-up.
-        speedup: median of the reference's time over the median of this one; None without a reference.
-    """
-
-    model: str
-    precision: str
-    layout: str
-    size: Size
-    threads: int
-    seconds: tuple[float, ...]
-    speedup: float | None
-
-    @property
-    def median(self) -> float:
-        """Median seconds per pair."""
-        return statistics.median(self.seconds)
 
 
 def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["glunet"]) -> Contender:
@@ -95,7 +71,8 @@ def time_contenders(
 ) -> list[Timing]:
     """Time every contender on every size and number of threads.
 
-    Repetitions go round the contenders, so that whatever else the machine does touches all of them alike.
+    Repetitions go round the contenders, so that whatever else the machine does touches all of them alike. The
+    first one only warms up.
     """
     before = torch.get_num_threads()
     timings: list[Timing] = []
@@ -113,27 +90,9 @@ def speed_document(timings: Sequence[Timing], device: str) -> dict[str, Any]:
     """The timings as one JSON document with the machine they were taken on."""
     chosen = choose_device(device)
     return {
-        "kind": "speed",
-        "title": "Seconds per pair",
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": environment(),
+        **header("speed", "Seconds per pair"),
         "device": chosen.type if chosen.type == "cpu" else describe_device(chosen),
-        "rows": [
-            {
-                "model": timing.model,
-                "precision": timing.precision,
-                "layout": timing.layout,
-                "width": timing.size[1],
-                "height": timing.size[0],
-                "threads": timing.threads,
-                "seconds_median": timing.median,
-                "seconds_min": min(timing.seconds),
-                "seconds_max": max(timing.seconds),
-                "repeats": len(timing.seconds),
-                "speedup": timing.speedup,
-            }
-            for timing in timings
-        ],
+        "rows": timings,
     }
 
 
@@ -151,18 +110,29 @@ def make_pair(size: Size) -> tuple[Pixels, Pixels]:
 def _time_round(contenders: Sequence[Contender], size: Size, threads: int, repeat: int) -> list[Timing]:
     pair = make_pair(size)
     seconds: list[list[float]] = [[] for _ in contenders]
-    for _ in range(repeat + 1):
+    for repetition in range(repeat + 1):
         for contender, taken in zip(contenders, seconds, strict=True):
             start = time.perf_counter()
             contender.predict(*pair)
-            taken.append(time.perf_counter() - start)
-    medians = [statistics.median(taken[1:]) for taken in seconds]  # the first repetition only warms up
+            if repetition > 0:
+                taken.append(time.perf_counter() - start)
+    medians = [statistics.median(taken) for taken in seconds]
     base = next((m for m, each in zip(medians, contenders, strict=True) if each.is_reference), None)
     return [
-        Timing(
-            each.model, each.precision, each.layout, size, threads, tuple(taken[1:]), base and base / median
-        )
-        for each, taken, median in zip(contenders, seconds, medians, strict=True)
+        {
+            "model": contender.model,
+            "precision": contender.precision,
+            "layout": contender.layout,
+            "width": size[1],
+            "height": size[0],
+            "threads": threads,
+            "seconds_median": median,
+            "seconds_min": min(taken),
+            "seconds_max": max(taken),
+            "repeats": repeat,
+            "speedup": base and base / median,
+        }
+        for contender, taken, median in zip(contenders, seconds, medians, strict=True)
     ]
 
 

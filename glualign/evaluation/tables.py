@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from glualign.evaluation.metrics import (
     mean_of,
     summarise,
 )
-from glualign.evaluation.published import ALL, MEAN_OF_GROUPS, published_rows
 from glualign.evaluation.results import PairResult
 from glualign.files import write_text
 from glualign.plain import plain
 
+ALL = ""  # the row of all pairs
+MEAN_OF_GROUPS = "mean of groups"
 HEADERS = (
     "group", "method", "pairs", "AEPE", "median", "PCK-1", "PCK-3", "PCK-5", "PCK@0.05", "Fl", "s/pair",
     "notes",
@@ -111,21 +114,28 @@ def table_cells(dataset: str, groups: Sequence[GroupResult]) -> list[tuple[str, 
         ours = [group for group in groups if group.group == name]
         cells += map(_cells, ours)
         most = max((group.metrics.pairs for group in ours if group.metrics), default=0)
-        for row in published_rows(dataset, name):
-            shares = (row.pck_1, row.pck_3, row.pck_5, row.pck_005, row.fl)
-            cells.append(
-                (
-                    name or "all pairs",
-                    f"{row.method} (published)",
-                    str(row.pairs) if row.pairs else _MISSING,
-                    pixels(row.aepe),
-                    _MISSING,
-                    *map(percent, shares),
-                    _MISSING,
-                    f"official set: {row.pairs} pairs" if row.pairs and row.pairs != most else "",
+        for row in _published():
+            if (row["dataset"], row["group"]) == (dataset, name):
+                aepe, *shares = (
+                    float(row[key]) if row[key] else None
+                    for key in ("aepe", "pck_1", "pck_3", "pck_5", "pck_005", "fl")
                 )
-            )
+                method, pairs = f"{row['method']} (published)", row["pairs"] or _MISSING
+                note = f"official set: {pairs} pairs" if row["pairs"] not in ("", str(most)) else ""
+                numbers = _pixels(aepe), _MISSING, *map(_percent, shares), _MISSING
+                cells.append((name or "all pairs", method, pairs, *numbers, note))
     return cells
+
+
+@cache
+def _published() -> list[dict[str, str]]:
+    """Numbers published for GLU-Net, which hold for the official data and weights.
+
+    Lengths are in pixels, shares are fractions; ``pairs`` is the number of pairs of the official set or
+    group. A cell is empty where nothing was published.
+    """
+    with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _cells(group: GroupResult) -> tuple[str, ...]:
@@ -138,18 +148,22 @@ def _cells(group: GroupResult) -> tuple[str, ...]:
     pck = dict(zip(PIXEL_THRESHOLDS, metrics.pck, strict=True))
     alpha = dict(zip(ALPHAS, metrics.pck_alpha, strict=True))
     shares = (pck[1.0], pck[3.0], pck[5.0], alpha[0.05], metrics.fl)
-    lengths = pixels(metrics.aepe), pixels(metrics.median)
-    return (*lead, str(metrics.pairs), *lengths, *map(percent, shares), f"{group.seconds:.3f}", note)
+    lengths = _pixels(metrics.aepe), _pixels(metrics.median)
+    return (*lead, str(metrics.pairs), *lengths, *map(_percent, shares), f"{group.seconds:.3f}", note)
 
 
-def pixels(value: float | None) -> str:
-    """A length in pixels for the table."""
+def _pixels(value: float | None) -> str:
     return _MISSING if value is None else f"{value:.2f}"
 
 
-def percent(value: float | None) -> str:
-    """A share for the table, in per cent."""
+def _percent(value: float | None) -> str:
     return _MISSING if value is None else f"{100 * value:.1f}"
+
+
+def header(kind: str, title: str) -> dict[str, Any]:
+    """What every JSON document of measurements begins with: what, when and where it was measured."""
+    date = datetime.now(timezone.utc).date().isoformat()
+    return {"kind": kind, "title": title, "date": date, "machine": environment()}
 
 
 def document(
@@ -157,12 +171,9 @@ def document(
 ) -> dict[str, Any]:
     """Everything a table or a plot needs, with where and from what it was measured. Shares are fractions."""
     return {
-        "kind": "evaluation",
+        **header("evaluation", dataset.title),
         "dataset": dataset.name,
-        "title": dataset.title,
         "pairs": len(dataset),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": environment(),
         "methods": {method.name: dict(method.settings) for method in methods},
         "curve_alpha": CURVE_ALPHAS.tolist(),
         "rows": [
@@ -226,3 +237,18 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return round(value, _DIGITS) if isinstance(value, float) else value
+
+
+SPEED_HEADERS = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
+SPEED_RIGHT_ALIGNED = (1, 5, 6, 7)
+
+
+def speed_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """The rows of a speed document as text under `SPEED_HEADERS`."""
+    for row in rows:
+        yield (
+            f"{row['width']}x{row['height']}",
+            *(str(row[name]) for name in ("threads", "model", "precision", "layout")),
+            *(f"{row[name]:.3f}" for name in ("seconds_median", "seconds_min")),
+            f"{row['speedup']:.1f}" if row["speedup"] else _MISSING,
+        )

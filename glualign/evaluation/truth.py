@@ -13,6 +13,11 @@ from glualign.evaluation.metrics import Errors, end_point_errors
 from glualign.geometry import Field, Matrix, Points, Size, inside, pixel_grid, resize_flow, sample
 
 
+def size_of(image: npt.NDArray[np.generic]) -> Size:
+    """(height, width) of an image or a field."""
+    return image.shape[0], image.shape[1]
+
+
 @dataclass(frozen=True, eq=False)
 class DenseTruth:
     """A true flow (H, W, 2) float32 on the target grid and a mask (H, W) of the pixels where it is known."""
@@ -28,7 +33,7 @@ class DenseTruth:
 
     def errors(self, flow: npt.NDArray[np.floating], longer_side: float) -> Errors:
         """Compare ``flow`` (target to source) with the truth; one of another size is resized first."""
-        fitting = resize_flow(flow, (self.mask.shape[0], self.mask.shape[1]))
+        fitting = resize_flow(flow, size_of(self.mask))
         return end_point_errors(fitting[self.mask], self.flow[self.mask], longer_side)
 
     def count(self) -> int:

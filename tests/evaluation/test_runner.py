@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from glualign.errors import DatasetError
@@ -6,7 +5,7 @@ from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
 from glualign.evaluation.results import fingerprint, read_csv
 from glualign.evaluation.runner import evaluate, partial_path
 from glualign.evaluation.tables import group_results, table_cells
-from tests.evaluation.fakes import Offset, make_pairs, texture, write_image
+from tests.evaluation.fakes import Offset, make_pairs
 
 
 @pytest.fixture
@@ -24,11 +23,6 @@ def test_every_method_runs_on_every_pair_in_order(pairs):
         (f"moved/p{index}", name) for index in range(3) for name in ("one", "two")
     ]
     assert [r.metrics.aepe for r in results] == pytest.approx([1.0, 2.0] * 3)
-
-
-def test_the_number_of_workers_changes_nothing(pairs):
-    alone = evaluate(pairs, [Offset(dx=0.5)], workers=1)
-    assert timeless(evaluate(pairs, [Offset(dx=0.5)], workers=4)) == timeless(alone)
 
 
 def test_a_pair_that_cannot_be_read_is_recorded_and_the_rest_goes_on(tmp_path):
@@ -157,24 +151,3 @@ def test_scenes_are_averaged_before_the_rate_and_groups_alike(tmp_path):
         "GLU-Net dynamic (published)",
     ]
     assert cells[1][3] == "1.98"
-
-
-def test_reading_goes_at_most_a_few_pairs_ahead(tmp_path):
-    write_image(tmp_path / "p" / "x.png", texture(20, 20))
-    (pair,) = open_dataset("pairs", make_pairs(tmp_path / "data", shifts=(1,))).pairs
-    started = []
-
-    def load(index):
-        started.append(index)
-        return pair.load()
-
-    dataset = Dataset("d", "d", tuple(EvalPair(str(i), lambda i=i: load(i)) for i in range(12)))
-    most = 0
-
-    def listener(result):
-        nonlocal most
-        most = max(most, len(started) - int(result.pair))
-
-    evaluate(dataset, [Offset()], workers=2, listener=listener)
-    assert started == sorted(started) or np.array_equal(sorted(started), range(12))
-    assert most <= 4

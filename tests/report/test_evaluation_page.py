@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from glualign.evaluation.datasets import Sample, open_dataset
-from glualign.evaluation.pictures import error_map, panels, worst_and_median
 from glualign.evaluation.runner import evaluate
 from glualign.evaluation.tables import document, group_results, groups_of, table_cells, write_document
 from glualign.evaluation.truth import DenseTruth, PointTruth
-from glualign.report.evaluation import write_evaluation
+from glualign.report.evaluation import error_map, panels, worst_and_median, write_evaluation
 from tests.evaluation.fakes import Offset, make_pairs
 
 

@@ -7,44 +7,121 @@ one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
-from glualign.evaluation.datasets.dense import chairs, kitti, middlebury, sintel
 from glualign.evaluation.datasets.eth3d import eth3d
+from glualign.evaluation.datasets.flows import chairs, kitti, middlebury, sintel, tss
 from glualign.evaluation.datasets.hpatches import hpatches
-from glualign.evaluation.datasets.keypoints import pf_pascal, pf_willow, spair
-from glualign.evaluation.datasets.megadepth import megadepth
 from glualign.evaluation.datasets.pairs import pairs
-from glualign.evaluation.datasets.tss import tss
+from glualign.evaluation.datasets.points import megadepth, pf_pascal, pf_willow, spair
 
 __all__ = ["DATASETS", "Dataset", "EvalPair", "Sample", "open_dataset"]
 
-DATASETS: Mapping[str, Callable[..., Dataset]] = {
-    "pairs": pairs,
-    "hpatches-240": partial(hpatches, square=240),
-    "hpatches": partial(hpatches, square=None),
-    "kitti-2012": partial(kitti, year=2012, occluded=True),
-    "kitti-2012-noc": partial(kitti, year=2012, occluded=False),
-    "kitti-2015": partial(kitti, year=2015, occluded=True),
-    "kitti-2015-noc": partial(kitti, year=2015, occluded=False),
-    "sintel-clean": partial(sintel, rendering="clean"),
-    "sintel-final": partial(sintel, rendering="final"),
-    "middlebury": middlebury,
-    "chairs": chairs,
-    "tss": tss,
-    "pf-willow": partial(pf_willow, side="image"),
-    "pf-willow-box": partial(pf_willow, side="box"),
-    "pf-pascal": partial(pf_pascal, side="image"),
-    "pf-pascal-box": partial(pf_pascal, side="box"),
-    "spair": partial(spair, side="image"),
-    "spair-box": partial(spair, side="box"),
-    "eth3d": eth3d,
-    "megadepth": megadepth,
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a data set is read.
+
+    Attributes:
+        title: heading of its table; ``{root}`` stands for the folder's name.
+        how: where it comes from, and what ROOT holds.
+        list_pairs: from ROOT, and ``pair_list`` where there is one, to its pairs.
+        pooled_pck: PCK is taken over all points of the data set, not image by image.
+    """
+
+    title: str
+    how: str
+    list_pairs: Callable[..., Iterable[EvalPair]]
+    pooled_pck: bool = False
+
+
+_HPATCHES = (
+    "download hpatches-sequences-release (https://github.com/hpatches/hpatches-dataset); "
+    "ROOT is the folder that holds v_*/1.ppm ... 6.ppm and H_1_2 ... H_1_6"
+)
+_KITTI = (
+    "download the KITTI flow {} training set (https://www.cvlibs.net/datasets/kitti/eval_flow.php); "
+    "ROOT or ROOT/training holds {}/ and flow_occ/ or flow_noc/"
+)
+_SINTEL = (
+    "download MPI-Sintel-complete (http://sintel.is.tue.mpg.de); ROOT or ROOT/training holds clean/, final/, "
+    "flow/ and invalid/"
+)
+_PROPOSAL_FLOW = (
+    "download PF-dataset-{} (https://www.di.ens.fr/willow/research/proposalflow/) and put {} into ROOT, "
+    "or name it with --list"
+)
+_WILLOW = _PROPOSAL_FLOW.format("WILLOW", "test_pairs_pf.csv")
+_PASCAL = _PROPOSAL_FLOW.format("PASCAL", "test_pairs_pf_pascal.csv")
+_SPAIR = (
+    "download SPair-71k (https://cvlab.postech.ac.kr/research/SPair-71k/); ROOT holds JPEGImages/, "
+    "PairAnnotation/ and Layout/"
+)
+
+DATASETS: Mapping[str, _Layout] = {
+    "pairs": _Layout(
+        "Pairs of {root}",
+        "ROOT holds <set>/<pair>/ (or <pair>/) with source.*, target.* and one of flow.flo, "
+        "H_target_to_source.txt, points_target_source.txt",
+        pairs,
+    ),
+    "hpatches-240": _Layout("HPatches viewpoints, 240 x 240", _HPATCHES, partial(hpatches, square=240)),
+    "hpatches": _Layout("HPatches viewpoints, original size", _HPATCHES, partial(hpatches, square=None)),
+    **{
+        f"kitti-{year}{suffix}": _Layout(
+            f"KITTI {year} training, {pixels} pixels",
+            _KITTI.format(year, images),
+            partial(kitti, images=images, truth=truth),
+        )
+        for year, images in ((2012, "colored_0"), (2015, "image_2"))
+        for suffix, pixels, truth in (("", "all", "flow_occ"), ("-noc", "non-occluded", "flow_noc"))
+    },
+    "sintel-clean": _Layout("MPI-Sintel training, clean pass", _SINTEL, partial(sintel, rendering="clean")),
+    "sintel-final": _Layout("MPI-Sintel training, final pass", _SINTEL, partial(sintel, rendering="final")),
+    "middlebury": _Layout(
+        "Middlebury optical flow",
+        "download other-color-twoframes and other-gt-flow (https://vision.middlebury.edu/flow/data/); ROOT "
+        "holds other-data/ and other-gt-flow/",
+        middlebury,
+    ),
+    "chairs": _Layout(
+        "FlyingChairs",
+        "download FlyingChairs and FlyingChairs_train_val.txt (https://lmb.informatik.uni-freiburg.de); "
+        "ROOT holds data/00001_img1.ppm, 00001_img2.ppm, 00001_flow.flo, ...",
+        chairs,
+    ),
+    "tss": _Layout(
+        "TSS",
+        "download TSS_CVPR2016 (https://taniai.space/projects/cvpr16_dccs/); ROOT holds FG3DCar/, JODS/ and "
+        "PASCAL/, each with folders of image1.png, image2.png, flow1.flo, flow2.flo, mask1.png, mask2.png",
+        tss,
+    ),
+    "pf-willow": _Layout("PF-WILLOW", _WILLOW, partial(pf_willow, side="image")),
+    "pf-willow-box": _Layout("PF-WILLOW", _WILLOW, partial(pf_willow, side="box")),
+    "pf-pascal": _Layout("PF-PASCAL", _PASCAL, partial(pf_pascal, side="image")),
+    "pf-pascal-box": _Layout("PF-PASCAL", _PASCAL, partial(pf_pascal, side="box")),
+    "spair": _Layout("SPair-71k", _SPAIR, partial(spair, side="image")),
+    "spair-box": _Layout("SPair-71k", _SPAIR, partial(spair, side="box")),
+    "eth3d": _Layout(
+        "ETH3D",
+        "download the two-view lists of GLU-Net (info_ETH3D_files) and the ETH3D multi-view videos "
+        "(https://www.eth3d.net/datasets); ROOT holds info_ETH3D_files/<scene>_every_5_rate_of_<rate> and "
+        "the images",
+        eth3d,
+    ),
+    "megadepth": _Layout(
+        "MegaDepth",
+        "download the MegaDepth test images and test1600Pairs.csv of RANSAC-Flow "
+        "(https://github.com/XiSHEN0220/RANSAC-Flow); put the csv into ROOT or name it with --list",
+        megadepth,
+        pooled_pck=True,
+    ),
 }
 
 
@@ -61,9 +138,16 @@ def open_dataset(
     """
     if name not in DATASETS:
         raise DatasetError(f"{name}: unknown data set; known are {', '.join(DATASETS)}")
-    opener = DATASETS[name]
-    if pair_list is None:
-        return opener(Path(root))
-    if "pair_list" not in signature(opener).parameters:
+    layout, folder = DATASETS[name], Path(root)
+    if pair_list is not None and "pair_list" not in signature(layout.list_pairs).parameters:
         raise DatasetError(f"{name}: takes no list of pairs, it is read from its folders")
-    return opener(Path(root), pair_list=Path(pair_list))
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; {layout.how}")
+    options = {} if pair_list is None else {"pair_list": Path(pair_list)}
+    try:
+        found = tuple(layout.list_pairs(folder, **options))
+    except DatasetError as error:
+        raise DatasetError(f"{error}; {layout.how}") from error
+    if not found:
+        raise DatasetError(f"{folder}: no pair found; {layout.how}")
+    return Dataset(name, layout.title.format(root=folder.name), found, layout.pooled_pck)

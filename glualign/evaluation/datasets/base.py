@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import DatasetError, GlualignError
-from glualign.evaluation.truth import DenseTruth, Truth
+from glualign.errors import DatasetError
+from glualign.evaluation.truth import DenseTruth, Truth, size_of
 from glualign.flow import read_flow
 from glualign.geometry import Matrix, Points, Size
 from glualign.images import read_image, to_rgb8
@@ -92,7 +92,7 @@ def load_flow(path: Path, size: Size) -> DenseTruth:
 def load_mask(path: Path, size: Size) -> Pixels:
     """Read a grey mask of ``size`` (height, width) as (H, W) uint8."""
     mask = load_rgb(path)[..., 0]
-    _require_size(f"{path}: the mask", (mask.shape[0], mask.shape[1]), size)
+    _require_size(f"{path}: the mask", size_of(mask), size)
     return mask
 
 
@@ -124,13 +124,13 @@ def invertible(matrix: Matrix, where: str) -> Matrix:
     return matrix
 
 
-def read_rows(path: Path, columns: Iterable[str], how: str) -> list[tuple[str, Mapping[str, str]]]:
+def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str, str]]]:
     """The rows of a csv file with a header, each with where it stands, "file, line n".
 
     Raises:
-        DatasetError: the file is missing (``how`` says how to get it), or one of ``columns`` in its header.
+        DatasetError: the file is missing, or one of ``columns`` in its header.
     """
-    require_file(path, "list of pairs", how)
+    require_file(path, "list of pairs")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", restval="")
@@ -162,58 +162,39 @@ def numbers(row: Mapping[str, str], column: str, where: str) -> npt.NDArray[np.f
 
 def point_columns(row: Mapping[str, str], where: str) -> tuple[Points, Points]:
     """Points (N, 2) of the source, columns XA and YA, and of the target, XB and YB."""
-    columns = [numbers(row, column, where) for column in ("XA", "YA", "XB", "YB")]
-    for first, second, what in ((0, 1, "values in XA but {} in YA"), (2, 3, "values in XB but {} in YB")):
-        if len(columns[first]) != len(columns[second]):
-            raise DatasetError(f"{where}: {len(columns[first])} {what.format(len(columns[second]))}")
-    source, target = np.stack(columns[:2], axis=1), np.stack(columns[2:], axis=1)
-    return paired(source, target, where)
+    columns = {name: numbers(row, name, where) for name in ("XA", "YA", "XB", "YB")}
+    count = len(columns["XA"])
+    for name, values in columns.items():
+        if len(values) != count:
+            raise DatasetError(f"{where}: {count} values in XA but {len(values)} in {name}")
+    points = np.stack(list(columns.values()), axis=1)
+    return points[:, :2], points[:, 2:]
 
 
-def paired(source: Points, target: Points, where: str) -> tuple[Points, Points]:
-    """Both lists of points themselves.
-
-    Raises:
-        DatasetError: they are not of one length.
-    """
-    if len(source) != len(target):
-        raise DatasetError(f"{where}: {len(source)} points in the source but {len(target)} in the target")
-    return source, target
-
-
-def require_file(path: Path, what: str, how: str = "") -> None:
-    """Raise a `DatasetError` unless ``path`` is a file; ``how`` says how to get it."""
+def require_file(path: Path, what: str) -> None:
+    """Raise a `DatasetError` unless ``path`` is a file."""
     if not path.is_file():
-        raise DatasetError(f"{path}: {what} not found" + (f"; {how}" if how else ""))
+        raise DatasetError(f"{path}: {what} not found")
 
 
-def require_folder(root: Path, names: Sequence[str], how: str) -> Path:
+def first_file(*paths: Path) -> Path:
+    """The first of ``paths`` that is a file, or the first of all if none is."""
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def require_folder(root: Path, *names: str) -> Path:
     """The first of ``names`` that is a folder of ``root``; ``root`` itself is ".".
 
     Raises:
-        DatasetError: ``root`` or all of the folders are missing; ``how`` says how to get the data.
+        DatasetError: there is none of them.
     """
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; {how}")
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise DatasetError(f"{root}: holds no folder {' or '.join(names)}; {how}")
+    raise DatasetError(f"{root}: holds no folder {' or '.join(names)}")
 
 
-def require_pairs(pairs: Iterable[EvalPair], root: Path, how: str) -> tuple[EvalPair, ...]:
-    """``pairs`` as a tuple.
-
-    Raises:
-        DatasetError: there are none.
-    """
-    found = tuple(pairs)
-    if not found:
-        raise DatasetError(f"{root}: no pair found; {how}")
-    return found
-
-
-def broken(error: GlualignError) -> Callable[[], Sample]:
+def broken(error: DatasetError) -> Callable[[], Sample]:
     """A ``load`` for a pair whose entry in the list is unusable: it raises ``error`` when its turn comes."""
 
     def load() -> Sample:
@@ -224,10 +205,9 @@ def broken(error: GlualignError) -> Callable[[], Sample]:
 
 def padded(images: tuple[Pixels, Pixels]) -> tuple[Pixels, Pixels]:
     """Both images padded with zeros at the bottom and right to the smallest size that holds both."""
-    size = max(image.shape[0] for image in images), max(image.shape[1] for image in images)
+    height, width = np.max([image.shape[:2] for image in images], axis=0)
     first, second = (
-        np.pad(image, ((0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)))
-        for image in images
+        np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))) for image in images
     )
     return first, second
 

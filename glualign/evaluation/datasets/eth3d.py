@@ -13,13 +13,8 @@ import numpy as np
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
-from glualign.evaluation.truth import scattered
+from glualign.evaluation.truth import scattered, size_of
 
-HOW = (
-    "download the two-view lists of GLU-Net (info_ETH3D_files) and the ETH3D multi-view videos "
-    "(https://www.eth3d.net/datasets); ROOT holds info_ETH3D_files/<scene>_every_5_rate_of_<rate> and the "
-    "images"
-)
 SCENES = (
     "lakeside", "sand_box", "storage_room", "storage_room_2", "tunnel",
     "delivery_area", "electro", "forest", "playground", "terrains",
@@ -28,30 +23,39 @@ RATES = (3, 5, 7, 9, 11, 13, 15)
 _KEYS = ("source_image", "target_image", "Xs", "Ys", "Xt", "Yt")
 
 # The lists are pickles. Only what rebuilds a numpy array may be named in them; everything else is refused.
-_ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
+    (module, name)
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    for name in ("_reconstruct", "scalar")
 }
-_REBUILDERS = ("_reconstruct", "scalar")
 
 
 class _ListUnpickler(pickle.Unpickler):
     """Reads lists, dictionaries, text, numbers and numpy arrays, and nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in _REBUILDERS:
-            return getattr(_multiarray(), name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a list of pairs")
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a list of pairs")
+        return super().find_class(module, name)
 
 
-def eth3d(root: Path) -> base.Dataset:
+def eth3d(root: Path) -> Iterator[base.EvalPair]:
     """Groups are the rates; inside a rate, metrics are averaged per scene first."""
-    lists = base.require_folder(root, ["info_ETH3D_files", "."], HOW)
-    if not any(_path(lists, scene, rate).is_file() for rate in RATES for scene in SCENES):
-        raise DatasetError(f"{lists}: holds no list such as {_path(lists, SCENES[0], RATES[0]).name}; {HOW}")
-    return base.Dataset("eth3d", "ETH3D", tuple(_pairs(root, lists)))
+    lists = base.require_folder(root, "info_ETH3D_files", ".")
+    paths = {(rate, scene): lists / f"{scene}_every_5_rate_of_{rate}" for rate in RATES for scene in SCENES}
+    if not any(path.is_file() for path in paths.values()):
+        raise DatasetError(f"{lists}: holds no list such as {next(iter(paths.values())).name}")
+    for (rate, scene), path in paths.items():
+        group = f"rate {rate}"
+        try:
+            base.require_file(path, "list of pairs")
+            entries = read_list(path)
+        except DatasetError as error:
+            yield base.EvalPair(path.name, base.broken(error), group, scene)
+            continue
+        for index, entry in enumerate(entries):
+            load = partial(_load, root, entry, f"{path}, entry {index}")
+            yield base.EvalPair(f"{group}/{scene}/{index:04d}", load, group, scene)
 
 
 def read_list(path: Path) -> list[Mapping[str, Any]]:
@@ -70,49 +74,17 @@ def read_list(path: Path) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _path(lists: Path, scene: str, rate: int) -> Path:
-    return lists / f"{scene}_every_5_rate_of_{rate}"
-
-
-def _pairs(root: Path, lists: Path) -> Iterator[base.EvalPair]:
-    for rate in RATES:
-        for scene in SCENES:
-            path, group = _path(lists, scene, rate), f"rate {rate}"
-            try:
-                base.require_file(path, "list of pairs")
-                entries = read_list(path)
-            except DatasetError as error:
-                yield base.EvalPair(path.name, base.broken(error), group, scene)
-                continue
-            for index, entry in enumerate(entries):
-                load = partial(_load, root, entry, f"{path}, entry {index}")
-                yield base.EvalPair(f"rate {rate}/{scene}/{index:04d}", load, group, scene)
-
-
 def _load(root: Path, entry: Mapping[str, Any], where: str) -> base.Sample:
     missing = [key for key in _KEYS if key not in entry]
     if missing:
         raise DatasetError(f"{where}: lacks {', '.join(missing)}")
     try:
-        xs, ys, xt, yt = (np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in _KEYS[2:])
-        points = np.stack([xs, ys], axis=1), np.stack([xt, yt], axis=1)
+        columns = [np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in _KEYS[2:]]
+        points = np.stack(columns, axis=1)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: unusable points ({error})") from error
-    source_points, target_points = base.paired(*points, where)
-    source, target = (base.load_rgb(_image(root, str(entry[key]))) for key in _KEYS[:2])
-    truth = scattered(target_points, source_points, (target.shape[0], target.shape[1]))
-    return base.Sample(source, target, truth, base.longer_side(source))
-
-
-def _image(root: Path, name: str) -> Path:
     folders = (root, root / "multiview_training", root / "multiview_testing")
-    return next((folder / name for folder in folders if (folder / name).is_file()), root / name)
-
-
-def _multiarray() -> Any:
-    """Numpy's module with the array rebuilders, under its old or its new name."""
-    try:
-        from numpy._core import multiarray
-    except ImportError:  # numpy < 2
-        from numpy.core import multiarray  # type: ignore[no-redef]
-    return multiarray
+    files = (base.first_file(*(folder / str(entry[key]) for folder in folders)) for key in _KEYS[:2])
+    source, target = (base.load_rgb(file) for file in files)
+    truth = scattered(points[:, 2:], points[:, :2], size_of(target))
+    return base.Sample(source, target, truth, base.longer_side(source))

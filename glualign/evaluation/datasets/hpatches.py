@@ -9,20 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import homography_truth
 from glualign.geometry import Matrix
 
-HOW = (
-    "download hpatches-sequences-release (https://github.com/hpatches/hpatches-dataset); "
-    "ROOT is the folder that holds v_*/1.ppm ... 6.ppm and H_1_2 ... H_1_6"
-)
 _GROUPS = {2: "I", 3: "II", 4: "III", 5: "IV", 6: "V"}
 _MATRIX = tuple(f"H{row}{column}" for row in "123" for column in "123")
 
 
-def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -> base.Dataset:
+def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """The viewpoint sequences: source = image 1, target = image k, k = 2 ... 6 (groups I ... V).
 
     Args:
@@ -31,26 +26,17 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
         pair_list: csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 ->
             2) to use instead of the folders and their H_1_k files.
     """
-    base.require_folder(root, ["."], HOW)
-    found = _from_list(root, pair_list, square) if pair_list else _from_folders(root, square)
-    name = "hpatches-240" if square == 240 else "hpatches"
-    size = f"{square} x {square}" if square else "original size"
-    return base.Dataset(name, f"HPatches viewpoints, {size}", base.require_pairs(found, root, HOW))
-
-
-def _from_folders(root: Path, square: int | None) -> Iterator[base.EvalPair]:
+    if pair_list:
+        for where, row in base.read_rows(pair_list, ("obj", "im1", "im2", "Him", "Wim", *_MATRIX)):
+            k = int(row["im2"]) if row["im2"].isdigit() else 0
+            load = partial(_load_from_row, root / row["obj"], row, where, square)
+            name = f"{row['obj']}/{row['im1']}-{row['im2']}"
+            yield base.EvalPair(name, load, _GROUPS.get(k, row["im2"]))
+        return
     scenes = sorted(path for path in root.glob("v_*") if path.is_dir())
     for k, group in _GROUPS.items():
         for scene in scenes:
             yield base.EvalPair(f"{scene.name}/1-{k}", partial(_load_from_folder, scene, k, square), group)
-
-
-def _from_list(root: Path, path: Path, square: int | None) -> Iterator[base.EvalPair]:
-    for where, row in base.read_rows(path, ("obj", "im1", "im2", "Him", "Wim", *_MATRIX), HOW):
-        name = f"{row['obj']}/{row['im1']}-{row['im2']}"
-        k = int(row["im2"]) if row["im2"].isdigit() else 0
-        load = partial(_load_from_row, root / row["obj"], row, where, square)
-        yield base.EvalPair(name, load, _GROUPS.get(k, row["im2"]))
 
 
 def _load_from_folder(scene: Path, k: int, square: int | None) -> base.Sample:
@@ -68,10 +54,7 @@ def _load_from_row(scene: Path, row: Mapping[str, str], where: str, square: int 
 
 def _image(scene: Path, stem: str) -> base.Pixels:
     # The release has .ppm; lossless copies are accepted because many people keep them so.
-    for suffix in (".ppm", ".png"):
-        if (scene / f"{stem}{suffix}").is_file():
-            return base.load_rgb(scene / f"{stem}{suffix}")
-    raise DatasetError(f"{scene / stem}.ppm: image not found")
+    return base.load_rgb(base.first_file(scene / f"{stem}.ppm", scene / f"{stem}.png"))
 
 
 def _sample(

@@ -8,46 +8,35 @@ from pathlib import Path
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
-from glualign.evaluation.truth import PointTruth, Truth, homography_truth
+from glualign.evaluation.truth import PointTruth, Truth, homography_truth, size_of
+from glualign.geometry import Size
 
-HOW = (
-    "ROOT holds <set>/<pair>/ (or <pair>/) with source.*, target.* and one of flow.flo, "
-    "H_target_to_source.txt, points_target_source.txt"
-)
 _FLOW = "flow.flo"
 _MATRIX = "H_target_to_source.txt"
 _POINTS = "points_target_source.txt"
 
 
-def pairs(root: Path) -> base.Dataset:
+def pairs(root: Path) -> Iterator[base.EvalPair]:
     """Every pair folder below ``root``, one group per set.
 
     Ground truth is the first of: ``flow.flo`` (target to source, unknown pixels 1e10),
     ``H_target_to_source.txt`` (3x3; the pixels that land inside the source count),
     ``points_target_source.txt`` (rows x_t y_t x_s y_s).
     """
-    base.require_folder(root, ["."], HOW)
-    return base.Dataset("pairs", f"Pairs of {root.name}", base.require_pairs(_pairs(root), root, HOW))
-
-
-def _pairs(root: Path) -> Iterator[base.EvalPair]:
     for folder in sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_dir()):
-        if any(_is_part(path) for path in folder.iterdir()):
+        files = list(folder.iterdir())
+        if any(path.stem in ("source", "target") or path.name in (_FLOW, _MATRIX, _POINTS) for path in files):
             group = "" if folder.parent == root else folder.parent.name
             yield base.EvalPair(folder.relative_to(root).as_posix(), partial(_load, folder), group)
 
 
-def _is_part(path: Path) -> bool:
-    return path.stem in ("source", "target") or path.name in (_FLOW, _MATRIX, _POINTS)
-
-
 def _load(folder: Path) -> base.Sample:
-    source, target = base.load_rgb(_image(folder, "source")), base.load_rgb(_image(folder, "target"))
-    sizes = (target.shape[0], target.shape[1]), (source.shape[0], source.shape[1])
-    return base.Sample(source, target, _truth(folder, *sizes), base.longer_side(source))
+    source, target = (base.load_rgb(_image(folder, stem)) for stem in ("source", "target"))
+    truth = _truth(folder, size_of(target), size_of(source))
+    return base.Sample(source, target, truth, base.longer_side(source))
 
 
-def _truth(folder: Path, target_size: tuple[int, int], source_size: tuple[int, int]) -> Truth:
+def _truth(folder: Path, target_size: Size, source_size: Size) -> Truth:
     if (folder / _FLOW).is_file():
         return base.load_flow(folder / _FLOW, target_size)
     if (folder / _MATRIX).is_file():
