@@ -33,7 +33,7 @@ from glualign.matching.options import (
     Transform,
     choose_options,
 )
-from glualign.matching.pair import MatchResult, PairMatcher, PreparedTarget, prepare_targets
+from glualign.matching.pair import MatchResult, PairMatcher, PreparedImage, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
@@ -99,19 +99,22 @@ class Aligner:
         choose_dtype(precision, choose_device(device))
         return cls(load_model(model), device=device, precision=precision, options=chosen)
 
-    def prepare_target(self, target: ImageLike) -> PreparedTarget:
-        """Compute a target's features once; give the result to `align` in place of the image.
+    def prepare(self, image: ImageLike) -> PreparedImage:
+        """Compute an image's features once; give the result to `align` in place of the image.
+
+        It pays for the target of many sources, and for a frame that is the source of one pair and the target
+        of the next.
 
         Raises:
             ImageError: as `align`.
         """
-        image = _checked(target)
-        return prepare_targets(self.predictor, [image], max_side=self.options.max_side)[0]
+        image = _checked(image)
+        return prepare_images(self.predictor, [image], max_side=self.options.max_side)[0]
 
     def align(
         self,
-        source: ImageLike,
-        target: ImageLike | PreparedTarget,
+        source: ImageLike | PreparedImage,
+        target: ImageLike | PreparedImage,
         *,
         init: Flow | npt.ArrayLike | None = None,
         source_mask: ImageLike | None = None,
@@ -120,14 +123,15 @@ class Aligner:
         """Estimate the flow from ``target`` to ``source`` and all that follows from it.
 
         Args:
-            source: path, array ``(H, W[, C])`` of uint8, uint16 or float, Pillow image or `Image`.
-            target: the same, or what `prepare_target` made of it. Sizes and modes may differ.
+            source: path, array ``(H, W[, C])`` of uint8, uint16 or float, Pillow image, `Image`, or what
+                `prepare` made of one.
+            target: the same. Sizes and modes may differ.
             init: a motion known beforehand, a flow or a 3x3 matrix target -> source. The source is brought
                 there first, the rest is estimated, and the result is the composition of both. Pixels that
                 it does not bring into the source are not valid.
             source_mask: of the source's size; pixels where it is black (0, False) have no say in matching,
                 motion and verdict, and are not valid. See `Image.ignore`.
-            target_mask: the same for the target, unless that is prepared.
+            target_mask: the same for the target. Neither is for a prepared image.
 
         Raises:
             ImageError: an image cannot be read, or is too small or too elongated to be matched, or a mask
@@ -135,17 +139,11 @@ class Aligner:
             FlowError: the transform that the options ask for does not fit, or ``init`` is of another size or
                 not a finite 3x3 matrix.
         """
-        if source_mask is not None:
-            source = as_image(source).ignore(as_image(source_mask))
-        if target_mask is not None:
-            if isinstance(target, PreparedTarget):
-                raise ImageError("a mask for a prepared target comes too late; prepare an image that has it")
-            target = as_image(target).ignore(as_image(target_mask))
+        source, target = _masked(source, source_mask), _masked(target, target_mask)
         if init is None:
             return self.align_many([(source, target)])[0]
-        moving = _checked(source)
-        fixed = target if isinstance(target, PreparedTarget) else _checked(target)
-        size = fixed.image.size if isinstance(fixed, PreparedTarget) else fixed.size
+        moving, target = _image(_known(source)), _known(target)
+        size = _image(target).size
         known = init if isinstance(init, Flow) else from_transform(init, size, moving.size)
         if known.size != size:
             raise FlowError(
@@ -158,13 +156,14 @@ class Aligner:
         # A model of the whole motion is fitted to the composition, not to what is left after ``init``.
         dense = copy.copy(self)
         dense.options = replace(self.options, transform="dense")
-        return _composed(dense.align_many([(moved, fixed)])[0], known, moving, self.options.transform)
+        return _composed(dense.align_many([(moved, target)])[0], known, moving, self.options.transform)
 
-    def align_many(self, pairs: Sequence[tuple[ImageLike, ImageLike | PreparedTarget]]) -> list[Alignment]:
+    def align_many(
+        self, pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]]
+    ) -> list[Alignment]:
         """Align several pairs; those of one working size share their first forward pass.
 
-        It pays on a GPU. The results are those of `align` up to rounding. A target given several times (the
-        same `PreparedTarget`) is encoded once.
+        It pays on a GPU. The results are those of `align` up to rounding.
 
         Raises:
             ImageError: as `align`; nothing is aligned then.
@@ -172,33 +171,38 @@ class Aligner:
         """
         spent: dict[str, float] = {}
         with _timed(spent, "read", share=max(1, len(pairs))):
-            sources = [_checked(source) for source, _ in pairs]
-            targets = [each if isinstance(each, PreparedTarget) else _checked(each) for _, each in pairs]
+            sources = [_known(source) for source, _ in pairs]
+            targets = [_known(target) for _, target in pairs]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, target in enumerate(targets):
-            image = target.image if isinstance(target, PreparedTarget) else target
-            groups.setdefault(image.size, []).append(index)
+            groups.setdefault(_image(target).size, []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
             steps = dict(spent)
             with _timed(steps, "match", share=len(members)):
                 prepared = self._prepared([targets[index] for index in members])
                 matchers = [
-                    PairMatcher(self.predictor, to_rgb8(sources[index]), target, sources[index].missing())
+                    self._matcher(sources[index], target)
                     for index, target in zip(members, prepared, strict=True)
                 ]
                 firsts = first_matches(matchers, self.options)
             for index, matcher, first in zip(members, matchers, firsts, strict=True):
-                results[index] = self._align(sources[index], matcher, first, dict(steps))
+                results[index] = self._align(_image(sources[index]), matcher, first, dict(steps))
         return [results[index] for index in range(len(pairs))]
 
-    def _prepared(self, targets: Sequence[Image | PreparedTarget]) -> list[PreparedTarget]:
+    def _prepared(self, targets: Sequence[Image | PreparedImage]) -> list[PreparedImage]:
         """Targets of one size, those that are images encoded as one batch."""
         images = [target for target in targets if isinstance(target, Image)]
-        fresh = iter(
-            prepare_targets(self.predictor, images, max_side=self.options.max_side) if images else ()
-        )
-        return [target if isinstance(target, PreparedTarget) else next(fresh) for target in targets]
+        fresh = iter(prepare_images(self.predictor, images, max_side=self.options.max_side) if images else ())
+        return [target if isinstance(target, PreparedImage) else next(fresh) for target in targets]
+
+    def _matcher(self, source: Image | PreparedImage, target: PreparedImage) -> PairMatcher:
+        if isinstance(source, Image):
+            return PairMatcher(self.predictor, to_rgb8(source), target, source.missing())
+        known = (source.working, source.max_side) == (target.working, target.max_side)
+        # What a network with rectification sees of a source at the working size depends on the target.
+        features = source.features if known and not self.predictor.config.rectification_steps else None
+        return PairMatcher(self.predictor, source.pixels, target, source.missing, features)
 
     def _align(
         self, source: Image, matcher: PairMatcher, first: MatchResult, steps: dict[str, float]
@@ -258,6 +262,22 @@ def _timed(steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[No
     started = time.perf_counter()
     yield
     steps[name] = steps.get(name, 0.0) + (time.perf_counter() - started) / share
+
+
+def _known(given: ImageLike | PreparedImage) -> Image | PreparedImage:
+    return given if isinstance(given, PreparedImage) else _checked(given)
+
+
+def _image(known: Image | PreparedImage) -> Image:
+    return known.image if isinstance(known, PreparedImage) else known
+
+
+def _masked(given: ImageLike | PreparedImage, mask: ImageLike | None) -> ImageLike | PreparedImage:
+    if mask is None:
+        return given
+    if isinstance(given, PreparedImage):
+        raise ImageError("a mask for a prepared image comes too late; prepare an image that has it")
+    return as_image(given).ignore(as_image(mask))
 
 
 def _checked(given: ImageLike) -> Image:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -23,6 +23,9 @@ from glualign.viz.arrows import arrow_scale, arrows
 from glualign.viz.canvas import Picture, blank
 from glualign.viz.colorwheel import flow_to_rgb, with_wheel
 from glualign.viz.scalar import scale_of
+
+if TYPE_CHECKING:
+    from glualign.aligner import Aligner
 
 Style = Literal["wheel", "arrows", "side-by-side", "warped"]
 STYLES: tuple[Style, ...] = ("wheel", "arrows", "side-by-side", "warped")
@@ -94,14 +97,12 @@ class VideoOptions:
     max_flow: float | None = None
 
 
-def video_pictures(
-    clip: Clip, align: Callable[[Picture, Picture], Any], options: VideoOptions, count: int
-) -> Iterator[Picture]:
+def video_pictures(clip: Clip, aligner: Aligner, options: VideoOptions, count: int) -> Iterator[Picture]:
     """One picture ``(H, W, 3)`` uint8 RGB for each pair of frames.
 
     Args:
         clip: at least two frames.
-        align: from source and target frame to an `Alignment`.
+        aligner: aligns the frames; the features of each are computed once.
         options: what to show.
         count: number of frames of the clip.
 
@@ -114,9 +115,13 @@ def video_pictures(
     if options.style != "warped" and scale is None:
         step = max(1, (count - 1) // SCALE_PAIRS)
         sample = islice(_pairs(clip, options.onto_first), 0, None, step)
-        scale = max(scale_of(align(source, target).flow) for source, target in sample)
+        scale = max(scale_of(aligner.align(source, target).flow) for source, target in sample)
+    ready: dict[int, Any] = {}
     for source, target in _pairs(clip, options.onto_first):
-        alignment = align(source, target)
+        # The first frame is every pair's target; else a frame is a source and then the next pair's target.
+        used = [target] if options.onto_first else [source, target]
+        ready = {id(frame): ready.get(id(frame)) or aligner.prepare(frame) for frame in used}
+        alignment = aligner.align(ready.get(id(source), source), ready[id(target)])
         if options.style == "warped":
             yield np.asarray(alignment.warped.pixels, np.uint8)
         else:

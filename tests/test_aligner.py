@@ -99,7 +99,7 @@ def test_paths_arrays_and_pillow_images_are_the_same(aligner, wall, tmp_path):
 def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
     """A common target prepared once, targets of other sizes, and pairs that need a search, in one call."""
     common = warp_homography(wall, GENTLE, wall.shape[:2])
-    prepared = aligner.prepare_target(common)
+    prepared = aligner.prepare(common)
     turned = np.ascontiguousarray(np.rot90(wall))
     pairs = [(wall, prepared), (turned, prepared), (turned, wall), (wall, wall[:225])]
     together = aligner.align_many(pairs)
@@ -115,11 +115,28 @@ def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
         assert result.quality.median_error == pytest.approx(alone.quality.median_error, abs=0.05)
 
 
-def test_a_prepared_target_changes_nothing(aligner, wall):
+def test_prepared_images_change_nothing(aligner, wall):
     target = warp_homography(wall, GENTLE, wall.shape[:2])
     plain = aligner.align(wall, target)
-    prepared = aligner.align(wall, aligner.prepare_target(target))
-    np.testing.assert_array_equal(plain.flow.data, prepared.flow.data)
+    for source in (wall, aligner.prepare(wall)):
+        prepared = aligner.align(source, aligner.prepare(target))
+        np.testing.assert_array_equal(plain.flow.data, prepared.flow.data)
+
+
+def test_a_prepared_source_is_encoded_once(aligner, wall, monkeypatch):
+    known, other = aligner.prepare(wall), aligner.prepare(np.ascontiguousarray(wall[:-40]))
+    encoded = []
+    encode = aligner.predictor.encode
+
+    def counted(images, *arguments, **options):
+        encoded.extend(images)
+        return encode(images, *arguments, **options)
+
+    monkeypatch.setattr(aligner.predictor, "encode", counted)
+    aligner.align(known, known)
+    assert encoded == [], "the pair moves too little to be warped first"
+    aligner.align(known, other)
+    assert encoded, "features of another working size are of no use"
 
 
 def test_depth_and_channels_of_the_source_are_kept(aligner, wall):

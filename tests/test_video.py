@@ -33,17 +33,27 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def align(source: np.ndarray, target: np.ndarray) -> object:
-    """What a perfect aligner finds: the shift between two frames, told from their content."""
-    shifts = range(-40, 41)
-    inner = slice(40, SIZE[1] - 40)
-    costs = [
-        np.abs(np.roll(source.astype(int), shift, axis=1)[:, inner] - target[:, inner]).mean()
-        for shift in shifts
-    ]
-    flow = np.zeros((*SIZE, 2), np.float32)
-    flow[..., 0] = -shifts[int(np.argmin(costs))]
-    return saved_alignment(Image(source), Image(target), Flow(flow))
+class PerfectAligner:
+    """Finds the shift between two frames by their content, and counts the frames that it prepares."""
+
+    def __init__(self) -> None:
+        self.prepared = 0
+
+    def prepare(self, frame: np.ndarray) -> list[np.ndarray]:
+        self.prepared += 1
+        return [frame]
+
+    def align(self, source: object, target: object) -> object:
+        source, target = (each[0] if isinstance(each, list) else each for each in (source, target))
+        shifts = range(-40, 41)
+        inner = slice(40, SIZE[1] - 40)
+        costs = [
+            np.abs(np.roll(source.astype(int), shift, axis=1)[:, inner] - target[:, inner]).mean()
+            for shift in shifts
+        ]
+        flow = np.zeros((*SIZE, 2), np.float32)
+        flow[..., 0] = -shifts[int(np.argmin(costs))]
+        return saved_alignment(Image(source), Image(target), Flow(flow))
 
 
 def test_frames_are_those_of_the_range(clip: Path) -> None:
@@ -57,25 +67,31 @@ def test_frames_are_those_of_the_range(clip: Path) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: video.Style) -> None:
-    pictures = list(video_pictures(Clip(clip), align, VideoOptions(style), 12))
+    aligner = PerfectAligner()
+    pictures = list(video_pictures(Clip(clip), aligner, VideoOptions(style), 12))
     assert len(pictures) == 11
+    assert aligner.prepared == 12, "the features of a frame are computed once"
     assert len({picture.shape for picture in pictures}) == 1
     assert STYLES == video.STYLES
 
 
 def test_the_scale_is_that_of_the_longest_motion_of_the_clip(clip: Path) -> None:
     """Onto the first frame the motion grows from 3 to 33 pixels: only the last picture has full colour."""
-    pictures = list(video_pictures(Clip(clip), align, VideoOptions(onto_first=True), 12))
+    pictures = list(video_pictures(Clip(clip), PerfectAligner(), VideoOptions(onto_first=True), 12))
     pale = [int(picture[10, 10].min()) for picture in pictures]
     assert pale == sorted(pale, reverse=True)
     assert pale[0] > 200
     assert pale[-1] < 60
-    fixed = list(video_pictures(Clip(clip), align, VideoOptions(onto_first=True, max_flow=330), 12))
+    fixed = list(
+        video_pictures(Clip(clip), PerfectAligner(), VideoOptions(onto_first=True, max_flow=330), 12)
+    )
     assert min(int(picture[10, 10].min()) for picture in fixed) > 200
 
 
 def test_a_clip_warped_onto_its_first_frame_stands_still(clip: Path) -> None:
-    pictures = list(video_pictures(Clip(clip, last=6), align, VideoOptions("warped", onto_first=True), 6))
+    pictures = list(
+        video_pictures(Clip(clip, last=6), PerfectAligner(), VideoOptions("warped", onto_first=True), 6)
+    )
     first = next(iter(Clip(clip))).astype(int)
     for picture in pictures:
         assert np.abs(picture[:, 20:100] - first[:, 20:100]).mean() < 4

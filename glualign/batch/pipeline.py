@@ -256,7 +256,7 @@ class _Stages:
         """The target with its features, which are kept while the same image comes again."""
         if self._prepared is None or self._prepared[0] is not target:
             self._prepared = None  # free the old one before the new one is made
-            self._prepared = (target, self._aligner.prepare_target(target))
+            self._prepared = (target, self._aligner.prepare(target))
         return self._prepared[1]
 
     def write(self, work: _Work) -> Record:

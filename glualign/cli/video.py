@@ -6,15 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from glualign.cli.options import Aligning, align_options, quiet_option
-
-if TYPE_CHECKING:
-    from glualign.alignment import Alignment
-    from glualign.viz.canvas import Picture
 
 STYLES = ("wheel", "arrows", "side-by-side", "warped")  # a test compares them with those of the library
 
@@ -142,12 +138,9 @@ def command(
         aligning.warn_if_slow()
     aligner = aligning.aligner()
 
-    def align(source: Picture, target: Picture) -> Alignment:
-        return aligner.align(source, target)
-
     chosen = VideoOptions(style, onto == "first", max_flow)  # type: ignore[arg-type]
     with _progress(count - 1, show=not quiet) as advance:
-        written = write_video(path, video_pictures(clip, align, chosen, count), rate, advance)
+        written = write_video(path, video_pictures(clip, aligner, chosen, count), rate, advance)
     if not quiet:
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"
         click.echo(f"{output}: {written} pictures{stopped}")

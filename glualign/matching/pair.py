@@ -64,16 +64,16 @@ class MatchResult:
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedTarget:
-    """A target and its features; aligning many sources onto one target computes them once.
+class PreparedImage:
+    """An image and its features, computed once for all pairs that it is in.
 
     Attributes:
         image: as given by the caller.
         pixels: its ``(H, W, 3)`` uint8 RGB, full size.
-        working: ``(height, width)`` at which the pair is matched.
-        features: of the target at that size.
+        working: ``(height, width)`` at which it is matched as a target.
+        features: of the image at that size.
         max_side: larger images are reduced to this longer side first; None: never.
-        missing: `Image.missing` of the target.
+        missing: `Image.missing` of the image.
     """
 
     image: Image
@@ -84,16 +84,16 @@ class PreparedTarget:
     missing: Mask | None = None
 
 
-def prepare_targets(
+def prepare_images(
     predictor: FlowPredictor, images: Sequence[Image], *, max_side: int | None
-) -> list[PreparedTarget]:
-    """Features of targets of one size, in one forward pass of the pyramid."""
+) -> list[PreparedImage]:
+    """Features of images of one size, in one forward pass of the pyramid."""
     pixels = [to_rgb8(image) for image in images]
     small = [reduce_image(each, max_side) for each in pixels]
     working = working_size(*small[0].shape[:2])
     features = predictor.encode(small, working)
     return [
-        PreparedTarget(image, full, working, each, max_side, image.missing())
+        PreparedImage(image, full, working, each, max_side, image.missing())
         for image, full, each in zip(images, pixels, features, strict=True)
     ]
 
@@ -103,6 +103,7 @@ class PairMatcher:
 
     Attributes:
         working: the size at which the pair is matched, taken from the target.
+        source_features: of the source at the working size, where they are known beforehand.
         from_target: full-size target pixel -> working pixel.
         to_source: working pixel -> full-size source pixel when the source is only resized.
     """
@@ -111,10 +112,12 @@ class PairMatcher:
         self,
         predictor: FlowPredictor,
         source: Pixels,
-        target: PreparedTarget,
+        target: PreparedImage,
         missing: Mask | None = None,
+        features: Encoded | None = None,
     ) -> None:
         self.predictor = predictor
+        self.source_features = features
         self.target = target
         self.working = target.working
         self.source_size: Size = (source.shape[0], source.shape[1])
@@ -184,8 +187,10 @@ def change_transform(pair: PairMatcher, result: MatchResult, transform: Matrix) 
 def match_resized(pairs: Sequence[PairMatcher]) -> list[MatchResult]:
     """The published forward pass of pairs of one working size, as one batch: sources are only resized."""
     predictor, working = pairs[0].predictor, pairs[0].working
-    images = [reduce_image(pair.source_pixels, pair.target.max_side) for pair in pairs]
-    sources = predictor.encode(images, working, as_source=True)
+    sources = [pair.source_features for pair in pairs if pair.source_features]
+    if len(sources) < len(pairs):
+        images = [reduce_image(pair.source_pixels, pair.target.max_side) for pair in pairs]
+        sources = predictor.encode(images, working, as_source=True)
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
     return [
         match_result(

@@ -55,7 +55,7 @@ class FakeAligner:
         self.groups: list[list[str]] = []
         self.prepared: list[Image] = []
 
-    def prepare_target(self, target: Image) -> Image:
+    def prepare(self, target: Image) -> Image:
         self.prepared.append(target)
         return target
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from glualign.geometry import apply_transform, pixel_grid
 from glualign.images import Image
-from glualign.matching.pair import PairMatcher, PreparedTarget, match_result
+from glualign.matching.pair import PairMatcher, PreparedImage, match_result
 from glualign.network.config import GLUNetConfig
 from glualign.network.warping import working_size
 
@@ -60,7 +60,7 @@ class NoPredictor:
 
 def pair_without_network(source, target, kind=PairMatcher):
     """A pair whose network must not be used."""
-    prepared = PreparedTarget(Image(target), target, working_size(*target.shape[:2]), None, None)
+    prepared = PreparedImage(Image(target), target, working_size(*target.shape[:2]), None, None)
     return kind(NoPredictor(), source, prepared)
 
 

@@ -9,7 +9,7 @@ import pytest
 from glualign.geometry import apply_transform, rotation_scale_matrix
 from glualign.images import Image
 from glualign.matching.coarse_motion import find_coarse_motion, fit_motion, mutual_matches
-from glualign.matching.pair import PairMatcher, prepare_targets
+from glualign.matching.pair import PairMatcher, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from tests.matching.known_pairs import example, warp_homography
 
@@ -59,7 +59,7 @@ def test_the_shipped_network_finds_a_turned_photograph(
 ) -> None:
     wall = cv2.resize(example("graf1.png"), (320, 256), interpolation=cv2.INTER_AREA)
     matrix = rotation_scale_matrix((256, 320), (256, 320), degrees=degrees, scale=scale)
-    target = prepare_targets(compact, [Image(warp_homography(wall, matrix, (256, 320)))], max_side=None)[0]
+    target = prepare_images(compact, [Image(warp_homography(wall, matrix, (256, 320)))], max_side=None)[0]
     found = find_coarse_motion(PairMatcher(compact, wall, target))
     assert found.support > 0.2
     assert found.transform is not None

@@ -14,7 +14,7 @@ from glualign.matching.global_motion import (
     undo_global_motion,
 )
 from glualign.matching.options import AlignOptions
-from glualign.matching.pair import PairMatcher, match_result, prepare_targets
+from glualign.matching.pair import PairMatcher, match_result, prepare_images
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, known_pair, pair_without_network, true_flow, warp_homography
 
@@ -95,7 +95,7 @@ def test_the_first_start_is_what_key_points_say_and_then_the_search_begins(wall,
 )
 def test_the_best_rotation_scale_hypothesis_is_the_true_one(wall, compact, degrees, scale, mirror):
     source, target, truth = turned(wall, degrees, scale, mirror)
-    prepared = prepare_targets(compact, [Image(target)], max_side=None)[0]
+    prepared = prepare_images(compact, [Image(target)], max_side=None)[0]
     pair = PairMatcher(compact, source, prepared)
     assert distance(pair, search_rotation_scale(pair, mirror=mirror)[0], truth) < 12
 

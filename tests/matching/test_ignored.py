@@ -102,7 +102,7 @@ def test_masks_come_from_alpha_or_from_a_file_beside_the_image(tmp_path):
 
 def test_a_prepared_target_has_its_mask_already(scene, aligner):
     source, target, keep = scene
-    prepared = aligner.prepare_target(as_image(target).ignore(keep))
+    prepared = aligner.prepare(as_image(target).ignore(keep))
     assert not aligner.align(source, prepared).valid[keep == 0].any()
     with pytest.raises(ImageError, match="prepared"):
         aligner.align(source, prepared, target_mask=keep)
