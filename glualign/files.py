@@ -55,6 +55,28 @@ def open_regular(
     return io.BytesIO(data)
 
 
+@contextmanager
+def reading(path: str | os.PathLike[str], error: type[GlualignError]) -> Iterator[BinaryIO]:
+    """Open a file by `open_regular` for a block that decodes it, whose errors become errors about the file.
+
+    Raises:
+        GlualignError: what the block raises, with the path in front; anything else that the block raises as
+            ``error``, because decoders meet damaged files with errors of every kind.
+    """
+    with open_regular(path, error=error) as stream:
+        try:
+            yield stream
+        except GlualignError as reason:
+            known = str(reason).startswith(f"{path}: ")
+            raise (reason if known else type(reason)(f"{path}: {reason}")) from reason.__cause__
+        except MemoryError as reason:
+            raise error(f"{path}: there is not enough memory to read it") from reason
+        except Exception as reason:
+            if isinstance(reason, OSError) and reason.errno:
+                raise error(f"{path}: cannot be read ({reason.strerror or reason})") from reason
+            raise error(f"{path}: is truncated or damaged; copy or fetch it again ({reason})") from reason
+
+
 def read_bytes(
     path: str | os.PathLike[str], limit: int, *, error: type[GlualignError] = GlualignError
 ) -> bytes:

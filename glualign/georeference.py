@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Doubles
 from glualign.errors import ImageError
 from glualign.files import write_text
 
@@ -27,7 +27,7 @@ GCP_GRID = 12
 """Cells per side from which one ground control point each is taken."""
 
 
-def map_affine(georeference: Georeference, name: str) -> npt.NDArray[np.float64]:
+def map_affine(georeference: Georeference, name: str) -> Doubles:
     """``(2, 3)`` float64, pixel ``(x, y, 1)`` (centres at whole numbers) to map ``(X, Y)``.
 
     Raises:

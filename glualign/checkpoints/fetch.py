@@ -59,11 +59,7 @@ class CheckedFile:
 
 
 def fetch(
-    name: str,
-    *,
-    force: bool = False,
-    limits: Limits | None = None,
-    progress: ProgressCallback | None = None,
+    name: str, *, force: bool = False, limits: Limits | None = None, progress: ProgressCallback | None = None
 ) -> CheckedFile:
     """Download the checkpoint ``name`` into the cache, check it, and note what was seen.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Floats
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
 from glualign.geometry import (
@@ -74,7 +75,7 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
     return Flow(out, source_size)
 
 
-def consistency(forward: Flow, backward: Flow) -> npt.NDArray[np.float32]:
+def consistency(forward: Flow, backward: Flow) -> Floats:
     """Distance in pixels by which going to the source and back misses the target pixel it started from.
 
     Args:
@@ -88,11 +89,7 @@ def consistency(forward: Flow, backward: Flow) -> npt.NDArray[np.float32]:
         FlowError: the grids do not fit together.
     """
     _check_chain(forward, backward)
-    if backward.source_frame != forward.size and backward.source_size is not None:
-        raise FlowError(
-            f"the flows do not fit together: the way back leads to an image of {_by(backward.source_frame)} "
-            f"pixels, the way there starts from {_by(forward.size)}"
-        )
+    _check_chain(backward, forward)
     error = forward_backward_error(forward.data, backward.data)
     error[~forward.valid()] = np.nan
     return error
@@ -114,7 +111,7 @@ def from_transform(
     return Flow(transform_flow(transform, target_size), source_size)
 
 
-def jacobian_determinant(flow: Flow) -> npt.NDArray[np.float32]:
+def jacobian_determinant(flow: Flow) -> Floats:
     """``(H, W)`` determinant of the map ``x -> x + f(x)``: area change; zero or less where it folds.
 
     Central differences, one-sided at the frame; NaN beside unknown pixels.

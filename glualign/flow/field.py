@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Floats, Mask
 from glualign.errors import FlowError
 from glualign.geometry import inside, positions, strips
 
@@ -25,7 +25,7 @@ class FlowRows(Protocol):
         """``(height, width)`` of the source image, where it is known."""
         ...
 
-    def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def rows(self, start: int, stop: int) -> Floats:
         """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``; unknown pixels are NaN."""
         ...
 
@@ -43,11 +43,11 @@ class Flow:
         FlowError: the array is not ``(H, W, 2)`` real numbers, is empty, or holds infinite values.
     """
 
-    data: npt.NDArray[np.float32]
+    data: Floats
     source_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        data: npt.NDArray[Any] = np.asarray(self.data)
+        data: Array = np.asarray(self.data)
         if data.ndim != 3 or data.shape[2] != 2 or data.size == 0:
             raise FlowError(f"a flow is an array (height, width, 2); got shape {data.shape}")
         if data.dtype.kind not in "fiu":
@@ -91,22 +91,22 @@ class Flow:
         return self.source_size or self.size
 
     @property
-    def known(self) -> npt.NDArray[np.bool_]:
+    def known(self) -> Mask:
         """``(H, W)`` bool: the pixel has a flow at all."""
         return ~np.isnan(self.data[..., 0])
 
     @property
-    def magnitude(self) -> npt.NDArray[np.float32]:
+    def magnitude(self) -> Floats:
         """``(H, W)`` length of the flow in pixels; NaN where unknown."""
         return np.hypot(self.data[..., 0], self.data[..., 1])
 
-    def valid(self) -> npt.NDArray[np.bool_]:
+    def valid(self) -> Mask:
         """``(H, W)`` bool: known, and the source position lies inside ``[0, W-1] x [0, H-1]``."""
         out = np.empty(self.size, np.bool_)
         for top, bottom in strips(self.size):
             out[top:bottom] = inside(*positions(self.data[top:bottom], top), self.source_frame)
         return out
 
-    def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def rows(self, start: int, stop: int) -> Floats:
         """Rows ``start`` to ``stop`` as ``(stop - start, W, 2)``."""
         return self.data[start:stop]

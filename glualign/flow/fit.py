@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.geometry import (
-    Points,
-    TransformModel,
-    fit_points,
-    transfer_errors,
-    transform_fault,
-)
+from glualign.geometry import Points, TransformModel, fit_points, transfer_errors, transform_fault
 
-Weights = npt.NDArray[np.float32] | npt.NDArray[np.bool_]
+Weights = Floats | Mask
 """``(H, W)`` confidence or mask."""
 
 
@@ -33,7 +27,7 @@ class Fit:
     """
 
     model: TransformModel
-    matrix: npt.NDArray[np.float64]
+    matrix: Doubles
     inlier_share: float
     residual: float
 
@@ -74,10 +68,7 @@ def fit_transform(
 
 
 def draw_points(
-    flow: Flow,
-    weights: Weights | None,
-    max_points: int,
-    generator: np.random.Generator,
+    flow: Flow, weights: Weights | None, max_points: int, generator: np.random.Generator
 ) -> tuple[Points, Points]:
     """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
 

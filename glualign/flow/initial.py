@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Doubles
 from glualign.errors import FlowError
 from glualign.files import read_bytes
 from glualign.flow.algebra import from_transform
@@ -69,7 +69,7 @@ def read_initial(
     return from_transform(matrix, target_size, source_size)
 
 
-def _fit_pairs(path: Path, table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _fit_pairs(path: Path, table: Doubles) -> Doubles:
     model = next(model for count, model in _MODELS if len(table) >= count)
     try:
         return fit_points(table[:, 2:], table[:, :2], model, threshold=_PAIR_THRESHOLD)
@@ -77,9 +77,7 @@ def _fit_pairs(path: Path, table: npt.NDArray[np.float64]) -> npt.NDArray[np.flo
         raise FlowError(f"{path}: {len(table)} point pairs determine no {model} ({error})") from error
 
 
-def _json_matrix(
-    path: Path, target_size: tuple[int, int], source_size: tuple[int, int]
-) -> npt.NDArray[np.float64]:
+def _json_matrix(path: Path, target_size: tuple[int, int], source_size: tuple[int, int]) -> Doubles:
     try:
         content: Any = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
@@ -98,7 +96,7 @@ def _json_matrix(
     return matrix
 
 
-def _table(path: Path) -> npt.NDArray[np.float64]:
+def _table(path: Path) -> Doubles:
     """Finite numbers, 3x3 or ``(N, 4)`` in the order of `_COLUMNS`."""
     lines = [line for line in _text(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
     try:

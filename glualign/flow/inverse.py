@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Doubles, Floats
 from glualign.flow.field import Flow
-from glualign.geometry import inside, pixel_grid, positions, sample, strips
+from glualign.geometry import fill_unknown, inside, pixel_grid, positions, sample, strips
 
 _NEWTON_STEPS = 20
 _CONVERGED = 1e-3
@@ -38,7 +39,7 @@ def invert(flow: Flow) -> Flow:
     return Flow(out, flow.size)
 
 
-def to_source(flow: Flow, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def to_source(flow: Flow, points: npt.ArrayLike) -> Doubles:
     """Source positions that target positions show: ``x + f(x)``.
 
     Args:
@@ -52,7 +53,7 @@ def to_source(flow: Flow, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return target + sample(flow.data, target[:, 0], target[:, 1])
 
 
-def to_target(flow: Flow, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def to_target(flow: Flow, points: npt.ArrayLike) -> Doubles:
     """Target positions that show given source positions: where keypoints of the source end up.
 
     Args:
@@ -71,19 +72,21 @@ class _Solver:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self.field = _fill_unknown(flow.data)
-        self.guess = _fill_unknown(_landings(flow))
+        self.field = flow.data if flow.known.all() else fill_unknown(flow.data, flow.known)
+        # For each source pixel the target pixel that lands nearest, or those around it.
+        landings = np.full((*flow.source_frame, 2), np.nan, np.float32)
+        for top, bottom in strips(flow.size):
+            x, y = positions(flow.rows(top, bottom), top)
+            seen = inside(x, y, flow.source_frame)
+            rows, columns = np.nonzero(seen)
+            landings[_pixels(x[seen], y[seen], flow.source_frame)] = np.stack([columns, rows + top], axis=-1)
+        self.guess = fill_unknown(landings, ~np.isnan(landings[..., 0]))
 
-    def solve(
-        self, goal_x: npt.NDArray[np.float64], goal_y: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def solve(self, goal_x: Doubles, goal_y: Doubles) -> tuple[Doubles, Doubles]:
         """Target positions ``(N,)`` of source positions ``(N,)``; NaN where there is none."""
-        height, width = self.flow.source_frame
-        here = inside(goal_x, goal_y, (height, width))
-        row = np.clip(np.rint(np.where(here, goal_y, 0)), 0, height - 1).astype(np.intp)
-        column = np.clip(np.rint(np.where(here, goal_x, 0)), 0, width - 1).astype(np.intp)
-        start = self.guess[row, column].astype(np.float64)
-        x, y = _newton(self.field, goal_x, goal_y, start)
+        here = inside(goal_x, goal_y, self.flow.source_frame)
+        start = self.guess[_pixels(np.where(here, goal_x, 0), np.where(here, goal_y, 0), self.guess.shape)]
+        x, y = self._newton(goal_x, goal_y, start.astype(np.float64))
         found = sample(self.flow.data, x, y)
         error = np.hypot(x + found[:, 0] - goal_x, y + found[:, 1] - goal_y)
         with np.errstate(invalid="ignore"):
@@ -91,80 +94,43 @@ class _Solver:
         x[lost], y[lost] = np.nan, np.nan
         return x, y
 
-
-def _landings(flow: Flow) -> npt.NDArray[np.float32]:
-    """``(H_source, W_source, 2)``: the target pixel that lands nearest; NaN where none does."""
-    height, width = flow.source_frame
-    landings = np.full((height, width, 2), np.nan, np.float32)
-    for top, bottom in strips(flow.size):
-        x, y = positions(flow.rows(top, bottom), top)
-        seen = inside(x, y, (height, width))
-        rows, columns = np.nonzero(seen)
-        to_row = np.clip(np.rint(y[seen]), 0, height - 1).astype(np.intp)
-        to_column = np.clip(np.rint(x[seen]), 0, width - 1).astype(np.intp)
-        landings[to_row, to_column] = np.stack([columns, rows + top], axis=-1)
-    return landings
-
-
-def _fill_unknown(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """``(H, W, 2)`` with NaN replaced by averages of ever larger neighbourhoods (pull-push)."""
-    unknown = np.isnan(values[..., 0])
-    if not unknown.any():
-        return values
-    height, width = unknown.shape
-    if unknown.all() or height * width == 1:
-        return np.zeros_like(values)
-    padded = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2, 2)
-    count = np.isfinite(blocks).sum(axis=(1, 3))
-    with np.errstate(invalid="ignore"):
-        halved = np.asarray(np.nansum(blocks, axis=(1, 3)) / np.where(count, count, np.nan), np.float32)
-    rows, columns = np.nonzero(unknown)
-    out = values.copy()
-    out[rows, columns] = _fill_unknown(halved)[rows // 2, columns // 2]
-    return out
+    def _newton(self, goal_x: Doubles, goal_y: Doubles, start: Doubles) -> tuple[Doubles, Doubles]:
+        """Newton's method within the bilinear cells, from ``start`` ``(N, 2)``, kept inside the frame."""
+        height, width = self.field.shape[:2]
+        x, y = start[:, 0].copy(), start[:, 1].copy()
+        active = np.flatnonzero(np.isfinite(goal_x) & np.isfinite(goal_y))
+        for _ in range(_NEWTON_STEPS):
+            at_x, at_y = x[active], y[active]
+            value, by_x, by_y = _cell(self.field, at_x, at_y)
+            error_x, error_y = at_x + value[:, 0] - goal_x[active], at_y + value[:, 1] - goal_y[active]
+            a, b, c, d = 1 + by_x[:, 0], by_y[:, 0], by_x[:, 1], 1 + by_y[:, 1]
+            determinant = a * d - b * c
+            # In a fold the step has no bound; a floor keeps it on the image.
+            determinant = np.where(np.abs(determinant) < 1e-2, np.copysign(1e-2, determinant), determinant)
+            new_x = np.clip(at_x - (d * error_x - b * error_y) / determinant, 0, width - 1)
+            new_y = np.clip(at_y - (a * error_y - c * error_x) / determinant, 0, height - 1)
+            x[active], y[active] = new_x, new_y
+            active = active[np.hypot(new_x - at_x, new_y - at_y) > _CONVERGED]
+            if active.size == 0:
+                break
+        return x, y
 
 
-def _newton(
-    field: npt.NDArray[np.float32],
-    goal_x: npt.NDArray[np.float64],
-    goal_y: npt.NDArray[np.float64],
-    start: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Newton's method within the bilinear cells, from ``start`` ``(N, 2)``, kept inside the frame."""
-    height, width = field.shape[:2]
-    x, y = start[:, 0].copy(), start[:, 1].copy()
-    active = np.flatnonzero(np.isfinite(goal_x) & np.isfinite(goal_y))
-    for _ in range(_NEWTON_STEPS):
-        at_x, at_y = x[active], y[active]
-        value, by_x, by_y = _cell(field, at_x, at_y)
-        error_x, error_y = at_x + value[:, 0] - goal_x[active], at_y + value[:, 1] - goal_y[active]
-        a, b, c, d = 1 + by_x[:, 0], by_y[:, 0], by_x[:, 1], 1 + by_y[:, 1]
-        determinant = a * d - b * c
-        # In a fold the step has no bound; a floor keeps it on the image.
-        determinant = np.where(np.abs(determinant) < 1e-2, np.copysign(1e-2, determinant), determinant)
-        new_x = np.clip(at_x - (d * error_x - b * error_y) / determinant, 0, width - 1)
-        new_y = np.clip(at_y - (a * error_y - c * error_x) / determinant, 0, height - 1)
-        x[active], y[active] = new_x, new_y
-        moving = np.hypot(new_x - at_x, new_y - at_y) > _CONVERGED
-        active = active[moving]
-        if active.size == 0:
-            break
-    return x, y
+def _pixels(x: Doubles, y: Doubles, frame: tuple[int, ...]) -> tuple[npt.NDArray[np.intp], ...]:
+    """Rows and columns of the pixels of a frame that are nearest to positions."""
+    rows, columns = np.clip(np.rint(y), 0, frame[0] - 1), np.clip(np.rint(x), 0, frame[1] - 1)
+    return rows.astype(np.intp), columns.astype(np.intp)
 
 
-def _cell(
-    field: npt.NDArray[np.float32], x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _cell(field: Floats, x: Doubles, y: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     """Bilinear value and its derivatives by x and y, each ``(N, 2)``."""
     height, width = field.shape[:2]
     left = np.clip(np.floor(x), 0, max(width - 2, 0)).astype(np.intp)
     top = np.clip(np.floor(y), 0, max(height - 2, 0)).astype(np.intp)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     fx, fy = (x - left)[:, None], (y - top)[:, None]
-    flat = field.reshape(-1, 2)
-    upper_left, upper_right = flat[top * width + left], flat[top * width + right]
-    lower_left, lower_right = flat[bottom * width + left], flat[bottom * width + right]
+    upper_left, upper_right = field[top, left], field[top, right]
+    lower_left, lower_right = field[bottom, left], field[bottom, right]
     upper = upper_left + fx * (upper_right - upper_left)
     lower = lower_left + fx * (lower_right - lower_left)
     by_x = (1 - fy) * (upper_right - upper_left) + fy * (lower_right - lower_left)

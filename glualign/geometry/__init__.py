@@ -1,6 +1,13 @@
 """Coordinates: pixel grids, frames, transforms and flow fields as arrays; numpy and OpenCV, never torch."""
 
-from glualign.geometry.fields import Field, forward_backward_error, resize_flow, sample, transform_flow
+from glualign.geometry.fields import (
+    Field,
+    fill_unknown,
+    forward_backward_error,
+    resize_flow,
+    sample,
+    transform_flow,
+)
 from glualign.geometry.grid import EDGE_TOLERANCE, FrameEdge, inside, pixel_grid, positions, strips
 from glualign.geometry.keypoints import keypoint_homography, keypoint_transform
 from glualign.geometry.robust import (
@@ -35,6 +42,7 @@ __all__ = [
     "TransformModel",
     "affine_basis",
     "apply_transform",
+    "fill_unknown",
     "fit_points",
     "forward_backward_error",
     "inside",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.geometry.grid import inside, pixel_grid, positions, strips
 from glualign.geometry.transforms import Matrix, Size, apply_transform
 
-Field = npt.NDArray[np.float32]
+Field = Floats
 """``(H, W, 2)`` float32: x and y of a displacement or of a position."""
 
 
@@ -30,13 +30,7 @@ def transform_flow(matrix: Matrix, size: Size) -> Field:
     return out
 
 
-def sample(
-    field: npt.NDArray[Any],
-    x: npt.NDArray[Any],
-    y: npt.NDArray[Any],
-    *,
-    outside: Literal["nan", "edge"] = "nan",
-) -> npt.NDArray[np.float64]:
+def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] = "nan") -> Doubles:
     """Bilinear values of ``field`` at positions ``(x, y)``.
 
     In float64 and written out, because OpenCV rounds positions to 1/32 px (4.x always, 5.0 for two channels).
@@ -69,9 +63,7 @@ def sample(
     return values[..., 0] if field.ndim == 2 else values
 
 
-def _between(
-    first: npt.NDArray[Any], second: npt.NDArray[Any], share: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _between(first: Array, second: Array, share: Doubles) -> Doubles:
     """Linear interpolation; ``first`` where ``share`` is 0, whatever ``second`` is there (0 * NaN is NaN)."""
     values = first + share * (second - first)
     if np.isnan(values).any():
@@ -79,7 +71,7 @@ def _between(
     return np.asarray(values, np.float64)
 
 
-def resize_flow(flow: npt.NDArray[Any], size: Size, *, frame: Size | None = None) -> Field:
+def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
     """The same motion on a grid of another size, bilinear under the half-pixel convention.
 
     Args:
@@ -106,9 +98,7 @@ def resize_flow(flow: npt.NDArray[Any], size: Size, *, frame: Size | None = None
     return flow * np.array([size[1] / width, size[0] / height], np.float32)
 
 
-def forward_backward_error(
-    forward: npt.NDArray[Any], backward: npt.NDArray[Any], *, cell: int = 1
-) -> npt.NDArray[np.float32]:
+def forward_backward_error(forward: Array, backward: Array, *, cell: int = 1) -> Floats:
     """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
 
     Args:
@@ -129,3 +119,23 @@ def forward_backward_error(
         error[left & np.isfinite(x)] = np.inf
         out[top:bottom] = error
     return out
+
+
+def fill_unknown(values: Array, known: Mask) -> Floats:
+    """``(H, W, C)`` float32: values where ``known``, elsewhere a smooth continuation of those around.
+
+    Values and weights are halved to a single pixel, then filled from coarse to fine (pull-push: Gortler et
+    al. 1996, The Lumigraph). 0 where nothing is known.
+    """
+    weight: Array = known.astype(np.float32)
+    levels: list[tuple[Array, Array]] = [(np.where(known[..., None], values, 0).astype(np.float32), weight)]
+    while max(weight.shape) > 1:
+        half = tuple((side + 1) // 2 for side in weight.shape[::-1])
+        value, weight = (cv2.resize(part, half, interpolation=cv2.INTER_AREA) for part in levels[-1])
+        levels.append((value, weight))
+    filled: Array = np.zeros(levels[-1][0].shape, np.float32)
+    for value, weight in reversed(levels):
+        coarse = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        share = weight[..., None]
+        filled = np.where(share > 0, value / np.maximum(share, 1e-6), coarse)
+    return filled

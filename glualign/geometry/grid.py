@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.geometry.transforms import Size
 
 FrameEdge = Literal["centres", "areas"]
@@ -19,7 +19,7 @@ EDGE_TOLERANCE = 1e-3
 _STRIP_PIXELS = 1 << 19
 
 
-def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> npt.NDArray[np.float32]:
+def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> Floats:
     """Pixel centres ``(H, W, 2)`` float32, x then y, of a frame whose first pixel is at ``(left, top)``.
 
     Exact up to 16,777,216 (the integers that float32 holds).
@@ -31,9 +31,7 @@ def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> npt.NDArray[np.flo
     return out
 
 
-def positions(
-    flow: npt.NDArray[Any], top: int = 0, left: int = 0
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def positions(flow: Array, top: int = 0, left: int = 0) -> tuple[Doubles, Doubles]:
     """Source positions ``x, y`` ``(H, W)`` of a flow ``(H, W, 2)`` whose first pixel is at ``(left, top)``.
 
     In float64: at column 40,000 a float32 position has steps of 0.004 px.
@@ -44,9 +42,7 @@ def positions(
     return np.asarray(x, np.float64), np.asarray(y, np.float64)
 
 
-def inside(
-    x: npt.NDArray[Any], y: npt.NDArray[Any], size: Size, *, edge: FrameEdge = "centres"
-) -> npt.NDArray[np.bool_]:
+def inside(x: Array, y: Array, size: Size, *, edge: FrameEdge = "centres") -> Mask:
     """Whether positions lie in a frame; false for NaN.
 
     Args:

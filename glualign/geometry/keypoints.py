@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Bytes, Floats
 from glualign.errors import FlowError
 from glualign.geometry.robust import magsac_homography
 from glualign.geometry.transforms import Matrix, resizing_matrix, transform_fault
@@ -15,7 +15,7 @@ from glualign.geometry.transforms import Matrix, resizing_matrix, transform_faul
 RATIO = 0.8
 """Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = Bytes
 _cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
 
@@ -77,9 +77,7 @@ def keypoint_homography(
     return np.asarray(full / full[2, 2], np.float64)
 
 
-def _detect(
-    image: Pixels, detector: str, most: int, max_side: int | None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], Matrix]:
+def _detect(image: Pixels, detector: str, most: int, max_side: int | None) -> tuple[Floats, Array, Matrix]:
     """Key points ``(N, 2)``, their descriptors, and the transform to the size they were found at."""
     height, width = image.shape[:2]
     scale = min(1.0, max_side / max(height, width)) if max_side else 1.0

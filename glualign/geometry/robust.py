@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Doubles
 from glualign.errors import FlowError
 from glualign.geometry.transforms import Matrix, Points, apply_transform
 
@@ -21,7 +22,7 @@ _HYPOTHESES = 400
 _SCORED_POINTS = 2000
 _REFITS = 12
 
-Values = npt.NDArray[np.float64]
+Values = Doubles
 
 
 def fit_points(

@@ -7,14 +7,13 @@ are in `glualign.network`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float64]
+from glualign.arrays import Array, Doubles
+
+Matrix = Doubles
 """``(3, 3)`` float64."""
-Points = npt.NDArray[np.float64]
+Points = Doubles
 """``(N, 2)`` float64, columns x and y in pixels."""
 Size = tuple[int, int]
 """``(height, width)``."""
@@ -52,7 +51,7 @@ def rotation_scale_matrix(
     return np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
 
 
-def apply_transform(matrix: Matrix, points: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def apply_transform(matrix: Matrix, points: Array) -> Array:
     """Positions of ``points`` ``(..., 2)`` under a transform; computed in float64, returned in their type.
 
     NaN where a point falls on the horizon or behind the camera (homogeneous depth not positive).
@@ -101,6 +100,6 @@ def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str |
     return None
 
 
-def _local_scales(matrix: Matrix, depth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _local_scales(matrix: Matrix, depth: Doubles) -> Doubles:
     """Change of lengths at points of homogeneous ``depth``: the root of the area change det / depth^3."""
     return np.asarray(np.sqrt(np.abs(np.linalg.det(matrix) / depth**3)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Bytes, Doubles, Mask
 from glualign.images.image import missing
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _PERCENTILES = (0.5, 99.5)
 _NARROW = 0.25
 _OVERSHOOT = 0.05
 
-Range = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Range = tuple[Doubles, Doubles]
 
 
-def to_rgb8(image: Image) -> npt.NDArray[np.uint8]:
+def to_rgb8(image: Image) -> Bytes:
     """Contiguous ``(H, W, 3)`` uint8 RGB.
 
     Grey is repeated, alpha is ignored unless nothing else holds the picture, a palette is looked up. Of more
@@ -93,7 +93,7 @@ def display_notes(image: Image) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _bands(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _bands(pixels: Array) -> Array:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -114,7 +114,7 @@ def _alpha_only(image: Image) -> bool:
     return bool(same and (pixels[0, 0, :-1] == pixels[..., :-1]).all() and np.ptp(pixels[..., -1]) > 0)
 
 
-def _to_uint8(values: npt.NDArray[Any], shown: Range | None) -> npt.NDArray[np.uint8]:
+def _to_uint8(values: Array, shown: Range | None) -> Bytes:
     if values.dtype == np.uint8:
         return np.asarray(values, np.uint8)
     if shown is None and values.dtype == np.uint16:
@@ -126,30 +126,18 @@ def _to_uint8(values: npt.NDArray[Any], shown: Range | None) -> npt.NDArray[np.u
     return np.asarray(np.clip(unit, 0.0, 1.0) * 255.0 + 0.5, np.uint8)
 
 
-def _continue_into(rgb: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> None:
-    """Fill ``hole`` with a smooth continuation of what surrounds it, in place.
-
-    Colours and weights are halved to a single pixel, then filled from coarse to fine (push-pull).
-    """
+def _continue_into(rgb: Bytes, hole: Mask) -> None:
+    """Fill ``hole`` with a smooth continuation of what surrounds it, in place."""
     import cv2
+
+    from glualign.geometry import fill_unknown
 
     rgb[hole] = 0
     height, width = hole.shape
     scale = min(1.0, 512 / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    colour: npt.NDArray[Any] = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    weight: npt.NDArray[Any] = cv2.resize((~hole).astype(np.float32), size, interpolation=cv2.INTER_AREA)[
-        ..., None
-    ]
-    levels = [(colour, weight)]
-    while max(levels[-1][1].shape[:2]) > 1:
-        half = tuple(max(1, (side + 1) // 2) for side in levels[-1][1].shape[1::-1])
-        colour, weight = (cv2.resize(part, half, interpolation=cv2.INTER_AREA) for part in levels[-1])
-        levels.append((colour, weight.reshape(*weight.shape[:2], 1)))
-    filled: npt.NDArray[Any] = np.zeros((1, 1, 3), np.float32)
-    for colour, weight in reversed(levels):
-        coarse = cv2.resize(filled, weight.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        known = colour / np.maximum(weight, 1e-6)
-        filled = np.where(weight > 0, known, coarse)
+    share = cv2.resize((~hole).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    colour = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+    filled = fill_unknown(colour, share[..., 0] > 0)
     smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
     rgb[hole] = np.clip(smooth[hole] + 0.5, 0, 255).astype(np.uint8)

@@ -7,10 +7,10 @@ block, which rewriting would break.
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from glualign.arrays import Array
 
 PREFIX = b"Exif\0\0"
 ORIENTATION = 0x0112
@@ -65,7 +65,7 @@ def for_size(exif: bytes, width: int, height: int) -> bytes:
     return bytes(block)
 
 
-def upright(pixels: npt.NDArray[Any], value: int) -> npt.NDArray[Any]:
+def upright(pixels: Array, value: int) -> Array:
     """Pixels stored with EXIF orientation ``value``, turned so that the top is up (contiguous)."""
     turned = pixels.swapaxes(0, 1) if value >= 5 else pixels
     if value in (2, 3, 6, 7):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Mask
 from glualign.errors import ImageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Image:
         ImageError: the array is empty, or its shape or type is none of the above.
     """
 
-    pixels: npt.NDArray[Any]
+    pixels: Array
     path: Path | None = None
     icc: bytes | None = None
     exif: bytes | None = None
@@ -62,7 +62,7 @@ class Image:
     is_labels: bool = False
     extrasamples: tuple[int, ...] | None = None
     nodata: float | None = None
-    ignored: npt.NDArray[np.bool_] | None = None
+    ignored: Mask | None = None
     georeference: Mapping[int, Any] = field(default_factory=dict)
     pages: int = 1
     notes: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class Image:
     def __repr__(self) -> str:
         return f"<Image {self.name}, {self.width} x {self.height}, {self.kind}>"
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """The pixels: ``np.asarray(image)``."""
         changed = dtype is not None and np.dtype(dtype) != self.pixels.dtype
         return self.pixels.astype(dtype) if changed or copy else self.pixels
@@ -138,7 +138,7 @@ class Image:
         """The file's name, or ``"array"``."""
         return self.path.name if self.path is not None else "array"
 
-    def missing(self) -> npt.NDArray[np.bool_] | None:
+    def missing(self) -> Mask | None:
         """``(H, W)`` bool, true where a pixel holds no data; None when all do.
 
         A pixel without data has the no-data value in all of its bands, or a NaN or infinity in any, or is
@@ -155,7 +155,7 @@ class Image:
         value = None if self.has_alpha else _as_stored(self.nodata, self.pixels.dtype)
         return 0.0 if value is None else float(value)
 
-    def ignore(self, mask: npt.NDArray[Any] | Image) -> Image:
+    def ignore(self, mask: Array | Image) -> Image:
         """The image with pixels ignored where ``mask``, of the same size, is black or, with alpha, clear.
 
         Black is less than an eighth of the mask's largest value: 0 in masks of 0 and 1 or 0 and 255, and what
@@ -179,7 +179,7 @@ class Image:
             raise ImageError(f"{name}: leaves nothing of {self.name}; black is what is ignored")
         return self.replace(self.pixels, ignored=ignored)
 
-    def replace(self, pixels: npt.NDArray[Any], **changes: Any) -> Image:
+    def replace(self, pixels: Array, **changes: Any) -> Image:
         """The same image with other pixels (and other fields): everything else is kept."""
         return replace(self, pixels=pixels, **changes)
 
@@ -191,7 +191,7 @@ class Image:
         return self.replace(table[self.pixels], palette=None, is_labels=False)
 
 
-def missing(pixels: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_] | None:
+def missing(pixels: Array, nodata: float | None) -> Mask | None:
     """Where ``(H, W[, C])`` pixels hold no data, as in `Image.missing`; None where they cannot lack it."""
     bands = pixels.reshape(*pixels.shape[:2], -1)
     value = _as_stored(nodata, pixels.dtype)
@@ -211,7 +211,7 @@ def _as_stored(value: float | None, dtype: np.dtype[Any]) -> Any:
     return dtype.type(int(value)) if fits else None
 
 
-def from_array(array: npt.NDArray[Any]) -> Image:
+def from_array(array: Array) -> Image:
     """An `Image` of an array; ``(H, W, 1)`` becomes ``(H, W)``, bool 0/255, float16/float64 float32."""
     pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     is_labels = pixels.dtype == np.bool_ or (pixels.ndim == 2 and pixels.dtype.name in ("int32", "uint32"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from glualign.arrays import Array
 from glualign.errors import ImageError, MissingExtraError
 from glualign.images import exif
 from glualign.images.convert import STRIP_PIXELS
@@ -16,7 +17,6 @@ from glualign.images.image import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
     from PIL import Image as PillowImage
 
 _DIRECT = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "F")
@@ -145,7 +145,7 @@ def read(picture: PillowImage.Image, path: Path | None) -> Image:
     return Image(samples(picture), path, icc, is_labels=mode == "1")
 
 
-def samples(picture: PillowImage.Image) -> npt.NDArray[Any]:
+def samples(picture: PillowImage.Image) -> Array:
     """The samples, copied in strips: one call for all of them would hold the image three times."""
     width, height = picture.size
     step = max(1, STRIP_PIXELS // max(1, width))
@@ -177,7 +177,7 @@ def to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.
     return picture.convert("RGB"), None
 
 
-def with_opencv(data: bytes | bytearray, path: Path) -> npt.NDArray[Any]:
+def with_opencv(data: bytes | bytearray, path: Path) -> Array:
     """Pixels of an encoded 16-bit or float image, in RGB order: Pillow has no such modes.
 
     Raises:

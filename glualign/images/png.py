@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from glualign.arrays import Array
 from glualign.errors import ImageError
 from glualign.images import pillow
 from glualign.images.image import Image
@@ -120,7 +121,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
 
 
-def _compressed_rows(pixels: npt.NDArray[Any], pixel_bytes: int) -> list[bytes]:
+def _compressed_rows(pixels: Array, pixel_bytes: int) -> list[bytes]:
     """Deflated rows, a strip at a time, each pixel as the difference to its left neighbour."""
     deflate = zlib.compressobj(4)
     step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))

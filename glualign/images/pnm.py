@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from glualign.arrays import Array
 from glualign.errors import ImageError
 from glualign.images import pillow
 from glualign.images.image import Image
@@ -14,7 +15,6 @@ from glualign.images.image import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
 
 # Magic, width, height, maximum; comments run from # to the end of the line; one white space ends it.
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -47,7 +47,7 @@ def read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Ima
     return Image(scaled.astype(np.uint16), path)
 
 
-def encode(pixels: npt.NDArray[Any]) -> bytes:
+def encode(pixels: Array) -> bytes:
     """Binary PGM (grey) or PPM (RGB) of uint8 or uint16 pixels."""
     magic = b"P5" if pixels.ndim == 2 else b"P6"
     maximum = 255 if pixels.dtype == np.uint8 else 65535

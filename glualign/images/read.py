@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
+from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import open_regular
 from glualign.images import exif, pillow, png, pnm, tiff
 from glualign.images.image import Image, from_array
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from PIL import Image as PillowImage
 
 MaskFrom = Literal["alpha", "file"]
@@ -88,9 +88,7 @@ def read_image(
     return image
 
 
-def as_image(
-    value: Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image, **options: Any
-) -> Image:
+def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, **options: Any) -> Image:
     """An `Image` of a path (read with ``options`` of `read_image`), an array, a Pillow image or an `Image`.
 
     Raises:

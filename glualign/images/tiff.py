@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from glualign.arrays import Array
 from glualign.errors import ImageError, MissingExtraError
 from glualign.images import exif, pillow
 from glualign.images.image import Image
@@ -18,7 +19,6 @@ from glualign.images.image import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy.typing as npt
     import tifffile
 
 GPS_IFD, ICC_PROFILE, NODATA = 0x8825, 34675, 42113
@@ -184,7 +184,7 @@ def _check_segments(stream: BinaryIO, page: tifffile.TiffPage, path: Path) -> No
             raise ImageError(f"{path}: the TIFF is damaged (it holds more pixels than it claims)")
 
 
-def _samples(page: tifffile.TiffPage) -> npt.NDArray[Any]:
+def _samples(page: tifffile.TiffPage) -> Array:
     """``(H, W, C)`` samples as stored, whether planar or interleaved, in strips or tiles."""
     decoded = page.asarray(squeeze=False)  # (planes, depth, height, width, interleaved samples)
     if decoded.ndim != 5:
@@ -193,7 +193,7 @@ def _samples(page: tifffile.TiffPage) -> npt.NDArray[Any]:
     return np.ascontiguousarray(pixels)
 
 
-def _interpreted(page: tifffile.TiffPage, samples: npt.NDArray[Any], path: Path) -> Image:
+def _interpreted(page: tifffile.TiffPage, samples: Array, path: Path) -> Image:
     """The `Image` that samples and tags mean."""
     photometric, bits = _integer(page, _PHOTOMETRIC, 1), page.bitspersample
     pixels = samples
@@ -234,7 +234,7 @@ def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     return (said + (0,) * count)[: count - base]
 
 
-def _printed(page: tifffile.TiffPage, pixels: npt.NDArray[Any], path: Path) -> Image:
+def _printed(page: tifffile.TiffPage, pixels: Array, path: Path) -> Image:
     """CMYK and Lab as sRGB."""
     from PIL import Image as PillowImage
 
@@ -251,7 +251,7 @@ def _printed(page: tifffile.TiffPage, pixels: npt.NDArray[Any], path: Path) -> I
     return Image(pillow.samples(converted), path, icc, notes=notes)
 
 
-def straight_alpha(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def straight_alpha(pixels: Array) -> Array:
     """Premultiplied colours divided by their alpha, the last channel."""
     full = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
     out = pixels.copy()
@@ -265,7 +265,7 @@ def straight_alpha(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return out
 
 
-def _palette(colormap: npt.NDArray[Any]) -> bytes:
+def _palette(colormap: Array) -> bytes:
     # 16 bit by the standard; some programs write 8.
     table = np.asarray(colormap, np.uint16)
     return ((table >> 8) if table.max() > 255 else table).astype(np.uint8).T.tobytes()

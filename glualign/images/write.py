@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
 from glualign.images import exif, pillow, png, pnm, tiff_write
@@ -16,7 +17,6 @@ from glualign.images.image import DEPTHS, Image, from_array
 if TYPE_CHECKING:
     import os
 
-    import numpy.typing as npt
 
 DEFAULT_QUALITY = 95
 
@@ -60,7 +60,7 @@ _JPEG_EXIF_BYTES = 65_533 - len(exif.PREFIX)
 
 
 def write_image(
-    path: str | os.PathLike[str], image: Image | npt.NDArray[Any], *, quality: int | None = None
+    path: str | os.PathLike[str], image: Image | Array, *, quality: int | None = None
 ) -> tuple[str, ...]:
     """Write an image atomically, in the format of the extension, with its ICC profile and EXIF.
 

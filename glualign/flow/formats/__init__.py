@@ -1,4 +1,7 @@
-"""Flow files, chosen by extension; each format is a module whose ``read`` and ``write`` raise FlowError."""
+"""Flow files, chosen by extension; each format is a module with ``read`` and ``write``.
+
+Messages of what they raise begin with what is wrong: the file's name is put in front here.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,11 @@ import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
+from glualign.arrays import Array
 from glualign.errors import FlowError, GlualignError
-from glualign.files import atomic_path, open_regular
+from glualign.files import atomic_path, reading
 from glualign.flow.field import Flow, FlowRows
 from glualign.flow.formats.checks import MAX_FLOW_PIXELS, check_grid
 
@@ -39,19 +40,14 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
         FlowError: the file is missing, empty, truncated, damaged, too large, or holds no known pixel.
         MissingExtraError: ``.flo5`` without h5py, ``.nrrd`` or ``.mha`` without SimpleITK.
     """
-    location, module = _existing(path)
-    try:
+    location = Path(path)
+    with reading(location, FlowError) as stream:
+        module = _module(location, stream)
         flow: Flow = module.read(location, max_pixels)
-    except GlualignError:
-        raise
-    except MemoryError as error:
-        raise FlowError(f"{location}: there is not enough memory to read it") from error
-    except Exception as error:  # Damaged files upset the decoders in every way there is.
-        raise FlowError(f"{location}: cannot be read as a flow; the file is damaged ({error})") from error
-    if flow.source_size is not None:
-        check_grid(location, flow.source_size[1], flow.source_size[0], max_pixels, "a source of ")
-    if not flow.known.any():
-        raise FlowError(f"{location}: holds no known flow; every pixel is NaN or marked unknown")
+        if flow.source_size is not None:
+            check_grid(flow.source_size[1], flow.source_size[0], max_pixels, "a source of ")
+        if not flow.known.any():
+            raise FlowError("holds no known flow; every pixel is NaN or marked unknown")
     return flow
 
 
@@ -61,15 +57,15 @@ def open_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
     Raises:
         FlowError: as `read_flow`; damaged values are found when their rows are read.
     """
-    location, _ = _existing(path)
-    if location.suffix.lower() == ".flo":
-        from glualign.flow.formats import flo
+    location = Path(path)
+    if location.suffix.lower() != ".flo":
+        return read_flow(location, max_pixels=max_pixels)
+    with reading(location, FlowError) as stream:
+        rows: FlowRows = _module(location, stream).open_rows(location, max_pixels)
+    return rows
 
-        return flo.open_rows(location, max_pixels)
-    return read_flow(path, max_pixels=max_pixels)
 
-
-def write_flow(path: str | os.PathLike[str], flow: Flow | npt.NDArray[Any]) -> None:
+def write_flow(path: str | os.PathLike[str], flow: Flow | Array) -> None:
     """Write a flow atomically in the format of the extension; unknown pixels as the format marks them.
 
     ``.npz``, ``.nrrd``, ``.mha`` and ``.flo5`` also store the source size and the direction. KITTI
@@ -80,28 +76,20 @@ def write_flow(path: str | os.PathLike[str], flow: Flow | npt.NDArray[Any]) -> N
         OutputError: the file cannot be written.
     """
     location = Path(path)
-    field = Flow(flow) if isinstance(flow, np.ndarray) else flow
     module = _module(location)
     with atomic_path(location) as temporary:
         try:
-            module.write(temporary, field)
-        except FlowError as error:
-            raise FlowError(f"{location}: {error}") from error
+            module.write(temporary, flow if isinstance(flow, Flow) else Flow(flow))
+        except GlualignError as error:
+            raise type(error)(f"{location}: {error}") from error
 
 
-def _existing(path: str | os.PathLike[str]) -> tuple[Path, ModuleType]:
-    location = Path(path)
-    with open_regular(location, error=FlowError) as stream:
-        length = stream.seek(0, 2)
-    module = _module(location)
-    if length == 0:
-        raise FlowError(f"{location}: the file is empty")
-    return location, module
-
-
-def _module(path: Path) -> ModuleType:
+def _module(path: Path, stream: BinaryIO | None = None) -> ModuleType:
+    """The format's module, chosen by the extension; an empty ``stream`` is refused."""
     name = _MODULES.get(path.suffix.lower())
     if name is None:
         kind = path.suffix or "a name without extension"
         raise FlowError(f"{path}: {kind} is not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
+    if stream is not None and stream.seek(0, 2) == 0:
+        raise FlowError("the file is empty")
     return import_module(f"glualign.flow.formats.{name}")

@@ -24,30 +24,33 @@ _FILTERS = (1, 2, 3, 32000)
 
 def read(path: Path, max_pixels: int | None) -> Flow:
     """Read a ``.flo5`` whose values lie in the file itself."""
-    h5py = import_extra(path, "h5py", "hdf5")
+    h5py = import_extra("h5py", "hdf5")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise FlowError(f"{path}: is not an HDF5 file, or is truncated") from error
+        raise FlowError("is not an HDF5 file, or is truncated") from error
     with file:
         # Any other link, external storage and virtual data sets lead to other files of the user.
         link = file.get("flow", getlink=True) if "flow" in file.id else None
         if link is not None and not isinstance(link, h5py.HardLink):
-            raise FlowError(f"{path}: its flow is a link to another place, which is not followed")
+            raise FlowError("its flow is a link to another place, which is not followed")
         data = file.get("flow")
         plain = isinstance(data, h5py.Dataset) and data.dtype.kind == "f"
         if not plain or len(data.shape or ()) != 3 or data.shape[2] != 2:
-            raise FlowError(f"{path}: has no data set 'flow' of numbers (height, width, 2)")
+            raise FlowError("has no data set 'flow' of numbers (height, width, 2)")
         if data.external or data.is_virtual:
-            raise FlowError(f"{path}: keeps its flow in another file, which is not followed")
-        check_grid(path, data.shape[1], data.shape[0], max_pixels)
+            raise FlowError("keeps its flow in another file, which is not followed")
+        check_grid(data.shape[1], data.shape[0], max_pixels)
         _check_storage(path, data)
-        return Flow(unknown_to_nan(np.asarray(data)), _source_size(file.attrs))
+        stored = file.attrs.get_id("source_size") if "source_size" in file.attrs else None
+        sized = stored is not None and stored.shape == (2,) and stored.dtype.kind in "iu"
+        source_size = file.attrs["source_size"] if sized else None
+        return Flow(unknown_to_nan(np.asarray(data)), source_size)
 
 
 def write(path: Path, flow: Flow) -> None:
     """Write a compressed ``.flo5`` with source size and direction as attributes."""
-    h5py = import_extra(path, "h5py", "hdf5")
+    h5py = import_extra("h5py", "hdf5")
     with h5py.File(path, "w") as file:
         file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
         file.attrs["source_size"] = flow.source_frame
@@ -59,7 +62,7 @@ def _check_storage(path: Path, data: Any) -> None:
     properties = data.id.get_create_plist()
     filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
     if len(set(filters)) != len(filters) or not set(filters) <= set(_FILTERS):
-        raise FlowError(f"{path}: uses HDF5 filters that are not supported; save it with gzip")
+        raise FlowError("uses HDF5 filters that are not supported; save it with gzip")
     held = min(data.id.get_storage_size(), path.stat().st_size)
     missing = data.size * data.dtype.itemsize > held * (MAX_DEFLATE_RATIO if filters else 1)
     if data.chunks:
@@ -67,14 +70,4 @@ def _check_storage(path: Path, data: Any) -> None:
         oversized = any(step > side for side, step in zip(data.shape, data.chunks, strict=True))
         missing = missing or oversized or data.id.get_num_chunks() != wanted
     if missing:
-        raise FlowError(f"{path}: is truncated or was never written (it claims more values than it holds)")
-
-
-def _source_size(attributes: Any) -> tuple[int, int] | None:
-    if "source_size" not in attributes:
-        return None
-    stored = attributes.get_id("source_size")
-    if stored.shape != (2,) or stored.dtype.kind not in "iu":
-        return None
-    height, width = attributes["source_size"]
-    return int(height), int(width)
+        raise FlowError("is truncated or was never written (it claims more values than it holds)")

@@ -27,7 +27,6 @@ from glualign.flow.formats.checks import (
     unknown_to_nan,
 )
 
-_READERS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"}
 _HEADER_BYTES = 65536
 _DIRECTION_KEY, _SIZE_KEY = "glualign_direction", "glualign_source_size"
 _SILENCE = threading.Lock()
@@ -35,13 +34,10 @@ _SILENCE = threading.Lock()
 
 def read(path: Path, max_pixels: int | None) -> Flow:
     """Read a displacement field; one in 3-D is read when it has one slice and no motion across it."""
-    itk = import_extra(path, "SimpleITK", "itk")
-    suffix = path.suffix.lower()
-    with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
-    packed_from = _check_header(path, suffix, head)
+    itk = import_extra("SimpleITK", "itk")
+    packed_from = _check_header(path)
     reader = itk.ImageFileReader()
-    reader.SetImageIO(_READERS[suffix])
+    reader.SetImageIO("MetaImageIO" if path.suffix.lower() == ".mha" else "NrrdImageIO")
     reader.SetFileName(str(path))
     try:
         with _silence():
@@ -50,27 +46,27 @@ def read(path: Path, max_pixels: int | None) -> Flow:
             axes = 2 + len(rest)
             if reader.GetNumberOfComponents() != axes or any(side != 1 for side in rest):
                 raise FlowError(
-                    f"{path}: is no displacement field in 2-D: ITK sees no vectors in its pixels "
-                    "(an NRRD says `kinds: vector domain domain`)"
+                    "is no displacement field in 2-D: ITK sees no vectors in its pixels (an NRRD says "
+                    "`kinds: vector domain domain`)"
                 )
-            check_grid(path, width, height, max_pixels)
+            check_grid(width, height, max_pixels)
             if 4 * axes * width * height > path.stat().st_size * MAX_DEFLATE_RATIO:
-                raise FlowError(f"{path}: is truncated (too little data for {width} x {height} pixels)")
+                raise FlowError(f"is truncated (too little data for {width} x {height} pixels)")
             spacing, origin = reader.GetSpacing()[:2], reader.GetOrigin()
             turned = reader.GetDirection() != tuple(np.eye(axes).ravel())
             if turned or any(origin) or not all(1e-6 < step < 1e6 for step in spacing):
+                what = "an orientation" if turned else f"the origin {origin}"
                 raise FlowError(
-                    f"{path}: has {'an orientation' if turned else f'the origin {origin}'} of its own, or no "
-                    "spacing; resample it to origin 0 and identity direction first"
+                    f"has {what} of its own, or no spacing; resample it to origin 0 and identity direction"
                 )
             image = reader.Execute()
     except RuntimeError as error:
-        raise FlowError(f"{path}: cannot be read by ITK; it is damaged or truncated") from error
+        raise FlowError("cannot be read by ITK; it is damaged or truncated") from error
     values = itk.GetArrayViewFromImage(image).reshape(height, width, axes)
     if packed_from and not _inflates_to(path, packed_from, values.nbytes):
-        raise FlowError(f"{path}: its compressed values are damaged or truncated")
+        raise FlowError("its compressed values are damaged or truncated")
     if axes == 3 and values[..., 2].any():
-        raise FlowError(f"{path}: moves pixels out of the plane; a flow is in two dimensions")
+        raise FlowError("moves pixels out of the plane; a flow is in two dimensions")
     stored = image.GetMetaData(_SIZE_KEY) if image.HasMetaDataKey(_SIZE_KEY) else ""
     match = re.fullmatch(r"(\d{1,18}) (\d{1,18})", stored)
     source_size = (int(match[1]), int(match[2])) if match else None
@@ -81,14 +77,14 @@ def read(path: Path, max_pixels: int | None) -> Flow:
 
 def write(path: Path, flow: Flow) -> None:
     """Write a compressed displacement field of spacing 1, with source size and direction."""
-    itk = import_extra(path, "SimpleITK", "itk")
+    itk = import_extra("SimpleITK", "itk")
     image = itk.GetImageFromArray(flow.data, isVector=True)
     image.SetMetaData(_DIRECTION_KEY, DIRECTION)
     image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))
     itk.WriteImage(image, str(path), useCompression=True)
 
 
-def _check_header(path: Path, suffix: str, head: bytes) -> int:
+def _check_header(path: Path) -> int:
     """Refuse what ITK must not see: values in another file, and dimensions at which MetaIO crashes.
 
     MetaIO (SimpleITK 2.5) writes past its arrays when NDims is more than 10 or comes late.
@@ -96,29 +92,24 @@ def _check_header(path: Path, suffix: str, head: bytes) -> int:
     Returns:
         Offset of the values if they are deflated, else 0.
     """
-    sound: object
-    packed: object
-    if suffix == ".mha":
-        text, key, rest = head.partition(b"ElementDataFile")
+    with path.open("rb") as stream:
+        head = stream.read(_HEADER_BYTES)
+    if path.suffix.lower() == ".mha":
+        text, _, rest = head.partition(b"ElementDataFile")
         start = head.find(b"\n", len(text)) + 1
-        packed = re.search(rb"(?i)CompressedData\s*=\s*True", text)
+        packed = bool(re.search(rb"(?i)CompressedData\s*=\s*True", text))
+        dimensions = re.findall(rb"(?i)NDims([^\r\n]*)", text)
         local = re.match(rb"\s*[=:]\s*LOCAL\r?\n", rest) and b"ElementDataFile" not in rest
-        dimensions = re.findall(rb"(?i)NDims[^\r\n]*", text)
-        sound = (
-            key and local and len(dimensions) == 1 and re.fullmatch(rb"NDims\s*=\s*[23]\s*", dimensions[0])
-        )
+        sound = local and len(dimensions) == 1 and re.fullmatch(rb"\s*=\s*[23]\s*", dimensions[0])
     else:
         end = re.search(rb"\n\r?\n", head)
         text, start = (head[: end.start() + 1], end.end()) if end else (b"", 0)
         encoding = re.search(rb"(?im)^encoding:\s*(raw|gz|gzip)\s*$", text)
-        packed = encoding and encoding[1].lower() != b"raw"
-        sound = (
-            text.startswith(b"NRRD000")
-            and encoding
-            and not re.search(rb"(?im)^\s*(data\s*file|\w+ ?skip)", text)
-        )
+        packed = bool(encoding and encoding[1].lower() != b"raw")
+        elsewhere = re.search(rb"(?im)^\s*(data\s*file|\w+ ?skip)", text)
+        sound = encoding if text.startswith(b"NRRD000") and not elsewhere else None
     if not sound:
-        raise FlowError(f"{path}: is no {suffix} file, is damaged, or keeps its values in another file")
+        raise FlowError(f"is no {path.suffix} file, is damaged, or keeps its values in another file")
     return start if packed else 0
 
 

@@ -19,16 +19,14 @@ _SCALE, _OFFSET = 64.0, 32768.0
 
 def read(path: Path, max_pixels: int | None) -> Flow:
     """Read a KITTI flow."""
-    from glualign.images.read import read_image
+    from glualign.images import read_image
 
     pixels = read_image(path, apply_orientation=False, max_pixels=max_pixels).pixels
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise FlowError(
-            f"{path}: is a picture, not a KITTI flow (a flow is 16-bit RGB); use a .flo or .npy file"
-        )
+        raise FlowError("is a picture, not a KITTI flow (a flow is 16-bit RGB); use a .flo or .npy file")
     known = pixels[..., 2]
     if not ((known == 0) | (known == known.max())).all() or known.max() not in (0, 1, 255):
-        raise FlowError(f"{path}: is a 16-bit picture, not a KITTI flow (its blue channel is not 0 or 1)")
+        raise FlowError("is a 16-bit picture, not a KITTI flow (its blue channel is not 0 or 1)")
     data = (pixels[..., :2].astype(np.float32) - _OFFSET) / np.float32(_SCALE)
     data[known == 0] = np.nan
     return Flow(data)

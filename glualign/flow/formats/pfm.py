@@ -20,14 +20,12 @@ _HEADER = re.compile(rb"PF\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[0-9.eE+-]{1,20})[ 
 def read(path: Path, max_pixels: int | None) -> Flow:
     """Read a PFM flow."""
     with path.open("rb") as stream:
-        head = stream.read(256)
-        length = stream.seek(0, 2)
-    match = _HEADER.match(head)
+        match, length = _HEADER.match(stream.read(256)), stream.seek(0, 2)
     if match is None:
-        raise FlowError(f"{path}: is not a colour PFM (its header is not 'PF', width, height, scale)")
+        raise FlowError("is not a colour PFM (its header is not 'PF', width, height, scale)")
     width, height = int(match[1]), int(match[2])
-    check_grid(path, width, height, max_pixels)
-    check_length(path, length - match.end(), 12 * width * height, width, height)
+    check_grid(width, height, max_pixels)
+    check_length(length - match.end(), 12 * width * height)
     order = "<" if float(match[3]) < 0 else ">"
     values = np.fromfile(path, f"{order}f4", 3 * width * height, offset=match.end())
     return Flow(unknown_to_nan(values.reshape(height, width, 3)[::-1, :, :2]))
@@ -37,6 +35,4 @@ def write(path: Path, flow: Flow) -> None:
     """Write a little-endian PFM."""
     values = np.zeros((*flow.size, 3), "<f4")
     values[..., :2] = flow.data[::-1]
-    with path.open("wb") as stream:
-        stream.write(b"PF\n%d %d\n-1.0\n" % (flow.width, flow.height))
-        stream.write(values.tobytes())
+    path.write_bytes(b"PF\n%d %d\n-1.0\n" % (flow.width, flow.height) + values.tobytes())

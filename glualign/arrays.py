@@ -1,0 +1,13 @@
+"""Short names for the types of arrays; shapes and units are in the docstrings of what takes them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = np.ndarray[Any, Any]
+"""Of any type."""
+Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
