@@ -11,7 +11,7 @@ from glualign.images import Image, read_image
 from glualign.matching.quality import Quality
 
 SIZE = (12, 16)
-QUALITY = Quality("good", 0.9, 0.5, 0.4, 0.6, None, 0.0)
+QUALITY = Quality("good", 0.9, 0.5, 0.4, 0.6, None, None, 0.0)
 
 
 def image(shape=(*SIZE, 3), kind="uint8", path=None) -> Image:

@@ -92,7 +92,15 @@ def summary_rows(alignment: Alignment, written: Mapping[str, Path]) -> list[tupl
 
 def figures(quality: Quality) -> list[str]:
     """What was measured, in words, with what is usual."""
+    from glualign.matching.quality import CONTENT_AGREES
+
     lines = [f"edge similarity {quality.edge_agreement:.2f} (unrelated images: up to 0.1, alike: from 0.4)"]
+    content = quality.content_agreement
+    if content is not None and content < CONTENT_AGREES:
+        lines.append(
+            f"what lies between their common edges differs (squared correlation {content:.2f}, alike: from "
+            f"{CONTENT_AGREES}): on a pattern, form or grid other alignments may fit as well"
+        )
     if quality.median_error is not None:
         lines.append(f"forward and backward flow differ by {quality.median_error:.2f} px (median)")
     if quality.inlier_share is not None:

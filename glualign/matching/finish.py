@@ -11,6 +11,7 @@ from glualign.fill import holds_data
 from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.geometry import Field, Matrix, apply_transform, pixel_grid, resize_flow, sample
 from glualign.images import Image
+from glualign.matching.content import content_agreement
 from glualign.matching.fusion import FusedMatch, expected_error
 from glualign.matching.options import Transform
 from glualign.matching.pair import PairMatcher, forward_backward_error
@@ -62,8 +63,9 @@ def finish(
         weights = np.where(valid, confidence_of(error), 0).astype(np.float32) if any_trusted else None
         flow, matrix, inlier_share = fit_model(flow, transform, weights)
     cells = _on_cells(flow, result.transform, pair, result.stride)
+    compared = edges.compare(result.transform, cells)
+    content = content_agreement(edges.target, compared)
     if transform != "dense":
-        compared = edges.compare(result.transform, cells)
         valid, similarity = holds_data(source, target, flow), compared.total
         error = full_error(expected_error(cells, result, compared, imposed=True), size)
     if refined is None or transform != "dense":
@@ -80,11 +82,12 @@ def finish(
     known = 1.0 if pair.target.missing is None else 1.0 - float(pair.target.missing.mean())
     share = float(trusted.mean())
     quality = Quality(
-        verdict=verdict_on(share / max(known, 1e-9), result.consistency, similarity),
+        verdict=verdict_on(share / max(known, 1e-9), result.consistency, similarity, content),
         valid_share=float(valid.mean()),
         trusted_share=share,
         median_error=float(np.median(measured) * unit) if measured.size else None,
         edge_agreement=similarity,
+        content_agreement=content,
         inlier_share=inlier_share,
         folding_share=folding_share(flow),
     )

@@ -18,9 +18,13 @@ worth."""
 UNRELATED = 0.12
 """Edge similarity up to which images look unrelated. On the drawn pairs of benchmarks/verdicts.py right
 alignments have 0.51 and more, unrelated pairs 0.22 at most, 17 of 26 below this limit. Two walls of one
-pattern (0.96), forms and tables on one grid (0.66 to 0.72) cannot be told from related pairs by it."""
+pattern have 0.96, forms and tables on one grid 0.66 to 0.72: see `CONTENT_AGREES`."""
 CONVINCING = 0.4
 """Edge similarity, or consistency of both directions, of a right alignment of images that look alike."""
+CONTENT_AGREES = 0.18
+"""Squared correlation of what lies between the shared edges, from which it agrees. On the same pairs walls,
+forms and tables of different content have 0.15 at most; of the right alignments that are judged by it one has
+0.12, all others 0.21 and more."""
 FEWEST_TRUSTED = 0.02
 """Share of the target below which too little is left to call it aligned."""
 
@@ -37,6 +41,8 @@ class Quality:
             network's backward flow; None where no pixel's way back was measured.
         edge_agreement: edge similarity of target and aligned source, which does not depend on the network:
             about 0 for unrelated images, 1 for equal ones.
+        content_agreement: squared correlation, 0 to 1, of what lies between the edges that both show; None
+            where that is too little to judge by.
         inlier_share: share of the trusted flow that one global transform explains; None when none was fitted.
         folding_share: share of pixels at which the flow folds over itself (negative Jacobian).
     """
@@ -46,6 +52,7 @@ class Quality:
     trusted_share: float
     median_error: float | None
     edge_agreement: float
+    content_agreement: float | None
     inlier_share: float | None
     folding_share: float
 
@@ -59,16 +66,21 @@ def confidence_of(error: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(np.exp(-error / CONFIDENCE_SCALE), np.float32)
 
 
-def verdict_on(trusted_share: float, consistency: float, edge_similarity: float) -> Verdict:
+def verdict_on(
+    trusted_share: float, consistency: float, edge_similarity: float, content: float | None
+) -> Verdict:
     """The verdict on an alignment.
 
     Args:
         trusted_share: as in `Quality`.
         consistency: mean consistency of forward and backward flow, 0 to 1.
         edge_similarity: of target and aligned source, see `Quality.edge_agreement`.
+        content: see `Quality.content_agreement`.
     """
     if trusted_share < FEWEST_TRUSTED or (edge_similarity < UNRELATED and consistency < CONVINCING):
         return "failed"
+    if edge_similarity >= CONVINCING and content is not None and content < CONTENT_AGREES:
+        return "doubtful"
     if edge_similarity >= CONVINCING or (consistency >= CONVINCING and edge_similarity >= UNRELATED):
         return "good"
     return "doubtful"

@@ -31,11 +31,13 @@ class Similarity(NamedTuple):
         product: ``(h, w)`` float32, positive where edges are parallel, negative where they cross.
         strength: ``(h, w)`` float32, how much edge there is.
         covered: ``(h, w)`` bool, where the source is.
+        source: ``(h, w, 3)`` uint8, the warped source.
     """
 
     product: Values
     strength: Values
     covered: Mask
+    source: Pixels
 
     @property
     def total(self) -> float:
@@ -52,7 +54,12 @@ class Similarity(NamedTuple):
 
 
 class EdgeSimilarity:
-    """Compares the target of a pair with warps of its source at a small size."""
+    """Compares the target of a pair with warps of its source at a small size.
+
+    Attributes:
+        size: ``(height, width)`` at which they are compared.
+        target: ``(h, w, 3)`` uint8, the target at that size.
+    """
 
     def __init__(self, pair: PairMatcher) -> None:
         height, width = pair.target_size
@@ -60,7 +67,8 @@ class EdgeSimilarity:
         self.size: Size = (max(8, round(height * scale)), max(8, round(width * scale)))
         self._pair = pair
         target = cv2.resize(pair.target_pixels, self.size[::-1], interpolation=cv2.INTER_AREA)
-        self._target = _edges(np.asarray(target, np.uint8))
+        self.target: Pixels = np.asarray(target, np.uint8)
+        self._target = _edges(self.target)
         missing = pair.target.missing
         self._known: Mask | None = None
         if missing is not None:
@@ -85,7 +93,7 @@ class EdgeSimilarity:
         product = 2 * (ax * bx + ay * by) ** 2 - strength_a * strength_b
         # The mean of both images' own products: an edge that only one of them shows counts against it.
         strength = (strength_a * strength_a + strength_b * strength_b) / 2
-        return Similarity(product, strength, np.asarray(inner))
+        return Similarity(product, strength, np.asarray(inner), view)
 
 
 def _edges(image: Pixels) -> tuple[Values, Values]:

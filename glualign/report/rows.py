@@ -16,6 +16,7 @@ from glualign.viz.colorwheel import as_uv
 _MEANINGS = {
     "median_error": "Median difference of forward and backward flow.",
     "edge_agreement": "How far edges run alike: up to 0.1 in unrelated images, from 0.4 in alike ones.",
+    "content_agreement": "Squared correlation of what is between common edges: from 0.2 if alike.",
     "inlier_share": "Share of the trusted flow that the transform explains.",
 }
 

@@ -197,7 +197,8 @@ def judged(monkeypatch):
     def make(verdict: str) -> None:
         def judge(self, source, target, **options):
             alignment = align(self, source, target, **options)
-            quality = replace(alignment.quality, verdict=verdict, edge_agreement=0.05, median_error=7.5)
+            figures = {"edge_agreement": 0.05, "content_agreement": 0.07, "median_error": 7.5}
+            quality = replace(alignment.quality, verdict=verdict, **figures)
             return replace(alignment, quality=quality)
 
         monkeypatch.setattr(Aligner, "align", judge)
@@ -213,7 +214,7 @@ def test_nothing_is_written_below_the_minimum_quality(pair, tmp_path, judged):
     assert not (tmp_path / "out").exists()
     result = glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "doubtful", *QUICK)
     assert result.exit_code == 0
-    for words in ("edge similarity 0.05", "differ by 7.50 px", "--preset accurate"):
+    for words in ("edge similarity 0.05", "common edges differs", "differ by 7.50 px", "--preset accurate"):
         assert words in result.stdout
 
 

@@ -82,20 +82,23 @@ def test_refinement_leaves_unlike_images_alone(wall):
 
 
 @pytest.mark.parametrize(
-    ("trusted_share", "consistency", "similarity", "verdict"),
+    ("trusted_share", "consistency", "similarity", "content", "verdict"),
     [
-        (0.019, 0.9, 0.9, "failed"),  # hardly a pixel is left
-        (0.02, 0.9, 0.9, "good"),
-        (0.9, 0.39, 0.11, "failed"),  # neither edges nor directions agree
-        (0.9, 0.41, 0.11, "doubtful"),  # the network agrees with itself alone
-        (0.9, 0.41, 0.13, "good"),  # and weak edges, as across modalities
-        (0.9, 0.39, 0.13, "doubtful"),
-        (0.9, 0.0, 0.39, "doubtful"),
-        (0.9, 0.0, 0.41, "good"),  # edges alone
+        (0.019, 0.9, 0.9, None, "failed"),  # hardly a pixel is left
+        (0.02, 0.9, 0.9, None, "good"),
+        (0.9, 0.39, 0.11, None, "failed"),  # neither edges nor directions agree
+        (0.9, 0.41, 0.11, None, "doubtful"),  # the network agrees with itself alone
+        (0.9, 0.41, 0.13, None, "good"),  # and weak edges, as across modalities
+        (0.9, 0.39, 0.13, None, "doubtful"),
+        (0.9, 0.0, 0.39, None, "doubtful"),
+        (0.9, 0.0, 0.41, None, "good"),  # edges alone
+        (0.9, 0.9, 0.96, 0.17, "doubtful"),  # and nothing else
+        (0.9, 0.9, 0.96, 0.19, "good"),
+        (0.9, 0.41, 0.13, 0.05, "good"),  # across modalities the rest need not agree
     ],
 )
-def test_the_verdict_follows_its_thresholds(trusted_share, consistency, similarity, verdict):
-    assert verdict_on(trusted_share, consistency, similarity) == verdict
+def test_the_verdict_follows_its_thresholds(trusted_share, consistency, similarity, content, verdict):
+    assert verdict_on(trusted_share, consistency, similarity, content) == verdict
 
 
 @pytest.mark.parametrize(
@@ -117,5 +120,5 @@ def test_confidence_falls_from_one():
 
 
 def test_quality_is_plain_json():
-    quality = Quality("good", 1.0, 0.9, None, 0.5, None, 0.0)
+    quality = Quality("good", 1.0, 0.9, None, 0.5, None, None, 0.0)
     assert quality.to_dict()["median_error"] is None
