@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 from glualign.errors import BatchError
 
@@ -95,36 +94,22 @@ def _is_image(name: str) -> bool:
 
 
 def _walk(root: Path, recursive: bool, skip: Iterable[Path]) -> Iterator[str]:
+    """Relative names of the files below ``root``. A link that leads nowhere is one: the run reports it."""
     skip = list(skip)
     skipped = {os.path.realpath(folder) for folder in skip}
-    patterns = [path.name for path in skip if "*" in path.name]
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        with os.scandir(root / prefix if prefix else root) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or any(fnmatchcase(entry.name, each) for each in patterns):
-                    continue
-                name = f"{prefix}{entry.name}"
-                kind = _kind(entry)
-                if kind == "file":
-                    yield name
-                elif kind == "folder" and recursive and os.path.realpath(entry.path) not in skipped:
-                    pending.append(f"{name}/")
+    patterns = [".*", *(path.name for path in skip if "*" in path.name)]
 
+    def fail(error: OSError) -> None:
+        raise error
 
-def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "other"]:
-    """What to do with an entry: links to folders, pipes and devices are left out.
-
-    A link that leads nowhere, or in a circle, counts as a file: the run reports it as unreadable.
-    """
-    if entry.is_dir(follow_symlinks=False):
-        return "folder"
-    try:
-        mode = entry.stat().st_mode
-    except OSError:
-        return "file"
-    return "file" if stat.S_ISREG(mode) else "other"
+    for folder, folders, files in os.walk(root, onerror=fail):
+        place = PurePath(folder).relative_to(root)
+        names = [name for name in files if not any(fnmatchcase(name, each) for each in patterns)]
+        for path in (os.path.join(folder, name) for name in names):
+            if os.path.isfile(path) or not os.path.exists(path):  # no pipes and devices
+                yield (place / os.path.basename(path)).as_posix()
+        inner = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = [name for name in inner if os.path.realpath(os.path.join(folder, name)) not in skipped]
 
 
 def _split_glob(path: Path) -> tuple[Path, list[str] | None]:

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from glualign.batch.pairs import Shard
@@ -36,15 +36,12 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
             files = [_open(folder / name, stack) for name in ("lock", f"lock-{shard}")[: 1 + bool(shard)]]
         except OSError as error:
             raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
-        free = _lock(files[0], folder, shared=shard is not None) and all(
-            _lock(file, folder, shared=False) for file in files[1:]
-        )
-        if not free:
-            which = (
-                "this folder" if shard is None else f"this folder (the whole batch, or shard {shard} of it)"
-            )
+        # The lock of the whole is shared by shards, that of a shard by nobody.
+        if not all(_lock(file, folder, shared=shard is not None and file is files[0]) for file in files):
+            which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
             raise BatchError(
-                f"{folder.parent}: another run is writing into {which}; wait for it or choose another -o"
+                f"{folder.parent}: another run is writing into this folder{which}; wait for it or choose "
+                "another -o"
             )
         yield
 
@@ -63,13 +60,11 @@ if sys.platform == "win32":
 
     def _lock(descriptor: int, folder: Path, *, shared: bool) -> bool:
         # Windows has no shared form of this lock: there, a whole run and a shard of it do not see each other.
-        if shared:
+        with suppress(OSError):
+            if not shared:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             return True
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+        return False
 
 else:
     import fcntl

@@ -112,15 +112,13 @@ class Record:
             ValueError: not a record.
         """
         try:
-            data = json.loads(line if isinstance(line, str) else line.decode("utf-8"))
+            data = json.loads(line)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
         if not isinstance(data, dict):
             raise ValueError("not an object")
         for name, holds in _FIELDS.items():
-            if name not in data:
-                raise ValueError(f"no {name}")
-            if not holds(data[name]):
+            if name not in data or not holds(data[name]):
                 raise ValueError(f"{name} is not what it should be")
         if not all(
             name.startswith(f"{data['key']}_") and name_fault(name) is None for name in data["outputs"]
@@ -153,13 +151,10 @@ def _is_mapping(value: object, holds: Callable[[object], bool] = _is_plain) -> b
 
 
 def _is_input(value: object) -> bool:
+    if not isinstance(value, dict) or not _is_text(value.get("path")):
+        return False
     kinds = {"path": _is_text, "size": _is_number, "mtime_ns": _is_number, "sha256": _is_text}
-    return (
-        isinstance(value, dict)
-        and "path" in value
-        and all(name in kinds and (item is None or kinds[name](item)) for name, item in value.items())
-        and _is_text(value["path"])
-    )
+    return all(name in kinds and (item is None or kinds[name](item)) for name, item in value.items())
 
 
 _FIELDS: dict[str, Callable[[object], bool]] = {
@@ -225,14 +220,10 @@ def latest(*groups: Iterable[Record]) -> dict[str, Record]:
     found: dict[str, Record] = {}
     for group in groups:
         for record in group:
-            known = found.get(record.key)
-            if known is None or _rank(record) >= _rank(known):
+            known = found.setdefault(record.key, record)
+            if (record.status == "done", record.finished) >= (known.status == "done", known.finished):
                 found[record.key] = record
     return found
-
-
-def _rank(record: Record) -> tuple[bool, str]:
-    return record.status == "done", record.finished
 
 
 class Manifest:
@@ -270,7 +261,12 @@ class Manifest:
         """
         line = f"{record.to_json()}\n".encode("ascii")
         descriptor = self._file.fileno()
-        if not self._is_ours(descriptor):
+        try:
+            there = os.stat(self.path)
+            is_ours = there.st_size == self._end and os.path.samestat(there, os.fstat(descriptor))
+        except OSError:
+            is_ours = False
+        if not is_ours:
             Manifest(self.path, lost).close()
             raise BatchError(
                 f"{self.path}: was removed or changed by another program while this run was writing it; "
@@ -285,10 +281,3 @@ class Manifest:
             os.ftruncate(descriptor, self._end)
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._end += len(line)
-
-    def _is_ours(self, descriptor: int) -> bool:
-        try:
-            there = os.stat(self.path)
-        except OSError:
-            return False
-        return there.st_size == self._end and os.path.samestat(there, os.fstat(descriptor))

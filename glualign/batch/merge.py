@@ -13,7 +13,7 @@ import numpy.typing as npt
 from glualign.batch.manifest import Record
 from glualign.batch.pairs import BOOKKEEPING
 from glualign.errors import BatchError
-from glualign.images import Image, read_image, write_image
+from glualign.images import read_image, write_image
 
 Merge = Literal["mean", "median", "min", "max"]
 NEEDED = ("warped", "confidence")
@@ -76,7 +76,9 @@ def merge(records: Sequence[Record], out: Path, how: Merge) -> Path:
             value = np.where(np.isnan(value), first.blank, value)
             merged[strip] = value if kind.kind == "f" else np.rint(value)
         del pixels, weights  # Windows removes no file that is mapped
-    return _write(first.replace(merged), out)
+    path = out / ("merged.png" if kind.name in ("uint8", "uint16") else "merged.tif")
+    write_image(path, first.replace(merged))
+    return path
 
 
 def _merged(
@@ -109,9 +111,3 @@ def _file(record: Record, out: Path, kind: str) -> Path:
         if Path(name).stem.endswith(f"_{kind}"):
             return out / name
     raise BatchError(f"{out}: no {kind} of {record.key} to merge; give --overwrite with --merge")
-
-
-def _write(image: Image, out: Path) -> Path:
-    path = out / ("merged.png" if image.pixels.dtype.name in ("uint8", "uint16") else "merged.tif")
-    write_image(path, image)
-    return path

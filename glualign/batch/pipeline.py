@@ -10,10 +10,10 @@ import stat
 import time
 import warnings
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -152,18 +152,21 @@ def process(
 
 @dataclass
 class _Work:
-    """A pair on its way through the stages; each stage fills in its part, or ``error``."""
+    """A pair on its way through the stages: what it has come to, and what the next stage needs."""
 
     pair: Pair
-    source: Input
-    target: Input
+    record: Record
     images: tuple[Image, Image] | None = None
     alignment: Alignment | None = None
-    outputs: Mapping[str, int] = field(default_factory=dict)
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-    notes: Sequence[str] = ()
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Those of the images; none without images."""
+        return [image.size for image in self.images or ()]
+
+    def note(self, **changes: Any) -> None:
+        """Change fields of the record."""
+        self.record = replace(self.record, **changes)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -175,23 +178,18 @@ class _Work:
             raise
         except Exception as error:
             text = " ".join(str(error).split())
-            self.error = text if isinstance(error, GlualignError) else f"{type(error).__name__}: {text}"
+            self.note(error=text if isinstance(error, GlualignError) else f"{type(error).__name__}: {text}")
             self.images = self.alignment = None
         finally:
-            self.seconds[name] = round(time.perf_counter() - started, 4)
+            self.note(seconds={**self.record.seconds, name: round(time.perf_counter() - started, 4)})
 
 
 def _take_group(reading: deque[Future[_Work]], limit: int) -> list[_Work]:
     """The next pair and, up to ``limit``, those right behind it with images of the same sizes."""
     group = [reading.popleft().result()]
-    shape = _shape(group[0])
-    while reading and shape is not None and len(group) < limit and _shape(reading[0].result()) == shape:
+    while reading and group[0].sizes and len(group) < limit and reading[0].result().sizes == group[0].sizes:
         group.append(reading.popleft().result())
     return group
-
-
-def _shape(work: _Work) -> tuple[Any, ...] | None:
-    return None if work.images is None else tuple(image.pixels.shape[:2] for image in work.images)
 
 
 class _Stages:
@@ -210,18 +208,18 @@ class _Stages:
         return 0 if pair.fault else self._claimed(pair.source) + self._claimed(pair.target)
 
     def read(self, pair: Pair) -> _Work:
-        if pair.fault:
-            unknown = (Input(os.fspath(pair.source)), Input(os.fspath(pair.target)))
-            return _Work(pair, *unknown, error=pair.fault)
-        check = self._settings.check
-        work = _Work(pair, Input.of(pair.source, check), Input.of(pair.target, check))
-        with work.stage("read"):
-            work.images = (self._images(pair.source), self._images(pair.target))
-            work.notes = tuple(
-                f"{image.name}: {note}"
-                for image in work.images
-                for note in (*image.notes, *display_notes(image))
-            )
+        check, paths = self._settings.check, (pair.source, pair.target)
+        source, target = (Input(os.fspath(path)) if pair.fault else Input.of(path, check) for path in paths)
+        work = _Work(pair, Record(pair.key, "failed", source, target, options={}, error=pair.fault))
+        if not pair.fault:
+            with work.stage("read"):
+                work.images = (self._images(pair.source), self._images(pair.target))
+                notes = (
+                    (image.name, note)
+                    for image in work.images
+                    for note in (*image.notes, *display_notes(image))
+                )
+                work.note(notes=tuple(f"{name}: {note}" for name, note in notes))
         return work
 
     def align(self, group: list[_Work]) -> None:
@@ -249,7 +247,8 @@ class _Stages:
             return False
         for work, alignment in zip(group, alignments, strict=True):
             work.images, work.alignment = None, alignment
-            work.seconds["align"] = round((time.perf_counter() - started) / len(group), 4)
+            seconds = round((time.perf_counter() - started) / len(group), 4)
+            work.note(seconds={**work.record.seconds, "align": seconds})
         return True
 
     def _reusable(self, target: Image) -> Any:
@@ -264,23 +263,12 @@ class _Stages:
             with work.stage("write"):
                 error, keep = self._settings.refusal(work.alignment)
                 if keep:
-                    work.outputs, notes = self._writer(work.alignment, work.pair.key, self._settings)
-                    work.notes = (*work.notes, *notes)
-                work.error, work.quality = error, plain(work.alignment.quality)
+                    outputs, notes = self._writer(work.alignment, work.pair.key, self._settings)
+                    work.note(outputs=outputs, notes=(*work.record.notes, *notes))
+                work.note(error=error, quality=plain(work.alignment.quality))
         work.alignment = None
-        return Record(
-            key=work.pair.key,
-            status="done" if work.error is None else "failed",
-            source=work.source,
-            target=work.target,
-            options={},
-            outputs=work.outputs,
-            quality=work.quality,
-            seconds=work.seconds,
-            error=work.error,
-            notes=work.notes,
-            finished=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-        )
+        finished = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        return replace(work.record, status="failed" if work.record.error else "done", finished=finished)
 
 
 class _SharedImages:

@@ -76,13 +76,8 @@ def _changed(record: Record, pair: Pair, options: Mapping[str, Any], check: Chec
     for name, then, path in (("source", record.source, pair.source), ("target", record.target, pair.target)):
         if not then.is_like(Input.of(path, check)):
             return f"the {name} changed"
-    if not all(_has_size(out / name, size) for name, size in record.outputs.items()):
-        return "results are missing or were changed"
-    return None
-
-
-def _has_size(path: Path, size: int) -> bool:
     try:
-        return os.stat(path).st_size == size
+        same = all(os.stat(out / name).st_size == size for name, size in record.outputs.items())
     except OSError:
-        return False
+        same = False
+    return None if same else "results are missing or were changed"

@@ -96,7 +96,10 @@ def align_batch(
                 for record in engine(plan.todo, settings, Writer(out, aside), halt):
                     standing[record.key] = record = replace(record, options=options)
                     manifest.append(record, lost=standing.values())
-                    _remove_left_over(out, records.get(record.key), record)
+                    before = records.get(record.key, record).outputs if record.outputs else {}
+                    for name in set(before) - set(record.outputs):  # what the new options no longer produce
+                        with suppress(OSError):
+                            (out / name).unlink()
                     finished.append(record.status)
                     on_progress(Progress(plan, len(finished), record))
         shutil.rmtree(aside, ignore_errors=True)
@@ -166,11 +169,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
-
-
-def _remove_left_over(out: Path, before: Record | None, now: Record) -> None:
-    """Remove outputs of an earlier run that the new options no longer produce."""
-    if before is not None and now.outputs:
-        for name in set(before.outputs) - set(now.outputs):
-            with suppress(OSError):
-                (out / name).unlink()

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from glualign.batch.manifest import Record, run_file
 from glualign.batch.pairs import PairList, Shard
@@ -93,18 +92,19 @@ def write_summary(out: Path, summary: Summary, records: Sequence[Record], shard:
 
 
 def _table(records: Sequence[Record]) -> str:
-    numbers = sorted(
-        {name for record in records for name, value in record.quality.items() if _is_number(value)}
-    )
+    figures = [
+        {name: value for name, value in record.quality.items() if type(value) in (int, float)}
+        for record in records
+    ]
+    numbers = sorted({name for each in figures for name in each})
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_COLUMNS, *map(_cell, numbers)])
-    for record in records:
-        figures = [record.quality.get(name) for name in numbers]
+    for record, each in zip(records, figures, strict=True):
         seconds = round(sum(record.seconds.values()), 3)
         words = (record.key, record.status, record.verdict, record.source.path, record.target.path)
         row = [*map(_cell, words), seconds, _cell(record.error or "")]
-        writer.writerow([*row, *(value if _is_number(value) else "" for value in figures)])
+        writer.writerow([*row, *(each.get(name, "") for name in numbers)])
     # A name that is not valid Unicode still has to fit into a UTF-8 file.
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -112,7 +112,3 @@ def _table(records: Sequence[Record]) -> str:
 def _cell(text: str) -> str:
     """Text that a spreadsheet does not take for a formula: with an apostrophe in front where it would."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

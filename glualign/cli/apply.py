@@ -23,7 +23,6 @@ from glualign.cli.options import (
 from glualign.cli.streams import format_option, streamable
 from glualign.errors import FlowError
 
-_OTHER = {"source": "target", "target": "source"}
 # Share of valid pixels below which an image of another size than the flow is not taken for its source: a copy
 # of half the width and height reaches 0.25.
 _FEWEST_VALID = 0.5
@@ -99,7 +98,7 @@ def command(inputs: tuple[str, ...], output: str | None, **options: Any) -> None
     check_outputs([*written, mask] if mask else written, [applying.flow_file, *(given for given, _ in jobs)])
     results = [
         move_keypoints(given, path, applying)
-        if path.suffix.lower() in KEYPOINT_EXTENSIONS
+        if has_points(path)
         else apply_to_image(given, path, applying, reading, writing, quiet=telling.quiet)
         for given, path in jobs
     ]
@@ -123,24 +122,25 @@ def plan(inputs: tuple[str, ...], output: str, extension: str | None) -> list[tu
 
     files: list[str] = []
     for given in inputs:
-        if Path(given).is_dir():
-            files.extend(str(Path(given) / name) for name in list_images(given).names)
-        else:
-            files.append(given)
-    points = [Path(given).suffix.lower() in KEYPOINT_EXTENSIONS for given in files]
+        inner = list_images(given).names if Path(given).is_dir() else [""]
+        files += [str(Path(given) / name) for name in inner]
     if is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
-        chosen = f".{extension.lstrip('.')}" if extension else None
-        suffixes = [
-            Path(given).suffix if is_points else chosen or warped_extension(given)
-            for given, is_points in zip(files, points, strict=True)
+        endings = [
+            Path(given).suffix if has_points(given) else extension or warped_extension(given)
+            for given in files
         ]
-        names = [f"{Path(given).stem}_warped{suffix}" for given, suffix in zip(files, suffixes, strict=True)]
+        names = [f"{Path(given).stem}_warped{ending}" for given, ending in zip(files, endings, strict=True)]
         return [(given, Path(output) / name) for given, name in zip(files, names, strict=True)]
     if len(files) != 1:
         raise click.UsageError(f"{len(files)} inputs do not fit into one file; give a folder with -o.")
-    if points[0] != (Path(output).suffix.lower() in KEYPOINT_EXTENSIONS):
+    if has_points(files[0]) != has_points(output):
         raise click.UsageError(f"{files[0]} does not fit into {output}: keypoints go to .csv or .json.")
     return [(files[0], Path(output))]
+
+
+def has_points(path: str | Path) -> bool:
+    """Whether a file holds keypoints, by its extension."""
+    return Path(path).suffix.lower() in KEYPOINT_EXTENSIONS
 
 
 def apply_to_image(
@@ -211,7 +211,8 @@ def move_keypoints(given: str, written: Path, applying: Applying) -> dict[str, A
     moved[known] = (to_target if applying.points_from == "source" else to_source)(flow, points[known])
     found = [None if np.isnan(x) else (float(x), float(y)) for x, y in moved]
     write_text(written, keypoints.render(found))
-    count, into = sum(point is not None for point in found), _OTHER[applying.points_from]
+    count = sum(point is not None for point in found)
+    into = "target" if applying.points_from == "source" else "source"
     return {
         "kind": "keypoints",
         "input": given,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +19,14 @@ from glualign.cli.options import (
     min_quality_option,
     quiet_option,
     reading_options,
-    stack,
     writing_options,
 )
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Settings
-    from glualign.batch.run import Engine
 
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
+PATH, FOLDER = click.Path(), click.Path(file_okay=False)
 
 
 def _kinds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -38,165 +36,118 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: str) -> tu
     return tuple(kind.replace("-", "_") for kind in kinds)
 
 
-pairing_options = stack(
-    click.option(
-        "--target", type=click.Path(), metavar="FILE", help="Align every one of SOURCES onto this image."
-    ),
-    click.option(
-        "--sequence",
-        type=click.Path(),
-        metavar="DIR",
-        help="Align the frames in DIR, in natural order, onto each other.",
-    ),
-    click.option(
-        "--onto",
-        type=click.Choice(["previous", "first"]),
-        default="previous",
-        help="With --sequence: the frame that each frame is aligned onto.",
-    ),
-    click.option(
-        "--pairs",
-        type=click.Path(allow_dash=True),
-        metavar="FILE|-",
-        help="List of pairs, .csv with a header or .jsonl: source, target and, optionally, output, the name "
-        "of the results in OUT. Relative paths start at the list's folder. - reads standard input.",
-    ),
-    click.option("--recursive/--no-recursive", default=True, help="Look into sub-folders as well."),
-)
-result_options = stack(
-    click.option(
-        "--format",
-        "extension",
-        metavar="EXT",
-        show_default="the source's",
-        help="Format of the warped images, such as png or tif.",
-    ),
-    click.option(
-        "--flow-format",
-        metavar="EXT",
-        default="flo",
-        help="Format of the flow, such as flo or npz.",
-    ),
-    click.option(
-        "--write",
-        "kinds",
-        metavar="KINDS",
-        callback=_kinds,
-        default="warped,flow,flow-image,transform",
-        help="What to write of each pair, with commas between: warped, flow, flow-image (its picture), mask, "
-        "confidence (8-bit images), transform (where one is fitted).",
-    ),
-    click.option(
-        "--merge",
-        type=click.Choice(["mean", "median", "min", "max"]),
-        help="With one target: also merge all aligned sources into OUT/merged.png, or .tif; the mean is "
-        "weighted by confidence.",
-    ),
-    click.option(
-        "--matches",
-        type=click.Choice(["csv", "npz", "h5", "txt"]),
-        help="Also write point matches of each pair in this format, as `glualign matches` does.",
-    ),
-)
-redo_options = stack(
-    click.option(
-        "--resume",
-        "redo",
-        flag_value="changed",
-        default=True,
-        show_default=False,
-        help="Leave pairs alone that were done, or failed, with these inputs and options (the default).",
-    ),
-    click.option("--retry-failed", "redo", flag_value="failed", help="Resume, and try failed pairs again."),
-    click.option("--overwrite", "redo", flag_value="all", help="Do every pair again."),
-    click.option(
-        "--check",
-        type=click.Choice(["mtime", "sha256"]),
-        default="mtime",
-        help="How changed inputs are noticed: by path, size and time of change, or by content.",
-    ),
-)
-run_options = stack(
-    click.option("--fail-fast", is_flag=True, help="Stop after the first pair that fails."),
-    click.option(
-        "--batch-size",
-        type=COUNT,
-        metavar="N",
-        show_default="8 on CUDA, else 1",
-        help="Successive pairs of equal size that share a forward pass.",
-    ),
-    click.option(
-        "--shard", metavar="I/N", help="Do part I (from 1) of N only; a later run without --shard merges."
-    ),
-)
-ray_options = stack(
-    click.option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        help="Run in this process, or on a Ray cluster (extra `ray`).",
-    ),
-    click.option(
-        "--ray-address",
-        metavar="ADDRESS",
-        show_default="Ray is started on this machine",
-        help="Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
-    ),
-    click.option(
-        "--ray-workers",
-        type=COUNT,
-        metavar="N",
-        default=1,
-        help="Ray actors, each with the model in memory.",
-    ),
-    click.option(
-        "--ray-cpus",
-        type=POSITIVE,
-        metavar="X",
-        default=1.0,
-        help="Cores for each actor.",
-    ),
-    click.option(
-        "--ray-gpus",
-        type=click.FloatRange(min=0),
-        metavar="X",
-        default=0.0,
-        help="GPUs for each actor; with 0.5 two share one.",
-    ),
-)
-report_options = stack(
-    click.option("--dry-run", is_flag=True, help="Print the pairs as JSON lines and do nothing."),
-    click.option(
-        "--report", is_flag=True, help="Write OUT/report.html: thumbnails of the pairs, the worst first."
-    ),
-    click.option(
-        "--log-json", is_flag=True, help="Print JSON lines on stdout: the start, each pair, the summary."
-    ),
-    quiet_option,
-)
-
-
 @click.command(short_help="Align many pairs of images into the folder OUT.")
-@click.argument("sources", required=False, type=click.Path())
-@click.argument("targets", required=False, type=click.Path())
+@click.argument("sources", required=False, type=PATH)
+@click.argument("targets", required=False, type=PATH)
+@click.option("-o", "--output", required=True, type=FOLDER, metavar="OUT", help="Folder for the results.")
+@click.option("--target", type=PATH, metavar="FILE", help="Align every one of SOURCES onto this image.")
 @click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(file_okay=False),
-    metavar="OUT",
-    help="Folder for the results.",
+    "--sequence", type=PATH, metavar="DIR", help="Align the frames in DIR, in natural order, onto each other."
 )
-@pairing_options
-@result_options
+@click.option(
+    "--onto",
+    type=click.Choice(["previous", "first"]),
+    default="previous",
+    help="With --sequence: the frame that each frame is aligned onto.",
+)
+@click.option(
+    "--pairs",
+    type=click.Path(allow_dash=True),
+    metavar="FILE|-",
+    help="List of pairs, .csv with a header or .jsonl: source, target and, optionally, output, the name "
+    "of the results in OUT. Relative paths start at the list's folder. - reads standard input.",
+)
+@click.option("--recursive/--no-recursive", default=True, help="Look into sub-folders as well.")
+@click.option(
+    "--format",
+    "extension",
+    metavar="EXT",
+    show_default="the source's",
+    help="Format of the warped images, such as png or tif.",
+)
+@click.option("--flow-format", metavar="EXT", default="flo", help="Format of the flow, such as flo or npz.")
+@click.option(
+    "--write",
+    "kinds",
+    metavar="KINDS",
+    callback=_kinds,
+    default="warped,flow,flow-image,transform",
+    help="What to write of each pair, with commas between: warped, flow, flow-image (its picture), mask, "
+    "confidence (8-bit images), transform (where one is fitted).",
+)
+@click.option(
+    "--merge",
+    type=click.Choice(["mean", "median", "min", "max"]),
+    help="With one target: also merge all aligned sources into OUT/merged.png, or .tif; the mean is "
+    "weighted by confidence.",
+)
+@click.option(
+    "--matches",
+    type=click.Choice(["csv", "npz", "h5", "txt"]),
+    help="Also write point matches of each pair in this format, as `glualign matches` does.",
+)
 @writing_options
 @align_options
 @min_quality_option
 @reading_options
-@redo_options
-@run_options
-@ray_options
-@report_options
+@click.option(
+    "--resume",
+    "redo",
+    flag_value="changed",
+    default=True,
+    show_default=False,
+    help="Leave pairs alone that were done, or failed, with these inputs and options (the default).",
+)
+@click.option("--retry-failed", "redo", flag_value="failed", help="Resume, and try failed pairs again.")
+@click.option("--overwrite", "redo", flag_value="all", help="Do every pair again.")
+@click.option(
+    "--check",
+    type=click.Choice(["mtime", "sha256"]),
+    default="mtime",
+    help="How changed inputs are noticed: by path, size and time of change, or by content.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop after the first pair that fails.")
+@click.option(
+    "--batch-size",
+    type=COUNT,
+    metavar="N",
+    show_default="8 on CUDA, else 1",
+    help="Successive pairs of equal size that share a forward pass.",
+)
+@click.option(
+    "--shard", metavar="I/N", help="Do part I (from 1) of N only; a later run without --shard merges."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    help="Run in this process, or on a Ray cluster (extra `ray`).",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    show_default="Ray is started on this machine",
+    help="Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
+)
+@click.option(
+    "--ray-workers", type=COUNT, metavar="N", default=1, help="Ray actors, each with the model in memory."
+)
+@click.option("--ray-cpus", type=POSITIVE, metavar="X", default=1.0, help="Cores for each actor.")
+@click.option(
+    "--ray-gpus",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    default=0.0,
+    help="GPUs for each actor; with 0.5 two share one.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the pairs as JSON lines and do nothing.")
+@click.option(
+    "--report", is_flag=True, help="Write OUT/report.html: thumbnails of the pairs, the worst first."
+)
+@click.option(
+    "--log-json", is_flag=True, help="Print JSON lines on stdout: the start, each pair, the summary."
+)
+@quiet_option
 def command(sources: str | None, targets: str | None, **options: Any) -> None:
     """Align many pairs of images into the folder OUT.
 
@@ -217,29 +168,40 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
     from glualign.batch import Shard, align_batch, current_records
+    from glualign.batch.pipeline import process
+    from glualign.batch.ray_engine import RayEngine
     from glualign.cli.batch_display import Display, Interruption
+    from glualign.cli.console import warn
 
     out = Path(options["output"])
     pairs = _pairs(sources, targets, out, options)
     if options["dry_run"]:
-        _print_pairs(pairs)
+        for pair in pairs.pairs:
+            names = {"source": str(pair.source), "target": str(pair.target), "output": pair.key}
+            if pair.fault:
+                warn(pair.fault)
+            else:
+                click.echo(json.dumps(names))
+        for line in pairs.unmatched:
+            warn(line)
         return
     if options["merge"] and len({pair.target for pair in pairs.pairs}) > 1:
         raise click.UsageError("--merge needs sources with one target (--target FILE).")
     settings = _settings(options)
+    ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
     display, interruption = Display(quiet=options["quiet"], as_json=options["log_json"]), Interruption()
     display.unmatched(pairs.unmatched)
-    with interruption.watched(), display.shown():
+    with interruption.watched(), display.bar:
         summary = align_batch(
             pairs,
             out,
             settings,
-            engine=_engine(options),
+            engine=process if options["engine"] == "local" else RayEngine(**ray),
             redo=options["redo"],
             fail_fast=options["fail_fast"],
-            shard=None if options["shard"] is None else Shard.parse(options["shard"]),
+            shard=Shard.parse(options["shard"]) if options["shard"] is not None else None,
             on_progress=display.progress,
-            stop=interruption,
+            stop=lambda: interruption.code != 0,
         )
     display.summary(summary, out)
     if options["merge"] and not (options["shard"] or summary.remaining):
@@ -258,31 +220,25 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
     """The pairs that the arguments name, in exactly one of the four ways."""
     from glualign.batch import match_folders, onto_target, read_pairs, sequence
 
-    target, frames, pairs = options["target"], options["sequence"], options["pairs"]
-    given = [value is not None for value in (sources, targets, target, frames, pairs)]
-    ways = {
-        (True, True, False, False, False): "SOURCES TARGETS",
-        (True, False, True, False, False): "SOURCES --target FILE",
-        (False, False, False, True, False): "--sequence DIR",
-        (False, False, False, False, True): "--pairs FILE",
-    }
     if targets is not None and Path(targets).is_file():
         raise click.UsageError(
             f"{targets} is a file; to align every source onto it, give --target {targets}."
         )
-    if tuple(given) not in ways:
-        raise click.UsageError(f"Say what to align in one of these ways: {', '.join(ways.values())}.")
     masks = [Path("*_mask.png")] if options["mask_from"] == "file" else []
     where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out, *masks]}
-    if pairs is not None:
-        return read_pairs(pairs)
-    if frames is not None:
-        return sequence(frames, onto=options["onto"], **where)
-    assert sources is not None
-    if target is not None:
-        return onto_target(sources, target, **where)
-    assert targets is not None
-    return match_folders(sources, targets, **where)
+    match sources, targets, options["target"], options["sequence"], options["pairs"]:
+        case str(), str(), None, None, None:
+            return match_folders(sources, targets, **where)
+        case str(), None, str(target), None, None:
+            return onto_target(sources, target, **where)
+        case None, None, None, str(frames), None:
+            return sequence(frames, onto=options["onto"], **where)
+        case None, None, None, None, str(pairs):
+            return read_pairs(pairs)
+    raise click.UsageError(
+        "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, --sequence DIR, "
+        "--pairs FILE."
+    )
 
 
 def _settings(options: Mapping[str, Any]) -> Settings:
@@ -307,36 +263,6 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         extension=f".{extension.lstrip('.')}" if extension else None,
         flow_extension=f".{options['flow_format'].lstrip('.')}",
         matches_extension=f".{options['matches'] or 'csv'}",
-        **asdict(Writing.of(options)),
-        min_quality=options["min_quality"],
-        check=options["check"],
-        batch_size=options["batch_size"],
+        **vars(Writing.of(options)),
+        **{name: options[name] for name in ("min_quality", "check", "batch_size")},
     )
-
-
-def _engine(options: Mapping[str, Any]) -> Engine:
-    if options["engine"] == "local":
-        from glualign.batch.pipeline import process
-
-        return process
-    from glualign.batch.ray_engine import RayEngine
-
-    return RayEngine(
-        workers=options["ray_workers"],
-        address=options["ray_address"],
-        cpus=options["ray_cpus"],
-        gpus=options["ray_gpus"],
-    )
-
-
-def _print_pairs(pairs: PairList) -> None:
-    from glualign.cli.console import warn
-
-    for pair in pairs.pairs:
-        if pair.fault:
-            warn(pair.fault)
-        else:
-            names = {"source": str(pair.source), "target": str(pair.target), "output": pair.key}
-            click.echo(json.dumps(names))
-    for line in pairs.unmatched:
-        warn(line)

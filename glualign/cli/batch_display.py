@@ -14,10 +14,9 @@ from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from glualign.batch import Progress, Summary
-from glualign.cli.console import error_console, print_facts, warn
+from glualign.cli.console import print_facts, progress_on, warn
 
 _LINES_SHOWN = 20
 """Of files in no pair, and of failures: the rest is in the summary's files."""
@@ -26,18 +25,11 @@ _LINES_SHOWN = 20
 class Interruption:
     """Turns the first Ctrl-C (or SIGTERM, from a scheduler) into a wish to stop; the second ends the process.
 
-    Calling it answers whether to stop.
-
     Attributes:
         code: the exit code that shells expect after the signal; 0 while there was none.
     """
 
-    def __init__(self) -> None:
-        self.code = 0
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self.code != 0
+    code = 0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -64,29 +56,24 @@ class Interruption:
 class Display:
     """A bar on a terminal, a line for each pair elsewhere, JSON lines for machines.
 
-    Progress and failures go to stderr, the summary (and all of ``as_json``) to stdout.
+    Progress and failures go to stderr, the summary (and all of ``as_json``) to stdout. The ``bar`` is entered
+    for the time of the run.
     """
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self._quiet = quiet
         self._json = as_json
         self._started = time.monotonic()
-        self._bar = Bar(
+        self.bar = progress_on(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=error_console,
-            disable=quiet or as_json or not error_console.is_terminal,
+            show=not (quiet or as_json),
+            transient=False,
         )
-        self._task = self._bar.add_task("Loading", total=None, rate="")
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the bar, where there is one, while the block runs."""
-        with self._bar:
-            yield
+        self._task = self.bar.add_task("Loading", total=None, rate="")
 
     def unmatched(self, lines: Sequence[str]) -> None:
         """Warn of files that are in no pair."""
@@ -103,10 +90,10 @@ class Display:
         if record is None:
             self._started = time.monotonic()
             counts = {"todo": len(plan.todo), "done": len(plan.done), "failed": len(plan.failed)}
-            self._bar.update(self._task, description="Aligning", total=len(plan.todo))
+            self.bar.update(self._task, description="Aligning", total=len(plan.todo))
             if self._json:
                 _print_json({"event": "start", **counts})
-            elif self._bar.disable and not self._quiet:
+            elif self.bar.disable and not self._quiet:
                 line = "{todo} pairs to do, {done} done before, {failed} failed before".format(**counts)
                 click.echo(line, err=True)
             if plan.again and not self._json:
@@ -117,7 +104,7 @@ class Display:
             _print_json({"event": "pair", **asdict(record)})
         elif record.status == "failed":
             self._line(f"{record.key}: failed: {record.error}")
-        elif self._bar.disable and not self._quiet:
+        elif self.bar.disable and not self._quiet:
             seconds = sum(record.seconds.values())
             place = f"{progress.finished}/{len(plan.todo)}"
             self._line(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
@@ -125,7 +112,7 @@ class Display:
             for note in record.notes:
                 self._line(f"{record.key}: {note}")
         rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
-        self._bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
+        self.bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
 
     def summary(self, summary: Summary, out: Path) -> None:
         """Show what the batch came to, and where."""
@@ -160,10 +147,10 @@ class Display:
             click.echo(f"merged: {path}")
 
     def _line(self, text: str) -> None:
-        if self._bar.disable:
+        if self.bar.disable:
             click.echo(text, err=True)
         else:
-            self._bar.console.print(text, markup=False, soft_wrap=True)
+            self.bar.console.print(text, markup=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

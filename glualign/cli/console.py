@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import progress
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -107,18 +107,28 @@ def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
         warn(f"{name}: {note}")
 
 
-def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) -> Progress:
+def progress_on(*columns: progress.ProgressColumn, show: bool, transient: bool = True) -> progress.Progress:
     """A progress display on stderr; one that shows nothing without a terminal or ``show``."""
     if show and error_console.is_terminal:
-        return Progress(*columns, console=error_console, transient=transient)
+        return progress.Progress(*columns, console=error_console, transient=transient)
     # Before 14.3, rich ends a disabled display with an empty line.
-    return Progress(*columns, console=Console(file=io.StringIO()), disable=True)
+    return progress.Progress(*columns, console=Console(file=io.StringIO()), disable=True)
+
+
+@contextmanager
+def counted(total: int, description: str = "", *, show: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar with the time left during the block; yields what to call after each of ``total`` steps."""
+    columns = progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn()
+    with progress_on(progress.TextColumn("{task.description}"), *columns, show=show) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)
 
 
 @contextmanager
 def status(message: str, *, show: bool = True) -> Iterator[None]:
     """Show a spinner and the seconds spent while the block runs, on a terminal only and only if ``show``."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with progress_on(*columns, show=show) as progress:
-        progress.add_task(escaped(message), total=None)
+    description = progress.TextColumn("{task.description}", markup=False)
+    columns = (progress.SpinnerColumn(), description, progress.TimeElapsedColumn())
+    with progress_on(*columns, show=show) as bar:
+        bar.add_task(escaped(message), total=None)
         yield

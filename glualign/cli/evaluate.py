@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import click
 from glualign.cli.options import device_option, precision_option, quiet_option, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from glualign.evaluation.datasets import Dataset
     from glualign.evaluation.methods import Method
@@ -94,7 +93,7 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
       glualign evaluate pairs my-pairs/ --model compact --baseline sift --html out.html
       glualign evaluate hpatches-240 hpatches-sequences-release/ --csv hp.csv --resume
     """
-    from glualign.cli.console import console, error_console, print_table
+    from glualign.cli.console import console, counted, error_console, print_table
     from glualign.evaluation.datasets import open_dataset
     from glualign.evaluation.runner import evaluate
     from glualign.evaluation.tables import (
@@ -113,13 +112,13 @@ def command(ctx: click.Context, /, dataset: str, root: Path, **options: Any) -> 
     check_outputs(written, [path for path in (*options["models"], options["pair_list"]) if path])
     data = _limited(open_dataset(dataset, root, pair_list=options["pair_list"]), options["limit"])
     methods = _methods(options)
-    with _progress(len(data) * len(methods), quiet=options["quiet"]) as listener:
+    with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
         results = evaluate(
             data,
             methods,
             csv_path=options["csv_path"],
             resume=options["resume"],
-            listener=listener,
+            listener=lambda result: advance(),
         )
     groups = group_results(data, results)
     content = document(data, methods, groups, results)
@@ -185,16 +184,3 @@ def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
         yield f"{pair} ({', '.join(methods)}): {error}"
     if len(lines) > _LISTED_FAILURES:
         yield f"... and {len(lines) - _LISTED_FAILURES} more; --csv and --json list all of them"
-
-
-@contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[PairResult], None]]:
-    """A listener that advances a bar with the time left, on a terminal only."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
-
-    from glualign.cli.console import progress_on
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with progress_on(*columns, show=not quiet) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda result: bar.update(task, advance=1)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import Size, Telling, stack, verbosity_options
+from glualign.cli.options import STREAM, Size, Telling, stack, verbosity_options
 from glualign.cli.streams import format_option, streamable
 
 if TYPE_CHECKING:
     from glualign.flow import Flow
 
-DIRECTION = "target -> source"
-FLOW_FILE = click.Path(allow_dash=True)
 
 source_size_option = click.option(
     "--source-size",
@@ -23,14 +22,14 @@ source_size_option = click.option(
     help="Size in pixels of the source image; .flo, .pfm, .npy and KITTI .png do not store it.",
 )
 output_options = stack(
-    click.argument("out", required=False, type=FLOW_FILE),
-    click.option("-o", "--output", type=FLOW_FILE, metavar="FILE|-", help="The same as OUT."),
+    click.argument("out", required=False, type=STREAM),
+    click.option("-o", "--output", type=STREAM, metavar="FILE|-", help="The same as OUT."),
     format_option,
 )
 
 
 @click.command(short_help="Turn a flow around: source -> target.")
-@click.argument("flow_file", metavar="FLOW", type=FLOW_FILE)
+@click.argument("flow_file", metavar="FLOW", type=STREAM)
 @output_options
 @source_size_option
 @verbosity_options
@@ -53,8 +52,8 @@ def invert(flow_file: str, output: str, source_size: tuple[int, int] | None, **o
 
 
 @click.command(short_help="Follow two flows one after the other.")
-@click.argument("first", metavar="A", type=FLOW_FILE)
-@click.argument("second", metavar="B", type=FLOW_FILE)
+@click.argument("first", metavar="A", type=STREAM)
+@click.argument("second", metavar="B", type=STREAM)
 @output_options
 @verbosity_options
 @streamable("first", "second", default=".flo", required=True)
@@ -74,7 +73,7 @@ def compose(first: str, second: str, output: str, **options: Any) -> None:
 
 
 @click.command("resize-flow", short_help="Make a flow fit images of another size.")
-@click.argument("flow_file", metavar="FLOW", type=FLOW_FILE)
+@click.argument("flow_file", metavar="FLOW", type=STREAM)
 @output_options
 @click.option("--size", type=Size(), required=True, help="New size of the target in pixels.")
 @click.option(
@@ -115,7 +114,7 @@ def resize_flow(
 
 
 @click.command(short_help="Turn a flow file into another format.")
-@click.argument("flow_file", metavar="IN", type=FLOW_FILE)
+@click.argument("flow_file", metavar="IN", type=STREAM)
 @output_options
 @source_size_option
 @verbosity_options
@@ -156,7 +155,7 @@ def facts(flow: Flow) -> dict[str, Any]:
         "height": flow.height,
         "source_width": flow.source_frame[1],
         "source_height": flow.source_frame[0],
-        "direction": DIRECTION,
+        "direction": "target -> source",
         "known_share": float(known.mean()),
         "valid_share": float(flow.valid().mean()),
         "mean_length": float(length.mean(dtype=np.float64)) if length.size else None,
@@ -164,26 +163,24 @@ def facts(flow: Flow) -> dict[str, Any]:
     }
 
 
-def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The facts of `facts` as lines for a person."""
+def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `facts` found as lines for a person."""
 
     def pixels(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f} px"
 
     return [
-        ("direction", f"{found['direction']} (target pixel (x, y) shows source position (x + u, y + v))"),
-        ("target", f"{found['width']} x {found['height']} px"),
-        ("source", f"{found['source_width']} x {found['source_height']} px"),
-        ("known", f"{found['known_share']:.1%} of the pixels"),
-        ("valid", f"{found['valid_share']:.1%} known and inside the source"),
-        ("length", f"mean {pixels(found['mean_length'])}, largest {pixels(found['max_length'])}"),
+        ("direction", f"{facts['direction']} (target pixel (x, y) shows source position (x + u, y + v))"),
+        ("target", f"{facts['width']} x {facts['height']} px"),
+        ("source", f"{facts['source_width']} x {facts['source_height']} px"),
+        ("known", f"{facts['known_share']:.1%} of the pixels"),
+        ("valid", f"{facts['valid_share']:.1%} known and inside the source"),
+        ("length", f"mean {pixels(facts['mean_length'])}, largest {pixels(facts['max_length'])}"),
     ]
 
 
 def _write(output: str, inputs: list[str], compute: Callable[[], Flow], options: Mapping[str, Any]) -> None:
     """Check where the flow goes, compute it, write it and tell of it."""
-    from pathlib import Path
-
     from glualign.flow import write_flow
     from glualign.outputs import Outputs
 

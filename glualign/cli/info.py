@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from glualign.cli.options import json_option, reading_options
+from glualign.cli import flow_files
+from glualign.cli.options import Reading, json_option, reading_options
+from glualign.errors import GlualignError
 
 CHECKPOINTS = (".safetensors", ".pth", ".tar", ".pt", ".ckpt", ".bin")
 
@@ -24,10 +28,7 @@ def command(file: str, as_json: bool, **options: Any) -> None:
       glualign info flow.flo --json
       glualign info weights/compact.safetensors
     """
-    from pathlib import Path
-
     from glualign.cli.console import print_facts, print_json
-    from glualign.errors import GlualignError
     from glualign.flow import FLOW_EXTENSIONS
 
     extension = Path(file).suffix.lower()
@@ -36,22 +37,22 @@ def command(file: str, as_json: bool, **options: Any) -> None:
     if Path(file).is_dir():
         raise GlualignError(f"{file}: is a folder; give an image, a flow file or a checkpoint")
     if extension in CHECKPOINTS:
-        found = checkpoint_facts(file)
-    elif (extension in FLOW_EXTENSIONS and extension != ".png") or (
-        extension == ".png" and is_kitti_flow(file)
-    ):
-        found = flow_facts(file)
+        kind, facts, rows = "checkpoint", checkpoint_facts(file), checkpoint_rows
+    elif extension in FLOW_EXTENSIONS and (extension != ".png" or is_kitti_flow(file)):
+        flow = flow_files.read(file)
+        facts = {**flow_files.facts(flow), "source_size_stored": flow.source_size is not None}
+        kind, rows = "flow", flow_files.lines
     else:
-        found = image_facts(file, options)
+        kind, facts, rows = "image", image_facts(file, options), image_rows
+    head = {"file": file, "kind": kind, "bytes": Path(file).stat().st_size}
     if as_json:
-        print_json(found)
+        print_json({**head, **facts})
     else:
-        print_facts(describe(found))
+        print_facts([("file", file), ("kind", kind), ("bytes", f"{head['bytes']:,}"), *rows(facts)])
 
 
 def is_kitti_flow(path: str) -> bool:
     """Whether a PNG is a flow in KITTI's encoding: 16-bit RGB whose blue channel is 0 or 1."""
-    from glualign.errors import GlualignError
     from glualign.files import open_regular
     from glualign.flow import read_flow
 
@@ -65,28 +66,8 @@ def is_kitti_flow(path: str) -> bool:
     return True
 
 
-def flow_facts(path: str) -> dict[str, Any]:
-    """Facts of a flow file."""
-    from pathlib import Path
-
-    from glualign.cli import flow_files
-
-    flow = flow_files.read(path)
-    stored = flow.source_size is not None
-    return {
-        "file": path,
-        "kind": "flow",
-        "bytes": Path(path).stat().st_size,
-        **flow_files.facts(flow),
-        "source_size_stored": stored,
-    }
-
-
-def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
+def image_facts(path: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of an image file."""
-    from pathlib import Path
-
-    from glualign.cli.options import Reading
     from glualign.images import read_image
     from glualign.images.exif import orientation
 
@@ -95,9 +76,6 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
     lying = options["exif"] and stored >= 5  # shown turned by a quarter
     height, width = image.size[::-1] if lying else image.size
     return {
-        "file": path,
-        "kind": "image",
-        "bytes": Path(path).stat().st_size,
         "width": width,
         "height": height,
         "channels": image.channels,
@@ -114,17 +92,27 @@ def image_facts(path: str, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def image_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts of an image for a person."""
+    turned = " (shown upright)" if facts["exif_orientation"] != 1 else ""
+    return [
+        ("size", f"{facts['width']} x {facts['height']} px"),
+        ("pixels", facts["pixels"] + (", labels" if facts["labels"] else "")),
+        ("pages", str(facts["pages"])),
+        *([("no data", f"{facts['nodata']:g}")] if facts["nodata"] is not None else []),
+        ("orientation", f"EXIF {facts['exif_orientation']}{turned}"),
+        ("EXIF", f"{facts['exif_bytes']:,} bytes" if facts["exif_bytes"] else "none"),
+        ("ICC profile", f"{facts['icc_bytes']:,} bytes" if facts["icc_bytes"] else "none"),
+        *(("note", note) for note in facts["notes"]),
+    ]
+
+
 def checkpoint_facts(path: str) -> dict[str, Any]:
     """Facts of a checkpoint file: its model, configuration and metadata."""
-    from pathlib import Path
-
     from glualign.checkpoints import load_model
 
     loaded = load_model(path)
     return {
-        "file": path,
-        "kind": "checkpoint",
-        "bytes": Path(path).stat().st_size,
         "model": loaded.name,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
         "config": loaded.config.to_dict(),
@@ -132,30 +120,8 @@ def checkpoint_facts(path: str) -> dict[str, Any]:
     }
 
 
-def describe(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """The facts as lines for a person."""
-    from glualign.cli import flow_files
-
-    head = [("file", found["file"]), ("kind", found["kind"]), ("bytes", f"{found['bytes']:,}")]
-    if found["kind"] == "flow":
-        return head + flow_files.lines(found)
-    if found["kind"] == "image":
-        turned = found["exif_orientation"] != 1
-        return [
-            *head,
-            ("size", f"{found['width']} x {found['height']} px"),
-            ("pixels", found["pixels"] + (", labels" if found["labels"] else "")),
-            ("pages", str(found["pages"])),
-            *([("no data", f"{found['nodata']:g}")] if found["nodata"] is not None else []),
-            ("orientation", f"EXIF {found['exif_orientation']}" + (" (shown upright)" if turned else "")),
-            ("EXIF", f"{found['exif_bytes']:,} bytes" if found["exif_bytes"] else "none"),
-            ("ICC profile", f"{found['icc_bytes']:,} bytes" if found["icc_bytes"] else "none"),
-            *(("note", note) for note in found["notes"]),
-        ]
-    rest = [*found["config"].items(), *found["metadata"].items()]
-    return [
-        *head,
-        ("model", found["model"]),
-        ("parameters", f"{found['parameters']:,}"),
-        *((str(key), str(value)) for key, value in rest),
-    ]
+def checkpoint_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts of a checkpoint for a person."""
+    rest = {**facts["config"], **facts["metadata"]}
+    rows = {"model": facts["model"], "parameters": f"{facts['parameters']:,}"}
+    return [*rows.items(), *((str(key), str(value)) for key, value in rest.items())]

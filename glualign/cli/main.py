@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -15,47 +15,18 @@ from glualign import __version__
 from glualign.cli.streams import safe_streams
 from glualign.errors import GlualignError
 
-# Section of the help -> commands -> module and name of the click command. Modules import little more than
-# click at the top, so that help never waits for torch or OpenCV.
+# Section of the help -> commands. Modules import little more than click at the top, so that help waits for
+# neither torch nor OpenCV.
 SECTIONS = {
-    "Align": {
-        "warp": "warp:command",
-        "flow": "flow:command",
-        "matches": "matches:command",
-        "batch": "batch:command",
-    },
-    "Work with flow files": {
-        "apply": "apply:command",
-        "invert": "flow_files:invert",
-        "compose": "flow_files:compose",
-        "resize-flow": "flow_files:resize_flow",
-        "convert": "flow_files:convert",
-        "info": "info:command",
-    },
-    "Look": {
-        "viz": "viz:command",
-        "report": "report:command",
-        "video": "video:command",
-    },
-    "Models and measurements": {
-        "weights": "weights:command",
-        "evaluate": "evaluate:command",
-        "bench": "bench:command",
-        "train": "train:command",
-    },
+    "Align": ("warp", "flow", "matches", "batch"),
+    "Work with flow files": ("apply", "invert", "compose", "resize-flow", "convert", "info"),
+    "Look": ("viz", "report", "video"),
+    "Models and measurements": ("weights", "evaluate", "bench", "train"),
 }
-COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
-
-
-class OneLineError(click.ClickException):
-    """An error on purpose: one line on stderr, exit code 1."""
-
-    exit_code = 1
-
-    def show(self, file: Any = None) -> None:
-        """Print the line."""
-        with suppress(OSError, GlualignError):  # with stderr full or closed the exit code has to do
-            click.echo(f"glualign: error: {' '.join(self.message.split())}", err=True)
+COMMANDS = [name for names in SECTIONS.values() for name in names]
+# Modules of several commands, which are functions there; another is `command` in the module of its name.
+SHARED = {"warp": "pair", "flow": "pair"}
+SHARED |= dict.fromkeys(("invert", "compose", "resize-flow", "convert"), "flow_files")
 
 
 class CommandGroup(click.Group):
@@ -63,15 +34,15 @@ class CommandGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All command names, in the order of the table above."""
-        return list(COMMANDS)
+        return COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(f"glualign.cli.{module}"), attribute)
-        return command
+        module = import_module(f"glualign.cli.{SHARED.get(cmd_name, cmd_name)}")
+        found = getattr(module, cmd_name.replace("-", "_") if cmd_name in SHARED else "command")
+        return cast("click.Command", found)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -94,7 +65,7 @@ class CommandGroup(click.Group):
                 )
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """As click does, with everything printed through `safe_streams`."""
+        """As click does, through `safe_streams`; what a user can mend becomes one line and exit code 1."""
         with safe_streams():
             try:
                 try:
@@ -104,52 +75,42 @@ class CommandGroup(click.Group):
             except BrokenPipeError:
                 # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
                 sys.exit(1)
-            except GlualignError as error:  # the disk that stdout goes to is full
-                OneLineError(str(error)).show()
+            except Exception as error:
+                message = str(error) if isinstance(error, GlualignError) else _remedy(error)
+                if message is None:
+                    raise
+                with suppress(OSError, GlualignError):  # with stderr full or closed the exit code has to do
+                    click.echo(f"glualign: error: {' '.join(message.split())}", err=True)
                 sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors that a user can mend become one line on stderr and exit code 1."""
+        """Run the command; Ctrl-C ends it with one line and the exit code that shells expect."""
         try:
             return super().invoke(ctx)
-        except GlualignError as error:
-            raise OneLineError(str(error)) from error
         except KeyboardInterrupt:
             click.echo("glualign: interrupted", err=True)
-            raise click.exceptions.Exit(130) from None
-        except Exception as error:
-            remedy = _remedy(error)
-            if remedy is None:
-                raise
-            raise OneLineError(remedy) from error
+            ctx.exit(130)
 
 
 def _remedy(error: Exception) -> str | None:
     """What a user can do about an error that is not ours, or None for a mistake in the program."""
     text = str(error)
-    if isinstance(error, (ImportError, OSError)) and re.search(r"\.so\b|\.dylib\b|DLL load failed", text):
-        return _unloadable(_importing(error), text)
-    # PyTorch on CUDA and on the CPU, OpenCV and numpy each have words of their own for it.
-    words = "out of memory|not enough memory|can't allocate memory|insufficient memory|unable to allocate"
-    if isinstance(error, MemoryError) or re.search(words, text, re.IGNORECASE):
-        return "out of memory; a lower --max-side takes less"
-    return None
-
-
-def _importing(error: BaseException) -> str:
-    """The package whose import raised ``error``: the last in its traceback that is not Python's."""
-    found, frame = "a library", error.__traceback__
-    while frame is not None:
-        package = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in ("", "glualign", "click", "importlib", "ctypes", "__main__"):
-            found = package
+    # PyTorch on CUDA and on the CPU, OpenCV, numpy and the loader each have words of their own for it.
+    memory = (
+        "out of memory|not enough memory|insufficient memory|can(not|'t) allocate memory|unable to allocate|"
+        "failed to map"
+    )
+    short = isinstance(error, MemoryError) or re.search(memory, text, re.IGNORECASE) is not None
+    binary = re.search(r"\.so\b|\.dylib\b|DLL load failed", text)
+    if not (binary and isinstance(error, (ImportError, OSError))):
+        return "out of memory; a lower --max-side takes less" if short else None
+    package, frame = "a library", error.__traceback__
+    while frame is not None:  # the last that is not Python's is the one whose import failed
+        name = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if name not in ("", "glualign", "click", "importlib", "ctypes", "__main__"):
+            package = name
         frame = frame.tb_next
-    return found
-
-
-def _unloadable(package: str, text: str) -> str:
-    """What to do about a binary library that cannot be loaded."""
-    if re.search("failed to map|cannot allocate memory", text, re.IGNORECASE):
+    if short:
         return f"{package} cannot be loaded: out of memory ({text})"
     if package == "cv2" or re.search("libGL|libgthread|libxcb|libSM", text):
         return (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from glualign.aligner import Aligner
     from glualign.flow import Interpolation
     from glualign.images import Image
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
 TRANSFORMS = ("dense", "homography", "affine", "similarity", "translation", "tps")
@@ -203,10 +201,10 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         return int(match[2]), int(match[1])
 
 
-def stack(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+def stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """One decorator that applies several, so that ``--help`` lists them in the order given here."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Any) -> Any:
         for decorator in reversed(decorators):
             command = decorator(command)
         return command
@@ -234,7 +232,7 @@ precision_option = click.option(
     default="auto",
     help="Number format of the convolutions: auto is bf16 where the hardware has it; fp32 is exact, slower.",
 )
-model_options: Callable[[Any], Any] = stack(
+model_options = stack(
     model_option,
     device_option,
     precision_option,
@@ -248,7 +246,7 @@ model_options: Callable[[Any], Any] = stack(
     ),
 )
 
-method_options: Callable[[Any], Any] = stack(
+method_options = stack(
     click.option(
         "--preset",
         type=click.Choice(["fast", "balanced", "accurate"]),
@@ -267,7 +265,7 @@ method_options: Callable[[Any], Any] = stack(
         help="Also consider that the source is mirrored, left for right (not with --preset fast).",
     ),
 )
-align_options: Callable[[Any], Any] = stack(model_options, method_options)
+align_options = stack(model_options, method_options)
 min_quality_option = click.option(
     "--min-quality",
     type=click.Choice(MIN_QUALITIES),
@@ -276,14 +274,7 @@ min_quality_option = click.option(
     "kept, with exit code 4; with none the exit code is 0.",
 )
 
-init_option = click.option(
-    "--init",
-    type=FILE,
-    help="Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point pairs "
-    "(.csv: source x, y, target x, y). What is left is estimated on top of it.",
-)
-
-reading_options: Callable[[Any], Any] = stack(
+reading_options = stack(
     click.option(
         "--exif/--no-exif",
         "exif",
@@ -328,22 +319,7 @@ confidence_option = click.option(
     type=FILE,
     help="Also write the confidence here (8-bit image): from 0 to 255 where certain.",
 )
-only_trusted_option = click.option(
-    "--only-trusted",
-    is_flag=True,
-    help="Leave out what the source reaches but forward and backward flow disagree on: filled in images, "
-    "unknown in flow.",
-)
-
-ignore_options: Callable[[Any], Any] = stack(
-    click.option(
-        "--source-mask",
-        type=FILE,
-        help="Image of the source's size, black where the source has no say (sky, people, time stamps).",
-    ),
-    click.option("--target-mask", type=FILE, help="The same for the target."),
-)
-writing_options: Callable[[Any], Any] = stack(
+writing_options = stack(
     click.option(
         "--interp",
         "interpolation",
@@ -366,4 +342,28 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of the summary."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-verbosity_options: Callable[[Any], Any] = stack(json_option, quiet_option)
+verbosity_options = stack(json_option, quiet_option)
+pair_options = stack(
+    click.option(
+        "--only-trusted",
+        is_flag=True,
+        help="Leave out what the source reaches but forward and backward flow disagree on: filled in images, "
+        "unknown in flow.",
+    ),
+    align_options,
+    click.option(
+        "--init",
+        type=FILE,
+        help="Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point pairs "
+        "(.csv: source x, y, target x, y). What is left is estimated on top of it.",
+    ),
+    min_quality_option,
+    click.option(
+        "--source-mask",
+        type=FILE,
+        help="Image of the source's size, black where the source has no say (sky, people, time stamps).",
+    ),
+    click.option("--target-mask", type=FILE, help="The same for the target."),
+    reading_options,
+    verbosity_options,
+)

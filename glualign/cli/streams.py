@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shutil
@@ -35,22 +36,20 @@ def escaped(text: str, *, keep: str = "", encoding: str | None = None) -> str:
         encoding: characters that it lacks are escaped too.
     """
     text = _UNSAFE.sub(lambda match: match[0] if match[0] in keep else _visible(match[0]), text)
-    if encoding is None or _encodable(text, encoding):
-        return text
-    return "".join(char if _encodable(char, encoding) else _visible(char) for char in text)
+    return text if encoding is None else text.encode(encoding, "glualign-visible").decode(encoding)
 
 
-def _visible(char: str) -> str:
-    units = char.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
+def _visible(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True))
 
 
-def _encodable(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return _visible(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("glualign-visible", _replace)
 
 
 class SafeStream:
@@ -128,9 +127,15 @@ _BEGINNINGS = {
     b"ObjectType": ".mha",
 }
 
+
+def _extension(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    return f".{value.lstrip('.')}" if value else None
+
+
 format_option = click.option(
     "--format",
     metavar="EXT",
+    callback=_extension,
     help="Format of standard output, or of the image written into a folder, such as png or tif.",
 )
 
@@ -156,24 +161,24 @@ def streamable(*inputs: str, default: str, required: bool = False) -> Callable[[
             options["output"] = output = output or out
             if required and output is None:
                 raise click.UsageError("Missing output: give OUT or --output.")
-            given = [options[name] for name in inputs]
-            dashes = sum(value == "-" if isinstance(value, str) else value.count("-") for value in given)
+            given = {name: options[name] for name in inputs}
+            several = {name: [value] if isinstance(value, str) else value for name, value in given.items()}
+            dashes = sum(list(names).count("-") for names in several.values())
             if dashes > 1:
                 raise click.UsageError("- is standard input, which holds one file only.")
             if not dashes and output != "-":
                 return command(**options)
             with TemporaryDirectory(prefix="glualign-") as folder:
                 file = _stdin_file(folder) if dashes else ""
-                for name, value in zip(inputs, given, strict=True):
-                    several = [value] if isinstance(value, str) else value
-                    files = tuple(file if one == "-" else one for one in several)
-                    options[name] = files[0] if isinstance(value, str) else files
+                for name, names in several.items():
+                    files = tuple(file if one == "-" else one for one in names)
+                    options[name] = files[0] if isinstance(given[name], str) else files
                 if output != "-":
                     return command(**options)
                 if options.get("as_json") or sys.stdout.isatty():
                     raise click.UsageError("- is for a pipe: not with --json, nor on a terminal.")
-                extension = options["format"].lstrip(".") if options["format"] else default.lstrip(".")
-                options.update(output=os.path.join(folder, f"stdout.{extension}"), quiet=True)
+                file = os.path.join(folder, f"stdout{options['format'] or default}")
+                options.update(output=file, quiet=True)
                 try:
                     return command(**options)
                 finally:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,19 +24,6 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
             f"{value!r} is not a range of frames such as 100:250, 100: or :250.", context, parameter
         )
     return low, high
-
-
-@contextmanager
-def _progress(count: int, *, show: bool) -> Iterator[Callable[[], None]]:
-    """A bar with the time left, on a terminal only; yields what to call after each picture."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    from glualign.cli.console import progress_on
-
-    columns = (TextColumn("Aligning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with progress_on(*columns, show=show) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda: bar.advance(task)
 
 
 @click.command(short_help="Draw the flow of a video.")
@@ -119,6 +104,7 @@ def command(
       glualign video clip.mp4 -o arrows.avi --style arrows --every 2 --range 100:250
       glualign video shaky.mp4 -o steady.mp4 --style warped --onto first
     """
+    from glualign.cli.console import counted
     from glualign.errors import OutputError
     from glualign.outputs import check_outputs
     from glualign.video import Clip, VideoOptions, check_encoding, video_pictures, write_video
@@ -139,7 +125,7 @@ def command(
     aligner = aligning.aligner()
 
     chosen = VideoOptions(style, onto == "first", max_flow)  # type: ignore[arg-type]
-    with _progress(count - 1, show=not quiet) as advance:
+    with counted(count - 1, "Aligning", show=not quiet) as advance:
         written = write_video(path, video_pictures(clip, aligner, chosen, count), rate, advance)
     if not quiet:
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import json_option, quiet_option
+from glualign.cli.options import json_option, verbosity_options
 from glualign.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from glualign.checkpoints.download import ProgressCallback
     from glualign.checkpoints.fetch import CheckedFile
 
 
@@ -59,8 +56,7 @@ def list_command(as_json: bool) -> None:
 @command.command("fetch")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Download again even if the file is there.")
-@json_option
-@quiet_option
+@verbosity_options
 def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
     """Download the checkpoint NAME into the cache and check it.
 
@@ -71,17 +67,25 @@ def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
     Example:
       glualign weights fetch glunet-static
     """
-    from glualign.checkpoints.fetch import fetch
+    from rich.progress import DownloadColumn, Progress
 
-    with _progress_bar(show=not quiet) as progress:
-        found = fetch(name, force=force, progress=progress)
+    from glualign.checkpoints.fetch import fetch
+    from glualign.cli.console import progress_on
+
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with progress_on(*columns, show=not quiet, transient=False) as bar:
+        task = bar.add_task("fetching", total=None)
+
+        def tell(arrived: int, total: int | None) -> None:
+            bar.update(task, completed=arrived, total=total)
+
+        found = fetch(name, force=force, progress=tell)
     _report(found, as_json=as_json, quiet=quiet)
 
 
 @command.command("verify")
 @click.argument("name", required=False, metavar="[NAME|FILE]")
-@json_option
-@quiet_option
+@verbosity_options
 def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
     """Check weights completely: readable, safe, every tensor fits, no NaN, hash as on record.
 
@@ -119,8 +123,7 @@ def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
 @command.command("import")
 @click.argument("file", type=click.Path())
 @click.option("--name", metavar="NAME", help="Name to use; by default an official file is recognised.")
-@json_option
-@quiet_option
+@verbosity_options
 def import_command(file: str, name: str | None, as_json: bool, quiet: bool) -> None:
     """Copy a downloaded FILE of weights into the cache, after a strict check.
 
@@ -195,8 +198,7 @@ def info_command(name: str, as_json: bool) -> None:
     callback=_pairs,
     help="A fact to store with the weights, such as licence=Apache-2.0; can be repeated.",
 )
-@json_option
-@quiet_option
+@verbosity_options
 def export_command(
     checkpoint: str, output: str, dtype: Any, facts: dict[str, str], as_json: bool, quiet: bool
 ) -> None:
@@ -230,16 +232,3 @@ def _report(found: CheckedFile, *, as_json: bool, quiet: bool) -> None:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
-
-
-@contextmanager
-def _progress_bar(*, show: bool) -> Iterator[ProgressCallback]:
-    """A callback that moves a progress bar on stderr, where that is a terminal."""
-    from rich.progress import DownloadColumn, Progress
-
-    from glualign.cli.console import progress_on
-
-    columns = (*Progress.get_default_columns(), DownloadColumn())
-    with progress_on(*columns, show=show, transient=False) as bar:
-        task = bar.add_task("fetching", total=None)
-        yield lambda arrived, total: bar.update(task, completed=arrived, total=total)
