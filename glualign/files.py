@@ -125,15 +125,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if final.is_dir():
             raise OutputError(f"{final}: is a folder; give a file name")
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final if _in_place.get() else _new_file(final)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{final}: cannot be written ({_reason(error)}); choose another name") from error
+        temporary = final
+        if not _in_place.get():
+            temporary = final.with_name(f".glualign-{secrets.token_hex(8)}{final.suffix[-20:]}")
+            temporary.touch(exist_ok=False)  # with the permissions that new files get
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{final}: cannot be written ({reason}); choose another name") from error
     try:
         yield temporary
         if temporary != final:
             os.replace(temporary, final)
     except OSError as error:
-        raise OutputError(f"{final}: cannot be written ({_reason(error)})") from error
+        raise OutputError(f"{final}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary != final:
             with suppress(OSError):
@@ -170,19 +174,3 @@ def flush_to_disk(path: str | os.PathLike[str]) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _new_file(final: Path) -> Path:
-    """Create an empty file of a new name beside ``final``, with the permissions that new files get."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
-    while True:
-        temporary = final.with_name(f".glualign-{secrets.token_hex(8)}{final.suffix[-20:]}")
-        try:
-            os.close(os.open(temporary, flags, 0o666))  # the kernel applies the umask
-        except FileExistsError:
-            continue
-        return temporary
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

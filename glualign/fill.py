@@ -133,8 +133,4 @@ def _in_format_of(image: Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.ge
     if image.colours == 1 and len(rgb):
         colours = np.asarray(cv2.cvtColor(rgb[None], cv2.COLOR_RGB2GRAY)[0], np.uint8)[:, None]
     scaled = colours.astype(np.float64) * (_full(image) / 255)
-    return (
-        np.rint(scaled).astype(image.pixels.dtype)
-        if image.pixels.dtype.kind != "f"
-        else scaled.astype(image.pixels.dtype)
-    )
+    return (scaled if image.pixels.dtype.kind == "f" else np.rint(scaled)).astype(image.pixels.dtype)

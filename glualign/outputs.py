@@ -230,7 +230,7 @@ def is_folder(output: str | os.PathLike[str], extensions: Collection[str]) -> bo
         OutputError: the name ends in an extension that is none of ``extensions``.
     """
     text = os.fspath(output)
-    if text.endswith(("/", os.sep)) or _kind_of(Path(text)) == "folder":
+    if text.endswith(("/", os.sep)) or os.path.isdir(text):
         return True
     suffix = Path(text).suffix.lower()
     if suffix in extensions:
@@ -262,16 +262,14 @@ def check_outputs(
             raise OutputError(f"{path}: a file name cannot hold a NUL character")
         if not taken.isdisjoint(_identities(str(path))):
             raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
-        kind = _kind_of(path)
-        if kind != "file":
-            raise OutputError(f"{path}: is a {kind}; give a file name")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OutputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}; give a file name")
         real = unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
         if real in seen:
             other = "" if seen[real] == path else f" as {seen[real]}"
             raise OutputError(f"{path}: two results have this name{other}; choose another for one of them")
         seen[real] = path
-        if len(os.fsencode(path.name)) > _LONGEST_NAME:
-            length = len(os.fsencode(path.name))
+        if (length := len(os.fsencode(path.name))) > _LONGEST_NAME:
             raise OutputError(
                 f"{path}: its name is too long ({length} bytes, {_LONGEST_NAME} are allowed); "
                 "choose another with -o"
@@ -290,29 +288,17 @@ def _identities(path: str) -> Iterable[object]:
     return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
 
 
-def _kind_of(path: Path) -> str:
-    """``file`` (also where nothing is yet), ``folder`` or ``device``."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return "file"
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return "file" if stat.S_ISREG(mode) else "device"
-
-
 def _check_parent(path: Path) -> None:
     # The folder may not exist yet: the nearest one that does decides.
     for parent in path.absolute().parents:
         try:
             mode = os.stat(parent).st_mode
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        except NotADirectoryError:
-            continue
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"{path}: cannot be written ({reason}); choose another folder") from error
+        except OSError as error:
+            raise OutputError(
+                f"{path}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
         if not stat.S_ISDIR(mode):
             raise OutputError(f"{path}: cannot be written ({parent} is a file); choose another folder")
         if not os.access(parent, os.W_OK | os.X_OK):

@@ -205,7 +205,15 @@ def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None =
     listed = [row._replace(fault=row.fault or _names_fault(row)) for row in rows]
     if not listed:
         raise BatchError("the list of pairs is empty")
-    common = _common_folder([folder / row.source for row in listed if not row.fault and _is_outside(row)])
+    outside = [folder / row.source for row in listed if not row.fault and _is_outside(row)]
+    try:
+        common = (
+            os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in outside])
+            if outside
+            else ""
+        )
+    except ValueError as error:
+        raise BatchError("the sources lie on several drives; give the list an output column") from error
     pairs, asked = [], set()
     for number, row in enumerate(listed):
         source, fault = folder / row.source, row.fault
@@ -295,11 +303,3 @@ def _folded(key: str) -> str:
 
 def _is_outside(row: Row) -> bool:
     return os.path.isabs(row.source) or os.path.normpath(row.source).split(os.sep)[0] == os.pardir
-
-
-def _common_folder(paths: Sequence[Path]) -> str:
-    """The deepest folder that holds all the files."""
-    try:
-        return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]) if paths else ""
-    except ValueError as error:
-        raise BatchError("the sources lie on several drives; give the list an output column") from error

@@ -80,21 +80,17 @@ class Settings:
             CheckpointError: the model is unknown.
         """
         from glualign.checkpoints.registry import find_weights
-
-        known = {name: value for name, value in asdict(self).items() if name not in ("check", "batch_size")}
-        weights = Input.of(find_weights(self.model).path, "sha256").sha256
-        return {**known, "kinds": sorted(self.kinds), "weights": weights, **self._place()}
-
-    def _place(self) -> dict[str, str]:
-        """Device and precision without ``auto``; as given where the device is on other machines only."""
         from glualign.devices import choose_device, choose_dtype
 
+        known = {name: value for name, value in asdict(self).items() if name not in ("check", "batch_size")}
+        known["kinds"] = sorted(self.kinds)
+        known["weights"] = Input.of(find_weights(self.model).path, "sha256").sha256
         try:
-            device = choose_device(self.device)
-            dtype = choose_dtype(self.precision, device)  # type: ignore[arg-type]
-        except DeviceError:
-            return {"device": self.device.partition(":")[0], "precision": self.precision}
-        return {"device": device.type, "precision": str(dtype).removeprefix("torch.")}
+            place = choose_device(self.device)
+            dtype = choose_dtype(self.precision, place)  # type: ignore[arg-type]
+        except DeviceError:  # the device is on other machines only
+            return {**known, "device": self.device.partition(":")[0]}
+        return {**known, "device": place.type, "precision": str(dtype).removeprefix("torch.")}
 
     def make_aligner(self) -> Aligner:
         """The aligner, with its weights loaded.
@@ -129,13 +125,8 @@ class Settings:
         The warped image's depends on its content, too: a format that cannot hold it is replaced.
         """
         extensions = {self.extension} if self.extension else {warped_extension(source.name), ".png", ".tif"}
-        return sorted(
-            {
-                path.name
-                for extension in extensions
-                for path in self._outputs(Path(), stem, extension).files().values()
-            }
-        )
+        plans = (self._outputs(Path(), stem, extension) for extension in extensions)
+        return sorted({path.name for plan in plans for path in plan.files().values()})
 
     def write(self, alignment: Alignment, folder: Path, stem: str) -> tuple[Sequence[Path], Sequence[str]]:
         """Write the results of a pair into ``folder``: the files, and notes on what a format left out.

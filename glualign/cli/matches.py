@@ -75,7 +75,7 @@ def command(
     from pathlib import Path
 
     from glualign.cli.keypoints import read_keypoints
-    from glualign.cli.pair import align_pair, require_quality, tell
+    from glualign.cli.pair import align_pair, tell
     from glualign.errors import GlualignError
     from glualign.matches import check_matches_path, find_matches, write_matches
     from glualign.outputs import check_outputs
@@ -85,8 +85,7 @@ def command(
     check_outputs([output], [source, target, *([points] if points else [])])
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target").points if points else None
-    alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows)
-    require_quality(alignment, min_quality)
+    alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows, minimum=min_quality)
     matches = find_matches(alignment, most=most, least_confidence=min_confidence, points=wanted)
     if not len(matches.confidence):
         raise GlualignError(

@@ -127,8 +127,7 @@ def warp(
         from glualign.report.page import environment
 
         environment()
-    alignment = align_pair(moving, fixed, aligning, init=init, show=telling.shows)
-    require_quality(alignment, min_quality)
+    alignment = align_pair(moving, fixed, aligning, init=init, show=telling.shows, minimum=min_quality)
     with status("Writing ...", show=telling.shows):
         written, notes = outputs.write(alignment, only_trusted=only_trusted, **vars(writing))
         if report:
@@ -172,8 +171,9 @@ def flow(
     masks = options["source_mask"], options["target_mask"]
     outputs.check(filter(None, (source, target, *masks, init)))
     moving, fixed = reading.images(source, target, quiet=telling.quiet, masks=masks)
-    alignment = align_pair(moving, fixed, Aligning.of(options), init=init, show=telling.shows)
-    require_quality(alignment, min_quality)
+    alignment = align_pair(
+        moving, fixed, Aligning.of(options), init=init, show=telling.shows, minimum=min_quality
+    )
     written, _ = outputs.write(alignment, only_trusted=only_trusted)
     tell(alignment, written, telling, min_quality)
 
@@ -200,39 +200,33 @@ def plan(source: str, expected: Image, options: Mapping[str, Any]) -> Outputs:
 
 
 def align_pair(
-    source: Image, target: Image, aligning: Aligning, *, init: str | None = None, show: bool
+    source: Image, target: Image, how: Aligning, *, show: bool, init: str | None = None, minimum: str = "none"
 ) -> Alignment:
     """Align two images as the options say, from the motion in the file ``init`` where one is given.
 
     Progress goes to a terminal only, and only if ``show``.
 
     Raises:
-        GlualignError: the model, the device or ``init`` is unusable, or an image cannot be matched.
+        GlualignError: the model, the device or ``init`` is unusable, an image cannot be matched, or the
+            verdict is worse than ``minimum`` (``--min-quality``): with its reasons and what to try.
     """
     from glualign.cli.console import status
     from glualign.flow import read_initial
 
     if show:
-        aligning.warn_if_slow()
+        how.warn_if_slow()
     known = read_initial(init, target.size, source.size) if init else None
-    with status(f"Loading {aligning.model} ...", show=show):
-        aligner = aligning.aligner()
+    with status(f"Loading {how.model} ...", show=show):
+        aligner = how.aligner()
     with status(f"Aligning {source.name} to {target.name} ...", show=show):
-        return aligner.align(source, target, init=known)
-
-
-def require_quality(alignment: Alignment, minimum: str) -> None:
-    """Refuse an alignment whose verdict is worse than ``--min-quality``.
-
-    Raises:
-        GlualignError: with the verdict, its reasons and what to try.
-    """
+        alignment = aligner.align(source, target, init=known)
     quality = alignment.quality
     if MIN_QUALITIES.index(quality.verdict) < MIN_QUALITIES.index(minimum):
         raise GlualignError(
-            f"{alignment.source.name}: the alignment is {quality.verdict}, --min-quality asks for {minimum}; "
+            f"{source.name}: the alignment is {quality.verdict}, --min-quality asks for {minimum}; "
             f"nothing was written ({reasons(quality)}). {advice(alignment)}"
         )
+    return alignment
 
 
 def tell(alignment: Alignment, written: Mapping[str, Path], telling: Telling, minimum: str) -> None:
