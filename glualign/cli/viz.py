@@ -198,8 +198,8 @@ def read_grey_map(path: str, flow: Flow) -> npt.NDArray[np.float32]:
     import numpy as np
 
     from glualign.images import read_image, to_rgb8
-    from glualign.viz.styles import check_map
+    from glualign.viz.canvas import check_size
 
     grey = cv2.cvtColor(to_rgb8(read_image(path)), cv2.COLOR_RGB2GRAY)
-    check_map(path, grey, flow)
+    check_size(path, grey, flow.size)
     return np.asarray(grey, np.float32) / np.float32(255)

@@ -27,7 +27,8 @@ from glualign.report.rows import (
     quality_rows,
     timing_rows,
 )
-from glualign.viz.styles import check_map, check_pair
+from glualign.viz.canvas import check_size
+from glualign.viz.styles import check_pair
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -96,9 +97,9 @@ def saved_alignment(
     flow = flow if flow.source_size else Flow(flow.data, source.size)
     check_pair(rgb, to_rgb8(target), flow)
     if mask is not None:
-        check_map("the mask", mask, flow)
+        check_size("the mask", mask, flow.size)
     if confidence is not None:
-        check_map("the confidence map", confidence, flow)
+        check_size("the confidence map", confidence, flow.size)
     warped, valid = warp(rgb, flow)
     known = summary or {}
     return SavedAlignment(

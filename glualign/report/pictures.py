@@ -17,7 +17,6 @@ from glualign.viz.canvas import Picture, readable
 from glualign.viz.colormap import Colormap, colorize, number_labels, palette
 from glualign.viz.colorwheel import flow_to_rgb, longest, wheel_legend
 from glualign.viz.grid import deformed_grid
-from glualign.viz.overlay import mask_overlay
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -114,7 +113,7 @@ def _maps(
         ),
         FlowMap(
             "Trusted",
-            picture_url(mask_overlay(target, trusted, legend=False)),
+            picture_url(scalar.mask_overlay(target, trusted, legend=False)),
             "Striped: outside the source, or not trusted.",
         ),
     ]

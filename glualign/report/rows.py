@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from glualign.flow import Flow, jacobian_determinant
 from glualign.viz.canvas import readable
-from glualign.viz.colorwheel import as_uv
 
 _MEANINGS = {
     "median_error": "Median difference of forward and backward flow.",
@@ -38,7 +37,7 @@ class TableRow:
 
 def flow_rows(flow: Flow, valid: npt.NDArray[np.bool_], trusted: npt.NDArray[np.bool_]) -> list[TableRow]:
     """Coverage of a flow, and its lengths and folds where it is ``trusted``."""
-    lengths = np.hypot(*np.moveaxis(as_uv(flow), -1, 0))[trusted]
+    lengths = np.hypot(*np.moveaxis(flow.data, -1, 0))[trusted]
     rows = [
         TableRow("Valid", f"{100 * valid.mean():.1f} %", "Share of the target that the source reaches."),
         TableRow("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),

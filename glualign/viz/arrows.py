@@ -8,10 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import FlowError
 from glualign.flow import Flow
-from glualign.viz.canvas import INK, PAPER, Picture, blank, faded, grey, pen_for, readable, with_caption
-from glualign.viz.colorwheel import as_uv, known
+from glualign.viz.canvas import INK, Picture, background, pen_for, readable, with_caption
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _FILL = (255, 204, 0)
@@ -41,15 +39,14 @@ def arrows(
     Raises:
         FlowError: the image's size differs from the flow's.
     """
-    data = as_uv(flow)
-    height, width = data.shape[:2]
+    height, width = flow.size
     canvas = background(image, flow.size)
     pen = pen_for(height, width)
     spacing = spacing or _spacing(flow.size)
     xs = _centred(width, spacing)
     ys = _centred(height, spacing)
-    vectors = data[np.ix_(ys, xs)]
-    usable = known(vectors)
+    vectors = flow.data[np.ix_(ys, xs)]
+    usable = flow.known[np.ix_(ys, xs)]
     lengths = np.hypot(vectors[..., 0], vectors[..., 1])[usable]
     if scale is None:
         scale = _round_scale(1.8 * spacing, float(np.percentile(lengths, 95)) if lengths.size else 0.0)
@@ -70,22 +67,6 @@ def arrows(
 def arrow_scale(size: tuple[int, int], typical: float) -> float:
     """Drawn length per pixel of flow that suits a field of that size whose vectors are ``typical`` pixels."""
     return _round_scale(1.8 * _spacing(size), typical)
-
-
-def background(image: Picture | None, size: tuple[int, int]) -> Picture:
-    """A quiet copy of the image to draw on, or white paper.
-
-    Raises:
-        FlowError: the image's size is not ``size`` (height, width).
-    """
-    if image is None:
-        return blank(*size, PAPER)
-    if image.shape[:2] != size:
-        raise FlowError(
-            f"the image is {image.shape[1]} x {image.shape[0]} and the flow {size[1]} x {size[0]} pixels; "
-            "give the target image that the flow was computed on"
-        )
-    return faded(grey(image), 0.35, 128)
 
 
 def _spacing(size: tuple[int, int]) -> int:

@@ -8,15 +8,17 @@ so that it never leaves the strip.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
+
+from glualign.errors import FlowError
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 RGB = tuple[int, int, int]
@@ -67,13 +69,6 @@ def fitting_size(text: str, width: int, size: int) -> int | None:
     """The largest size up to ``size`` at which the text fits into ``width`` pixels, or None."""
     sizes = range(size, _SMALLEST_TEXT - 1, -1)
     return next((candidate for candidate in sizes if text_width(text, candidate) <= width), None)
-
-
-def row_strips(height: int, width: int, pixels: int = 1 << 20) -> Iterator[slice]:
-    """Strips of rows of about that many pixels: temporaries of a whole 48-megapixel field would not fit."""
-    step = max(1, pixels // max(1, width))
-    for top in range(0, height, step):
-        yield slice(top, min(height, top + step))
 
 
 def blank(height: int, width: int, color: RGB = PAPER) -> Picture:
@@ -131,3 +126,28 @@ def grey(picture: Picture) -> Picture:
 def faded(picture: Picture, share: float = 0.55, towards: int = 255) -> Picture:
     """The picture mixed with a grey level, as a quiet background."""
     return np.asarray(cv2.addWeighted(picture, 1 - share, np.full_like(picture, towards), share, 0), np.uint8)
+
+
+def check_size(what: str, values: npt.NDArray[Any], size: tuple[int, int]) -> None:
+    """Refuse an image or map of another size than (height, width) of the flow.
+
+    Raises:
+        FlowError: with both sizes.
+    """
+    if values.shape[:2] != size:
+        raise FlowError(
+            f"{what} is {values.shape[1]} x {values.shape[0]} and the flow {size[1]} x {size[0]} pixels; "
+            "give the one that belongs to this flow, or fit the flow with glualign resize-flow"
+        )
+
+
+def background(image: Picture | None, size: tuple[int, int]) -> Picture:
+    """A quiet copy of the target image to draw on, or white paper.
+
+    Raises:
+        FlowError: the image's size is not ``size`` (height, width).
+    """
+    if image is None:
+        return blank(*size)
+    check_size("the image", image, size)
+    return faded(grey(image), 0.35, 128)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.viz.canvas import Picture, Strip, fitting_size, pen_for, readable, row_strips, text_width
+from glualign.geometry import strips
+from glualign.viz.canvas import Picture, Strip, fitting_size, pen_for, readable, text_width
 
 Colormap = Literal["viridis", "cividis", "inferno", "balance"]
 
@@ -39,7 +40,9 @@ def colorize(values: npt.NDArray[np.float32], low: float, high: float, name: Col
     """
     colors = palette(name)
     rgb = np.empty((*values.shape, 3), np.uint8)
-    for rows in row_strips(*values.shape):
+    height, width = values.shape
+    for top, bottom in strips((height, width)):
+        rows = slice(top, bottom)
         share = (values[rows].astype(np.float32) - np.float32(low)) * np.float32(255 / ((high - low) or 1.0))
         rgb[rows] = colors[np.rint(np.nan_to_num(np.clip(share, 0, 255), nan=0.0)).astype(np.uint8)]
     unknown = np.isnan(values)
@@ -51,9 +54,10 @@ def striped(picture: Picture, where: npt.NDArray[np.bool_]) -> Picture:
     height, width = picture.shape[:2]
     period = 2 + 3 * pen_for(height, width).line
     result = picture.copy()
-    for rows in row_strips(height, width):
-        odd = (np.arange(rows.start, rows.stop)[:, None] + np.arange(width)) // period % 2
-        result[rows][where[rows]] = _STRIPES[odd[where[rows]]]
+    for top, bottom in strips((height, width)):
+        odd = (np.arange(top, bottom)[:, None] + np.arange(width)) // period % 2
+        shown = where[top:bottom]
+        result[top:bottom][shown] = _STRIPES[odd[shown]]
     return result
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow
-from glualign.viz.canvas import Picture, Strip, fitting_size, pen_for, readable, row_strips
+from glualign.geometry import strips
+from glualign.viz.canvas import Picture, Strip, fitting_size, pen_for, readable
 
 # Steps between the six corner hues; the eye separates some neighbours better than others.
 _SEGMENTS = (
@@ -60,8 +61,8 @@ def flow_to_rgb(
         raise FlowError(f"the maximum flow must be a positive number of pixels, not {max_flow}")
     wheel = wheel_colors().astype(np.float32) / np.float32(255)
     rgb = np.empty((*data.shape[:2], 3), np.uint8)
-    for rows in row_strips(*data.shape[:2]):
-        rgb[rows] = _paint(data[rows], float(max_flow), wheel)
+    for top, bottom in strips((data.shape[0], data.shape[1])):
+        rgb[top:bottom] = _paint(data[top:bottom], float(max_flow), wheel)
     return rgb
 
 
@@ -94,7 +95,7 @@ def with_wheel(picture: Picture, flow: Flow, max_flow: float) -> Picture:
     pen = pen_for(height, width)
     lines = [f"Rim of the wheel: {readable(max_flow)} px", "Hue: from the target pixel towards its source"]
     marks = ["darker: longer"] if longest(flow) > max_flow * 1.001 else []
-    marks += [] if known(as_uv(flow)).all() else ["black: unknown"]
+    marks += [] if flow.known.all() else ["black: unknown"]
     if marks:
         lines.append(", ".join(marks).capitalize())
     row = round(pen.text * 1.3)
@@ -113,9 +114,9 @@ def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: npt.NDArray[np.bo
     """Length in pixels of the longest known vector (inside ``where``, if given); 0 when there is none."""
     data = as_uv(flow)
     best = 0.0
-    for rows in row_strips(*data.shape[:2]):
-        strip = data[rows]
-        keep = known(strip) if where is None else known(strip) & where[rows]
+    for top, bottom in strips((data.shape[0], data.shape[1])):
+        strip = data[top:bottom]
+        keep = known(strip) if where is None else known(strip) & where[top:bottom]
         if keep.any():
             best = max(best, float(length(strip)[keep].max()))
     return best

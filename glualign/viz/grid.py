@@ -7,12 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.flow import Flow
-from glualign.geometry import inside, positions
-from glualign.viz.arrows import background
-from glualign.viz.canvas import INK, ORANGE, RGB, SKY, Picture, pen_for, readable, row_strips, with_caption
-from glualign.viz.colorwheel import as_uv
+from glualign.geometry import inside, positions, strips
+from glualign.viz.canvas import INK, ORANGE, RGB, SKY, Picture, background, pen_for, readable, with_caption
 
-_STRIP_PIXELS = 1 << 21
 _ON_PAPER = {ORANGE: (190, 110, 0), SKY: (0, 100, 170)}  # the bright colours vanish on white
 
 
@@ -39,18 +36,16 @@ def deformed_grid(
     Raises:
         FlowError: the image's size differs from the flow's.
     """
-    data = as_uv(flow)
-    height, width = data.shape[:2]
+    height, width = flow.size
     canvas = background(image, flow.size)
     pen = pen_for(height, width)
     source_height, source_width = flow.source_frame
     # On a thumbnail lines closer than this would leave nothing between them.
     cell = cell or _round_cell(max(max(source_height, source_width) / 20, 7.0 * (pen.line + 1)))
     # Rows of neighbours on both sides let each strip take the same gradient as the whole field would.
-    for strip in row_strips(height, width, _STRIP_PIXELS):
-        top, bottom = strip.start, strip.stop
+    for top, bottom in strips(flow.size):
         first, last = max(0, top - 1), min(height, bottom + 1)
-        x, y = (each.astype(np.float32) for each in positions(data[first:last], first))
+        x, y = (each.astype(np.float32) for each in positions(flow.data[first:last], first))
         inner = slice(top - first, bottom - first)
         on = _inside(x, y, source_height, source_width, pen.line)
         lines = [

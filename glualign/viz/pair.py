@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import ImageError
 from glualign.viz.canvas import Picture, Strip, blank, faded, fitting_size, grey, pen_for, with_caption
 
 Mask = npt.NDArray[np.bool_]
@@ -18,14 +17,12 @@ Mask = npt.NDArray[np.bool_]
 
 def blend(target: Picture, warped: Picture, valid: Mask | None = None, share: float = 0.5) -> Picture:
     """Mix both images, ``share`` of the warped source: misaligned edges show double."""
-    _same_size(target, warped)
     mixed = np.asarray(cv2.addWeighted(target, 1 - share, warped, share, 0), np.uint8)
     return filled(mixed, target, valid)
 
 
 def checkerboard(target: Picture, warped: Picture, valid: Mask | None = None, cells: int = 8) -> Picture:
     """Alternate both images in squares, ``cells`` along the longer side: misaligned edges break there."""
-    _same_size(target, warped)
     height, width = target.shape[:2]
     side = max(1, round(max(height, width) / cells))
     other = ((np.arange(height)[:, None] // side + np.arange(width) // side) % 2).astype(bool)
@@ -34,7 +31,6 @@ def checkerboard(target: Picture, warped: Picture, valid: Mask | None = None, ce
 
 def red_cyan(target: Picture, warped: Picture, valid: Mask | None = None) -> Picture:
     """Target in red, warped source in cyan: grey where they agree, coloured fringes where they do not."""
-    _same_size(target, warped)
     red = cv2.cvtColor(target, cv2.COLOR_RGB2GRAY)
     cyan = cv2.cvtColor(warped, cv2.COLOR_RGB2GRAY)
     return filled(np.dstack([red, cyan, cyan]), target, valid)
@@ -45,7 +41,6 @@ def flicker_frames(target: Picture, warped: Picture, valid: Mask | None = None) 
 
     Pixels without a valid source are the same in both, so that nothing blinks where nothing is known.
     """
-    _same_size(target, warped)
     first, second = filled(target, target, valid), filled(warped, target, valid)
     return with_caption(first, "Target"), with_caption(second, "Source, warped")
 
@@ -96,11 +91,3 @@ def filled(picture: Picture, target: Picture, valid: Mask | None) -> Picture:
     if valid is None or valid.all():
         return picture
     return np.where(valid[..., None], picture, faded(grey(target), 0.6, 200))
-
-
-def _same_size(target: Picture, warped: Picture) -> None:
-    if target.shape != warped.shape:
-        raise ImageError(
-            f"the warped source is {warped.shape[1]} x {warped.shape[0]} and the target "
-            f"{target.shape[1]} x {target.shape[0]} pixels; both must lie on the target's grid"
-        )

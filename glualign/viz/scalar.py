@@ -1,19 +1,21 @@
-"""Maps of one number per pixel: flow length, area change and folds, forward-backward error, confidence."""
+"""Maps of one value per pixel: length, area change and folds, forward-backward error, confidence, mask."""
 
 from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant
-from glualign.viz.canvas import Picture, readable
+from glualign.viz.canvas import Picture, check_size, faded, grey, pen_for, readable, with_caption
 from glualign.viz.colormap import colorize, number_labels, with_scale
-from glualign.viz.colorwheel import as_uv, known, length, longest
+from glualign.viz.colorwheel import length, longest
 
 FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
+_EDGE = (213, 94, 0)  # vermilion of Okabe and Ito
 
 
 def scale_of(flow: Flow) -> float:
@@ -33,9 +35,7 @@ def magnitude(flow: Flow, max_flow: float | None = None, *, legend: bool = True)
         legend: put the scale bar below the picture.
     """
     top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
-    data = as_uv(flow)
-    lengths = length(data)
-    lengths[~known(data)] = np.nan
+    lengths = length(flow.data)
     picture = colorize(lengths, 0, top, "viridis")
     if not legend:
         return picture
@@ -101,6 +101,41 @@ def confidence(values: npt.NDArray[np.float32], *, legend: bool = True) -> Pictu
     if not legend:
         return picture
     return with_scale(picture, 0, 1, "cividis", "Confidence in the flow", number_labels(0, 1))
+
+
+def mask_overlay(image: Picture, mask: npt.NDArray[np.bool_], *, legend: bool = True) -> Picture:
+    """Show the image where ``mask`` holds, and faded under stripes with an outline where it does not.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        mask: ``(H, W)`` bool.
+        legend: say the share of striped pixels below the picture.
+
+    Raises:
+        FlowError: the sizes differ.
+    """
+    height, width = mask.shape
+    check_size("the image", image, (height, width))
+    pen = pen_for(height, width)
+    picture = image.copy()
+    outside = ~mask
+    if outside.any():
+        quiet = faded(grey(image), 0.5, 90)
+        period = 4 + 5 * pen.line
+        stripe = (np.arange(height)[:, None] + np.arange(width)) % (2 * period) < period
+        picture[outside] = quiet[outside]
+        hatched = outside & stripe
+        picture[hatched] = (picture[hatched].astype(np.uint16) * 3 // 4 + 60).astype(np.uint8)
+        # On a copy continued beyond the frame the contour closes out of sight, so that it does not run along
+        # the frame.
+        edge, margin = pen.line + 1, pen.line + 2
+        wide = np.pad(outside.astype(np.uint8), margin, mode="edge")
+        how = cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        outlines, _ = cv2.findContours(wide, *how, offset=(-margin, -margin))
+        cv2.drawContours(picture, outlines, -1, _EDGE, edge, cv2.LINE_AA)
+    if not legend:
+        return picture
+    return with_caption(picture, f"Striped: {100 * outside.mean():.1f} % without a valid source")
 
 
 def checked_maximum(value: float) -> float:

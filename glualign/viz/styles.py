@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,10 @@ from glualign.errors import FlowError, GlualignError
 from glualign.flow import Flow, consistency, warp
 from glualign.viz import pair, scalar
 from glualign.viz.arrows import arrows
-from glualign.viz.canvas import Picture, blank
+from glualign.viz.canvas import Picture, blank, check_size
 from glualign.viz.colormap import striped
 from glualign.viz.colorwheel import flow_to_rgb, with_wheel
 from glualign.viz.grid import deformed_grid
-from glualign.viz.overlay import mask_overlay
 
 FlowStyle = Literal["wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask"]
 PairStyle = Literal["blend", "checkerboard", "difference", "flicker", "side-by-side"]
@@ -54,7 +53,7 @@ def draw_flow(
     """
     for what, values in (("the valid mask", valid), ("the confidence map", confidence)):
         if values is not None:
-            check_map(what, values, flow)
+            check_size(what, values, flow.size)
     if style == "wheel":
         top = scalar.checked_maximum(max_flow) if max_flow is not None else scalar.scale_of(flow)
         picture = flow_to_rgb(flow, top)
@@ -78,7 +77,7 @@ def draw_flow(
             raise FlowError("the confidence style needs a confidence map")
         return scalar.confidence(confidence, legend=legend)
     mask = flow.valid() if valid is None else valid
-    return mask_overlay(image if image is not None else blank(*flow.size), mask, legend=legend)
+    return scalar.mask_overlay(image if image is not None else blank(*flow.size), mask, legend=legend)
 
 
 def draw_pair(
@@ -106,7 +105,7 @@ def draw_pair(
     """
     check_pair(source, target, flow)
     if valid is not None:
-        check_map("the valid mask", valid, flow)
+        check_size("the valid mask", valid, flow.size)
     warped, inside = warp(source, flow)
     inside = inside if valid is None else inside & valid
     if style == "flicker":
@@ -126,27 +125,10 @@ def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
     Raises:
         FlowError: with both sizes.
     """
-    if target.shape[:2] != flow.size:
-        raise FlowError(
-            f"the target is {target.shape[1]} x {target.shape[0]} and the flow {flow.width} x {flow.height} "
-            "pixels; give the target that the flow was computed on, or fit the flow with glualign resize-flow"
-        )
+    check_size("the target", target, flow.size)
     if flow.source_size is not None and source.shape[:2] != flow.source_size:
         high, wide = flow.source_size
         raise FlowError(
             f"the source is {source.shape[1]} x {source.shape[0]} and the flow was made for one of "
             f"{wide} x {high} pixels; give the source that the flow was computed on"
-        )
-
-
-def check_map(what: str, values: npt.NDArray[Any], flow: Flow) -> None:
-    """Refuse a map ``(H, W)`` of another size than the flow.
-
-    Raises:
-        FlowError: with both sizes.
-    """
-    if values.shape != flow.size:
-        raise FlowError(
-            f"{what} is {values.shape[1]} x {values.shape[0]} and the flow {flow.width} x {flow.height} "
-            "pixels; give the one that belongs to this flow"
         )

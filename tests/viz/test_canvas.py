@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from glualign.viz.canvas import Strip, fitting_size, pen_for, readable, row_strips, text_width, with_caption
+from glualign.viz.canvas import Strip, fitting_size, pen_for, readable, text_width, with_caption
 from glualign.viz.colormap import colorize, number_labels, palette, striped, with_scale
 
 SIZES = [(48, 64), (64, 64), (64, 8000), (900, 80), (640, 800), (6000, 8000)]
@@ -119,11 +119,6 @@ def test_stripes_leave_the_rest_alone():
     result = striped(picture, where)
     assert (result[~where] == 77).all()
     assert set(np.unique(result[where])) == {176, 232}
-
-
-def test_strips_of_rows_cover_a_field_once():
-    assert [(s.start, s.stop) for s in row_strips(10, 100, pixels=300)] == [(0, 3), (3, 6), (6, 9), (9, 10)]
-    assert list(row_strips(5, 1000, pixels=300)) == [slice(k, k + 1) for k in range(5)]
 
 
 def test_large_fields_are_painted_in_strips_without_seams():

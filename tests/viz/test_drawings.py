@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from glualign.errors import FlowError, ImageError
+from glualign.errors import FlowError
 from glualign.flow import Flow
 from glualign.viz.arrows import arrows
 from glualign.viz.grid import deformed_grid
-from glualign.viz.overlay import mask_overlay
+from glualign.viz.scalar import mask_overlay
 
 
 def uniform(height, width, u, v, source_size=None):
@@ -107,7 +107,7 @@ def test_grid_strips_have_no_seams(monkeypatch):
         rng.normal(size=(6, 7, 2)).astype(np.float32) * 9, (130, 90), interpolation=cv2.INTER_CUBIC
     )
     whole = deformed_grid(Flow(data), legend=False)
-    monkeypatch.setattr("glualign.viz.grid._STRIP_PIXELS", 130 * 17)
+    monkeypatch.setattr("glualign.geometry.grid._STRIP_PIXELS", 130 * 17)
     in_strips = deformed_grid(Flow(data), legend=False)
     # A line's halo may change by a pixel where strips meet.
     assert (whole != in_strips).any(axis=-1).mean() < 0.01
@@ -141,5 +141,5 @@ def test_mask_overlay_keeps_valid_pixels_and_marks_the_others():
 
 
 def test_mask_of_another_size_is_refused():
-    with pytest.raises(ImageError, match="mask is 5 x 4"):
+    with pytest.raises(FlowError, match="image is 9 x 8"):
         mask_overlay(np.zeros((8, 9, 3), np.uint8), np.ones((4, 5), bool))

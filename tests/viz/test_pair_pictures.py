@@ -81,12 +81,6 @@ def test_shrunk_bounds_the_longer_side():
     assert pair.shrunk(picture, None) is picture
 
 
-def test_sizes_must_agree(images):
-    target, _ = images
-    with pytest.raises(ImageError, match="80 x 60"):
-        pair.blend(target, target[:30])
-
-
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".gif", 60), (".webp", 40), (".png", 0)])
 def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
     frames = [np.full((40, 50, 3), (200, 30, 30), np.uint8), np.full((40, 50, 3), (20, 60, 210), np.uint8)]
