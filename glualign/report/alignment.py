@@ -8,32 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 import glualign
 from glualign.errors import FlowError
-from glualign.flow import Flow, warp
+from glualign.flow import Flow, jacobian_determinant, warp
 from glualign.images import Image, to_rgb8
 from glualign.report.page import write_page
 from glualign.report.pictures import draw_pictures
-from glualign.report.rows import (
-    TableRow,
-    correlation_rows,
-    flow_rows,
-    matrix_rows,
-    quality_rows,
-    timing_rows,
-)
-from glualign.viz.canvas import check_size
+from glualign.viz.canvas import check_size, readable
 from glualign.viz.styles import check_pair
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
 
 VERDICTS = ("good", "doubtful", "failed")
+_SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
+_MEANINGS = {
+    "median_error": "Median difference of forward and backward flow.",
+    "edge_agreement": "How far edges run alike: up to 0.1 in unrelated images, from 0.4 in alike ones.",
+    "content_agreement": "Squared correlation of what is between common edges: from 0.2 if alike.",
+    "inlier_share": "Share of the trusted flow that the transform explains.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +95,12 @@ def saved_alignment(
     rgb = to_rgb8(source)
     flow = flow if flow.source_size else Flow(flow.data, source.size)
     check_pair(rgb, to_rgb8(target), flow)
-    if mask is not None:
-        check_size("the mask", mask, flow.size)
-    if confidence is not None:
-        check_size("the confidence map", confidence, flow.size)
+    for what, values in (("the mask", mask), ("the confidence map", confidence)):
+        if values is not None:
+            check_size(what, values, flow.size)
     warped, valid = warp(rgb, flow)
-    known = summary or {}
+    known = dict(summary or {})
+    model = known.pop("model", "")
     return SavedAlignment(
         source,
         target,
@@ -109,12 +108,9 @@ def saved_alignment(
         valid,
         valid if mask is None else valid & mask,
         Image(warped),
-        f"{known['model']}, flow from {name}" if known.get("model") else name,
+        f"{model}, flow from {name}" if model else name,
         confidence,
-        known.get("transform"),
-        known.get("device", ""),
-        known.get("quality", {}),
-        known.get("timings", {}),
+        **known,
     )
 
 
@@ -163,7 +159,7 @@ def build_report(
     """
     pictures = draw_pictures(alignment, max_side)
     quality = alignment.quality if isinstance(alignment, SavedAlignment) else alignment.quality.to_dict()
-    made = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
+    matrix = alignment.transform
     write_page(
         Path(path),
         "alignment.html",
@@ -174,22 +170,84 @@ def build_report(
         verdict=quality.get("verdict"),
         pictures=pictures,
         quality=[
-            *flow_rows(alignment.flow, alignment.valid, alignment.trusted),
-            *correlation_rows(pictures.correlation_before, pictures.correlation_after),
-            *quality_rows(quality),
+            *_flow_rows(alignment.flow, alignment.valid, alignment.trusted),
+            *_correlation_rows(pictures["correlations"]),
+            *_quality_rows(quality),
         ],
-        run=[
-            TableRow("Source", f"{alignment.source.name}, {_size(alignment.source)}"),
-            TableRow("Target", f"{alignment.target.name}, {_size(alignment.target)}"),
-            TableRow("Model", alignment.model),
-            *([TableRow("Device", alignment.device)] if alignment.device else []),
-            *timing_rows(alignment.timings),
-            TableRow("Made", made),
-        ],
-        matrix=matrix_rows(alignment.transform),
+        run=_run_rows(alignment),
+        matrix=[] if matrix is None else [[f"{value:.6g}" for value in row] for row in matrix],
         command=command,
     )
 
 
-def _size(image: Image) -> str:
-    return f"{image.width} x {image.height} px"
+class _TableRow(NamedTuple):
+    """One line of a table: a name, a value with its unit, and how to read it (one sentence or nothing)."""
+
+    name: str
+    value: str
+    meaning: str = ""
+
+
+def _flow_rows(flow: Flow, valid: npt.NDArray[np.bool_], trusted: npt.NDArray[np.bool_]) -> list[_TableRow]:
+    """Coverage of a flow, and its lengths and folds where it is ``trusted``."""
+    lengths = flow.magnitude[trusted]
+    rows = [
+        _TableRow("Valid", f"{100 * valid.mean():.1f} %", "Share of the target that the source reaches."),
+        _TableRow("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),
+    ]
+    if lengths.size:
+        middle, high = (readable(float(value)) for value in np.percentile(lengths, [50, 95]))
+        rows += [
+            _TableRow("Median motion", f"{middle} px", "Half of the trusted pixels move less than this."),
+            _TableRow("95 % move less than", f"{high} px"),
+        ]
+    if trusted.any() and min(flow.size) >= 2:
+        with np.errstate(invalid="ignore"):
+            folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
+        meaning = "Share of the trusted pixels where the map turns over and has no inverse."
+        rows.append(_TableRow("Folded", f"{100 * folded:.2g} %", meaning))
+    return rows
+
+
+def _correlation_rows(correlations: list[float]) -> list[_TableRow]:
+    """Correlation of source and target on the trusted pixels, unaligned and aligned; nothing if not known."""
+    if not correlations:
+        return []
+    meaning = (
+        "Correlation of the grey values, 1 at best, with the source as it was and warped. "
+        "Says little when the two images come from different kinds of sensor."
+    )
+    before, after = correlations
+    return [_TableRow("Correlation, before and after", f"{before:.2f} to {after:.2f}", meaning)]
+
+
+def _quality_rows(quality: Mapping[str, Any]) -> list[_TableRow]:
+    """The numbers of a quality that `_flow_rows` does not show: names made readable, values shortened."""
+    rows = []
+    for name, value in quality.items():
+        if name in _SHOWN_OF_FLOW or isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if np.isfinite(value):
+            unit = " px" if name.endswith("_error") else ""
+            text = f"{100 * value:.1f} %" if name.endswith("_share") else readable(float(value)) + unit
+            rows.append(_TableRow(_words(name), text, _MEANINGS.get(name, "")))
+    return rows
+
+
+def _run_rows(alignment: Alignment | SavedAlignment) -> list[_TableRow]:
+    """Images, model and device, seconds by step, and when the report was made."""
+    images = {"Source": alignment.source, "Target": alignment.target}
+    rows = [_TableRow(what, f"{each.name}, {each.width} x {each.height} px") for what, each in images.items()]
+    rows.append(_TableRow("Model", alignment.model))
+    if alignment.device:
+        rows.append(_TableRow("Device", alignment.device))
+    for step, seconds in alignment.timings.items():
+        text = f"{seconds:.2f} s" if seconds >= 0.005 else "under 0.01 s"
+        rows.append(_TableRow(_words(step), text))
+    made = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
+    return [*rows, _TableRow("Made", made)]
+
+
+def _words(name: str) -> str:
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]

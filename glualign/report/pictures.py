@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,44 +22,14 @@ if TYPE_CHECKING:
     from glualign.report.alignment import SavedAlignment
 
 
-@dataclass(frozen=True)
-class ScaleBar:
-    """A scale bar for HTML: a CSS gradient, and the labels of its left end, middle and right end."""
+def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> dict[str, Any]:
+    """Draw everything at most ``max_side`` pixels long, whatever the size of the images.
 
-    gradient: str
-    labels: tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class FlowMap:
-    """One picture of the flow and its legend; ``wheel`` is the URL of a colour wheel, ``rim`` its scale."""
-
-    name: str
-    url: str
-    caption: str
-    bar: ScaleBar | None = None
-    wheel: str | None = None
-    rim: str | None = None
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """All pictures of a report as URLs; ``width`` and ``height`` are those of the pair's pictures."""
-
-    width: int
-    height: int
-    target: str
-    warped: str
-    source: str
-    difference: str
-    difference_before: str
-    maps: tuple[FlowMap, ...]
-    correlation_before: float | None
-    correlation_after: float | None
-
-
-def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> Pictures:
-    """Draw everything at most ``max_side`` pixels long, whatever the size of the images."""
+    Returns:
+        ``width`` and ``height`` of the pair's pictures; URLs ``target``, ``warped``, ``source``,
+        ``difference`` and ``difference_before``; ``maps`` of the flow; and ``correlations`` of target and
+        source before and after, where there is anything to correlate.
+    """
     target = pair.shrunk(to_rgb8(alignment.target), max_side)
     height, width = target.shape[:2]
     warped = _at(to_rgb8(alignment.warped), height, width)
@@ -69,88 +38,93 @@ def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> Pictu
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(alignment.source), height, width)
-    return Pictures(
-        width=width,
-        height=height,
-        target=picture_url(target),
-        warped=picture_url(pair.filled(warped, target, valid)),
-        source=picture_url(unaligned),
-        difference=picture_url(pair.red_cyan(target, warped, valid)),
-        difference_before=picture_url(pair.red_cyan(target, unaligned)),
-        maps=tuple(_maps(alignment, target, trusted)),
-        correlation_before=correlation(target, unaligned, trusted),
-        correlation_after=correlation(target, warped, trusted),
-    )
+    correlations = [correlation(target, picture, trusted) for picture in (unaligned, warped)]
+    return {
+        "width": width,
+        "height": height,
+        "target": picture_url(target),
+        "warped": picture_url(pair.filled(warped, target, valid)),
+        "source": picture_url(unaligned),
+        "difference": picture_url(pair.red_cyan(target, warped, valid)),
+        "difference_before": picture_url(pair.red_cyan(target, unaligned)),
+        "maps": _maps(alignment, target, trusted),
+        "correlations": [] if None in correlations else correlations,
+    }
 
 
 def _maps(
     alignment: Alignment | SavedAlignment, target: Picture, trusted: npt.NDArray[np.bool_]
-) -> list[FlowMap]:
+) -> list[dict[str, Any]]:
+    """Pictures of the flow, each with its name, URL, caption and legend: a colour wheel or a scale bar."""
     flow = alignment.flow
     height, width = target.shape[:2]
     factor = height / flow.height
-    rows, columns = flow.source_frame
     small = flow
     if (height, width) != flow.size:
-        small = resize(flow, (height, width), (max(1, round(rows * factor)), max(1, round(columns * factor))))
+        rows, columns = (max(1, round(side * factor)) for side in flow.source_frame)
+        small = resize(flow, (height, width), (rows, columns))
     # Vectors in the pictures are shorter by the factor; the legends speak of the images' own pixels.
     top = longest(flow, alignment.trusted) or scalar.scale_of(flow)
-    wheel = flow_to_rgb(small, top * factor)
     maps = [
-        FlowMap(
+        _map(
             "Flow",
-            picture_url(wheel),
+            flow_to_rgb(small, top * factor),
             "Hue is the direction from a target pixel to its source, colour strength the distance. "
             "Black is unknown, darkened colours are longer than the rim of the wheel.",
             wheel=picture_url(wheel_legend(192), lossless=True),
             rim=f"{readable(top)} px",
         ),
-        FlowMap(
+        _map(
             "Deformed grid",
-            picture_url(deformed_grid(small, target, legend=False)),
+            deformed_grid(small, target, legend=False),
             "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops "
             "and tears are not.",
         ),
-        FlowMap(
+        _map(
             "Trusted",
-            picture_url(scalar.mask_overlay(target, trusted, legend=False)),
+            scalar.mask_overlay(target, trusted, legend=False),
             "Striped: outside the source, or not trusted.",
         ),
-    ]
-    if alignment.confidence is not None:
-        shown = np.asarray(
-            cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA), np.float32
-        )
-        maps.append(
-            FlowMap(
-                "Confidence",
-                picture_url(colorize(shown, 0, 1, "cividis")),
-                "How far the flow can be trusted, 1 at best.",
-                bar=_bar("cividis", number_labels(0, 1)),
-            )
-        )
-    maps += [
-        FlowMap(
+        _map(
             "Length of the flow",
-            picture_url(scalar.magnitude(small, top * factor, legend=False)),
+            scalar.magnitude(small, top * factor, legend=False),
             "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
             bar=_bar("viridis", number_labels(0, top)),
         ),
-        FlowMap(
+        _map(
             "Area and folds",
-            picture_url(scalar.jacobian(small, trusted, legend=False)),
-            "Source area per target pixel: blue is enlarged, orange reduced, black folded "
-            "over. Grey stripes: not trusted.",
+            scalar.jacobian(small, trusted, legend=False),
+            "Source area per target pixel: blue is enlarged, orange reduced, black folded over. Grey "
+            "stripes: not trusted.",
             bar=_bar("balance", ("1/4", "1", "4")),
         ),
     ]
+    if alignment.confidence is not None:
+        shown = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
+        picture = colorize(np.asarray(shown, np.float32), 0, 1, "cividis")
+        bar = _bar("cividis", number_labels(0, 1))
+        maps.insert(3, _map("Confidence", picture, "How far the flow can be trusted, 1 at best.", bar=bar))
     return maps
 
 
-def _bar(name: Colormap, labels: tuple[str, str, str]) -> ScaleBar:
+def _map(
+    name: str,
+    picture: Picture,
+    caption: str,
+    *,
+    bar: dict[str, Any] | None = None,
+    wheel: str = "",
+    rim: str = "",
+) -> dict[str, Any]:
+    url = picture_url(picture)
+    return {"name": name, "url": url, "caption": caption, "bar": bar, "wheel": wheel, "rim": rim}
+
+
+def _bar(name: Colormap, labels: tuple[str, str, str]) -> dict[str, Any]:
+    """A scale bar: a CSS gradient, and the labels of its left end, middle and right end."""
     stops = palette(name)[np.linspace(0, 255, 17).astype(int)]
     gradient = ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)
-    return ScaleBar(f"linear-gradient(to right, {gradient})", labels)
+    return {"gradient": f"linear-gradient(to right, {gradient})", "labels": labels}
 
 
 def _at(picture: Picture, height: int, width: int) -> Picture:
@@ -162,7 +136,7 @@ def _at(picture: Picture, height: int, width: int) -> Picture:
 def _fitted(picture: Picture, height: int, width: int) -> Picture:
     """The source as it was, as large as fits into the target's frame, on grey."""
     factor = min(height / picture.shape[0], width / picture.shape[1])
-    rows, columns = max(1, round(picture.shape[0] * factor)), max(1, round(picture.shape[1] * factor))
+    rows, columns = (max(1, round(side * factor)) for side in picture.shape[:2])
     canvas = np.full((height, width, 3), 128, np.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
     canvas[top : top + rows, left : left + columns] = _at(picture, rows, columns)
