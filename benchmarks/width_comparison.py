@@ -29,7 +29,7 @@ from glualign.files import write_text
 from glualign.network.config import GLUNetConfig
 from glualign.network.glunet import GLUNet
 from glualign.training.batches import BatchDataset
-from glualign.training.loop import Limits, Trainer
+from glualign.training.loop import Trainer
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore, open_photos
 from glualign.training.processes import Processes
@@ -89,7 +89,7 @@ def measured(config: GLUNetConfig, photos: PhotoStore, options: argparse.Namespa
     with tempfile.TemporaryDirectory() as folder:
         trial = trainer(config, photos, TRIAL_STEPS, options.threads, Path(folder) / "trial")
         started = time.monotonic()
-        trial.run(Limits(steps=TRIAL_STEPS))
+        trial.run(steps=TRIAL_STEPS)
         # The schedule has to know its length, so the trial run says how many steps the minutes hold.
         steps = int(60 * options.minutes / ((time.monotonic() - started) / TRIAL_STEPS))
         run = trainer(config, photos, steps, options.threads, Path(folder) / "run")

@@ -42,27 +42,23 @@ class BatchDataset(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step.
 
-        ``source`` and ``target`` (B, 3, S, S) uint8, also at 256 as ``source_256``, ``target_256`` when S is
-        another size; ``flow`` (B, 2, S, S) float32 in pixels; ``valid`` and ``visible`` (B, 1, S, S) bool.
+        ``source`` and ``target`` (B, 3, S, S) uint8, also at 256 as ``source_256``, ``target_256``; ``flow``
+        (B, 2, S, S) float32 in pixels; ``valid`` and ``visible`` (B, 1, S, S) bool.
         """
         size = self.size(step)
         first = (step * self.world + self.rank) * self.batch
         pairs = [self.synthesis.pair(first + k, size) for k in range(self.batch)]
         batch = {
-            "source": _images([p.source for p in pairs]),
-            "target": _images([p.target for p in pairs]),
             "flow": torch.from_numpy(np.stack([p.flow for p in pairs]).transpose(0, 3, 1, 2).copy()),
             "valid": torch.from_numpy(np.stack([p.valid for p in pairs])[:, None]),
             "visible": torch.from_numpy(np.stack([p.visible for p in pairs])[:, None]),
         }
-        if size != COARSE_SIZE:
-            coarse = (COARSE_SIZE, COARSE_SIZE)
-            for name, images in (
-                ("source", [p.source for p in pairs]),
-                ("target", [p.target for p in pairs]),
-            ):
-                small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
-                batch[f"{name}_256"] = _images(small)
+        coarse = (COARSE_SIZE, COARSE_SIZE)
+        sides = {"source": [p.source for p in pairs], "target": [p.target for p in pairs]}
+        for name, images in sides.items():
+            small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
+            batch[name] = _images(images)
+            batch[f"{name}_256"] = batch[name] if size == COARSE_SIZE else _images(small)
         return batch
 
     def size(self, step: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,39 +13,35 @@ import numpy as np
 
 from glualign.files import atomic_path, write_text
 
-PLACE = ("pairs", "stage", "step")
-"""First columns of every log: pairs seen so far, and the stage and step of the row."""
+Row = Mapping[str, float]
 
 
-def append_row(path: Path, row: Mapping[str, float], columns: Sequence[str] = ()) -> None:
-    """Append one row to a CSV file; cells it lacks, and values that are not finite, stay empty.
+def append_row(path: Path, row: Row, columns: Sequence[str] = ()) -> None:
+    """Add a row to a CSV file; cells it lacks, and values that are not finite, stay empty.
 
-    A new file has the columns `PLACE` and ``columns``. Where the row has others, the file is written anew.
+    The file begins with the columns pairs, stage and step, then ``columns`` and any others of its rows.
     """
-    header = path.read_text(encoding="utf-8").partition("\n")[0].split(",") if path.exists() else []
-    wanted = list(dict.fromkeys([*(header or PLACE), *columns, *row]))
-    if wanted != header:
-        lines = [_line(former, wanted) for former in read_rows(path)]
-        write_text(path, "\n".join([",".join(wanted), *lines]) + "\n")
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(_line(row, wanted) + "\n")
+    _write_rows(path, [*read_rows(path), row], columns)
 
 
 def rewind(path: Path, pairs: int) -> None:
     """Keep the rows up to and including ``pairs``: what came later will be trained again."""
-    if not path.exists():
-        return
-    header, *_ = path.read_text(encoding="utf-8").splitlines() or [""]
-    lines = [_line(row, header.split(",")) for row in read_rows(path) if row["pairs"] <= pairs]
-    write_text(path, "\n".join([header, *lines]) + "\n")
+    if path.exists():
+        _write_rows(path, [row for row in read_rows(path) if row["pairs"] <= pairs])
 
 
-def _line(row: Mapping[str, float], columns: Sequence[str]) -> str:
-    return ",".join(f"{row[c]:.6g}" if c in row and math.isfinite(row[c]) else "" for c in columns)
+def _write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str] = ()) -> None:
+    names = dict.fromkeys(("pairs", "stage", "step", *columns, *(name for row in rows for name in row)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items() if math.isfinite(value)})
+    write_text(path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a log; empty cells are left out, a half-written last line too."""
+    """The rows of a log; empty cells are left out, and lines that are not whole."""
     if not path.exists():
         return []
     rows = []
@@ -57,7 +54,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [row for row in rows if "pairs" in row]
 
 
-def plot(rows: Sequence[Mapping[str, float]], columns: Sequence[str], path: Path) -> None:
+def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
     """Write the curves of some columns over pairs as a PNG of 900 x 500 with logarithmic values.
 
     Without two positive values in any column nothing is written.

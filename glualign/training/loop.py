@@ -6,7 +6,8 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from glualign.devices import choose_dtype, precision_note
 from glualign.errors import TrainingError
+from glualign.evaluation.datasets import Dataset
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
+from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise
 from glualign.training.batches import Batch, BatchDataset, load_batches
 from glualign.training.log import append_row, plot, read_rows, rewind
-from glualign.training.normalised_pyramid import NormalisedPyramid
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageOptions, to_dict
-from glualign.training.stage import TrainingStep, release_parameters, schedule, set_modes
+from glualign.training.stage import release_parameters, schedule, set_modes, take_step
 from glualign.training.state import (
     CHECKPOINT_NAME,
     RunState,
@@ -39,8 +41,15 @@ from glualign.training.state import (
     save_state,
 )
 from glualign.training.synthesis import PairSynthesis
-from glualign.training.validation import Validator, strata_validator
-from glualign.training.weights import RunningAverage, initialise, start_from, start_from_backbone
+from glualign.training.validation import MAX_SIDE, real_pairs, score, synthetic_pairs
+from glualign.training.weights import (
+    fold_pyramid,
+    initialise,
+    normalised_pyramid,
+    running_average,
+    start_from,
+    start_from_backbone,
+)
 
 TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
@@ -48,17 +57,8 @@ TRAIN_COLUMNS = (
 )  # fmt: skip
 COMPONENT_PHOTOS = 256
 """Photographs whose features decide the first projection of a pretrained backbone's."""
-_STOPPED = "stopped at step {}; --resume continues from here"
 MOST_SKIPPED = 100
 """Steps in a row without a finite gradient after which a run ends: it will not recover."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop before the recipe's end: steps of this call, or minutes of this call."""
-
-    steps: int | None = None
-    minutes: float | None = None
 
 
 @dataclass(eq=False)
@@ -71,8 +71,8 @@ class Trainer:
         folder: where checkpoints, logs and plots go.
         processes: this process among those that train together.
         log: receives one line of text now and then.
-        validators: scores of the averaged network; those on held-out photographs come first by themselves.
-        stop_requested: set by a signal handler: finish the step or the validation's batch, save, and stop.
+        eval_pairs: real pairs to score the averaged network on, besides those of held-out photographs.
+        stop_requested: set by a signal handler: finish the step or the validation's pair, save, and stop.
     """
 
     recipe: Recipe
@@ -80,33 +80,29 @@ class Trainer:
     folder: Path
     processes: Processes
     log: Callable[[str], None] = print
-    validators: list[Validator] = field(default_factory=list)
+    eval_pairs: Dataset | None = None
     stop_requested: bool = False
 
     def __post_init__(self) -> None:
-        run, device = self.recipe.run, self.processes.device
+        run, data, device = self.recipe.run, self.recipe.data, self.processes.device
         if run.threads and device.type == "cpu":
             torch.set_num_threads(run.threads)
         self.dtype = choose_dtype(run.precision, device)
-        note = precision_note(run.precision, device)
-        if note:
+        if note := precision_note(run.precision, device):
             self.log(f"warning: {note}")
         torch.manual_seed(run.seed)
-        data = self.recipe.data
         self.train_photos, self.held_out = self.photos.split(data.held_out, data.held_out_share)
         self.network = GLUNet(self.recipe.model)
         initialise(self.network)
         self.head = ContrastiveHead()
-        self.pyramid: NormalisedPyramid | None = None
+        self.pyramid: VGGPyramid | None = None
         self.progress = TrainingProgress()
         self.optimiser: torch.optim.Optimizer | None = None
         self._optimiser_state: dict[str, Any] | None = None
         self._place(self.network)
         self._place(self.head)
-        self.average = RunningAverage(self.network, run.ema)
+        self.average = running_average(self.network, run.ema)
         self.train_log, self.validation_log = self.folder / "train.csv", self.folder / "validation.csv"
-        held_out = (self.photos, self.held_out, run.validation_pairs, run.validation_size)
-        self.validators = [strata_validator(*held_out), *self.validators]
         self._last_validation = time.monotonic()
         self._deadline = math.inf
 
@@ -121,7 +117,7 @@ class Trainer:
         self.progress.warm = True
         if new:
             self.log(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
-        self.average = RunningAverage(self.network, self.recipe.run.ema)
+        self.average = running_average(self.network, self.recipe.run.ema)
 
     def start_from_backbone(self, path: str) -> None:
         """Begin from nothing but the frozen networks of a pretrained coarse half."""
@@ -130,7 +126,7 @@ class Trainer:
         images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
         batch = normalise(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
         start_from_backbone(self.network, path, batch.to(self.processes.device))
-        self.average = RunningAverage(self.network, self.recipe.run.ema)
+        self.average = running_average(self.network, self.recipe.run.ema)
 
     def resume(self) -> None:
         """Continue the run in the folder exactly where its last checkpoint stands.
@@ -147,65 +143,69 @@ class Trainer:
             self.log("the photographs are not those the run was started with: its pairs differ from here on")
         self.progress = state.progress
         self.network.load_state_dict(state.network)
-        self.average.state = {k: v.to(self.processes.device) for k, v in state.average.items()}
-        self.average.updates = state.average_updates
+        self.average = running_average(self.network, self.recipe.run.ema, state.average_updates)
+        self.average.module.load_state_dict(state.average)
         self.head.load_state_dict(state.head)
         if state.pyramid is not None:
-            self.pyramid = NormalisedPyramid(self.network.pyramid)
-            self.pyramid.load_state_dict(state.pyramid)
-            self._place(self.pyramid)
+            self._add_pyramid().load_state_dict(state.pyramid)
         self._optimiser_state = state.optimiser
         if self.processes.first:
             for path in (self.train_log, self.validation_log):
                 rewind(path, self.progress.pairs)
 
+    def _add_pyramid(self) -> VGGPyramid:
+        self.pyramid = normalised_pyramid(self.network.pyramid)
+        self._place(self.pyramid)
+        return self.pyramid
+
     # ---- running
 
-    def run(self, limits: Limits = Limits()) -> bool:
-        """Train to the recipe's end (True) or to a limit (False); a checkpoint is left either way.
+    def run(self, *, steps: int | None = None, minutes: float | None = None) -> bool:
+        """Train to the recipe's end (True), or to a limit of steps or minutes of this call (False).
 
-        A run that starts from given weights validates these first, as far as the limit allows.
+        A checkpoint is left either way. A run that starts from given weights validates these first, as far as
+        the limit allows.
         """
-        self._deadline = math.inf if limits.minutes is None else time.monotonic() + 60 * limits.minutes
-        remaining = limits.steps
+        self._deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        remaining = math.inf if steps is None else steps
+        stages = self.recipe.stages
         if self.progress.warm and self.progress.pairs == 0 and not self.validation_log.exists():
             self.save()
-            self.validate(self.recipe.stages[0])
-        while self.progress.stage < len(self.recipe.stages):
+            self.validate(stages[0])
+        while self.progress.stage < len(stages):
             if self.processes.agree(self._stopping()):
-                self.save()
-                self.log(_STOPPED.format(self.progress.step))
+                self._save_and_stop()
                 return False
-            stage = self.recipe.stages[self.progress.stage]
-            first = self.progress.step
-            last = stage.steps if remaining is None else min(stage.steps, first + remaining)
-            self._stage(stage, first, last)
-            remaining = None if remaining is None else remaining - (self.progress.step - first)
+            stage, first = stages[self.progress.stage], self.progress.step
+            self._stage(stage, first, int(min(stage.steps, first + remaining)))
+            remaining -= self.progress.step - first
             if self.progress.step < stage.steps:
                 return False
             self._finish_stage(stage)
             if remaining == 0:
-                return self.progress.stage >= len(self.recipe.stages)
-        return True
+                break
+        return self.progress.stage >= len(stages)
 
     def _stopping(self) -> bool:
         return self.stop_requested or time.monotonic() >= self._deadline
 
+    def _save_and_stop(self) -> None:
+        self.save()
+        self.log(f"stopped at step {self.progress.step}; --resume continues from here")
+
     def _stage(self, stage: StageOptions, first: int, last: int) -> None:
         """Steps ``first`` to ``last`` of a stage, or until a limit."""
         if stage.kind == "features" and self.pyramid is None and not self.progress.warm:
-            self.pyramid = NormalisedPyramid(self.network.pyramid)
-            self._place(self.pyramid)
+            self._add_pyramid()
         groups = release_parameters(stage, self.network, self.head, self.pyramid)
         on_cuda = self.processes.device.type == "cuda"
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=on_cuda)
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=on_cuda)
         if self._optimiser_state is not None:
-            optimiser.load_state_dict(self._optimiser_state)
+            self.optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
             # A checkpoint brings its own rates along; those of the recipe count.
-            for group, wanted in zip(optimiser.param_groups, groups, strict=True):
-                group.update({name: wanted[name] for name in ("peak", "weight_decay")})
-        self.optimiser = optimiser
+            for group, wanted in zip(self.optimiser.param_groups, groups, strict=True):
+                group["peak"] = wanted["peak"]
         module: nn.Module = Objective(self.network, self.head, stage, self.pyramid)
         if self.processes.world > 1:
             device_ids = [self.processes.device.index] if on_cuda else None
@@ -216,60 +216,67 @@ class Trainer:
             f"{count / 1e6:.2f} M parameters"
         )
         set_modes(stage, self.network, self.pyramid)
-        trained = [self.network] if self.pyramid is None else [self.network, self.pyramid]
-        step = TrainingStep(module, trained, optimiser, stage.clip, self.dtype, self.processes)
-        self._loop(stage, step, self._batches(stage, first, last), last)
+        self._loop(stage, module, self._batches(stage, first, last), last)
 
-    def _loop(self, stage: StageOptions, step: TrainingStep, batches: Iterator[Batch], last: int) -> None:
-        run, world, device = self.recipe.run, self.processes.world, self.processes.device
+    def _loop(self, stage: StageOptions, module: nn.Module, batches: Iterator[Batch], last: int) -> None:
+        assert self.optimiser is not None
+        run, progress, processes = self.recipe.run, self.progress, self.processes
+        trained = [self.network] if self.pyramid is None else [self.network, self.pyramid]
         values: dict[str, list[float]] = defaultdict(list)
         tick = saved = time.monotonic()
-        logged = self.progress.step
-        skipped = 0
-        while self.progress.step < last:
-            batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
+        logged, skipped = progress.step, 0
+        while progress.step < last:
+            batch = {k: v.to(processes.device, non_blocking=True) for k, v in next(batches).items()}
             self._seed_step()
-            rate = schedule(self.progress.step, stage)
-            measured, sound = step(batch, self._extra_layers(stage, batch), rate)
+            measured, sound = take_step(
+                module,
+                batch,
+                self._extra_layers(stage, batch),
+                trained=trained,
+                optimiser=self.optimiser,
+                rate=schedule(progress.step, stage.steps),
+                dtype=self.dtype,
+                processes=processes,
+            )
             if sound:
-                self.average.update(self.network)
+                self.average.update_parameters(self.network)
             skipped = 0 if sound else skipped + 1
             if skipped >= MOST_SKIPPED:
                 raise TrainingError(
                     f"{self.folder}: no finite gradient in {skipped} steps; resume with a lower learning rate"
                 )
-            self.progress.step += 1
-            self.progress.pairs += stage.batch * world
+            progress.step += 1
+            progress.pairs += stage.batch * processes.world
             for name, number in measured.items():
                 if math.isfinite(number):
                     values[name].append(number)
             now = time.monotonic()
-            stopping = self.processes.agree(self._stopping())
-            at_end = stopping or self.progress.step == last
-            if self.progress.step - logged >= run.log_every or at_end:
+            stopping = processes.agree(self._stopping())
+            at_end = stopping or progress.step == last
+            if progress.step - logged >= run.log_every or at_end:
                 row = {name: float(np.mean(numbers)) for name, numbers in values.items()}
-                row["pairs_per_second"] = (self.progress.step - logged) * stage.batch * world / (now - tick)
-                self.progress.seconds += now - tick
-                self._log_row(row)
+                pairs = (progress.step - logged) * stage.batch * processes.world
+                self._log_row({**row, "pairs_per_second": pairs / (now - tick)})
+                progress.seconds += now - tick
                 values.clear()
-                logged, tick = self.progress.step, now
-            if self.processes.agree(now - saved >= 60 * run.checkpoint_minutes) or at_end:
+                logged, tick = progress.step, now
+            if stopping:
+                self._save_and_stop()
+                return
+            if processes.agree(now - saved >= 60 * run.checkpoint_minutes) or at_end:
                 self.save()
                 saved = time.monotonic()
-            if stopping:
-                self.log(_STOPPED.format(self.progress.step))
-                return
-            if self.processes.agree(now - self._last_validation >= 60 * run.validate_minutes):
+            if processes.agree(now - self._last_validation >= 60 * run.validate_minutes):
                 self.validate(stage)
                 set_modes(stage, self.network, self.pyramid)
                 tick = time.monotonic()
 
     def _finish_stage(self, stage: StageOptions) -> None:
         if self.pyramid is not None:
-            self.pyramid.fold_into(self.network.pyramid)
+            fold_pyramid(self.pyramid, self.network.pyramid)
             self.pyramid = None
             # The average of unfolded weights means nothing for the folded ones; it starts anew.
-            self.average = RunningAverage(self.network, self.recipe.run.ema)
+            self.average = running_average(self.network, self.recipe.run.ema)
         self.validate(stage)
         self.progress.stage += 1
         self.progress.step = 0
@@ -288,7 +295,7 @@ class Trainer:
 
     def _extra_layers(self, stage: StageOptions, batch: Batch) -> int:
         """0 or 1, drawn from the step alone, so that all processes and a resumed run agree."""
-        if stage.extra_layers == 0 or "source_256" not in batch:
+        if stage.extra_layers == 0 or batch["flow"].shape[2] == COARSE_SIZE:
             return 0
         rng = np.random.default_rng((self.recipe.run.seed, self.progress.stage, self.progress.step, 2))
         return int(rng.random() < stage.extra_layers)
@@ -301,7 +308,7 @@ class Trainer:
     # ---- results
 
     def validate(self, stage: StageOptions) -> None:
-        """Score the averaged weights by all validators, and log what they find.
+        """Score the averaged weights on held-out photographs and real pairs, and log what comes of it.
 
         While features are learned from nothing there is no flow to score. A validation that is stopped logs
         nothing.
@@ -309,20 +316,22 @@ class Trainer:
         self._last_validation = time.monotonic()
         if not self.processes.first or (stage.kind == "features" and not self.progress.warm):
             return
-        averaged = GLUNet(self.recipe.model)
-        averaged.load_state_dict(self.average.state)
+        run = self.recipe.run
+        averaged = self.average.module
+        assert isinstance(averaged, GLUNet)
+        pairs = chain(
+            synthetic_pairs(self.photos, self.held_out, run.validation_pairs, run.validation_size),
+            real_pairs(self.eval_pairs) if self.eval_pairs else (),
+        )
         predictor = FlowPredictor(averaged, device=self.processes.device, dtype=self.dtype)
-        row: dict[str, float] = {}
-        for validator in self.validators:
-            scores = validator(predictor, self._stopping)
-            if scores is None:
-                self.log("validation stopped before it was done")
-                return
-            row |= scores
-        append_row(self.validation_log, {**self._place_in_run(), **row})
-        medians = [name for name in row if name.endswith("_median")]
+        scores = score(predictor, pairs, self._stopping, max(MAX_SIDE, run.validation_size))
+        if scores is None:
+            self.log("validation stopped before it was done")
+            return
+        append_row(self.validation_log, {**self._place_in_run(), **scores})
+        medians = [name for name in scores if name.endswith("_median")]
         plot(read_rows(self.validation_log), medians, self.folder / "validation.png")
-        shown = ", ".join(f"{name.removesuffix('_median')} {row[name]:.2f} px" for name in medians)
+        shown = ", ".join(f"{name.removesuffix('_median')} {scores[name]:.2f} px" for name in medians)
         self.log(f"validation, median errors: {shown}")
 
     def _place_in_run(self) -> dict[str, float]:
@@ -349,13 +358,13 @@ class Trainer:
             photos=self.photos.fingerprint,
             progress=self.progress,
             network=self.network.state_dict(),
-            average=self.average.state,
-            average_updates=self.average.updates,
+            average=self.average.module.state_dict(),
+            average_updates=int(self.average.n_averaged) - 1,
             head=self.head.state_dict(),
             pyramid=None if self.pyramid is None else self.pyramid.state_dict(),
             optimiser=None if self.optimiser is None else self.optimiser.state_dict(),
         )
         for name in (CHECKPOINT_NAME, *also):
-            save_state(self.folder, state, name)
+            save_state(self.folder / name, state)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
         plot(read_rows(self.train_log), errors, self.folder / "train.png")

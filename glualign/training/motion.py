@@ -7,7 +7,6 @@ Ranges are given for a unit frame, [-1, 1] in both axes, so that they do not dep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -31,12 +30,6 @@ def frame_matrix(size: int) -> Matrix:
     """3x3 from the unit frame [-1, 1] to pixels 0 .. size - 1."""
     half = (size - 1) / 2
     return np.array([[half, 0, half], [0, half, half], [0, 0, 1]])
-
-
-def apply_matrix(matrix: Matrix, points: Map) -> Map:
-    """Apply a 3x3 matrix to every point of a map."""
-    out: Map = cv2.perspectiveTransform(points, matrix)
-    return out
 
 
 def affine(
@@ -109,29 +102,26 @@ def viewpoint(rng: Rng, tilt: float) -> Matrix:
     return matrix if rng.random() < 0.5 else np.linalg.inv(matrix)
 
 
-def thin_plate(rng: Rng, offset: float, grid: int = 3, normal: bool = False) -> Callable[[Map], Map]:
-    """Random thin-plate spline of the unit frame on a grid x grid lattice of control points.
+def thin_plate(rng: Rng, size: int, offset: float, normal: bool = False) -> Map:
+    """The map of a random thin-plate spline with 3 x 3 control points on the unit frame, (size, size, 2).
 
-    Each control point moves by up to ``offset`` per axis (uniform), or normally with that deviation.
-    Returns a function from unit-frame points (..., 2) to unit-frame points.
+    Each control point moves by up to ``offset`` per axis (uniform), or normally with that deviation. The
+    spline is evaluated on a lattice of 24 x 24 and interpolated bicubically. The interpolated map *is* the
+    motion (images are sampled through it), so nothing is approximated.
     """
-    controls = pixel_grid((grid, grid)).reshape(-1, 2).astype(np.float64) * (2 / (grid - 1)) - 1
+    controls = pixel_grid((3, 3)).reshape(-1, 2).astype(np.float64) - 1
     moves = rng.normal(0, offset, controls.shape) if normal else rng.uniform(-offset, offset, controls.shape)
-    count = len(controls)
-    system = np.zeros((count + 3, count + 3))
-    system[:count, :count] = thin_plate_kernel(controls, controls)
-    system[:count, count:] = affine_basis(controls)
-    system[count:, :count] = affine_basis(controls).T
+    basis = affine_basis(controls)
+    system = np.block([[thin_plate_kernel(controls, controls), basis], [basis.T, np.zeros((3, 3))]])
     weights = np.linalg.solve(system, np.concatenate([moves, np.zeros((3, 2))]))
-
-    def evaluate(points: Map) -> Map:
-        flat = points.reshape(-1, 2).astype(np.float64)
-        bending = thin_plate_kernel(flat, controls) @ weights[:count]
-        out = flat + bending + affine_basis(flat) @ weights[count:]
-        moved: Map = out.reshape(points.shape).astype(np.float32)
-        return moved
-
-    return evaluate
+    # cv2.resize puts lattice cell k at pixel (k + 0.5) * size / lattice - 0.5; evaluate there.
+    lattice, half = 24, (size - 1) / 2
+    pixels = (pixel_grid((lattice, lattice)).reshape(-1, 2).astype(np.float64) + 0.5) * size / lattice - 0.5
+    points = pixels / half - 1
+    shifts = thin_plate_kernel(points, controls) @ weights[:-3] + affine_basis(points) @ weights[-3:]
+    coarse = (shifts * half).reshape(lattice, lattice, 2).astype(np.float32)
+    out: Map = identity_map(size) + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return out
 
 
 def smooth_field(rng: Rng, size: int, cells: int, amplitude: float) -> Map:
@@ -142,18 +132,3 @@ def smooth_field(rng: Rng, size: int, cells: int, amplitude: float) -> Map:
     coarse = rng.normal(0, amplitude, (cells, cells, 2)).astype(np.float32)
     field: Map = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     return field
-
-
-def bend(points: Map, warp: Callable[[Map], Map], size: int, lattice: int = 24) -> Map:
-    """Apply a smooth unit-frame warp to the pixel grid of a ``size`` frame, evaluated on a coarse lattice.
-
-    The displacement is evaluated at lattice points and interpolated bicubically. The interpolated map
-    *is* the motion (images are sampled through it), so nothing is approximated. ``points`` is the
-    identity map of that size.
-    """
-    # cv2.resize puts lattice cell k at pixel (k + 0.5) * size / lattice - 0.5; evaluate there.
-    pixels = (pixel_grid((lattice, lattice)) + np.float32(0.5)) * np.float32(size / lattice) - np.float32(0.5)
-    coarse = pixels / np.float32((size - 1) / 2) - np.float32(1)
-    moves = (warp(coarse) - coarse) * np.float32((size - 1) / 2)
-    out: Map = points + cv2.resize(moves, (size, size), interpolation=cv2.INTER_CUBIC)
-    return out

@@ -30,6 +30,10 @@ Metrics = dict[str, Tensor]
 CONTRASTIVE_STRIDES = (16, 8, 4)
 SAMPLES = (256, 128, 64)
 """Target cells per image at each stride: all of them at 1/16; a step costs the same number at each level."""
+LEVEL_WEIGHTS = (0.3, 0.4, 0.6, 1.0, 1.0)
+"""Of the loss of flow4, flow3, flow2, flow1 and flow0."""
+OUTSIDE = 0.05
+"""Weight of pixels whose match lies outside the source frame, so that the flow goes on smoothly there."""
 
 
 class _Features(NamedTuple):
@@ -86,52 +90,15 @@ class Objective(nn.Module):
         """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
         if self.stage.kind == "features":
             return self._features_only(batch)
-        return self._flows(batch, extra_layers)
-
-    def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-        both = self._features(images, images)
-        levels = zip(*(each.chunk(2) for each in (*both.coarse, both.quarter, both.eighth)), strict=True)
-        source, target = (
-            _Features(both.working, CoarseFeatures(level4, level3), quarter, eighth)
-            for level4, level3, quarter, eighth in levels
-        )
-        loss, metrics = self._contrast(
-            source, target, self.network.transform_features(source.coarse, target.coarse), batch
-        )
-        return loss * self.stage.contrastive, metrics
-
-    def _contrast(
-        self,
-        source: _Features,
-        target: _Features,
-        seen: tuple[CoarseFeatures, CoarseFeatures],
-        truth: Batch,
-    ) -> tuple[Tensor, Metrics]:
-        """Contrastive loss of the levels that learn: 1/8 and 1/4 do with the pyramid only."""
-        features = {16: torch.cat([image.level4 for image in seen])}
-        if self.stage.pyramid_rate > 0:
-            features |= {
-                8: torch.cat([source.eighth, target.eighth]),
-                4: torch.cat([source.quarter, target.quarter]),
-            }
-        result: tuple[Tensor, Metrics] = self.head(features, truth)
-        return result
-
-    def _pyramid_gradients(self) -> torch.set_grad_enabled:
-        return torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0)
-
-    def _flows(self, batch: Batch, extra_layers: int) -> tuple[Tensor, Metrics]:
-        image, target_image = (normalise(batch[name].float()) for name in ("source", "target"))
-        image_256, target_256 = image, target_image
-        if "source_256" in batch:
-            image_256, target_256 = (normalise(batch[name].float()) for name in ("source_256", "target_256"))
+        names = ("source", "target", "source_256", "target_256")
+        image, target_image, image_256, target_256 = (normalise(batch[name].float()) for name in names)
         target = self._features(target_image, target_256)
         # The finer levels see a small remaining motion with or without rectification.
         if self.network.config.rectification_steps == 0 or self.stage.kind in ("fine", "half"):
-            return self._rectified(self._features(image, image_256), target, batch, None, extra_layers)
+            loss, metrics, _ = self._pass(self._features(image, image_256), target, batch, extra_layers)
+            return loss, metrics
         source = self._features(image_256, image_256)
-        first, found, flow3 = self._unrectified(source, target, batch)
+        first, found, flow3 = self._pass(source, target, batch, None)
         with torch.no_grad():
             # As at inference, but that the backward flow, which costs a second coarse pass, proposes nothing.
             steps = [
@@ -142,37 +109,41 @@ class Objective(nn.Module):
                 self.network, image, identity_affine(flow3), steps, source.coarse, target.coarse
             )
         image = warp_affine(image, affine)
-        image_256 = torch.where(
-            is_identity(affine), image_256, resize_area(image, (COARSE_SIZE, COARSE_SIZE))
-        )
-        second, metrics = self._rectified(
-            self._features(image, image_256), target, batch, affine, extra_layers
-        )
-        return first + second, {**metrics, **found}
+        warped_256 = resize_area(image, (COARSE_SIZE, COARSE_SIZE))
+        image_256 = torch.where(is_identity(affine), image_256, warped_256)
+        second, metrics, _ = self._pass(self._features(image, image_256), target, batch, extra_layers, affine)
+        metrics |= {f"first_{name}": found[name] for name in ("epe3", "hit16") if name in found}
+        return first + second, metrics
 
-    def _unrectified(
-        self, source: _Features, target: _Features, batch: Batch
+    def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        images = normalise(torch.cat([batch["source"], batch["target"]]).float())
+        both = self._features(images, images)
+        halves = zip(*(level.chunk(2) for level in both.coarse), strict=True)
+        coarse = self.network.transform_features(*(CoarseFeatures(*levels) for levels in halves))
+        found = {16: torch.cat([image.level4 for image in coarse])}
+        if self.stage.pyramid_rate > 0:
+            found |= {8: both.eighth, 4: both.quarter}
+        loss, metrics = self.head(found, batch)
+        return loss * self.stage.contrastive, metrics
+
+    def _pass(
+        self,
+        source: _Features,
+        target: _Features,
+        batch: Batch,
+        extra_layers: int | None,
+        affine: Tensor | None = None,
     ) -> tuple[Tensor, Metrics, Tensor]:
-        """Loss of the coarse half on the images as they are, and its flow at 32 x 32."""
-        coarse = self.network.transform_features(source.coarse, target.coarse)
-        flows = self.network.coarse_flows(*coarse, detach=self.stage.stop_gradients)
-        loss, metrics = self._flow_loss(list(flows), batch)
-        found = {"first_epe3": metrics["epe3"]}
-        if self.stage.contrastive > 0:
-            # Features at 1/8 and 1/4 are compared after rectification only: the decoders meet them there.
-            contrast, hits = self.head({16: torch.cat([image.level4 for image in coarse])}, batch)
-            loss = loss + self.stage.contrastive * contrast
-            found["first_hit16"] = hits["hit16"]
-        return loss, found, flows[1].detach()
+        """Loss and metrics of one pass of the network, and its flow at 32 x 32.
 
-    def _rectified(
-        self, source: _Features, target: _Features, batch: Batch, affine: Tensor | None, extra_layers: int
-    ) -> tuple[Tensor, Metrics]:
-        """Loss of all levels; ``source`` has the features of the image warped by ``affine`` (if any)."""
-        stage, network, detach = self.stage, self.network, self.stage.stop_gradients
-        coarse = self.network.transform_features(source.coarse, target.coarse)
+        ``source`` has the features of the image warped by ``affine`` (if any). Without ``extra_layers`` the
+        pass ends with the coarse half. The contrastive loss is that of the levels that learn: 1/8 and 1/4 do
+        with the pyramid only, and are compared in whole passes only, where the decoders meet them.
+        """
+        stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
+        coarse = network.transform_features(source.coarse, target.coarse)
         flows = list(network.coarse_flows(*coarse, detach=detach))
-        if stage.kind != "coarse":
+        if stage.kind != "coarse" and extra_layers is not None:
             flows += network.fine_flows(
                 source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
             )
@@ -185,16 +156,19 @@ class Objective(nn.Module):
             ]
         loss, metrics = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
-            truth = batch if affine is None else _rectified_truth(batch, affine)
-            contrast, hits = self._contrast(source, target, coarse, truth)
+            found = {16: torch.cat([image.level4 for image in coarse])}
+            if stage.pyramid_rate > 0 and extra_layers is not None:
+                found[8] = torch.cat([source.eighth, target.eighth])
+                found[4] = torch.cat([source.quarter, target.quarter])
+            contrast, hits = self.head(found, batch if affine is None else _rectified_truth(batch, affine))
             loss = loss + stage.contrastive * contrast
-            metrics.update(hits)
-        return loss, metrics
+            metrics |= hits
+        return loss, metrics, flows[1].detach()
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
         pyramid = self.pyramid if self.pyramid is not None else self.network.pyramid
-        with self._pyramid_gradients():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0):
             half = pyramid.half_features(images)
             quarter, eighth = pyramid.beyond_half(half)
             coarse_quarter, coarse_eighth = quarter, eighth
@@ -220,10 +194,8 @@ class Objective(nn.Module):
             grid = flow.shape[2]
             scale = COARSE_SIZE / size if index < 2 else 1.0
             truth, counted = level_truth(batch["flow"], valid, grid, scale)
-            share = torch.maximum(counted, stage.outside * level_truth(batch["flow"], near, grid)[1])
-            total = total + stage.level_weights[index] * robust_error(
-                flow, truth, share, stage.loss_exponents[index]
-            )
+            share = torch.maximum(counted, OUTSIDE * level_truth(batch["flow"], near, grid)[1])
+            total += LEVEL_WEIGHTS[index] * robust_error(flow, truth, share, stage.loss_exponents[index])
             # In 256-pixels at every level, so that sizes can be averaged and levels compared.
             error = end_point_error(flow.detach(), truth, counted) * (
                 COARSE_SIZE / size if index > 1 else 1.0

@@ -82,7 +82,8 @@ def change(
     if rng.random() < options.noise:
         pixels = _noise(pixels, rng, strength)
     if rng.random() < options.jpeg:
-        pixels = _jpeg(pixels, rng)
+        _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))])
+        pixels = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
     return pixels, hidden
 
 
@@ -117,7 +118,7 @@ def _tone(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     for channel, tint in enumerate(1 + rng.uniform(-0.12, 0.12, 3) * strength):
         curve = ((_LEVELS**gamma * gain * tint) - 0.5) * contrast + 0.5 + offset
         table[0, :, channel] = np.clip(curve * 255 + 0.5, 0, 255)
-    return _look_up(pixels, table)
+    return cv2.LUT(pixels, table)
 
 
 def _colour_matrix(rng: Rng, strength: float) -> npt.NDArray[np.float32]:
@@ -166,12 +167,6 @@ def _noise(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     if channels == 1:
         noise = cv2.merge([noise, noise, noise])
     return cv2.add(pixels, noise, dtype=cv2.CV_8U)
-
-
-def _jpeg(pixels: Pixels, rng: Rng) -> Pixels:
-    quality = int(rng.integers(15, 80))
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
 def _coarse_field(rng: Rng, shape: tuple[int, ...], low: float, high: float) -> Field:
@@ -227,10 +222,6 @@ def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     return pixels, hidden > 0
 
 
-def _look_up(pixels: Pixels, table: Pixels) -> Pixels:
-    return cv2.LUT(pixels, table)
-
-
 def _curve(rng: Rng, knots: int) -> npt.NDArray[np.float64]:
     """A random smooth intensity curve on 256 levels, generally not monotone, using most of the range."""
     values = rng.uniform(0, 1, knots)
@@ -272,7 +263,7 @@ def _other_modality(pixels: Pixels, rng: Rng) -> Pixels:
         part = _polygon(rng, pixels.shape[:2])
         one = np.where(part > 0, 255 - one, one).astype(np.uint8)
     table8 = np.clip(curves * 255 + 0.5, 0, 255).astype(np.uint8).reshape(1, 256, 3)
-    return _look_up(cv2.merge([one, one, one]), table8)
+    return cv2.LUT(cv2.merge([one, one, one]), table8)
 
 
 def _gradient_picture(pixels: Pixels, rng: Rng) -> Pixels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -13,8 +12,9 @@ from typing import Annotated, Any, Literal
 import glualign
 from glualign.errors import TrainingError
 from glualign.network.config import CONFIGS, GLUNetConfig
+from glualign.plain import plain
 from glualign.training.fields import Range, build, refuse_unknown, shown
-from glualign.training.strata import STRATA
+from glualign.training.strata import STRATA, check_mix
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,10 +23,6 @@ else:
 
 Precision = Literal["auto", "fp32", "bf16"]
 StageKind = Literal["features", "coarse", "full", "fine", "half"]
-PyramidGroup = Literal["level_0", "level_1", "level_2", "level_3", "level_4"]
-
-LEVELS = ("flow4", "flow3", "flow2", "flow1", "flow0")
-"""Flows of the network, from coarse to fine; the last only with ``half_decoder_width``."""
 
 Count = Annotated[int, Range(1, 1e9)]
 Share = Annotated[float, Range(0, 1)]
@@ -49,7 +45,6 @@ class DataOptions:
         held_out: shell patterns of the photographs kept for validation (relative names).
         held_out_share: share of the photographs that is kept when there are no patterns.
         workers: processes that synthesise pairs.
-        max_side: photographs are decoded at most this large.
     """
 
     mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
@@ -57,7 +52,6 @@ class DataOptions:
     held_out: tuple[str, ...] = ()
     held_out_share: Annotated[float, Range(0.001, 0.5)] = 0.04
     workers: Annotated[int, Range(0, 256)] = 2
-    max_side: Annotated[int, Range(64, 16384)] = 1024
 
 
 @dataclass(frozen=True)
@@ -71,23 +65,15 @@ class StageOptions:
         steps: optimiser steps.
         batch: pairs per step and process.
         learning_rate: peak, for everything but the pyramid.
-        pyramid_rate: peak for the pyramid; 0 freezes it.
-        frozen_groups: groups of the pyramid that stay as they are all the same. The full-resolution groups
-            ``level_0`` and ``level_1`` take most of the backward pass on a CPU and are learned first.
-        warm_up: share of the steps over which the rate rises; after that it falls along a cosine.
-        final_rate: share of the peak that is left at the end.
+        pyramid_rate: peak for the pyramid; 0 freezes it, and gradients stop at the flow that enters a warp.
         sizes: working sizes (multiples of 8, at least 256); each batch draws one.
         extra_layers: probability that a batch above 256 passes through one extra adaptive-resolution layer.
-        detach: stop gradients at the flow that enters each warp. Follows ``pyramid_rate == 0`` if unset.
         contrastive: weight of the contrastive loss (the only loss of a ``features`` stage).
-        outside: weight of pixels whose match lies outside the source frame.
-        level_weights: of flow4, flow3, flow2, flow1 and, in a model with ``half_decoder_width``, flow0.
-        loss_exponents: exponent q of the robust end-point error (|d| + eps)^q, for the same levels.
+        loss_exponents: exponent q of the robust end-point error (|d| + eps)^q, for flow4, flow3, flow2, flow1
+            and, in a model with ``half_decoder_width``, flow0.
         mix: weight of each stratum of pairs in this stage; empty: that of ``data``.
         frozen_norms: the decoders' batch norms normalise by the statistics they have, as at inference. Those
             of a small batch depend on which motions happen to be in it, and flow bears that badly.
-        weight_decay: of AdamW.
-        clip: largest gradient norm.
     """
 
     kind: StageKind
@@ -95,25 +81,12 @@ class StageOptions:
     batch: Annotated[int, Range(1, 4096)] = 8
     learning_rate: Rate = 5e-4
     pyramid_rate: Rate = 0.0
-    frozen_groups: tuple[PyramidGroup, ...] = ()
-    warm_up: Annotated[float, Range(0, 0.99)] = 0.03
-    final_rate: Share = 0.01
     sizes: Sizes = (256,)
     extra_layers: Share = 0.0
-    detach: bool | None = None
     contrastive: Weight = 0.0
-    outside: Share = 0.05
-    level_weights: Annotated[tuple[float, ...], Range(0, 1e4)] = (0.3, 0.4, 0.6, 1.0, 1.0)
     loss_exponents: Annotated[tuple[float, ...], Range(0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
     mix: Weights = field(default_factory=dict)
     frozen_norms: bool = False
-    weight_decay: Share = 1e-4
-    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
-
-    @property
-    def stop_gradients(self) -> bool:
-        """Whether flows are detached before each warp."""
-        return self.pyramid_rate == 0 if self.detach is None else self.detach
 
 
 @dataclass(frozen=True)
@@ -215,7 +188,7 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
         data=build(DataOptions, table.get("data", {}), "data"),
         run=build(RunOptions, table.get("run", {}), "run"),
     )
-    _check_mix(recipe.data.mix, "data.mix")
+    check_mix(recipe.data.mix, "data.mix")
     for n, stage in enumerate(recipe.stages):
         _check_stage(stage, recipe.model, f"stages[{n}]")
     return recipe
@@ -223,14 +196,8 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values: what a checkpoint stores and compares on resume."""
-    values: dict[str, Any] = _plain(dataclasses.asdict(recipe))
+    values: dict[str, Any] = plain(recipe)
     return values
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
 def _model(table: Any) -> GLUNetConfig:
@@ -244,48 +211,27 @@ def _model(table: Any) -> GLUNetConfig:
 
 
 def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
-    levels = len(LEVELS) if model.half_decoder_width else len(LEVELS) - 1
-    rules = [
-        (bool(stage.sizes), f"{where}.sizes: name at least one size"),
-        (
-            stage.kind in ("full", "fine", "half") or stage.sizes == (256,),
-            f"{where}.sizes: a {stage.kind} stage works at 256 only",
+    kind, levels = stage.kind, 5 if model.half_decoder_width else 4
+    rules = {
+        f"{where}.sizes: name at least one size": bool(stage.sizes),
+        f"{where}.sizes: a {kind} stage works at 256 only": (
+            kind in ("full", "fine", "half") or stage.sizes == (256,)
         ),
-        (
-            stage.kind != "features"
-            or (stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0)),
-            f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 "
-            "unless the model has transformer_layers",
+        f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model has "
+        "transformer_layers": (
+            kind != "features"
+            or (stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0))
         ),
-        (
-            stage.kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0),
-            f"{where}: a {stage.kind} stage needs pyramid_rate 0 and contrastive 0",
+        f"{where}: a {kind} stage needs pyramid_rate 0 and contrastive 0": (
+            kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0)
         ),
-        (
-            stage.kind != "half" or model.half_decoder_width > 0,
-            f"{where}: a half stage needs a model with half_decoder_width",
+        f"{where}: a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,
+        f"{where}.loss_exponents must be a list of {levels} values, one for each level": (
+            levels <= len(stage.loss_exponents) <= 5
         ),
-        *(
-            (
-                levels <= len(values) <= len(LEVELS),
-                f"{where}.{name} must be a list of {levels} values, one for each level",
-            )
-            for name, values in (
-                ("level_weights", stage.level_weights),
-                ("loss_exponents", stage.loss_exponents),
-            )
-        ),
-    ]
-    for holds, message in rules:
+    }
+    for message, holds in rules.items():
         if not holds:
             raise TrainingError(message)
     if stage.mix:
-        _check_mix(stage.mix, f"{where}.mix")
-
-
-def _check_mix(mix: Mapping[str, float], where: str) -> None:
-    unknown = sorted(set(mix) - set(STRATA))
-    if unknown:
-        raise TrainingError(f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}")
-    if sum(mix.values()) <= 0:
-        raise TrainingError(f"{where}: at least one weight must be positive")
+        check_mix(stage.mix, f"{where}.mix")

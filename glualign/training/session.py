@@ -14,12 +14,12 @@ from types import FrameType
 import cv2
 
 from glualign.errors import TrainingError
-from glualign.training.loop import Limits, Trainer
+from glualign.evaluation.datasets import open_dataset
+from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
 from glualign.training.processes import joined_processes
 from glualign.training.recipe import find_recipe, read_recipe
 from glualign.training.state import CHECKPOINT_NAME
-from glualign.training.validation import real_pairs_validator
 
 PathLike = str | os.PathLike[str]
 
@@ -59,12 +59,11 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
-        store = open_photos(photos, cache, recipe.data.max_side)
-        trainer = Trainer(recipe, store, folder, processes, log=log if processes.first else lambda _: None)
-        if processes.first:
-            log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
+        store = open_photos(photos, cache)
+        trainer = Trainer(recipe, store, folder, processes, log if processes.first else lambda _: None)
+        trainer.log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
         if eval_pairs is not None:
-            trainer.validators.append(real_pairs_validator(Path(eval_pairs)))
+            trainer.eval_pairs = open_dataset("pairs", eval_pairs)
         if resume:
             trainer.resume()
         elif init or recipe.run.init:
@@ -75,11 +74,9 @@ def train(
             if not recipe.run.backbone:
                 raise TrainingError("a model with a pretrained coarse_backbone needs run.backbone or --init")
             trainer.start_from_backbone(recipe.run.backbone)
-        minutes = None
-        if max_minutes is not None:
-            minutes = max_minutes - (time.monotonic() - started) / 60
+        minutes = None if max_minutes is None else max_minutes - (time.monotonic() - started) / 60
         with _graceful_shutdown(trainer):
-            return trainer.run(Limits(max_steps, minutes))
+            return trainer.run(steps=max_steps, minutes=minutes)
 
 
 @contextmanager

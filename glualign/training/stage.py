@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from glualign.network.glunet import GLUNet
+from glualign.network.pyramid import VGGPyramid
 from glualign.training.batches import Batch
-from glualign.training.normalised_pyramid import NormalisedPyramid
 from glualign.training.objectives import ContrastiveHead
 from glualign.training.processes import Processes
 from glualign.training.recipe import StageKind, StageOptions
+
+WARM_UP = 0.03
+"""Share of a stage over which the rates rise; after that they fall along a cosine."""
+FINAL_RATE = 0.01
+"""Share of the peak rates that is left at the end of a stage."""
+WEIGHT_DECAY = 1e-4
+CLIP = 1.0
+"""Largest norm of a gradient."""
 
 _HALF_PARTS = ("half_features", "decoder0")
 _FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
@@ -31,33 +38,25 @@ _LEARNING: dict[StageKind, tuple[str, ...]] = {
 
 
 def release_parameters(
-    stage: StageOptions, network: GLUNet, head: ContrastiveHead, pyramid: NormalisedPyramid | None
+    stage: StageOptions, network: GLUNet, head: ContrastiveHead, pyramid: VGGPyramid | None
 ) -> list[dict[str, Any]]:
     """Set which parameters learn; returns them as groups for AdamW, with their peak rates as ``peak``."""
     network.requires_grad_(False)
     head.requires_grad_(False)
-    features: list[nn.Parameter] = []
-    if stage.pyramid_rate > 0:
-        features = [
-            parameter
-            for name, parameter in (pyramid or network.pyramid).named_parameters()
-            if name.split(".")[0] not in stage.frozen_groups
-        ]
+    features = list((pyramid or network.pyramid).parameters()) if stage.pyramid_rate > 0 else []
     rest = [p for n, p in network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
     if stage.contrastive > 0:
         rest += head.parameters()
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "peak": rate, "lr": rate, "weight_decay": stage.weight_decay}
+    for parameter in (*rest, *features):
+        parameter.requires_grad_(True)
+    return [
+        {"params": parameters, "peak": rate, "lr": rate, "weight_decay": WEIGHT_DECAY}
         for parameters, rate in ((rest, stage.learning_rate), (features, stage.pyramid_rate))
         if parameters
     ]
-    for group in groups:
-        for parameter in group["params"]:
-            parameter.requires_grad_(True)
-    return groups
 
 
-def set_modes(stage: StageOptions, network: GLUNet, pyramid: NormalisedPyramid | None) -> None:
+def set_modes(stage: StageOptions, network: GLUNet, pyramid: VGGPyramid | None) -> None:
     """Training mode for what learns; parts that do not keep their batch-norm statistics."""
     network.train(stage.kind != "features")
     if stage.kind in ("coarse", "fine", "half"):
@@ -71,59 +70,61 @@ def set_modes(stage: StageOptions, network: GLUNet, pyramid: NormalisedPyramid |
         pyramid.train()
 
 
-def schedule(step: int, stage: StageOptions) -> float:
-    """Factor on the peak rates: a linear rise over the warm-up, then a cosine down to ``final_rate``."""
-    rise = stage.warm_up * stage.steps
+def schedule(step: int, steps: int) -> float:
+    """Factor on the peak rates of a stage of ``steps`` steps: a linear rise, then a cosine."""
+    rise = WARM_UP * steps
     if step < rise:
         return (step + 1) / (rise + 1)
-    share = (step - rise) / max(1.0, stage.steps - rise)
-    return stage.final_rate + (1 - stage.final_rate) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    share = (step - rise) / max(1.0, steps - rise)
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingStep:
+def take_step(
+    module: nn.Module,
+    batch: Batch,
+    extra_layers: int,
+    *,
+    trained: Sequence[nn.Module],
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    dtype: torch.dtype,
+    processes: Processes,
+) -> tuple[dict[str, float], bool]:
     """One optimiser step.
 
-    Attributes:
+    A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end a run of
+    hours, nor reach the weights that are exported.
+
+    Args:
         module: the objective, maybe distributed.
+        batch: its input.
+        extra_layers: the same.
         trained: modules whose batch-norm statistics it moves.
         optimiser: its groups have peak rates as ``peak``.
-        clip: largest gradient norm.
+        rate: factor on these.
         dtype: of convolutions.
         processes: that train together.
+
+    Returns:
+        What was measured, and whether the step was taken.
     """
-
-    module: nn.Module
-    trained: Sequence[nn.Module]
-    optimiser: torch.optim.Optimizer
-    clip: float
-    dtype: torch.dtype
-    processes: Processes
-
-    def __call__(self, batch: Batch, extra_layers: int, rate: float) -> tuple[dict[str, float], bool]:
-        """Returns what was measured, and whether the step was taken.
-
-        A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end a run
-        of hours, nor reach the weights that are exported.
-        """
-        groups = self.optimiser.param_groups
-        for group in groups:
-            group["lr"] = group["peak"] * rate
-        buffers = [b for module in self.trained for b in module.buffers()]
-        former = [b.clone() for b in buffers]
-        with torch.autocast(self.processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            loss, measured = self.module(batch, extra_layers)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], self.clip)
-        statistics = [b.norm() for b in buffers if b.is_floating_point()]
-        sound = self.processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
-        if sound:
-            self.optimiser.step()
-        else:
-            with torch.no_grad():
-                for buffer, value in zip(buffers, former, strict=True):
-                    buffer.copy_(value)
-        measured |= {"loss": loss.detach(), "gradient": norm}
-        numbers = {name: float(value) for name, value in measured.items()}
-        return {**numbers, "rate": rate, "skipped": float(not sound)}, sound
+    parameters = []
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * rate
+        parameters += group["params"]
+    buffers = [b for each in trained for b in each.buffers()]
+    former = [b.clone() for b in buffers]
+    with torch.autocast(processes.device.type, dtype, enabled=dtype != torch.float32):
+        loss, measured = module(batch, extra_layers)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(parameters, CLIP)
+    statistics = [b.norm() for b in buffers if b.is_floating_point()]
+    sound = processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
+    if sound:
+        optimiser.step()
+    else:
+        torch._foreach_copy_(buffers, former)
+    numbers = {name: float(value) for name, value in measured.items()}
+    numbers |= {"loss": float(loss.detach()), "gradient": float(norm)}
+    return {**numbers, "rate": rate, "skipped": float(not sound)}, sound

@@ -61,13 +61,10 @@ class RunState:
     optimiser: dict[str, Any] | None
 
 
-def save_state(folder: Path, state: RunState, name: str = CHECKPOINT_NAME) -> Path:
-    """Write a checkpoint into the run's folder; a former one stands until the new one is complete."""
-    path = folder / name
-    values = {**vars(state), "progress": vars(state.progress)}
+def save_state(path: Path, state: RunState) -> None:
+    """Write a checkpoint; a former one stands until the new one is complete."""
     with atomic_path(path) as temporary:
-        torch.save(values, temporary)
-    return path
+        torch.save({**vars(state), "progress": vars(state.progress)}, temporary)
 
 
 def load_state(folder: Path) -> RunState:
@@ -94,11 +91,8 @@ _FREE = frozenset(
     }
 )  # fmt: skip
 _FREE_IN_STAGE = frozenset(
-    {
-        "steps", "learning_rate", "pyramid_rate", "warm_up", "final_rate", "detach", "contrastive", "outside",
-        "level_weights", "loss_exponents", "frozen_norms", "weight_decay", "clip",
-    }
-)  # fmt: skip
+    {"steps", "learning_rate", "pyramid_rate", "contrastive", "loss_exponents", "frozen_norms"}
+)
 """What the stage that is running may change. Data, and which parameters learn, may not."""
 
 
@@ -132,15 +126,14 @@ def recipe_changes(
 
 
 def _may_change(key: str, old: Any, new: Any, progress: TrainingProgress) -> bool:
-    parts = key.split(".")
-    if parts[0] != "stages":
+    if not key.startswith("stages."):
         return key in _FREE
-    stage = int(parts[1])
-    if stage != progress.stage or progress.step == 0:
-        return stage >= progress.stage
-    if parts[2] in ("pyramid_rate", "contrastive") and (old == 0) != (new == 0):
-        return False  # other parameters would learn than those the optimiser has states of
-    return parts[2] in _FREE_IN_STAGE
+    _, stage, name, *_ = key.split(".")
+    if int(stage) != progress.stage or progress.step == 0:
+        return int(stage) >= progress.stage
+    # Where a weight becomes zero, or no longer is, other parameters learn than the optimiser has states of.
+    same_parameters = name not in ("pyramid_rate", "contrastive") or (old == 0) == (new == 0)
+    return name in _FREE_IN_STAGE and same_parameters
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
+from glualign.errors import TrainingError
 from glualign.training import motion
 from glualign.training.motion import Map, Rng
 from glualign.training.photometric import PhotometricOptions
@@ -48,10 +50,8 @@ def slight_motion(rng: Rng, size: int) -> Map:
     """
     unit = size / 256
     reach = math.exp(rng.uniform(math.log(0.1), math.log(8.0))) * unit
-    points = motion.identity_map(size)
     turn = motion.similarity(rng, rotation=0.5 * reach / size, zoom=1 + reach / size, shift=0.0)
-    frame = motion.frame_matrix(size)
-    out = motion.apply_matrix(frame @ turn @ np.linalg.inv(frame), points)
+    out = _projective(turn, size)
     out += rng.uniform(-reach, reach, 2).astype(np.float32)
     if rng.random() < 0.8:
         cells = int(rng.integers(3, 13))
@@ -66,8 +66,7 @@ def moderate_motion(rng: Rng, size: int) -> Map:
         return _projective(motion.homography(rng, rng.uniform(0.05, 0.4)), size)
     if kind < 0.75:
         return _projective(motion.affine(rng, stretch=0.25), size)
-    spline = motion.thin_plate(rng, rng.uniform(0.03, 0.15), normal=True)
-    return motion.bend(motion.identity_map(size), spline, size)
+    return motion.thin_plate(rng, size, rng.uniform(0.03, 0.15), normal=True)
 
 
 def large_motion(rng: Rng, size: int) -> Map:
@@ -82,10 +81,8 @@ def large_motion(rng: Rng, size: int) -> Map:
         zoom = motion.similarity(rng, rotation=math.pi / 6, zoom=3.0, shift=0.4)
         return _projective(zoom @ motion.homography(rng, 0.2), size)
     if kind < 0.75:
-        spline = motion.thin_plate(rng, 0.2, normal=True)
-        return motion.bend(motion.identity_map(size), spline, size)
-    spline = motion.thin_plate(rng, 0.15)
-    bent = motion.bend(motion.identity_map(size), spline, size)
+        return motion.thin_plate(rng, size, 0.2, normal=True)
+    bent = motion.thin_plate(rng, size, 0.15)
     first = motion.affine(rng) if kind < 0.9 else motion.homography(rng, 0.45)
     return _projective(first, size, bent)
 
@@ -100,15 +97,15 @@ def rotated_motion(rng: Rng, size: int) -> Map:
 def class_motion(rng: Rng, size: int) -> Map:
     """One object of a class onto another: shift, zoom and slight turn, and parts of other proportions."""
     turn = motion.similarity(rng, rotation=math.pi / 10, zoom=1.6, shift=0.25)
-    spline = motion.thin_plate(rng, rng.uniform(0.03, 0.15), normal=True)
-    return _projective(turn, size, motion.bend(motion.identity_map(size), spline, size))
+    return _projective(turn, size, motion.thin_plate(rng, size, rng.uniform(0.03, 0.15), normal=True))
 
 
 def _projective(matrix: motion.Matrix, size: int, points: Map | None = None) -> Map:
+    """A 3x3 matrix of the unit frame, applied to a map (None: that of no motion)."""
     frame = motion.frame_matrix(size)
-    if points is None:
-        points = motion.identity_map(size)
-    return motion.apply_matrix(frame @ matrix @ np.linalg.inv(frame), points)
+    points = motion.identity_map(size) if points is None else points
+    out: Map = cv2.perspectiveTransform(points, frame @ matrix @ np.linalg.inv(frame))
+    return out
 
 
 _MILD = PhotometricOptions(
@@ -133,3 +130,16 @@ STRATA: dict[str, Stratum] = {
     "class": Stratum(class_motion, replace(_USUAL, colour=0.8, grey=0.15, texture_transfer=0.9)),
 }
 """Strata by the name that recipes and validation tables use."""
+
+
+def check_mix(mix: Mapping[str, float], where: str) -> None:
+    """Refuse weights of strata that are unknown, or none of which is positive; ``where`` names them.
+
+    Raises:
+        TrainingError: with what is wrong.
+    """
+    unknown = sorted(set(mix) - set(STRATA))
+    if unknown:
+        raise TrainingError(f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}")
+    if sum(mix.values()) <= 0:
+        raise TrainingError(f"{where}: at least one weight must be positive")

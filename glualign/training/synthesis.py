@@ -22,7 +22,7 @@ from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
 from glualign.training.photometric import PhotometricOptions, Pixels, change, transfer_texture
 from glualign.training.photos import PhotoStore
-from glualign.training.strata import STRATA, Objects
+from glualign.training.strata import STRATA, Objects, check_mix
 
 _HIDDEN = 255
 
@@ -37,7 +37,6 @@ class TrainingPair:
         flow: (S, S, 2) float32, target -> source in pixels, known everywhere (also outside the frame).
         valid: (S, S) bool, the flow points into the source frame.
         visible: (S, S) bool, valid and not hidden behind an object, a patch or the blend at an object's edge.
-        stratum: name of the kind of pair.
     """
 
     source: Pixels
@@ -45,7 +44,6 @@ class TrainingPair:
     flow: Map
     valid: npt.NDArray[np.bool_]
     visible: npt.NDArray[np.bool_]
-    stratum: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +68,7 @@ class PairSynthesis:
     photometric: bool = True
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.mix) - set(STRATA))
-        if unknown or not self.mix or min(self.mix.values()) < 0 or sum(self.mix.values()) <= 0:
-            raise TrainingError(
-                f"data.mix: {unknown or dict(self.mix)} is not a set of weights for {', '.join(STRATA)}"
-            )
+        check_mix(self.mix, "data.mix")
         if self.aligned > 0 and not len(self._aligned_indices):
             raise TrainingError(
                 "data.aligned is above 0, but no two training photographs have names that differ in a final "
@@ -124,7 +118,7 @@ class PairSynthesis:
             seen = cv2.remap(source_ids, mapping[..., 0], mapping[..., 1], cv2.INTER_NEAREST)
             visible = valid & (seen == target_ids) & (target_ids < _HIDDEN - 1)
         flow = mapping - motion.identity_map(size)
-        return TrainingPair(source, target, flow, valid, visible, name)
+        return TrainingPair(source, target, flow, valid, visible)
 
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]

@@ -1,16 +1,20 @@
-"""Starting weights, and the running average of weights that is validated and exported."""
+"""Starting weights, batch norm while a pyramid is learned from nothing, and the running average."""
 
 from __future__ import annotations
 
+import copy
 import os
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from glualign.errors import TrainingError
+from glualign.network.decoders import fold_batch_norms
 from glualign.network.glunet import GLUNet
+from glualign.network.pyramid import VGGPyramid
 from glualign.network.transformer import DescriptorTransformer
 
 
@@ -33,20 +37,14 @@ def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
         raise TrainingError(f"the weights to start from hold {surplus[0]}, which the recipe's model has not")
     for name, value in weights.items():
         mine = state[name]
-        if mine.shape == value.shape:
-            mine.copy_(value)
-        elif (
-            mine.ndim == 4
-            and mine.shape[1] > value.shape[1]
-            and mine[:, : value.shape[1]].shape == value.shape
-        ):
-            mine.zero_()
-            mine[:, : value.shape[1]] = value
-        else:
+        known = mine if mine.shape == value.shape or mine.ndim != 4 else mine[:, : value.shape[1]]
+        if known.shape != value.shape:
             raise TrainingError(
                 f"the weights to start from have {name} of shape {tuple(value.shape)}; "
                 f"the recipe's model needs {tuple(mine.shape)}"
             )
+        mine.zero_()
+        known.copy_(value)
     new = [name for name in state if name not in weights]
     for name in new:
         if ".predict_flow." in name:
@@ -93,24 +91,41 @@ def start_from_backbone(network: GLUNet, path: str | os.PathLike[str], images: T
     weight.copy_(vectors[:, -len(weight) :].T.flip(0))
 
 
-class RunningAverage:
-    """Exponential average of all floating-point tensors of a module; counters are copied."""
+def normalised_pyramid(plain: VGGPyramid) -> VGGPyramid:
+    """A new pyramid of the same shape with batch norm after every convolution, to be trained from nothing."""
+    pyramid = copy.deepcopy(plain)
+    for group in pyramid.children():
+        for name, layer in group.named_children():
+            if isinstance(layer, nn.Conv2d):
+                # Batch norm removes any constant, so the convolution needs no bias of its own.
+                conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, bias=False)
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+                setattr(group, name, nn.Sequential(conv, nn.BatchNorm2d(layer.out_channels)))
+    return pyramid
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.updates = 0
-        self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Move towards the module's tensors; the first updates move faster, to forget the start."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = [], []
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                mine.append(self.state[name])
-                theirs.append(value.detach())
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+def fold_pyramid(normalised: VGGPyramid, plain: VGGPyramid) -> None:
+    """Write the convolutions of a `normalised_pyramid`, batch norms folded in, into a plain one."""
+    convolutions = (
+        [module for module in pyramid.modules() if isinstance(module, nn.Conv2d)]
+        for pyramid in (fold_batch_norms(normalised), plain)
+    )
+    for folded, destination in zip(*convolutions, strict=True):
+        destination.load_state_dict(folded.state_dict())
+
+
+def running_average(network: nn.Module, decay: float, updates: int = 0) -> AveragedModel:
+    """Exponential average of all floating-point tensors of a network; counters are copied.
+
+    Its weight on the past is at most ``decay``; the first updates move faster, to forget the start.
+    """
+
+    def average(mine: list[Tensor], theirs: list[Tensor], count: int | Tensor) -> None:
+        if mine[0].is_floating_point():
+            torch._foreach_lerp_(mine, theirs, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+        else:
+            torch._foreach_copy_(mine, theirs)
+
+    averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
+    averaged.n_averaged.fill_(1 + updates)  # its first update would copy the network
+    return averaged

@@ -11,7 +11,7 @@ import torch
 from glualign.errors import TrainingError
 from glualign.training.batches import BatchDataset
 from glualign.training.log import read_rows
-from glualign.training.loop import Limits, Trainer
+from glualign.training.loop import Trainer
 from glualign.training.objectives import Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
@@ -56,7 +56,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoSto
         if number:
             last = trainer(recipe, photos, parts)
             last.resume()
-        assert not last.run(Limits(steps=steps))
+        assert not last.run(steps=steps)
     last = trainer(recipe, photos, parts)
     last.resume()
     assert last.progress.step > 0
@@ -65,15 +65,18 @@ def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoSto
     assert losses(parts) == losses(tmp_path / "whole")
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(last.network.state_dict()[name], value, rtol=0, atol=0)
-        torch.testing.assert_close(last.average.state[name], whole.average.state[name], rtol=0, atol=0)
+        torch.testing.assert_close(
+            last.average.module.state_dict()[name], whole.average.module.state_dict()[name], rtol=0, atol=0
+        )
 
 
 def test_a_changed_rate_applies_on_resume_and_is_logged(
-    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the middle of a stage: with a rate of almost nothing the weights stay where they are."""
-    stage = StageOptions(kind="coarse", steps=4, batch=1, weight_decay=0.0)
-    trainer(replace(recipe, stages=(stage,)), photos, tmp_path / "run").run(Limits(steps=2))
+    stage = StageOptions(kind="coarse", steps=4, batch=1)
+    monkeypatch.setattr("glualign.training.stage.WEIGHT_DECAY", 0.0)
+    trainer(replace(recipe, stages=(stage,)), photos, tmp_path / "run").run(steps=2)
     lines: list[str] = []
     slow = replace(stage, learning_rate=1e-12)
     again = trainer(replace(recipe, stages=(slow,)), photos, tmp_path / "run", lines)
@@ -91,9 +94,9 @@ def test_a_step_that_is_not_finite_changes_nothing(
 ) -> None:
     stage = StageOptions(kind="coarse", steps=2, batch=1)
     run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
-    run.run(Limits(steps=1))
+    run.run(steps=1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    average = {name: value.clone() for name, value in run.average.state.items()}
+    average = {name: value.clone() for name, value in run.average.module.state_dict().items()}
     forward = Objective.forward
 
     def broken(self: Objective, *arguments: object) -> object:
@@ -108,7 +111,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     run.run()
     for name, value in before.items():
         torch.testing.assert_close(run.network.state_dict()[name], value, rtol=0, atol=0)
-        torch.testing.assert_close(run.average.state[name], average[name], rtol=0, atol=0)
+        torch.testing.assert_close(run.average.module.state_dict()[name], average[name], rtol=0, atol=0)
     assert read_rows(tmp_path / "train.csv")[-1]["skipped"] == 1
 
 
@@ -130,17 +133,17 @@ def test_a_limit_or_a_signal_ends_the_first_validation(
 ) -> None:
     """With a checkpoint from which the run starts as if it had not been stopped."""
     weights = trainer(recipe, photos, tmp_path / "other").network.state_dict()
-    for name, limits in (("minutes", Limits(minutes=0)), ("signal", Limits())):
+    for name, minutes in (("minutes", 0), ("signal", None)):
         run = trainer(recipe, photos, tmp_path / name)
         run.start_from(weights)
         run.stop_requested = name == "signal"
-        assert not run.run(limits)
+        assert not run.run(minutes=minutes)
         assert not (tmp_path / name / "validation.csv").exists()
         again = trainer(recipe, photos, tmp_path / name)
         again.resume()
         assert again.progress.warm
         assert again.progress.pairs == 0
-        assert not again.run(Limits(steps=1))
+        assert not again.run(steps=1)
         assert read_rows(tmp_path / name / "validation.csv")[0]["pairs"] == 0
 
 
@@ -149,17 +152,17 @@ def test_a_run_without_its_last_checkpoint_repeats_the_lost_steps(
 ) -> None:
     """A kill between two checkpoints: the log of the lost steps is dropped and written again, equal."""
     folder = tmp_path / "run"
-    trainer(recipe, photos, folder).run(Limits(steps=3))
+    trainer(recipe, photos, folder).run(steps=3)
     kept = (folder / "last.pt").read_bytes()
     second = trainer(recipe, photos, folder)
     second.resume()
-    second.run(Limits(steps=2))
+    second.run(steps=2)
     expected = losses(folder)
     assert len(expected) == 5
     (folder / "last.pt").write_bytes(kept)
     third = trainer(recipe, photos, folder)
     third.resume()
-    third.run(Limits(steps=2))
+    third.run(steps=2)
     assert losses(folder) == expected
 
 
@@ -222,13 +225,11 @@ def test_frozen_norms_keep_their_statistics_while_all_else_learns(
     assert any(name.endswith("weight") for name in changed)
 
 
-def test_a_frozen_pyramid_stays_and_a_released_group_moves(
+def test_a_frozen_pyramid_stays_and_a_released_one_moves(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:
     frozen = StageOptions(kind="coarse", steps=1, batch=1)
-    partly = StageOptions(
-        kind="coarse", steps=1, batch=1, pyramid_rate=1e-2, frozen_groups=("level_0", "level_1")
-    )
+    released = StageOptions(kind="coarse", steps=1, batch=1, pyramid_rate=1e-2)
 
     def moved(stage: StageOptions, folder: str) -> set[str]:
         run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path / folder)
@@ -238,11 +239,10 @@ def test_a_frozen_pyramid_stays_and_a_released_group_moves(
             n.rsplit(".", 2)[0] for n, v in run.network.named_parameters() if not torch.equal(v, before[n])
         }
 
-    first, second = moved(frozen, "a"), moved(partly, "b")
+    first, second = moved(frozen, "a"), moved(released, "b")
     assert not any(name.startswith(("pyramid", "decoder1", "decoder2", "l_dc")) for name in first)
     assert "decoder3.conv_0" in first
-    released = {name for name in second if name.startswith("pyramid")}
-    assert released == {"pyramid.level_2", "pyramid.level_3", "pyramid.level_4"}
+    assert {name for name in second if name.startswith("pyramid")} == {f"pyramid.level_{n}" for n in range(5)}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_stage_for_finer_levels_teaches_these_alone(
 
 def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     recipe = replace(recipe, stages=LONG)
-    trainer(recipe, photos, tmp_path / "run").run(Limits(steps=5))
+    trainer(recipe, photos, tmp_path / "run").run(steps=5)
 
     def with_stage(number: int, **changes: object) -> Recipe:
         stages = [*recipe.stages]
@@ -310,7 +310,7 @@ def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, 
 
 
 def test_other_photographs_on_resume_are_said(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
-    trainer(recipe, photos, tmp_path / "run").run(Limits(steps=1))
+    trainer(recipe, photos, tmp_path / "run").run(steps=1)
     fewer = PhotoStore(photos.data_path, photos.names[:-1], photos.shapes[:-1])
     lines: list[str] = []
     trainer(recipe, fewer, tmp_path / "run", lines).resume()
@@ -334,7 +334,7 @@ def test_the_exported_weights_are_the_averaged_ones(
     run = trainer(recipe, photos, tmp_path / "run")
     run.run()
     loaded = load_model(tmp_path / "run" / "last.pt").model.state_dict()
-    for name, value in run.average.state.items():
+    for name, value in run.average.module.state_dict().items():
         torch.testing.assert_close(loaded[name], value)
     state = load_state(tmp_path / "run")
     assert state.progress.pairs == 16
@@ -355,14 +355,13 @@ def test_batches_depend_on_the_step_and_differ_between_processes(photos: PhotoSt
 
 
 def test_the_schedule_rises_and_falls() -> None:
-    stage = StageOptions(kind="coarse", steps=100, warm_up=0.1, final_rate=0.05)
-    rates = [schedule(k, stage) for k in range(100)]
+    rates = [schedule(k, 100) for k in range(100)]
     peak = int(np.argmax(rates))
-    assert 9 <= peak <= 11
+    assert 2 <= peak <= 4
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert max(rates) <= 1.0
-    assert rates[-1] == pytest.approx(0.05, abs=0.01)
+    assert rates[-1] == pytest.approx(0.01, abs=0.01)
 
 
 @pytest.mark.slow

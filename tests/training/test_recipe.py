@@ -50,15 +50,6 @@ def test_values_are_read_with_their_types() -> None:
     assert to_dict(recipe)["data"]["held_out"] == ["a/*"]
 
 
-def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
-    def stops(**values: object) -> bool:
-        return parse_recipe({"stages": [{**STAGE, **values}]}).stages[0].stop_gradients
-
-    assert stops()
-    assert not stops(pyramid_rate=0.1)
-    assert stops(pyramid_rate=0.1, detach=True)
-
-
 @pytest.mark.parametrize(
     ("table", "words"),
     [
@@ -82,10 +73,6 @@ def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
             "stages[0].loss_exponents must be a list of 5 values",
         ),
         (
-            {"stages": [{**STAGE, "level_weights": [1, 1, 1, 1]}], "model": {"half_decoder_width": 0.25}},
-            "stages[0].level_weights must be a list of 5 values",
-        ),
-        (
             {"stages": [{"kind": "half", "steps": 1}], "model": {"half_decoder_width": 0}},
             "needs a model with half_decoder_width",
         ),
@@ -97,7 +84,6 @@ def test_gradients_stop_at_the_warp_only_while_the_pyramid_is_frozen() -> None:
             },
             "a half stage needs pyramid_rate 0 and contrastive 0",
         ),
-        ({"stages": [{**STAGE, "warm_up": 1.0}]}, "warm_up"),
         ({"stages": [STAGE], "data": {"mix": {"wobble": 1}}}, "unknown stratum wobble"),
         ({"stages": [STAGE], "data": {"mix": {"small": -1}}}, "data.mix.small: -1 is not from 0"),
         ({"stages": [STAGE], "data": {"mix": {"small": 0}}}, "at least one weight"),
@@ -119,11 +105,10 @@ def test_a_wrong_recipe_is_refused_with_the_key_that_is_wrong(table: dict[str, o
 
 
 NUMBERS = {
-    "data": ("held_out_share", "workers", "max_side"),
+    "data": ("held_out_share", "workers"),
     "run": ("seed", "threads", "ema", "log_every", "checkpoint_minutes", "validate_minutes",
             "validation_pairs", "validation_size"),
-    "stages": ("steps", "batch", "learning_rate", "pyramid_rate", "warm_up", "final_rate", "extra_layers",
-               "contrastive", "outside", "weight_decay", "clip"),
+    "stages": ("steps", "batch", "learning_rate", "pyramid_rate", "extra_layers", "contrastive"),
     "model": ("decoder_width", "mapping_decoder_width", "max_displacement", "div", "soft_argmax_scale",
               "transformer_layers", "rectification_steps", "half_decoder_width"),
 }  # fmt: skip

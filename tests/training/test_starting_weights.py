@@ -6,8 +6,13 @@ import torch
 from glualign.errors import TrainingError
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
-from glualign.training.normalised_pyramid import NormalisedPyramid
-from glualign.training.weights import RunningAverage, initialise, start_from
+from glualign.training.weights import (
+    fold_pyramid,
+    initialise,
+    normalised_pyramid,
+    running_average,
+    start_from,
+)
 from tests.networks import tiny_config
 
 SMALL = tiny_config()
@@ -71,13 +76,13 @@ def test_a_fresh_network_starts_near_the_flow_it_is_given() -> None:
 def test_the_average_follows_and_lags() -> None:
     layer = torch.nn.Conv2d(1, 1, 1)
     torch.nn.init.zeros_(layer.weight)
-    average = RunningAverage(layer, decay=0.9)
+    average = running_average(layer, decay=0.9)
     with torch.no_grad():
         layer.weight.fill_(1.0)
     values = []
     for _ in range(200):
-        average.update(layer)
-        values.append(average.state["weight"].item())
+        average.update_parameters(layer)
+        values.append(average.module.weight.item())
     assert values == sorted(values)
     assert 0.3 < values[0] < 0.95
     assert values[-1] == pytest.approx(1.0, abs=1e-3)
@@ -87,14 +92,14 @@ def test_the_average_follows_and_lags() -> None:
 def test_batch_norm_folds_into_the_convolutions() -> None:
     torch.manual_seed(0)
     plain = VGGPyramid((4, 8, 8, 16))
-    normalised = NormalisedPyramid(plain).train()
+    normalised = normalised_pyramid(plain).train()
     for _ in range(5):
         normalised.level_4(normalised.working_features(torch.randn(2, 3, 64, 64) * 2 + 1)[1])
     for module in normalised.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
-    normalised.eval().fold_into(plain)
+    fold_pyramid(normalised.eval(), plain)
     image = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
         for expected, folded in zip(

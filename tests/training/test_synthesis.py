@@ -41,7 +41,7 @@ def test_a_flow_wrong_by_three_pixels_would_be_noticed(photos: PhotoStore, strat
     for k in range(8):
         pair = pairs.pair(k, 256)
         exact.append(np.abs(warped(pair).astype(float) - pair.target)[pair.visible].mean())
-        wrong = TrainingPair(pair.source, pair.target, pair.flow + 3, pair.valid, pair.visible, stratum)
+        wrong = TrainingPair(pair.source, pair.target, pair.flow + 3, pair.valid, pair.visible)
         shifted.append(np.abs(warped(wrong).astype(float) - pair.target)[pair.visible].mean())
     assert np.mean(shifted) > 3 * np.mean(exact)
 
@@ -132,7 +132,7 @@ def test_what_an_object_hides_is_valid_but_not_visible(photos: PhotoStore) -> No
 def test_an_unknown_stratum_is_refused(photos: PhotoStore) -> None:
     with pytest.raises(TrainingError, match="wobble"):
         synthesis(photos, {"wobble": 1.0})
-    with pytest.raises(TrainingError, match="weights"):
+    with pytest.raises(TrainingError, match="weight"):
         synthesis(photos, {"small": 0.0})
 
 
