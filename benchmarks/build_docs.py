@@ -1,7 +1,7 @@
-"""Write docs/benchmarks.md from the JSON files in benchmarks/results/.
+"""Write docs/benchmarks.md and docs/benchmarks-tables.md from the JSON files in benchmarks/results/.
 
-python benchmarks/build_docs.py            write the page
-python benchmarks/build_docs.py --check    exit with 1 when the page is not what the results say
+python benchmarks/build_docs.py            write the pages
+python benchmarks/build_docs.py --check    exit with 1 when a page is not what the results say
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # glualign of this tree, whatever is installed
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]  # glualign of this tree, whatever is installed
+
+import overview  # noqa: E402
+from overview import table  # noqa: E402
 
 from glualign.evaluation.tables import (  # noqa: E402
     HEADERS,
@@ -29,26 +32,21 @@ from glualign.files import write_text  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
+TABLES = ROOT / "docs" / "benchmarks-tables.md"
 
 INTRODUCTION = """\
-# Benchmarks
+# Tables of the benchmarks
 
 <!-- Written by benchmarks/build_docs.py from benchmarks/results/*.json. Change those, not this page. -->
 
-Every number on this page was measured by a `glualign` command on the machine that is named beside it. Rows
-marked *published* are what the authors of GLU-Net report with their weights; they are there for scale.
+Every row behind the page of [benchmarks](benchmarks.md), with the command that measured it and the machine.
+Rows marked *published* are what the authors of GLU-Net report with their weights; they are there for scale.
 
-- **AEPE** is the mean distance, in pixels of the source, between where the flow points and where it should
-  point: mean over the valid pixels of a pair, then over the pairs. **median** is the median over the pairs.
-- **PCK-1, -3, -5** is the share of pixels within 1, 3, 5 px of the truth, in per cent; **PCK@0.05** within
-  5 % of the longer side of the source.
-- **Fl** is the share of pixels that are wrong by more than 3 px and by more than 5 % of their motion, in
-  per cent.
-- **s/pair** is the median time of one alignment without reading files, on a machine that may have had other
-  work at the same time.
-- The classical methods are those of OpenCV. One that finds no alignment is counted with the
-  identity, so that all methods are averaged over the same pairs.
-- **@fast** and **@accurate** are the presets; a model without one runs with the default, `balanced`.
+- **AEPE**: mean over the valid pixels of a pair, then over the pairs; **median**: over the pairs.
+- **PCK-1, -3, -5**: per cent of pixels within 1, 3, 5 px;
+  **PCK@0.05**: within 5 % of the source's longer side.
+- **Fl**: per cent of pixels wrong by more than 3 px and by more than 5 % of their motion.
+- **s/pair**: median time of one alignment without reading files; the machine may have had other work.
 """
 
 # File name -> heading and what a reader has to know about the data.
@@ -109,19 +107,24 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     arguments = parser.parse_args()
-    page = build(RESULTS)
-    if not arguments.check:
-        write_text(PAGE, page)
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-        sys.exit(f"{PAGE.relative_to(ROOT)} is out of date; run python benchmarks/build_docs.py")
+    files = read_results(RESULTS)
+    for path, page in ((PAGE, overview.build(files)), (TABLES, build(files))):
+        if not arguments.check:
+            write_text(path, page)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != page:
+            sys.exit(f"{path.relative_to(ROOT)} is out of date; run python benchmarks/build_docs.py")
 
 
-def build(results: Path) -> str:
-    """The page as text: the known sections in their order, then any other result file by name."""
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """The result files of a folder that have a table, by name."""
     files = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
     }
-    files = {stem: content for stem, content in files.items() if content.get("kind") in KINDS}
+    return {stem: content for stem, content in files.items() if content.get("kind") in KINDS}
+
+
+def build(files: dict[str, dict[str, Any]]) -> str:
+    """The page of tables: the known sections in their order, then any other result file by name."""
     ordered = [stem for stem in SECTIONS if stem in files] + [stem for stem in files if stem not in SECTIONS]
     parts = [INTRODUCTION]
     for stem in ordered:
@@ -155,13 +158,6 @@ def speed_section(content: dict[str, Any]) -> Iterable[str]:
     """Table and machine of a speed run."""
     yield table(SPEED_HEADERS, speed_cells(content["rows"]), SPEED_RIGHT_ALIGNED)
     yield machine_line(content)
-
-
-def table(headers: Sequence[str], cells: Iterable[Sequence[str]], right: Sequence[int]) -> str:
-    """A Markdown table."""
-    rule = ["---:" if index in right else "---" for index in range(len(headers))]
-    lines = [headers, rule, *cells]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def machine_line(content: dict[str, Any]) -> str:

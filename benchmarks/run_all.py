@@ -1,4 +1,4 @@
-"""Measure everything that docs/benchmarks.md reports, then write that page and the table of the README.
+"""Measure what docs/benchmarks.md reports, then write the pages of benchmarks and the table of the README.
 
     python benchmarks/run_all.py --data ../shared/eval
     python benchmarks/run_all.py --data ../shared/eval --model old.safetensors --only pairs
