@@ -31,6 +31,7 @@ COLUMNS = {
     "dis": "DIS flow",
     "identity": "unaligned",
 }
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 # Group in the results -> what its pairs are; a group that is not listed goes by its own name.
 SETS = {
     "homogr": "scenes and facades, other light or modality",
@@ -63,12 +64,11 @@ def _readme_lines(results: dict[str, Any]) -> Iterator[str]:
     seconds = (f"{rows['', method]['seconds_per_pair']:.2f} s" for method in methods)
     yield "| *median time of a pair* | " + " | ".join(seconds) + " |"
     yield ""
-    machine = results["machine"]
+    machine, precision = results["machine"], results["methods"][DEFAULT]["precision"]
     yield (
-        "Median over the pairs of the mean error in pixels, and share of pixels within 5 px of the truth; "
-        "a method that finds no alignment counts as unaligned. "
-        f"Measured on {machine['cpu']}, {machine['cores']} cores. Every figure, the versions and how to "
-        "repeat them are on the page of [benchmarks](docs/benchmarks.md)."
+        "A method that finds no alignment counts as unaligned. "
+        f"Measured in {PRECISIONS.get(precision, precision)} on {machine['cpu']}, {machine['cores']} cores. "
+        "What follows from it, and every figure with its command: [benchmarks](docs/benchmarks.md)."
     )
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Draws the pictures of docs/pictures.md anew from examples/: sh docs/images/make_pictures.sh
+# Draws the pictures of the README and of docs/pictures.md anew from examples/: sh docs/images/make_pictures.sh
 # The screenshot of the report is taken afterwards: python docs/images/take_screenshot.py build/pictures/report.html
 set -eu
 cd "$(dirname "$0")/../.."
@@ -30,3 +30,4 @@ $glualign viz $masked --style difference -o "$out/difference.jpg"
 $glualign viz $masked --style side-by-side --size 1200 -o "$out/side-by-side.jpg"
 $glualign viz $masked --style flicker --size 480 -o "$out/flicker.webp"
 $glualign report examples/graf1.png examples/graf3.png -q -o "$work/report.html"
+python docs/images/draw_before_after.py "$work" "$out/before-after.webp"

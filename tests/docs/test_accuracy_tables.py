@@ -20,6 +20,7 @@ def row(group: str, method: str, median: float | None, pck: float = 0.5) -> dict
 
 RESULTS = {
     "machine": {"cpu": "Some CPU", "cores": 2},
+    "methods": {"compact": {"precision": "bfloat16"}},
     "rows": [
         row("wall_set", "compact", 2.345, 0.876),
         row("wall_set", "sift", None),
@@ -39,7 +40,7 @@ def test_a_row_for_each_set_and_the_time(tool):
         "| wall_set (3) | 2.3 px, 88 % | - |",
         "| *median time of a pair* | 1.23 s | 1.23 s |",
     ]
-    assert "Some CPU" in lines[-1]
+    assert "in bf16 on Some CPU" in lines[-1]
 
 
 def test_the_card_compares_the_first_weights_with_those_of_today(tool):
