@@ -177,11 +177,11 @@ class Image:
             ignored |= values[..., -1] == 0
         if ignored.all():
             raise ImageError(f"{name}: leaves nothing of {self.name}; black is what is ignored")
-        return self.replace(self.pixels, ignored=ignored)
+        return self.replace(ignored=ignored)
 
-    def replace(self, pixels: Array, **changes: Any) -> Image:
-        """The same image with other pixels (and other fields): everything else is kept."""
-        return replace(self, pixels=pixels, **changes)
+    def replace(self, pixels: Array | None = None, **changes: Any) -> Image:
+        """The same image with other pixels, or other fields: everything else is kept."""
+        return replace(self, pixels=self.pixels if pixels is None else pixels, **changes)
 
     def as_colours(self) -> Image:
         """The image with the colours of its palette; itself when it has none."""

@@ -1,4 +1,4 @@
-"""Pillow and OpenCV as decoders: pictures of any mode as an `Image`."""
+"""Pillow and OpenCV as decoders: pictures of any mode as an `Image`; `read_image` names the file in errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from glualign.images.convert import STRIP_PIXELS
 from glualign.images.image import Image
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL import Image as PillowImage
 
 _DIRECT = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "F")
@@ -24,7 +22,7 @@ _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "R
 _LIMIT_LOCK = threading.Lock()
 
 
-def check_size(width: int, height: int, max_pixels: int | None, path: Path, pixel_bytes: int = 1) -> None:
+def check_size(width: int, height: int, max_pixels: int | None, pixel_bytes: int = 1) -> None:
     """Refuse an image of more than ``max_pixels``; one of more than 16 bytes (float RGBA) counts for several.
 
     Raises:
@@ -33,12 +31,57 @@ def check_size(width: int, height: int, max_pixels: int | None, path: Path, pixe
     if max_pixels is not None and width * height * max(1, pixel_bytes / 16) > max_pixels:
         size = f" of {pixel_bytes} bytes" if pixel_bytes > 16 else ""
         raise ImageError(
-            f"{path}: {width} x {height} pixels{size} exceed the limit of {max_pixels / 1e6:g} megapixels; "
+            f"{width} x {height} pixels{size} exceed the limit of {max_pixels / 1e6:g} megapixels; "
             "raise it with --max-pixels (max_pixels=) if you trust the file"
         )
 
 
-def open_as(kind: str, source: BinaryIO | bytes, path: Path) -> PillowImage.Image:
+def check_page(page: int, pages: int) -> None:
+    """Refuse a page that a file of ``pages`` does not have.
+
+    Raises:
+        ImageError: with the number of pages.
+    """
+    if page >= pages:
+        count = f"{pages} page{'s' * (pages != 1)}"
+        raise ImageError(f"has {count}; page {page} does not exist (the first is 0)")
+
+
+def claimed_size(head: bytes) -> tuple[int, int]:
+    """``(width, height)`` that the head of a PNG, WebP, JPEG 2000 or LERC claims; 0, 0 of other files."""
+    number = int.from_bytes
+    if head.startswith(b"\x89PNG"):
+        return number(head[16:20], "big"), number(head[20:24], "big")
+    if head.startswith(b"Lerc2 "):
+        return number(head[18:22], "little"), number(head[14:18], "little")
+    if (at := head.find(b"\xff\x4f\xff\x51")) >= 0:
+        return number(head[at + 8 : at + 12], "big"), number(head[at + 12 : at + 16], "big")
+    if not head.startswith(b"RIFF"):
+        return 0, 0
+    if head[12:16] == b"VP8X":
+        return 1 + number(head[24:27], "little"), 1 + number(head[27:30], "little")
+    if head[12:16] == b"VP8L":
+        bits = number(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return number(head[26:28], "little") & 0x3FFF, number(head[28:30], "little") & 0x3FFF
+
+
+def register_heif() -> None:
+    """Let Pillow read and write HEIC.
+
+    Raises:
+        MissingExtraError: pillow-heif is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtraError(
+            "HEIC needs pillow-heif; install it with: pip install 'glualign[heif]'"
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def open_as(kind: str, source: BinaryIO | bytes) -> PillowImage.Image:
     """Open with the decoder of that format only.
 
     Not ``PIL.Image.open``: it tries every format there is, and has a limit of its own, one for the process.
@@ -50,11 +93,9 @@ def open_as(kind: str, source: BinaryIO | bytes, path: Path) -> PillowImage.Imag
 
     PillowImage.init()
     if kind == "HEIF" and kind not in PillowImage.OPEN:
-        register_heif(path)
+        register_heif()
     if kind not in PillowImage.OPEN:
-        raise MissingExtraError(
-            f"{path}: this Pillow has no {kind} decoder; upgrade it, or convert the file to PNG"
-        )
+        raise MissingExtraError(f"this Pillow has no {kind} decoder; upgrade it, or convert the file to PNG")
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     with _LIMIT_LOCK:  # The decoders of WebP and GIF look at Pillow's limit; ours was checked before.
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
@@ -65,58 +106,27 @@ def open_as(kind: str, source: BinaryIO | bytes, path: Path) -> PillowImage.Imag
     return picture
 
 
-def decode(
-    kind: str, source: BinaryIO | bytes, path: Path, page: int = 0, max_pixels: int | None = None
-) -> Image:
+def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int | None = None) -> Image:
     """One page of a file in the format ``kind``, Pillow's name for it, with its EXIF.
 
     Raises:
         ImageError: there is no such page, or it is too large.
         MissingExtraError: as `open_as`.
     """
-    picture = open_as(kind, source, path)
-    check_size(*picture.size, max_pixels, path)
+    picture = open_as(kind, source)
+    check_size(*picture.size, max_pixels)
     try:
         pages = getattr(picture, "n_frames", 1)
     except Exception:  # A damaged later frame must not stop the first.
         pages = 1
-    if page >= pages:
-        raise ImageError(
-            f"{path}: has {pages} page{'s' * (pages != 1)}; page {page} does not exist (the first is 0)"
-        )
+    check_page(page, pages)
     if page:
         picture.seek(page)
-    image, block = read(picture, path), picture.info.get("exif")
-    return image.replace(image.pixels, exif=exif.strip_prefix(block) if block else None, pages=pages)
+    block = picture.info.get("exif")
+    return read(picture).replace(exif=exif.strip_prefix(block) if block else None, pages=pages)
 
 
-def webp_size(head: bytes) -> tuple[int, int]:
-    """``(width, height)`` of a WebP: its decoder allocates the canvas before it can be asked."""
-    kind, number = head[12:16], int.from_bytes
-    if kind == b"VP8X":
-        return 1 + number(head[24:27], "little"), 1 + number(head[27:30], "little")
-    if kind == b"VP8L":
-        bits = number(head[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return number(head[26:28], "little") & 0x3FFF, number(head[28:30], "little") & 0x3FFF
-
-
-def register_heif(path: Path) -> None:
-    """Let Pillow read and write HEIC.
-
-    Raises:
-        MissingExtraError: pillow-heif is not installed.
-    """
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path}: HEIC needs pillow-heif; install it with: pip install 'glualign[heif]'"
-        ) from error
-    pillow_heif.register_heif_opener()
-
-
-def read(picture: PillowImage.Image, path: Path | None) -> Image:
+def read(picture: PillowImage.Image) -> Image:
     """The `Image` of an opened Pillow image, without its EXIF.
 
     A palette is kept, or becomes RGBA when it has transparency. CMYK and Lab are converted to sRGB, CMYK
@@ -129,7 +139,7 @@ def read(picture: PillowImage.Image, path: Path | None) -> Image:
     mode = picture.mode
     if mode == "P" and "transparency" not in picture.info:
         palette = bytes(picture.convert("P").getpalette("RGB") or b"")
-        return Image(samples(picture), path, icc, palette=palette, is_labels=True)
+        return Image(samples(picture), icc=icc, palette=palette, is_labels=True)
     if mode in ("P", "PA") or "transparency" in picture.info:
         picture = picture.convert({"L": "LA", "1": "LA"}.get(mode, "RGBA"))
     elif mode in ("CMYK", "LAB"):
@@ -137,12 +147,12 @@ def read(picture: PillowImage.Image, path: Path | None) -> Image:
     elif mode == "I":
         values = np.asarray(picture)
         fits = values.size and values.min() >= 0 and values.max() <= 65535  # 16-bit grey in older Pillow
-        return Image(values.astype(np.uint16 if fits else np.int32), path, icc, is_labels=not fits)
+        return Image(values.astype(np.uint16 if fits else np.int32), icc=icc, is_labels=not fits)
     elif mode not in _DIRECT:
         if mode not in _CONVERSIONS:
-            raise ImageError(f"{path}: pixel mode {mode} is not supported; convert it to grey or RGB first")
+            raise ImageError(f"pixel mode {mode} is not supported; convert it to grey or RGB first")
         picture = picture.convert(_CONVERSIONS[mode])
-    return Image(samples(picture), path, icc, is_labels=mode == "1")
+    return Image(samples(picture), icc=icc, is_labels=mode == "1")
 
 
 def samples(picture: PillowImage.Image) -> Array:
@@ -177,7 +187,7 @@ def to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.
     return picture.convert("RGB"), None
 
 
-def with_opencv(data: bytes | bytearray, path: Path) -> Array:
+def with_opencv(data: bytes | bytearray) -> Array:
     """Pixels of an encoded 16-bit or float image, in RGB order: Pillow has no such modes.
 
     Raises:
@@ -190,9 +200,7 @@ def with_opencv(data: bytes | bytearray, path: Path) -> Array:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise ImageError(f"{path}: cannot be decoded; the file is damaged or of a variety OpenCV cannot read")
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    elif pixels.ndim == 3 and pixels.shape[2] == 4:
-        cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA, dst=pixels)
+        raise ImageError("cannot be decoded; it is damaged or of a variety OpenCV cannot read")
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+        pixels[..., [0, 2]] = pixels[..., [2, 0]]
     return np.asarray(pixels)

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from glualign.arrays import Array
 from glualign.errors import ImageError
 from glualign.images import pillow
 from glualign.images.image import Image
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -31,7 +27,7 @@ _STRIP_BYTES = 1 << 20
 _SUB = 1  # Filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
-def read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Image:
+def read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     """Read a PNG of any depth; damaged metadata is left out with a note.
 
     Raises:
@@ -39,63 +35,59 @@ def read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Ima
             too little data for its size.
     """
     head = stream.read(33)
-    stream.seek(0)
     if len(head) < 33 or head[12:16] != b"IHDR":
-        raise ImageError(f"{path}: the PNG is truncated or its header is broken")
+        raise ImageError("the PNG is truncated or its header is broken")
     width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
     if width == 0 or height == 0 or colour_type not in _SAMPLES:
-        raise ImageError(f"{path}: the PNG header is broken ({width} x {height}, colour type {colour_type})")
-    pillow.check_size(width, height, max_pixels, path)
-    data = stream.read()
-    chunks, damaged = _chunks(data, path)
+        raise ImageError(f"the PNG header is broken ({width} x {height}, colour type {colour_type})")
+    pillow.check_size(width, height, max_pixels)
+    data = head + stream.read()
+    chunks, damaged = _chunks(data)
     raw_bytes = ((width * _SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
     if raw_bytes > _MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
-        raise ImageError(f"{path}: the PNG claims {width} x {height} pixels but holds too little data")
+        raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
     notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
     if bits < 16:
         mended = SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
-        image = pillow.decode("PNG", mended, path, page)
-        return image.replace(image.pixels, notes=notes)
+        return pillow.decode("PNG", mended, page).replace(notes=notes)
     bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks}
     # libpng prints warnings about profiles it dislikes; and OpenCV makes alpha of tRNS for colour only.
     needed = SIGNATURE + b"".join(c for name, c in chunks if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
-    pixels = pillow.with_opencv(needed, path)
+    pixels = pillow.with_opencv(needed)
     if colour_type == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels = pixels[..., [0, 3]]  # OpenCV expands grey + alpha to four channels.
     if b"tRNS" in bodies and colour_type in (0, 2):
         bands = pixels.reshape(height, width, -1)
         clear = (bands == np.frombuffer(bodies[b"tRNS"], ">u2", bands.shape[2])).all(axis=2)
         pixels = np.concatenate([bands, np.where(clear, 0, 65535).astype(np.uint16)[..., None]], axis=2)
-    return Image(pixels, path, _profile(bodies.get(b"iCCP", b"")), bodies.get(b"eXIf"), notes=notes)
+    profile = None
+    try:  # name, 0, compression method, deflated profile
+        packed = bodies.get(b"iCCP", b"").partition(b"\0")[2][1:]
+        profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
+    except zlib.error:
+        pass
+    return Image(pixels, icc=profile, exif=bodies.get(b"eXIf"), notes=notes)
 
 
-def _chunks(data: bytes, path: Path) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
+def _chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
     """``(name, whole chunk)`` of every good chunk, and names of ancillary ones with a wrong checksum."""
     chunks, damaged, view, at = [], [], memoryview(data), len(SIGNATURE)
     name = b""
     while name != b"IEND":
         if at + 12 > len(data):
-            raise ImageError(f"{path}: the PNG is truncated (it ends without its IEND chunk)")
+            raise ImageError("the PNG is truncated (it ends without its IEND chunk)")
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
-            raise ImageError(f"{path}: the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
+            raise ImageError(f"the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
         if struct.unpack_from(">I", data, end - 4) == (zlib.crc32(view[at + 4 : end - 4]),):
             chunks.append((name, view[at:end]))
         elif name[0] & 32 and name.isalpha() and name != b"tRNS":  # a small letter: the pixels do not need it
             damaged.append(name)
         else:
-            raise ImageError(f"{path}: the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
+            raise ImageError(f"the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
         at = end
     return chunks, damaged
-
-
-def _profile(chunk: bytes) -> bytes | None:
-    """The profile inside an iCCP chunk: name, 0, compression method, deflated profile."""
-    try:
-        return zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], 1 << 26) or None
-    except zlib.error:
-        return None
 
 
 def encode16(

@@ -11,7 +11,7 @@ import numpy as np
 
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
-from glualign.files import open_regular
+from glualign.files import reading
 from glualign.images import exif, pillow, png, pnm, tiff
 from glualign.images.image import Image, from_array
 
@@ -74,15 +74,15 @@ def read_image(
         MissingExtraError: an optional package is needed for this format.
     """
     location = Path(path)
-    with open_regular(location, error=ImageError) as stream:
-        image = _read(stream, location, page, max_pixels)
+    with reading(location, ImageError) as stream:
+        image = _read(stream, page, max_pixels).replace(path=location)
     if image.pages > 1:
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
-        image = image.replace(image.pixels, notes=(*image.notes, pages))
+        image = image.replace(notes=(*image.notes, pages))
     image = _upright(image) if apply_orientation else image
     mask = location.with_name(f"{location.stem}_mask.png")
     if mask_from == "alpha" and image.has_alpha:
-        return image.replace(image.pixels, ignored=image.pixels[..., -1] == 0)
+        return image.replace(ignored=image.pixels[..., -1] == 0)
     if mask_from == "file" and mask.is_file():
         return image.ignore(read_image(mask, apply_orientation=apply_orientation, max_pixels=max_pixels))
     return image
@@ -106,9 +106,9 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
         raise ImageError(
             f"{type(value).__name__} is not an image; give a path, a numpy array or a Pillow image"
         )
-    image = pillow.read(value, None)
+    image = pillow.read(value)
     if len(value.getexif()):
-        image = image.replace(image.pixels, exif=exif.strip_prefix(value.getexif().tobytes()))
+        image = image.replace(exif=exif.strip_prefix(value.getexif().tobytes()))
     return _upright(image) if options.get("apply_orientation", True) else image
 
 
@@ -121,43 +121,35 @@ def _upright(image: Image) -> Image:
     return image.replace(turned, exif=exif.reset_orientation(image.exif), georeference={})
 
 
-def _read(stream: BinaryIO, path: Path, page: int, max_pixels: int | None) -> Image:
-    kind = "image"
+def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    head = stream.read(_HEAD_BYTES)
+    stream.seek(0)
+    if not head:
+        raise ImageError("the file is empty")
+    kind = _sniff(head)
+    if kind is None:
+        raise ImageError(f"is not an image (its content is none of {', '.join(READABLE)})")
+    if page < 0:
+        raise ImageError(f"page {page} does not exist (the first is 0)")
     try:
-        head = stream.read(_HEAD_BYTES)
-        stream.seek(0)
-        if not head:
-            raise ImageError(f"{path}: the file is empty")
-        found = _sniff(head)
-        if found is None:
-            raise ImageError(f"{path}: is not an image (its content is none of {', '.join(READABLE)})")
-        if page < 0:
-            raise ImageError(f"{path}: page {page} does not exist (the first is 0)")
-        kind = found
         if kind in _OWN_READERS:
-            return _OWN_READERS[kind](stream, path, page, max_pixels)
-        if kind == "WEBP":
-            pillow.check_size(*pillow.webp_size(head), max_pixels, path)
+            return _OWN_READERS[kind](stream, page, max_pixels)
+        if kind == "WEBP":  # its decoder allocates the canvas before it can be asked
+            pillow.check_size(*pillow.claimed_size(head), max_pixels)
         if kind == "JPEG2000":
-            _check_jpeg2000(head, path)
-        try:
-            return pillow.decode(kind, stream, path, page, max_pixels)
-        except OSError as error:
-            if kind == "JPEG" and "truncated" in str(error):
-                return _jpeg_without_end(stream, path, max_pixels, error)
-            raise
-    except GlualignError:
+            _check_jpeg2000(head)
+        return pillow.decode(kind, stream, page, max_pixels)
+    except (GlualignError, MemoryError):
         raise
-    except MemoryError as error:
-        raise ImageError(f"{path}: there is not enough memory to decode it") from error
     except Exception as error:  # Decoders meet damaged files with errors of every kind.
-        if isinstance(error, OSError) and error.errno:
-            raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
-        if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error)):
-            raise ImageError(
-                f"{path}: this variety of {kind} is not supported ({error}); convert it to PNG or plain TIFF"
-            ) from error
-        raise ImageError(f"{path}: cannot be decoded; the file is truncated or damaged ({error})") from error
+        if kind == "JPEG" and "truncated" in str(error):
+            return _jpeg_without_end(stream, max_pixels, error)
+        unsupported = isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error))
+        if not unsupported or getattr(error, "errno", None):
+            raise
+        raise ImageError(
+            f"this variety of {kind} is not supported ({error}); convert it to PNG or plain TIFF"
+        ) from error
 
 
 def _sniff(head: bytes) -> str | None:
@@ -172,7 +164,7 @@ def _sniff(head: bytes) -> str | None:
     return _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
 
 
-def _jpeg_without_end(stream: BinaryIO, path: Path, max_pixels: int | None, error: OSError) -> Image:
+def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception) -> Image:
     """A JPEG that lacks nothing but the marker of its end.
 
     Decoders go on with zeros where data are missing, so the file is whole when what comes after its last byte
@@ -181,18 +173,18 @@ def _jpeg_without_end(stream: BinaryIO, path: Path, max_pixels: int | None, erro
     """
     stream.seek(0)
     data = stream.read().rstrip(b"\xff")
-    image = pillow.decode("JPEG", data + _END_OF_JPEG, path, max_pixels=max_pixels)
+    image = pillow.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
     for tail in (b"\xca\x58", b"\xfe\x7f"):
-        other = pillow.decode("JPEG", data + tail * 512 + _END_OF_JPEG, path, max_pixels=max_pixels)
+        other = pillow.decode("JPEG", data + tail * 512 + _END_OF_JPEG, max_pixels=max_pixels)
         if not np.array_equal(image.pixels, other.pixels):
             raise error
-    return image.replace(image.pixels, notes=("its end marker is missing; the pixels are complete",))
+    return image.replace(notes=("its end marker is missing; the pixels are complete",))
 
 
-def _check_jpeg2000(head: bytes, path: Path) -> None:
+def _check_jpeg2000(head: bytes) -> None:
     """Refuse more than 8 bit in colour, which Pillow would reduce to 8."""
     size = head.find(b"\xff\x4f\xff\x51")
     if 0 <= size < len(head) - 43:
         channels, bits = int.from_bytes(head[size + 40 : size + 42], "big"), (head[size + 42] & 127) + 1
         if channels > 1 and bits > 8:
-            raise ImageError(f"{path}: {bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
+            raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")

@@ -17,8 +17,6 @@ from glualign.images import exif, pillow
 from glualign.images.image import Image
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import tifffile
 
 GPS_IFD, ICC_PROFILE, NODATA = 0x8825, 34675, 42113
@@ -36,7 +34,7 @@ _CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
 _LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 """Compressions (fax, LZW, JPEG, deflate, PackBits) that Pillow and OpenCV bring."""
 _LZMA = 34925
-_UNBOUNDED, _SLACK = (8, 32946, _LZMA), 1 << 20
+_DEFLATE, _SLACK = (8, 32946), 1 << 20
 _EMBEDDED = (33003, 33004, 33005, 34712, 34887, 34933, 50001)
 """Compressions whose segments are images with a size of their own: JPEG 2000, LERC, PNG, WebP."""
 _SUPPORTED = (1, *_LIBTIFF, _LZMA, *_EMBEDDED, 50000)
@@ -46,7 +44,7 @@ _MAX_PAGES = 100_000
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def read(stream: BinaryIO, path: Path, index: int, max_pixels: int | None) -> Image:
+def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
     """Page ``index`` of a TIFF, all bands, its samples as stored.
 
     Palettes stay; grey of less than 8 bit is scaled to 8, "white is zero" inverted, premultiplied alpha made
@@ -59,37 +57,39 @@ def read(stream: BinaryIO, path: Path, index: int, max_pixels: int | None) -> Im
     """
     import tifffile
 
-    with tifffile.TiffFile(stream, name=path.name) as file:
-        pages, page = _select(file, index, path)
-        _check(stream, page, file.filehandle.size, max_pixels, path)
+    with tifffile.TiffFile(stream) as file:
+        pages, page = _select(file, index)
+        _check(page, file.filehandle.size, max_pixels)
+        _check_segments(stream, page)
         try:
-            if page.compression in _UNBOUNDED and not _have_codecs():
-                _check_segments(stream, page, path)
-            image = _interpreted(page, _samples(page), path)
+            # (planes, depth, height, width, interleaved samples), whether planar or not, in strips or tiles
+            samples = page.asarray(squeeze=False)
+            if samples.ndim != 5:
+                kind = f"{page.bitspersample} bit and format {page.sampleformat}"
+                raise ValueError(f"samples of {kind} not supported")
+            pixels = samples[0, 0] if samples.shape[0] == 1 else np.moveaxis(samples[:, 0, :, :, 0], 0, -1)
+            image = _interpreted(page, np.ascontiguousarray(pixels))
         except Exception as error:
-            if not _needs_codecs(error):
+            needs_codecs = "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
+            if not needs_codecs or _have_codecs():
                 raise
-            image = _without_codecs(stream, page, path, error)
+            image = _without_codecs(stream, page, error)
         printed = _integer(page, _PHOTOMETRIC) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
-        nodata = page.tags.get(NODATA)
         return image.replace(
-            image.pixels,
             exif=_exif(stream, page),
-            icc=image.icc if printed else _bytes(page, ICC_PROFILE),
-            nodata=_number(nodata.value) if nodata is not None else None,
+            icc=image.icc if printed else _profile(page),
+            nodata=_number(page.tags.valueof(NODATA)),
             georeference={tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags},
             pages=pages,
         )
 
 
-def _select(file: tifffile.TiffFile, index: int, path: Path) -> tuple[int, tifffile.TiffPage]:
+def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage]:
     """``(number of pages, page)``; where the first is a thumbnail, the page it is one of."""
     import tifffile
 
-    chain = _chain(file, path)
-    if index >= len(chain):
-        pages = f"{len(chain)} page{'s' if len(chain) != 1 else ''}"
-        raise ImageError(f"{path}: has {pages}; page {index} does not exist (the first is 0)")
+    chain = _chain(file)
+    pillow.check_page(index, len(chain))
 
     def page_at(offset: int) -> tifffile.TiffPage:
         file.filehandle.seek(offset)
@@ -99,7 +99,7 @@ def _select(file: tifffile.TiffFile, index: int, path: Path) -> tuple[int, tifff
     inner = [page_at(offset) for offset in list(page.subifds or ())[:16] if offset]
     raw = [each for each in (page, *inner) if _integer(each, _PHOTOMETRIC) in _SENSOR_DATA]
     if raw or _DNG_VERSION in page.tags:
-        raise ImageError(f"{path}: is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
+        raise ImageError("is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
     if index == 0 and _integer(page, _SUBFILE) & 1:
         whole = [offset for offset, kind in chain.items() if not kind & 1][:1]
         found = [page_at(*whole)] if whole else [each for each in inner if not _integer(each, _SUBFILE) & 1]
@@ -107,7 +107,7 @@ def _select(file: tifffile.TiffFile, index: int, path: Path) -> tuple[int, tifff
     return max(1, sum(not kind & 5 for kind in chain.values())), page  # neither reduced nor a mask
 
 
-def _chain(file: tifffile.TiffFile, path: Path) -> dict[int, int]:
+def _chain(file: tifffile.TiffFile) -> dict[int, int]:
     """Offset -> NewSubfileType of each page. tifffile's own list finds few of the chains that never end."""
     handle, form = file.filehandle, file.tiff
     handle.seek(form.offsetsize)  # 4 in a classic TIFF, 8 in a BigTIFF
@@ -115,11 +115,11 @@ def _chain(file: tifffile.TiffFile, path: Path) -> dict[int, int]:
     (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
     while offset:
         if offset in chain or len(chain) >= _MAX_PAGES or offset >= handle.size:
-            raise ImageError(f"{path}: the TIFF is truncated or its page list is broken")
+            raise ImageError("the TIFF is truncated or its page list is broken")
         handle.seek(offset)
         (count,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
         if count > 4096:
-            raise ImageError(f"{path}: the TIFF directory is broken ({count} entries)")
+            raise ImageError(f"the TIFF directory is broken ({count} entries)")
         entries = handle.read(count * form.tagsize + form.offsetsize)
         chain[offset] = 0
         for at in range(0, count * form.tagsize, form.tagsize):
@@ -133,76 +133,58 @@ def _chain(file: tifffile.TiffFile, path: Path) -> dict[int, int]:
     return chain
 
 
-def _check(stream: BinaryIO, page: tifffile.TiffPage, size: int, max_pixels: int | None, path: Path) -> None:
+def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:
     width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
     tile, bits = (page.tilewidth, page.tilelength, page.rowsperstrip), page.bitspersample
     # Of a damaged tag, tifffile gives several numbers: a tuple times a number would fill the memory.
     whole = all(isinstance(number, int) for number in (width, height, samples, bits, *tile, page.imagedepth))
     if not whole or not width or not height or not samples or not page.dataoffsets:
-        raise ImageError(f"{path}: the TIFF directory is broken (no size or no pixels)")
+        raise ImageError("the TIFF directory is broken (no size or no pixels)")
     held = (max(width, page.tilewidth), max(height, page.tilelength)) if page.is_tiled else (width, height)
-    pillow.check_size(*held, max_pixels, path, samples * max(1, page.bitspersample // 8))
+    pillow.check_size(*held, max_pixels, samples * max(1, bits // 8))
     if any(o + n > size for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)):
-        raise ImageError(f"{path}: the TIFF is truncated (pixels lie beyond its end)")
+        raise ImageError("the TIFF is truncated (pixels lie beyond its end)")
     if page.imagedepth != 1:
-        raise ImageError(f"{path}: volumes are not supported; save its planes as pages")
+        raise ImageError("volumes are not supported; save its planes as pages")
     if page.compression not in _SUPPORTED:
-        name = getattr(page.compression, "name", page.compression)
-        raise ImageError(f"{path}: TIFF compression {name} is not supported; save it with another")
-    if page.compression in _EMBEDDED:
-        _check_embedded(stream, page, path)
+        raise ImageError(f"TIFF compression {_name(page)} is not supported; save it with another")
 
 
-def _check_embedded(stream: BinaryIO, page: tifffile.TiffPage, path: Path) -> None:
-    """Refuse segments that hold a larger image than their place: their decoders would allocate all of it."""
+def _check_segments(stream: BinaryIO, page: tifffile.TiffPage) -> None:
+    """Refuse segments that hold more than their place.
+
+    Decoders of images with a size of their own would allocate all of it, and tifffile without imagecodecs
+    holds whatever comes of deflate and LZMA in memory.
+    """
+    inflated = page.compression in (*_DEFLATE, _LZMA) and not _have_codecs()
+    if not inflated and page.compression not in _EMBEDDED:
+        return
     height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     width = page.tilewidth if page.is_tiled else page.imagewidth
+    most = height * width * page.samplesperpixel * max(1, page.bitspersample // 8) + _SLACK
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         stream.seek(offset)
-        head, size = stream.read(min(count, 256)), (0, 0)
-        if (at := head.find(b"\xff\x4f\xff\x51")) >= 0:
-            size = struct.unpack(">II", head[at + 8 : at + 16])
-        elif head.startswith(b"\x89PNG"):
-            size = struct.unpack(">II", head[16:24])
-        elif head.startswith(b"RIFF"):
-            size = pillow.webp_size(head)
-        elif head.startswith(b"Lerc2 "):
-            size = struct.unpack("<II", head[14:22])[::-1]
-        if size[0] > width or size[1] > height:
-            raise ImageError(f"{path}: the TIFF is damaged (it holds more pixels than it claims)")
+        if inflated:
+            packed = lzma.LZMADecompressor() if page.compression == _LZMA else zlib.decompressobj()
+            fits = len(packed.decompress(stream.read(count), most)) < most
+        else:
+            size = pillow.claimed_size(stream.read(min(count, 256)))
+            fits = size[0] <= width and size[1] <= height
+        if not fits:
+            raise ImageError("the TIFF is damaged (it holds more pixels than it claims)")
 
 
-def _check_segments(stream: BinaryIO, page: tifffile.TiffPage, path: Path) -> None:
-    """Refuse segments that inflate to more than their size, which tifffile alone would hold in memory."""
-    height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
-    width = page.tilewidth if page.is_tiled else page.imagewidth
-    whole = height * width * page.samplesperpixel * max(1, page.bitspersample // 8)
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        stream.seek(offset)
-        inflate = zlib.decompressobj() if page.compression != _LZMA else lzma.LZMADecompressor()
-        if len(inflate.decompress(stream.read(count), whole + _SLACK)) >= whole + _SLACK:
-            raise ImageError(f"{path}: the TIFF is damaged (it holds more pixels than it claims)")
-
-
-def _samples(page: tifffile.TiffPage) -> Array:
-    """``(H, W, C)`` samples as stored, whether planar or interleaved, in strips or tiles."""
-    decoded = page.asarray(squeeze=False)  # (planes, depth, height, width, interleaved samples)
-    if decoded.ndim != 5:
-        raise ValueError(f"samples of {page.bitspersample} bit and format {page.sampleformat} not supported")
-    pixels = decoded[0, 0] if decoded.shape[0] == 1 else np.moveaxis(decoded[:, 0, :, :, 0], 0, -1)
-    return np.ascontiguousarray(pixels)
-
-
-def _interpreted(page: tifffile.TiffPage, samples: Array, path: Path) -> Image:
-    """The `Image` that samples and tags mean."""
+def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
+    """The `Image` that ``(H, W, C)`` samples and tags mean."""
     photometric, bits = _integer(page, _PHOTOMETRIC, 1), page.bitspersample
-    pixels = samples
     if pixels.dtype == np.float16:
         pixels = pixels.astype(np.float32)
     if photometric == 3:
         if pixels.dtype != np.uint8 or pixels.shape[2] != 1 or page.colormap is None:
-            raise ImageError(f"{path}: palettes of {bits} bit are not supported; convert it to RGB")
-        return Image(pixels[..., 0], path, palette=_palette(page.colormap), is_labels=True)
+            raise ImageError(f"palettes of {bits} bit are not supported; convert it to RGB")
+        table = np.asarray(page.colormap, np.uint16)  # 16 bit by the standard; some programs write 8
+        table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+        return Image(pixels[..., 0], palette=table.T.tobytes(), is_labels=True)
     if bits == 1:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     elif bits < 8:
@@ -210,19 +192,19 @@ def _interpreted(page: tifffile.TiffPage, samples: Array, path: Path) -> Image:
     if photometric == 0 and pixels.dtype.kind == "u":  # "white is zero"
         pixels = pixels.dtype.type((1 << max(bits, 8)) - 1) - pixels
     if photometric in (_CMYK, _LAB_SIGNED, _LAB):
-        return _printed(page, pixels, path)
+        return _printed(page, pixels)
     if photometric not in (0, 1, 2, 4, 6):
-        raise ImageError(f"{path}: colours of kind {photometric} are not supported; convert it to RGB")
+        raise ImageError(f"colours of kind {photometric} are not supported; convert it to RGB")
     if pixels.dtype.name in ("int64", "uint64") or pixels.dtype.kind == "c":
-        raise ImageError(f"{path}: {pixels.dtype.name} pixels are not supported; convert to 32 bit or float")
+        raise ImageError(f"{pixels.dtype.name} pixels are not supported; convert to 32 bit or float")
     extra = _extra_samples(page, pixels.shape[2])
     if len(extra) == 1 and extra[0] in (1, 2):
-        return Image(straight_alpha(pixels) if extra[0] == 1 else pixels, path)
+        return Image(straight_alpha(pixels) if extra[0] == 1 else pixels)
     if extra:
-        return Image(pixels, path, extrasamples=extra)
+        return Image(pixels, extrasamples=extra)
     if pixels.shape[2] == 3:
-        return Image(pixels, path)
-    return Image(pixels[..., 0], path, is_labels=bits == 1 or pixels.dtype.name in ("int32", "uint32"))
+        return Image(pixels)
+    return Image(pixels[..., 0], is_labels=bits == 1 or pixels.dtype.name in ("int32", "uint32"))
 
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
@@ -234,21 +216,21 @@ def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     return (said + (0,) * count)[: count - base]
 
 
-def _printed(page: tifffile.TiffPage, pixels: Array, path: Path) -> Image:
+def _printed(page: tifffile.TiffPage, pixels: Array) -> Image:
     """CMYK and Lab as sRGB."""
     from PIL import Image as PillowImage
 
     mode = "CMYK" if _integer(page, _PHOTOMETRIC) == _CMYK else "LAB"
     colours = len(mode)
     if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
-        raise ImageError(f"{path}: {page.bitspersample}-bit {mode} is not supported; convert it to RGB")
+        raise ImageError(f"{page.bitspersample}-bit {mode} is not supported; convert it to RGB")
     notes = ("its extra channels are dropped with the conversion to RGB",) * (pixels.shape[2] > colours)
     values = np.ascontiguousarray(pixels[..., :colours])
     if _integer(page, _PHOTOMETRIC) == _LAB_SIGNED:
         values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
-    converted, icc = pillow.to_srgb(picture, _bytes(page, ICC_PROFILE))
-    return Image(pillow.samples(converted), path, icc, notes=notes)
+    converted, icc = pillow.to_srgb(picture, _profile(page))
+    return Image(pillow.samples(converted), icc=icc, notes=notes)
 
 
 def straight_alpha(pixels: Array) -> Array:
@@ -265,12 +247,6 @@ def straight_alpha(pixels: Array) -> Array:
     return out
 
 
-def _palette(colormap: Array) -> bytes:
-    # 16 bit by the standard; some programs write 8.
-    table = np.asarray(colormap, np.uint16)
-    return ((table >> 8) if table.max() > 255 else table).astype(np.uint8).T.tobytes()
-
-
 def _have_codecs() -> bool:
     try:
         import imagecodecs  # noqa: F401
@@ -279,19 +255,12 @@ def _have_codecs() -> bool:
     return True
 
 
-def _needs_codecs(error: Exception) -> bool:
-    return "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
-
-
-def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, path: Path, error: Exception) -> Image:
+def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception) -> Image:
     """The page as the TIFF decoders of Pillow (up to 8 bit) and OpenCV (16 bit, float) give it.
 
     Raises:
-        MissingExtraError: imagecodecs is missing, and neither reads the page without loss.
-        Exception: ``error``, where imagecodecs is there.
+        MissingExtraError: neither reads the page without loss.
     """
-    if _have_codecs():
-        raise error
     stream.seek(0)
     data = bytearray(stream.read())
     # Both read the first page, and turn it where it says so.
@@ -302,24 +271,29 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, path: Path, error
     extra = _extra_samples(page, page.samplesperpixel) if page.photometric in (0, 1, 2) else ()
     known, kind = page.compression in _LIBTIFF, (page.bitspersample, page.sampleformat)
     if known and page.bitspersample <= 8 and len(extra) <= 1 and 0 not in extra and page.sampleformat == 1:
-        return pillow.read(pillow.open_as("TIFF", bytes(data), path), path)
+        return pillow.read(pillow.open_as("TIFF", bytes(data)))
     chunky = page.samplesperpixel in (1, 3) and page.planarconfig == 1
     if known and chunky and kind in ((16, 1), (32, 3), (64, 3)):
-        return _interpreted(page, np.atleast_3d(pillow.with_opencv(data, path)), path)
+        return _interpreted(page, np.atleast_3d(pillow.with_opencv(data)))
     raise MissingExtraError(
-        f"{path}: this variety of TIFF ({getattr(page.compression, 'name', page.compression)}, "
-        f"{page.bitspersample} bit) needs imagecodecs; install it with: pip install 'glualign[tiff]'"
+        f"this variety of TIFF ({_name(page)}, {page.bitspersample} bit) needs imagecodecs; "
+        "install it with: pip install 'glualign[tiff]'"
     ) from error
 
 
+def _name(page: tifffile.TiffPage) -> str:
+    """The name of its compression."""
+    return str(getattr(page.compression, "name", page.compression))
+
+
 def _integer(page: tifffile.TiffPage, tag: int, default: int = 0) -> int:
-    found = page.tags.get(tag)
-    return int(found.value) if found is not None and isinstance(found.value, int) else default
+    found = page.tags.valueof(tag)
+    return int(found) if isinstance(found, int) else default
 
 
-def _bytes(page: tifffile.TiffPage, tag: int) -> bytes | None:
-    found = page.tags.get(tag)
-    return bytes(found.value) if found is not None and isinstance(found.value, bytes) else None
+def _profile(page: tifffile.TiffPage) -> bytes | None:
+    found = page.tags.valueof(ICC_PROFILE)
+    return found if isinstance(found, bytes) else None
 
 
 def _number(text: Any) -> float | None:

@@ -94,8 +94,10 @@ def write_image(
                 tiff_write.write(temporary, picture, block)
                 return notes
             parts = _encode(form, picture, block, quality)
-        except (GlualignError, MemoryError):
+        except MemoryError:
             raise
+        except GlualignError as error:
+            raise type(error)(f"{location}: {error}") from error
         except Exception as error:  # Encoders refuse with errors of every kind.
             if isinstance(error, OSError) and error.errno:
                 raise  # The disk is full or the like, which is no fault of the image.
@@ -168,7 +170,7 @@ def _with_pillow(form: Format, image: Image, block: bytes | None, quality: int |
     elif form.name == "PNG":
         options["compress_level"] = 4
     elif form.name == "HEIF":
-        pillow.register_heif(Path("HEIC"))
+        pillow.register_heif()
     buffer = io.BytesIO()
     picture.save(
         buffer, form.name.upper(), **{key: value for key, value in options.items() if value is not None}
