@@ -1,4 +1,4 @@
-"""Pillow and OpenCV as decoders: pictures of any mode as an `Image`; `read_image` names the file in errors."""
+"""Pillow and OpenCV as decoders: pictures of any mode as an `Image`; `read_image` names files in errors."""
 
 from __future__ import annotations
 
