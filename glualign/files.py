@@ -73,6 +73,8 @@ def reading(path: str | os.PathLike[str], error: type[GlualignError]) -> Iterato
             raise error(f"{path}: there is not enough memory to read it") from reason
         except Exception as reason:
             if isinstance(reason, OSError) and reason.errno:
+                if reason.errno == errno.ENOSPC:  # of what the block writes
+                    raise
                 raise error(f"{path}: cannot be read ({reason.strerror or reason})") from reason
             raise error(f"{path}: is truncated or damaged; copy or fetch it again ({reason})") from reason
 

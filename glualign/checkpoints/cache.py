@@ -10,7 +10,7 @@ from pathlib import Path
 
 import glualign
 from glualign.errors import CheckpointError, GlualignError
-from glualign.files import open_regular, read_bytes, write_text
+from glualign.files import read_bytes, reading, write_text
 
 CACHE_VARIABLE = "GLUALIGN_CACHE"
 OFFLINE_VARIABLE = "GLUALIGN_OFFLINE"
@@ -55,7 +55,7 @@ def sha256_of(path: Path) -> str:
         CheckpointError: it cannot be read.
     """
     digest = hashlib.sha256()
-    with open_regular(path, error=CheckpointError) as stream:
+    with reading(path, CheckpointError) as stream:
         while data := stream.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()

@@ -101,30 +101,17 @@ class _TransientError(Exception):
     """Something that may go better at the next attempt."""
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect when ``check`` does not raise on its address."""
-
-    def __init__(self, check: Callable[[str], None]) -> None:
-        self.check = check
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """Check the address first."""
-        self.check(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-class _Download:
+class _Download(urllib.request.HTTPRedirectHandler):
     def __init__(
         self, base: str, stream: BinaryIO, limits: Limits, progress: ProgressCallback | None
     ) -> None:
         self.base, self.stream, self.limits, self.progress = base, stream, limits, progress
         self.stopped = threading.Event()
         self._version: tuple[str, int | None] = ("", None)
-        self._opener = urllib.request.build_opener(_Redirects(self._check_host))
+        self._opener = urllib.request.build_opener(self)
 
     def run(self, url: str) -> None:
         """Try until the file is there; every byte gained shows a live connection."""
-        self._check_host(url)
         failures = most = 0
         while True:
             try:
@@ -138,8 +125,14 @@ class _Download:
             if self.stopped.wait(self.limits.backoff * 2 ** (failures - 1)):
                 raise DownloadError("stopped")
 
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Follow a redirect to a trusted address."""
+        self._check_host(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
     def _attempt(self, url: str) -> None:
         for _ in range(_MAX_PAGES + 1):
+            self._check_host(url)
             with self._answer(url) as answer:
                 encoding = answer.headers.get("Content-Encoding", "identity")
                 if encoding.lower() != "identity":
@@ -150,7 +143,6 @@ class _Download:
             following = _confirmed_url(url, page)
             if following is None:
                 raise DownloadError(_refusal(page))
-            self._check_host(following)
             url = following
         raise DownloadError("one warning page after another arrives instead of the file")
 

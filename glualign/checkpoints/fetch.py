@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import tempfile
 import zipfile
-from contextlib import nullcontext
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from glualign.checkpoints import cache
 from glualign.checkpoints.download import Limits, ProgressCallback, download
@@ -27,7 +26,7 @@ from glualign.checkpoints.registry import (
     suggestion,
 )
 from glualign.errors import CheckpointError, DownloadError
-from glualign.files import atomic_path, open_regular
+from glualign.files import atomic_path, open_regular, reading
 
 _MAX_MEMBER_BYTES = 1 << 30
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
@@ -76,9 +75,11 @@ def fetch(
         raise CheckpointError(f"{entry.name}: {entry.reason}")
     if entry.source == "embedded":
         return verify(entry.name)
-    present = None if force else _sound(entry)
-    if present is not None:
-        return present
+    if not force and entry.path.is_file():
+        with suppress(CheckpointError):
+            present = verify(entry.name)
+            if present.hash_state != "differs":
+                return present
     by_hand = (
         f"open {entry.page} in a browser, save the file, and run "
         f"`glualign weights import FILE --name {entry.name}`"
@@ -147,26 +148,13 @@ def verify(name_or_path: str | os.PathLike[str]) -> CheckedFile:
         CheckpointError: it is not there, or something is wrong with the content; a different hash alone is
             told by ``hash_state``.
     """
-    weights = find_weights(name_or_path)
-    found = _check(weights.path, weights.name, weights.entry)
-    return replace(found, hash_state=_hash_state(found.sha256, weights))
+    return _check(find_weights(name_or_path))
 
 
 def present_names() -> list[str]:
     """Names of all checkpoints on this machine: embedded, fetched and imported."""
     known = [entry.name for entry in load_registry() if entry.source != "refused" and entry.path.is_file()]
     return known + [stem(path) for path in imported_files()]
-
-
-def _sound(entry: RegistryEntry) -> CheckedFile | None:
-    """The state of the file of ``entry`` in the cache, None when it is missing, damaged or changed."""
-    if not entry.path.is_file():
-        return None
-    try:
-        found = verify(entry.name)
-    except CheckpointError:
-        return None
-    return None if found.hash_state == "differs" else found
 
 
 def _recognised(file: Path) -> RegistryEntry | None:
@@ -185,7 +173,7 @@ def _admit(
     with atomic_path(final) as temporary:
         _copy(file, temporary, entry.member if entry else "")
         try:
-            found = _check(temporary, name, entry)
+            found = _check(Weights(name, temporary, entry))
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
         if strict_hash and entry is not None and entry.sha256 not in ("", found.sha256):
@@ -202,47 +190,43 @@ def _copy(file: Path, destination: Path, member: str) -> None:
     Raises:
         CheckpointError: an archive of another kind, damaged, or without exactly one such file.
     """
-    with file.open("rb") as source:
-        head = source.read(262)
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:] == b"ustar":
-        raise CheckpointError(f"{file}: is an archive that is not read; unpack it and import the file in it")
-    try:
-        with zipfile.ZipFile(file) if zipfile.is_zipfile(file) else nullcontext() as archive:
-            names = archive.namelist() if archive else []
-            if archive is None or any(name.endswith("/data.pkl") for name in names):
-                shutil.copyfile(file, destination)
-                return
+    with reading(file, CheckpointError) as stream, ExitStack() as opened:
+        source: IO[bytes] = stream
+        head = stream.read(262)
+        if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf")) or head[257:] == b"ustar":
+            raise CheckpointError("is an archive that is not read; unpack it and import the file in it")
+        archive = opened.enter_context(zipfile.ZipFile(stream)) if zipfile.is_zipfile(stream) else None
+        names = archive.namelist() if archive else []
+        stream.seek(0)
+        if archive is not None and not any(name.endswith("/data.pkl") for name in names):
             ends = (f"/{member}",) if member else SUFFIXES
             found = [name for name in names if f"/{name}".endswith(ends)]
             if len(found) != 1:
                 listed = f"several candidates ({', '.join(found[:3])})" if found else "none"
-                raise CheckpointError(f"{file}: of {member or 'files of weights'} the archive holds {listed}")
+                raise CheckpointError(f"of {member or 'files of weights'} the archive holds {listed}")
             if archive.getinfo(found[0]).file_size > _MAX_MEMBER_BYTES:
-                raise CheckpointError(f"{file}: {found[0]} is larger than 1 GiB, too large for weights")
+                raise CheckpointError(f"{found[0]} is larger than 1 GiB, too large for weights")
             # What is read never exceeds the size that the archive claims.
-            with archive.open(found[0]) as source, destination.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-    except Exception as error:  # zipfile raises more than its own errors on damage
-        if isinstance(error, CheckpointError) or getattr(error, "errno", None) == errno.ENOSPC:
-            raise
-        raise CheckpointError(f"{file}: damaged or unreadable archive ({error})") from error
+            source = opened.enter_context(archive.open(found[0]))
+        with destination.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _check(path: Path, name: str, entry: RegistryEntry | None) -> CheckedFile:
-    """Read and build the network strictly; the hash is computed but not compared."""
+def _check(weights: Weights) -> CheckedFile:
+    """Read and build the network strictly; a hash that differs is told, not refused."""
     from glualign.checkpoints.load import build
-    from glualign.checkpoints.read import read_checkpoint
+    from glualign.checkpoints.read import read_weights
 
-    checkpoint = read_checkpoint(path)
-    config = entry.configure(checkpoint.config) if entry else checkpoint.config
-    build(replace(checkpoint, config=config))
+    checkpoint = read_weights(weights)
+    build(checkpoint)
+    sha256 = cache.sha256_of(weights.path)
     return CheckedFile(
-        name=name,
-        path=path,
-        sha256=cache.sha256_of(path),
-        size=path.stat().st_size,
-        hash_state="no record",
-        model=config.model,
+        name=weights.name,
+        path=weights.path,
+        sha256=sha256,
+        size=weights.path.stat().st_size,
+        hash_state=_hash_state(sha256, weights),
+        model=checkpoint.config.model,
         parameters=checkpoint.parameters,
     )
 

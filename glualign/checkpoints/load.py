@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from glualign.checkpoints.read import Checkpoint, read_checkpoint
+from glualign.checkpoints.read import Checkpoint, read_weights
 from glualign.checkpoints.registry import find_weights
 from glualign.errors import CheckpointError
 from glualign.network import GLUNet, GLUNetConfig
@@ -53,13 +53,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:
             another architecture, incomplete, or not finite. The message says which and what to do.
     """
     weights = find_weights(name_or_path)
-    checkpoint = read_checkpoint(weights.path)
-    config, metadata = checkpoint.config, checkpoint.metadata
-    if weights.entry is not None:
-        metadata = {**weights.entry.metadata(), **metadata}
-        config = weights.entry.configure(config)
-        checkpoint = replace(checkpoint, config=config)
-    return LoadedModel(build(checkpoint), weights.name, config, metadata, weights.path)
+    found = read_weights(weights)
+    return LoadedModel(build(found), weights.name, found.config, found.metadata, weights.path)
 
 
 def build(checkpoint: Checkpoint) -> GLUNet:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from glualign.checkpoints.detect import detect_config
+from glualign.checkpoints.registry import Weights
 from glualign.checkpoints.restricted import MAX_BYTES, StoredTensor, TorchFile
 from glualign.errors import CheckpointError
-from glualign.files import open_regular
+from glualign.files import reading
 from glualign.network.config import GLUNetConfig
 
 CONFIG_KEY = "glualign.config"
@@ -72,24 +73,27 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: missing, empty, damaged, unsafe, no weights at all, or an unsupported network.
     """
     file = Path(path)
-    with open_regular(file, error=CheckpointError) as stream:
-        try:
-            head = stream.read(1024)
-            stream.seek(0)
-            # Eight bytes of header length, then JSON. A torch file starts with PK or the protocol mark.
-            if head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02")):
-                return _read_safetensors(file, stream)
-            _refuse_other_files(head)
-            return _read_torch(file, stream)
-        except CheckpointError as error:
-            raise CheckpointError(f"{file}: {error}") from error.__cause__
-        except OSError as error:
-            raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from error
-        except MemoryError as error:
-            raise CheckpointError(f"{file}: damaged, or larger than the memory of this machine") from error
-        except Exception as error:
-            # Damage surfaces as almost any exception (struct, Unicode, key, index, zip ...), hence the width.
-            raise CheckpointError(f"{file}: damaged or incomplete; fetch or copy it again") from error
+    with reading(file, CheckpointError) as stream:
+        head = stream.read(1024)
+        stream.seek(0)
+        # Eight bytes of header length, then JSON. A torch file starts with PK or the protocol mark.
+        if head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02")):
+            return _read_safetensors(file, stream)
+        _refuse_other_files(head)
+        return _read_torch(file, stream)
+
+
+def read_weights(weights: Weights) -> Checkpoint:
+    """As `read_checkpoint`, completed by what the registry knows of the file.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`, or the file holds another architecture than its entry.
+    """
+    checkpoint = read_checkpoint(weights.path)
+    if (entry := weights.entry) is None:
+        return checkpoint
+    metadata = {**entry.metadata(), **checkpoint.metadata}
+    return replace(checkpoint, config=entry.configure(checkpoint.config), metadata=metadata)
 
 
 def _refuse_other_files(head: bytes) -> None:

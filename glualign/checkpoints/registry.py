@@ -1,4 +1,4 @@
-"""The registry: every checkpoint glualign knows by name, and where each one is on this machine."""
+"""The registry: every checkpoint glualign knows by name, where it is on this machine, and what it holds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import difflib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from glualign.checkpoints.cache import cache_folder, packaged_folder
+from glualign.checkpoints.cache import cache_folder, packaged_folder, read_note, sha256_of
 from glualign.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -155,6 +156,59 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     if os.path.dirname(text) or text.endswith(SUFFIXES):
         raise CheckpointError(f"{text}: no such file")
     raise CheckpointError(f"{text}: neither a file nor a known model{suggestion(text)}")
+
+
+def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Everything a file of weights says: file, hash, storage, configuration, metadata.
+
+    The tensors are read but not put into a network; `glualign.checkpoints.fetch.verify` does that. Of a
+    registered checkpoint that is not on this machine, what the registry says.
+
+    Raises:
+        CheckpointError: unknown name, or an unreadable file.
+    """
+    from glualign.checkpoints.read import CONFIG_KEY, read_weights
+
+    entry = find_entry(os.fspath(name_or_path))
+    if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
+        facts = {
+            "name": entry.name,
+            "state": "refused: " + entry.reason if entry.source == "refused" else "not on this machine",
+            "model": entry.model,
+            "address": entry.page,
+            "sha256": entry.sha256,
+            "sha256_evidence": entry.sha256_evidence,
+            "code_licence": entry.code_licence,
+        }
+        return {**{key: value for key, value in facts.items() if value}, "metadata": entry.metadata()}
+    weights = find_weights(name_or_path)
+    checkpoint, note = read_weights(weights), read_note(weights.path)
+    types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values())
+    return {
+        "name": weights.name,
+        "file": weights.path,
+        "size": weights.path.stat().st_size,
+        "sha256": sha256_of(weights.path),
+        "storage": checkpoint.kind,
+        "tensors": ", ".join(f"{count} {name}" for name, count in sorted(types.items())),
+        "parameters": checkpoint.parameters,
+        **({"origin": note["origin"]} if note else {}),
+        "config": checkpoint.config.to_dict(),
+        "metadata": {k: v for k, v in checkpoint.metadata.items() if k not in (CONFIG_KEY, "format")},
+    }
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """Every checkpoint of the registry, and every imported one, with its state on this machine."""
+    known: list[dict[str, Any]] = []
+    for entry in load_registry():
+        there = entry.source != "refused" and entry.path.is_file()
+        state = entry.source if entry.source != "drive" else "fetched" if there else "not fetched"
+        known.append({**asdict(entry), "state": state, "path": entry.path if there else None})
+    for path in imported_files():
+        facts = {"name": stem(path), "aliases": (), "title": str(path), "path": path}
+        known.append({**facts, "source": "imported", "state": "imported"})
+    return known
 
 
 def suggestion(name: str) -> str:

@@ -42,7 +42,7 @@ def list_command(as_json: bool) -> None:
     Example:
       glualign weights list
     """
-    from glualign.checkpoints.info import describe_all
+    from glualign.checkpoints.registry import describe_all
     from glualign.cli.console import print_json, print_table
 
     known = describe_all()
@@ -168,7 +168,7 @@ def info_command(name: str, as_json: bool) -> None:
     Example:
       glualign weights info compact
     """
-    from glualign.checkpoints.info import describe
+    from glualign.checkpoints.registry import describe
     from glualign.cli.console import print_facts, print_json
 
     facts = describe(name)

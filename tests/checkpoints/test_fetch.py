@@ -1,5 +1,6 @@
 """``fetch`` and ``import`` against a server that plays Google Drive."""
 
+import errno
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from glualign.checkpoints import fetch as fetching
 from glualign.checkpoints import load_model, registry
 from glualign.checkpoints.cache import read_note, sha256_of
 from glualign.checkpoints.fetch import fetch, import_file, present_names, verify
-from glualign.errors import CheckpointError, DownloadError
+from glualign.errors import CheckpointError, DownloadError, OutputError
 
 NAME = "glunet-static"
 ARCHIVED = "glunet-dped-cityscape-ade"
@@ -329,6 +330,16 @@ def test_names_that_cannot_be_used(official_file, cache, name, words):
     with pytest.raises(CheckpointError, match=words):
         import_file(official_file, name=name)
     assert left_over(cache) == []
+
+
+def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    (tmp_path / "a.pth").write_bytes(b"x")
+    with pytest.raises(OutputError, match="No space left"):
+        import_file(tmp_path / "a.pth")
 
 
 def test_messages_name_the_imported_file(tmp_path):
