@@ -12,10 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image as PillowImage
 
+from glualign.arrays import Bytes, Doubles, Floats, Mask
 from glualign.flow import Flow, Interpolation
 from glualign.images import Image, to_rgb8
 
@@ -44,10 +43,10 @@ class Alignment:
     source: Image
     target: Image
     flow: Flow
-    trusted: npt.NDArray[np.bool_]
-    confidence: npt.NDArray[np.float32]
+    trusted: Mask
+    confidence: Floats
     quality: Quality
-    transform: npt.NDArray[np.float64] | None
+    transform: Doubles | None
     model: str
     device: str = "cpu"
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class Alignment:
         return f'<div style="display:flex;gap:8px;flex-wrap:wrap">{figures}</div>'
 
     @cached_property
-    def valid(self) -> npt.NDArray[np.bool_]:
+    def valid(self) -> Mask:
         """``(H, W)`` bool on the target grid: the source position is known and inside, and both hold data."""
         from glualign.fill import holds_data
 
@@ -80,11 +79,7 @@ class Alignment:
         return self.render()
 
     def render(
-        self,
-        *,
-        interpolation: Interpolation | None = None,
-        fill: str = "#000000",
-        only_trusted: bool = False,
+        self, *, interpolation: Interpolation | None = None, fill: str = "#000000", only_trusted: bool = False
     ) -> Image:
         """The source on the target's grid: every pixel that the flow reaches.
 
@@ -155,7 +150,7 @@ class Alignment:
         )
         return list(written.values())
 
-    def flow_picture(self, *, max_flow: float | None = None) -> npt.NDArray[np.uint8]:
+    def flow_picture(self, *, max_flow: float | None = None) -> Bytes:
         """The flow on the Middlebury colour wheel, ``(H, W, 3)`` uint8."""
         from glualign.viz import flow_to_rgb
 

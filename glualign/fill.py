@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ImageColor
 
+from glualign.arrays import Array, Bytes, Mask
 from glualign.errors import ImageError
 from glualign.images import Image, to_rgb8
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def warp_image(
     image: Image, flow: Flow | FlowRows, interpolation: Interpolation | None = None
-) -> tuple[Image, npt.NDArray[np.bool_]]:
+) -> tuple[Image, Mask]:
     """An image of the source drawn on the target grid, with all of its bands.
 
     Args:
@@ -47,7 +47,7 @@ def warp_image(
     return image.replace(pixels, georeference={}, ignored=None), valid
 
 
-def holds_data(source: Image, target: Image, flow: Flow) -> npt.NDArray[np.bool_]:
+def holds_data(source: Image, target: Image, flow: Flow) -> Mask:
     """``(H_target, W_target)`` bool: the flow is known, leads into the source, and both images have data."""
     valid = flow.valid() if source.missing() is None else warp_image(source, flow)[1]
     hole = target.missing()
@@ -72,7 +72,7 @@ def fill_of(text: str) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def fill_invalid(warped: Image, valid: npt.NDArray[np.bool_], fill: str, target: Image) -> Image:
+def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
     """Give pixels that are not valid a colour, transparency or the target's pixels.
 
     Args:
@@ -108,7 +108,7 @@ def fill_invalid(warped: Image, valid: npt.NDArray[np.bool_], fill: str, target:
     return warped.replace(pixels)
 
 
-def _transparent(warped: Image, valid: npt.NDArray[np.bool_]) -> Image:
+def _transparent(warped: Image, valid: Mask) -> Image:
     extra = warped.extrasamples
     if warped.has_alpha:
         pixels = warped.pixels.copy()
@@ -125,7 +125,7 @@ def _full(image: Image) -> float:
     return 1.0 if image.pixels.dtype.kind == "f" else float(np.iinfo(image.pixels.dtype).max)
 
 
-def _in_format_of(image: Image, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.generic]:
+def _in_format_of(image: Image, rgb: Bytes) -> Array:
     """``(N, 3)`` 8-bit RGB as ``(N, colours)`` in the depth of ``image``, grey when it is grey."""
     import cv2
 

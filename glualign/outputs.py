@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -269,12 +268,17 @@ def check_outputs(
             other = "" if seen[real] == path else f" as {seen[real]}"
             raise OutputError(f"{path}: two results have this name{other}; choose another for one of them")
         seen[real] = path
-        if (length := len(os.fsencode(path.name))) > _LONGEST_NAME:
+        if (length := max(len(os.fsencode(part)) for part in path.parts)) > _LONGEST_NAME:
             raise OutputError(
                 f"{path}: its name is too long ({length} bytes, {_LONGEST_NAME} are allowed); "
                 "choose another with -o"
             )
-        _check_parent(path)
+        # The folder may not exist yet: the nearest one that does decides.
+        parent = next(filter(os.path.lexists, path.absolute().parents), path.parent)
+        if not parent.is_dir():
+            raise OutputError(f"{path}: cannot be written ({parent} is a file); choose another folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: cannot be written (no permission in {parent}); choose another folder")
 
 
 def _identities(path: str) -> Iterable[object]:
@@ -286,24 +290,6 @@ def _identities(path: str) -> Iterable[object]:
     except (OSError, ValueError):  # nothing is there, or nothing can be
         return (real,)
     return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
-
-
-def _check_parent(path: Path) -> None:
-    # The folder may not exist yet: the nearest one that does decides.
-    for parent in path.absolute().parents:
-        try:
-            mode = os.stat(parent).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror}); choose another folder"
-            ) from error
-        if not stat.S_ISDIR(mode):
-            raise OutputError(f"{path}: cannot be written ({parent} is a file); choose another folder")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise OutputError(f"{path}: cannot be written (no permission in {parent}); choose another folder")
-        return
 
 
 def _write_transform(path: Path, alignment: Alignment) -> None:

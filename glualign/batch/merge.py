@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Bytes, Floats
 from glualign.batch.manifest import Record
 from glualign.batch.pairs import BOOKKEEPING
 from glualign.errors import BatchError
@@ -81,16 +81,14 @@ def merge(records: Sequence[Record], out: Path, how: Merge) -> Path:
     return path
 
 
-def _merged(
-    pixels: npt.NDArray[np.float32], weights: npt.NDArray[np.uint8], how: Merge
-) -> npt.NDArray[np.float32]:
+def _merged(pixels: Floats, weights: Bytes, how: Merge) -> Floats:
     """One strip: ``(N, h, W[, C])`` values, ``(N, h, W)`` weights to ``(h, W[, C])``, NaN where all are 0."""
     weights = weights.reshape(weights.shape + (1,) * (pixels.ndim - weights.ndim))
     known = weights > 0
     count = known.sum(axis=0)
     if how == "mean":
         total = (np.where(known, pixels, 0) * weights).sum(axis=0, dtype=np.float32)
-        value: npt.NDArray[Any] = total / np.maximum(weights.sum(axis=0, dtype=np.float32), 1)
+        value: Array = total / np.maximum(weights.sum(axis=0, dtype=np.float32), 1)
     elif how == "max":
         value = np.where(known, pixels, -np.inf).max(axis=0)
     else:
@@ -100,9 +98,9 @@ def _merged(
     return np.where(count > 0, value, np.nan).astype(np.float32)
 
 
-def _at(ordered: npt.NDArray[np.float32], places: Any) -> npt.NDArray[np.float32]:
+def _at(ordered: Floats, places: Any) -> Floats:
     index = np.broadcast_to(np.minimum(places, len(ordered) - 1), ordered.shape[1:])
-    found: npt.NDArray[np.float32] = np.take_along_axis(ordered, index[None], axis=0)[0]
+    found: Floats = np.take_along_axis(ordered, index[None], axis=0)[0]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import shutil
 import stat
@@ -213,13 +214,9 @@ class _Stages:
         work = _Work(pair, Record(pair.key, "failed", source, target, options={}, error=pair.fault))
         if not pair.fault:
             with work.stage("read"):
-                work.images = (self._images(pair.source), self._images(pair.target))
-                notes = (
-                    (image.name, note)
-                    for image in work.images
-                    for note in (*image.notes, *display_notes(image))
-                )
-                work.note(notes=tuple(f"{name}: {note}" for name, note in notes))
+                work.images = images = (self._images(pair.source), self._images(pair.target))
+                notes = [(image, note) for image in images for note in (*image.notes, *display_notes(image))]
+                work.note(notes=tuple(f"{image.name}: {note}" for image, note in notes))
         return work
 
     def align(self, group: list[_Work]) -> None:
@@ -235,12 +232,11 @@ class _Stages:
     def _align_together(self, group: list[_Work]) -> bool:
         """One forward pass for all; False if it failed, and then each is tried on its own."""
         started = time.perf_counter()
-        pairs = [work.images for work in group if work.images is not None]
-        common = all(target is pairs[0][1] for _, target in pairs)
+        pairs: list[tuple[Image, Any]] = [work.images for work in group if work.images is not None]
         try:
-            alignments = self._aligner.align_many(
-                [(source, self._reusable(target)) for source, target in pairs] if common else pairs
-            )
+            if all(target is pairs[0][1] for _, target in pairs):
+                pairs = [(source, self._reusable(target)) for source, target in pairs]
+            alignments = self._aligner.align_many(pairs)
         except BatchError:
             raise
         except Exception:
@@ -292,19 +288,14 @@ class _SharedImages:
                 future.set_result(self._read(path))
             except BaseException as error:
                 future.set_exception(error)
-            self._forget()
+            with self._lock:  # the images used last stay: half as many pixels as may be in flight, but one
+                pixels = 0
+                for kept, image in reversed(list(self._kept.items())):
+                    if image.done() and image.exception() is None:
+                        pixels += math.prod(image.result().size)
+                        if pixels > PIXELS_IN_FLIGHT // 2 and kept != next(reversed(self._kept)):
+                            del self._kept[kept]
         return future.result()
-
-    def _forget(self) -> None:
-        """Keep the images used last: half as many pixels as may be in flight, but one in any case."""
-        with self._lock:
-            pixels = 0
-            for path, future in reversed(list(self._kept.items())):
-                if future.done() and future.exception() is None:
-                    size = future.result().pixels.shape
-                    pixels += size[0] * size[1]
-                    if pixels > PIXELS_IN_FLIGHT // 2 and path != next(reversed(self._kept)):
-                        del self._kept[path]
 
 
 def _claimed_pixels(path: Path) -> int:

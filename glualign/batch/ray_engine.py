@@ -23,7 +23,7 @@ class RayEngine:
     """Actors that read, align and write; this process keeps the manifest.
 
     Inputs and the output folder must have the same paths on all machines of the cluster (a shared file
-    system). Records come in the order in which pairs finish; the outputs are those of `LocalEngine`.
+    system). Records come in the order in which pairs finish; the outputs are those of `process`.
 
     Attributes:
         workers: number of actors, each with the model in memory.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
+from glualign import __version__
 from glualign.batch.lock import hold
-from glualign.batch.manifest import Manifest, Record, latest, read_records, run_file
+from glualign.batch.manifest import Check, Input, Manifest, Record, latest, read_records, run_file
 from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, PathLike, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
-from glualign.batch.plan import Plan, Redo, make_plan
 from glualign.batch.settings import Settings
 from glualign.batch.summary import Summary, summarise, write_summary
 from glualign.errors import BatchError
@@ -22,6 +24,26 @@ from glualign.outputs import check_outputs
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
 """Works through pairs and yields a record for each; starts nothing new once the last argument says so."""
+
+
+Redo = Literal["changed", "failed", "all"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pairs of a list, each in one of three groups.
+
+    Attributes:
+        todo: to be aligned in this run, in order.
+        done: records of pairs that need nothing.
+        failed: records of pairs that failed before and are left alone.
+        again: why pairs that had been finished are in ``todo``, and how many for each reason.
+    """
+
+    todo: tuple[Pair, ...]
+    done: tuple[Record, ...]
+    failed: tuple[Record, ...]
+    again: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,7 @@ def align_batch(
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
         records, merged = _known(out, shard, {pair.key for pair in own.pairs})
-        plan = make_plan(own, records, options, settings.check, out, redo=redo)
+        plan = _make_plan(own, records, options, settings.check, out, redo=redo)
         redone = {pair.key for pair in plan.todo}
         standing = {key: record for key, record in records.items() if key not in redone}
         finished: list[str] = []
@@ -107,6 +129,56 @@ def align_batch(
         summary = summarise(own, plan, current, seconds=time.monotonic() - started)
         write_summary(out, summary, current, shard)
     return summary
+
+
+def _make_plan(
+    pairs: PairList,
+    records: Mapping[str, Record],
+    options: Mapping[str, Any],
+    check: Check,
+    out: Path,
+    *,
+    redo: Redo,
+) -> Plan:
+    """Sort the pairs into what is to be done and what stands.
+
+    A record stands if it was made by this version with the same options from inputs that have not changed,
+    and if its outputs are there in full size. ``redo`` says what is done again although nothing changed:
+    nothing (``changed``), pairs that failed (``failed``), or everything (``all``).
+    """
+    todo: list[Pair] = []
+    standing: dict[str, list[Record]] = {"done": [], "failed": []}
+    again = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
+    reasons: Counter[str] = Counter()
+    for pair in pairs.pairs:
+        record = records.get(pair.key)
+        if record is None or record.status in again:
+            todo.append(pair)
+        elif reason := _changed(record, pair, options, check, out):
+            reasons[reason] += 1
+            todo.append(pair)
+        else:
+            standing[record.status].append(record)
+    return Plan(tuple(todo), tuple(standing["done"]), tuple(standing["failed"]), dict(reasons))
+
+
+def _changed(record: Record, pair: Pair, options: Mapping[str, Any], check: Check, out: Path) -> str | None:
+    """Why a record no longer stands; None: it does."""
+    if record.version != __version__:
+        return f"made by glualign {record.version}, not {__version__}"
+    differing = [name for name in options if record.options.get(name, ...) != options[name]]
+    if differing or len(record.options) != len(options):
+        return f"made with other options ({', '.join(differing) or 'of another version'})"
+    if pair.fault is not None:
+        return None if record.error == pair.fault else "the list changed"
+    for name, then, path in (("source", record.source, pair.source), ("target", record.target, pair.target)):
+        if not then.is_like(Input.of(path, check)):
+            return f"the {name} changed"
+    try:
+        same = all(os.stat(out / name).st_size == size for name, size in record.outputs.items())
+    except OSError:
+        same = False
+    return None if same else "results are missing or were changed"
 
 
 @contextmanager

@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glualign.batch.manifest import Record, run_file
 from glualign.batch.pairs import PairList, Shard
-from glualign.batch.plan import Plan
 from glualign.files import write_text
+
+if TYPE_CHECKING:
+    from glualign.batch.run import Plan
 
 _VERDICTS = ("failed", "doubtful", "good")  # from worst to best
 _COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
@@ -88,25 +91,20 @@ def write_summary(out: Path, summary: Summary, records: Sequence[Record], shard:
     """Write ``summary.json`` and ``summary.csv`` (one row a pair), the shard in the name if there is one."""
     text = json.dumps(asdict(summary), indent=2, allow_nan=False)
     write_text(run_file(out, "summary.json", shard), text + "\n")
-    write_text(run_file(out, "summary.csv", shard), _table(records))
-
-
-def _table(records: Sequence[Record]) -> str:
-    figures = [
-        {name: value for name, value in record.quality.items() if type(value) in (int, float)}
+    rows = [
+        {_cell(name): value for name, value in record.quality.items() if type(value) in (int, float)}
         for record in records
     ]
-    numbers = sorted({name for each in figures for name in each})
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *map(_cell, numbers)])
-    for record, each in zip(records, figures, strict=True):
-        seconds = round(sum(record.seconds.values()), 3)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *(numbers := sorted({name for row in rows for name in row}))])
+    for record, row in zip(records, rows, strict=True):
         words = (record.key, record.status, record.verdict, record.source.path, record.target.path)
-        row = [*map(_cell, words), seconds, _cell(record.error or "")]
-        writer.writerow([*row, *(each.get(name, "") for name in numbers)])
+        cells = [*map(_cell, words), round(sum(record.seconds.values()), 3), _cell(record.error or "")]
+        writer.writerow([*cells, *(row.get(name, "") for name in numbers)])
     # A name that is not valid Unicode still has to fit into a UTF-8 file.
-    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    text = table.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    write_text(run_file(out, "summary.csv", shard), text)
 
 
 def _cell(text: str) -> str:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,9 @@ def read_keypoints(path: str, frame: str = "source") -> Keypoints:
 
 
 def _from_csv(text: str, path: str, frame: str) -> Keypoints:
-    try:
+    delimiter = ","
+    with suppress(csv.Error):
         delimiter = csv.Sniffer().sniff(text[:4096], ",;\t ").delimiter
-    except csv.Error:
-        delimiter = ","
     try:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     except csv.Error as error:
@@ -66,7 +66,11 @@ def _from_csv(text: str, path: str, frame: str) -> Keypoints:
     if not rows:
         raise GlualignError(f"{path}: holds no keypoints")
     names = [name.strip().lower() for name in rows[0]]
-    has_header = not all(_is_number(cell) for cell in rows[0][:2])
+    try:
+        numbers = [float(cell or "nan") for cell in rows[0][:2]]
+    except ValueError:
+        numbers = []
+    has_header = not numbers
     columns = ("x", "y") if "x" in names else (f"{frame}_x", f"{frame}_y")
     if has_header and not set(columns) <= set(names):
         raise GlualignError(f"{path}: its header has no columns x and y (it has {', '.join(rows[0])})")
@@ -123,14 +127,6 @@ def _from_json(text: str, path: str) -> Keypoints:
         return json.dumps(whole, ensure_ascii=bool(_SURROGATE.search(text)), indent=1) + "\n"
 
     return Keypoints(points, render)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text or "nan")
-    except ValueError:
-        return False
-    return True
 
 
 def _number(value: Any, path: str, where: str) -> float:

@@ -46,9 +46,7 @@ EXIT_FAILED_VERDICT = 4
 @mask_option
 @confidence_option
 @click.option(
-    "--matrix",
-    type=FILE,
-    help="Write the fitted 3x3 transform, target to source, here (.txt or .json).",
+    "--matrix", type=FILE, help="Write the fitted 3x3 transform, target to source, here (.txt or .json)."
 )
 @click.option("--report", type=FILE, help="Write an HTML report here, as `glualign report` does.")
 @click.option(

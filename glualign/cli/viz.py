@@ -9,9 +9,7 @@ import click
 from glualign.cli.options import quality_option, quiet_option
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
+    from glualign.arrays import Floats
     from glualign.flow import Flow
 
 
@@ -187,7 +185,7 @@ def _check_usage(
         raise click.UsageError("--style confidence needs --confidence.")
 
 
-def read_grey_map(path: str, flow: Flow) -> npt.NDArray[np.float32]:
+def read_grey_map(path: str, flow: Flow) -> Floats:
     """A mask or confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1.
 
     Raises:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import json_option, verbosity_options
+from glualign.cli.options import Telling, json_option, verbosity_options
 from glualign.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Download again even if the file is there.")
 @verbosity_options
-def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
+def fetch_command(name: str, force: bool, **options: Any) -> None:
     """Download the checkpoint NAME into the cache and check it.
 
     What arrives is accepted when its hash is the known one; where none is known, when its architecture is
@@ -73,14 +74,12 @@ def fetch_command(name: str, force: bool, as_json: bool, quiet: bool) -> None:
     from glualign.cli.console import progress_on
 
     columns = (*Progress.get_default_columns(), DownloadColumn())
-    with progress_on(*columns, show=not quiet, transient=False) as bar:
+    with progress_on(*columns, show=not options["quiet"], transient=False) as bar:
         task = bar.add_task("fetching", total=None)
-
-        def tell(arrived: int, total: int | None) -> None:
-            bar.update(task, completed=arrived, total=total)
-
-        found = fetch(name, force=force, progress=tell)
-    _report(found, as_json=as_json, quiet=quiet)
+        found = fetch(
+            name, force=force, progress=lambda now, total: bar.update(task, completed=now, total=total)
+        )
+    _report(found, options)
 
 
 @command.command("verify")
@@ -124,7 +123,7 @@ def verify_command(name: str | None, as_json: bool, quiet: bool) -> None:
 @click.argument("file", type=click.Path())
 @click.option("--name", metavar="NAME", help="Name to use; by default an official file is recognised.")
 @verbosity_options
-def import_command(file: str, name: str | None, as_json: bool, quiet: bool) -> None:
+def import_command(file: str, name: str | None, **options: Any) -> None:
     """Copy a downloaded FILE of weights into the cache, after a strict check.
 
     Reads .pth, .pth.tar and .safetensors, and zip archives that hold one.
@@ -137,7 +136,7 @@ def import_command(file: str, name: str | None, as_json: bool, quiet: bool) -> N
     from glualign.cli.console import warn
 
     found = import_file(file, name=name)
-    _report(found, as_json=as_json, quiet=quiet)
+    _report(found, options)
     if found.hash_state == "unlike registry":
         warn(f"{file}: not the bytes that the registry knows as {found.name}, though every tensor fits")
 
@@ -199,9 +198,7 @@ def info_command(name: str, as_json: bool) -> None:
     help="A fact to store with the weights, such as licence=Apache-2.0; can be repeated.",
 )
 @verbosity_options
-def export_command(
-    checkpoint: str, output: str, dtype: Any, facts: dict[str, str], as_json: bool, quiet: bool
-) -> None:
+def export_command(checkpoint: str, output: str, dtype: Any, facts: dict[str, str], **options: Any) -> None:
     """Write CHECKPOINT (a name or a file) as one safetensors file that describes itself.
 
     Of a training run (last.pt) the averaged weights are taken, with the recipe.
@@ -214,20 +211,17 @@ def export_command(
     from glualign.checkpoints.fetch import verify
 
     export_checkpoint(checkpoint, output, metadata=facts, dtype=dtype)
-    _report(verify(output), as_json=as_json, quiet=quiet)
+    _report(verify(output), options)
 
 
-def _report(found: CheckedFile, *, as_json: bool, quiet: bool) -> None:
-    from glualign.cli.console import print_facts, print_json
-
-    if as_json:
-        print_json(found)
-    elif not quiet:
-        model = f"{found.model}, {found.parameters:,} values, {_size(found.size)}"
-        checksum = f"{found.sha256} (hash {found.hash_state})"
-        print_facts(
-            [("name", found.name), ("file", str(found.path)), ("model", model), ("SHA-256", checksum)]
-        )
+def _report(found: CheckedFile, options: Mapping[str, Any]) -> None:
+    rows = [
+        ("name", found.name),
+        ("file", str(found.path)),
+        ("model", f"{found.model}, {found.parameters:,} values, {_size(found.size)}"),
+        ("SHA-256", f"{found.sha256} (hash {found.hash_state})"),
+    ]
+    Telling.of(options).tell(vars(found), lambda: rows)
 
 
 def _size(count: int) -> str:
