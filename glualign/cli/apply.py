@@ -122,15 +122,14 @@ def plan(inputs: tuple[str, ...], output: str, extension: str | None) -> list[tu
 
     files: list[str] = []
     for given in inputs:
-        inner = list_images(given).names if Path(given).is_dir() else [""]
-        files += [str(Path(given) / name) for name in inner]
+        names = list_images(given).names if Path(given).is_dir() else ()
+        files += [str(Path(given) / name) for name in names] or [given]
     if is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
-        endings = [
-            Path(given).suffix if has_points(given) else extension or warped_extension(given)
-            for given in files
-        ]
-        names = [f"{Path(given).stem}_warped{ending}" for given, ending in zip(files, endings, strict=True)]
-        return [(given, Path(output) / name) for given, name in zip(files, names, strict=True)]
+        jobs = []
+        for given in files:
+            ending = Path(given).suffix if has_points(given) else extension or warped_extension(given)
+            jobs.append((given, Path(output) / f"{Path(given).stem}_warped{ending}"))
+        return jobs
     if len(files) != 1:
         raise click.UsageError(f"{len(files)} inputs do not fit into one file; give a folder with -o.")
     if has_points(files[0]) != has_points(output):
