@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,14 +50,7 @@ from glualign.cli.options import (
 @reading_options
 @verbosity_options
 def command(
-    source: str,
-    target: str,
-    output: str,
-    most: int,
-    min_confidence: float,
-    points: str | None,
-    min_quality: str,
-    **options: Any,
+    source: str, target: str, output: str, points: str | None, min_quality: str, **options: Any
 ) -> None:
     """Find points of SOURCE and TARGET that show the same thing, where the flow is trusted.
 
@@ -72,8 +66,6 @@ def command(
       glualign matches left.jpg right.jpg -o matches.csv
       glualign matches left.jpg right.jpg -o pair.h5 --max 5000 --min-confidence 0.7
     """
-    from pathlib import Path
-
     from glualign.cli.keypoints import read_keypoints
     from glualign.cli.pair import align_pair, tell
     from glualign.errors import GlualignError
@@ -82,14 +74,15 @@ def command(
 
     reading, telling = Reading.of(options), Telling.of(options)
     moving, fixed = reading.images(source, target, quiet=telling.quiet)
-    check_outputs([output], [source, target, *([points] if points else [])])
+    check_outputs([output], filter(None, (source, target, points)))
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target").points if points else None
     alignment = align_pair(moving, fixed, Aligning.of(options), show=telling.shows, minimum=min_quality)
-    matches = find_matches(alignment, most=most, least_confidence=min_confidence, points=wanted)
+    least = options["min_confidence"]
+    matches = find_matches(alignment, most=options["most"], least_confidence=least, points=wanted)
     if not len(matches.confidence):
         raise GlualignError(
-            f"{source}: no match is trusted with a confidence of {min_confidence:g}; "
+            f"{source}: no match is trusted with a confidence of {least:g}; "
             f"the verdict is {alignment.quality.verdict}"
         )
     write_matches(output, matches)

@@ -3,85 +3,37 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from glualign.cli.options import Aligning, Options, Reading, align_options, quiet_option, reading_options
+from glualign.cli.options import FILE, Aligning, Reading, align_options, quiet_option, reading_options
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.images import Image
     from glualign.report.alignment import SavedAlignment
 
-_file = click.Path(dir_okay=False)
-
-
-@dataclass(frozen=True)
-class Kept(Options):
-    """What was kept of an alignment that is not computed anew."""
-
-    flow_path: str | None
-    mask_path: str | None
-    confidence_path: str | None
-    summary_path: str | None
-
-    def alignment(self, source: Image, target: Image) -> SavedAlignment:
-        """The pair with its saved flow and what else there is.
-
-        Raises:
-            GlualignError: a file cannot be read, or belongs to other images.
-        """
-        from glualign.cli.viz import read_grey_map
-        from glualign.flow import read_flow
-        from glualign.report.alignment import read_summary, saved_alignment
-
-        assert self.flow_path is not None
-        flow = read_flow(self.flow_path)
-        return saved_alignment(
-            source,
-            target,
-            flow,
-            Path(self.flow_path).name,
-            mask=read_grey_map(self.mask_path, flow) >= 0.5 if self.mask_path else None,
-            confidence=read_grey_map(self.confidence_path, flow) if self.confidence_path else None,
-            summary=read_summary(self.summary_path) if self.summary_path else None,
-        )
-
 
 @click.command(short_help="Show an alignment in one HTML file.")
-@click.argument("source", type=_file)
-@click.argument("target", type=_file)
-@click.argument("flow_path", metavar="[FLOW]", type=_file, required=False)
-@click.option(
-    "-o", "--output", required=True, type=_file, metavar="FILE", help="HTML file to write, e.g. report.html."
-)
+@click.argument("source", type=FILE)
+@click.argument("target", type=FILE)
+@click.argument("flow", metavar="[FLOW]", type=FILE, required=False)
+@click.option("-o", "--output", required=True, type=FILE, help="HTML file to write, e.g. report.html.")
 @click.option("--title", metavar="TEXT", show_default="names of both images", help="Heading of the report.")
+@click.option("--mask", type=FILE, metavar="IMG", help="With FLOW: the mask that warp --mask wrote.")
 @click.option(
-    "--mask", "mask_path", type=_file, metavar="IMG", help="With FLOW: the mask that warp --mask wrote."
+    "--confidence", type=FILE, metavar="IMG", help="With FLOW: the confidence that warp --confidence wrote."
 )
 @click.option(
-    "--confidence",
-    "confidence_path",
-    type=_file,
-    metavar="IMG",
-    help="With FLOW: the confidence that warp --confidence wrote.",
-)
-@click.option(
-    "--summary",
-    "summary_path",
-    type=_file,
-    metavar="FILE",
-    help="With FLOW: what warp --json printed (verdict, numbers, transform, timings).",
+    "--summary", type=FILE, help="With FLOW: what warp --json printed (verdict, numbers, transform, timings)."
 )
 @click.option(
     "--size",
     type=click.IntRange(min=64),
     default=1400,
-    show_default=True,
     metavar="PX",
     help="Longer side of the pictures at most.",
 )
@@ -113,16 +65,15 @@ def command(
     from glualign.report.alignment import build_report
     from glualign.report.page import environment
 
-    kept, reading = Kept.of(options), Reading.of(options)
-    files = [kept.flow_path, kept.mask_path, kept.confidence_path, kept.summary_path]
-    if any(files) and not kept.flow_path:
+    saved = [options[name] for name in ("flow", "mask", "confidence", "summary")]
+    if any(saved) and not options["flow"]:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
-    check_outputs([output], [source, target, *(name for name in files if name)])
+    check_outputs([output], filter(None, (source, target, *saved)))
     environment()
-    moving, fixed = reading.images(source, target, quiet=quiet, matched=False)
+    moving, fixed = Reading.of(options).images(source, target, quiet=quiet, matched=False)
     alignment: Alignment | SavedAlignment
-    if kept.flow_path:
-        alignment = kept.alignment(moving, fixed)
+    if options["flow"]:
+        alignment = _saved(moving, fixed, *saved)
     else:
         alignment = align_pair(moving, fixed, Aligning.of(options), show=not quiet)
     with status("Drawing ...", show=not quiet):
@@ -132,15 +83,33 @@ def command(
         click.echo(output)
 
 
+def _saved(
+    source: Image, target: Image, flow: str, mask: str | None, confidence: str | None, summary: str | None
+) -> SavedAlignment:
+    """The pair with its saved flow and what else was kept of the alignment, all by the names of files."""
+    from glualign.cli.viz import read_grey_map
+    from glualign.flow import read_flow
+    from glualign.report.alignment import read_summary, saved_alignment
+
+    field = read_flow(flow)
+    return saved_alignment(
+        source,
+        target,
+        field,
+        Path(flow).name,
+        mask=read_grey_map(mask, field) >= 0.5 if mask else None,
+        confidence=read_grey_map(confidence, field) if confidence else None,
+        summary=read_summary(summary) if summary else None,
+    )
+
+
 def command_line(context: click.Context) -> str:
     """The command that was given, rebuilt from its parameters: what was left out stays left out."""
     words = ["glualign", context.info_name or "report"]
     for parameter in context.command.params:
-        value = context.params.get(parameter.name or "")
-        if (
-            context.get_parameter_source(parameter.name or "") is not ParameterSource.COMMANDLINE
-            or value is None
-        ):
+        name = parameter.name or ""
+        value, origin = context.params.get(name), context.get_parameter_source(name)
+        if origin is not ParameterSource.COMMANDLINE or value is None:
             continue
         if isinstance(parameter, click.Argument):
             words.append(str(value))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from glualign.cli.options import Aligning, align_options, quiet_option
+from glualign.cli.options import COUNT, FILE, POSITIVE, Aligning, align_options, quiet_option
 
 STYLES = ("wheel", "arrows", "side-by-side", "warped")  # a test compares them with those of the library
 
@@ -27,7 +27,7 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
 
 
 @click.command(short_help="Draw the flow of a video.")
-@click.argument("video", type=click.Path(dir_okay=False))
+@click.argument("video", type=FILE)
 @click.option(
     "-o",
     "--output",
@@ -37,11 +37,7 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
     help="Video to write (.mp4, .avi, .mkv), or a folder for one PNG per frame.",
 )
 @click.option(
-    "-s",
-    "--style",
-    type=click.Choice(STYLES),
-    default="wheel",
-    help="What is shown of each pair of frames.",
+    "-s", "--style", type=click.Choice(STYLES), default="wheel", help="What is shown of each pair of frames."
 )
 @click.option(
     "--onto",
@@ -49,13 +45,7 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
     default="next",
     help="Flow from each frame to the next, or from the first frame to each.",
 )
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Only each N-th frame.",
-)
+@click.option("--every", type=COUNT, default=1, metavar="N", help="Only each N-th frame.")
 @click.option(
     "--range",
     "frames",
@@ -67,24 +57,14 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
 )
 @click.option(
     "--max-flow",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="PX",
     show_default="measured on 12 pairs",
     help="Motion in pixels that gets full colour in the whole clip.",
 )
 @align_options
 @quiet_option
-def command(
-    video: str,
-    output: str,
-    style: str,
-    onto: str,
-    every: int,
-    frames: tuple[int, int | None],
-    max_flow: float | None,
-    quiet: bool,
-    **options: Any,
-) -> None:
+def command(video: str, output: str, style: Any, onto: str, quiet: bool, **options: Any) -> None:
     """Draw the flow of VIDEO as a video: one picture for each pair of frames.
 
     The colour scale is the same for the whole clip. Consecutive frames are aligned with --preset fast unless
@@ -115,7 +95,8 @@ def command(
         check_outputs([path], [video])
     elif path.is_file():
         raise OutputError(f"{path}: is a file; name a folder, or a video with its extension")
-    clip = Clip(Path(video), *frames, every)
+    first, last = options["frames"]
+    clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
     aligning = Aligning.of(options)
     if onto == "next" and aligning.preset is None and not aligning.mirror:
@@ -124,7 +105,7 @@ def command(
         aligning.warn_if_slow()
     aligner = aligning.aligner()
 
-    chosen = VideoOptions(style, onto == "first", max_flow)  # type: ignore[arg-type]
+    chosen = VideoOptions(style, onto == "first", options["max_flow"])
     with counted(count - 1, "Aligning", show=not quiet) as advance:
         written = write_video(path, video_pictures(clip, aligner, chosen, count), rate, advance)
     if not quiet:
