@@ -1,13 +1,14 @@
 """The global motion of a pair from its coarse features, before any match at the working resolution.
 
-The similarities of all 16 x 16 cells of both images give mutual matches; how many of them agree with one
-homography or affine map is the score of a hypothesis. The source is tried as it is, rotated where too few
-cells agree, then warped by what was found for as long as more cells agree. Only then does the network match
-at the working resolution, once.
+The similarities of all 16 x 16 cells of both images give mutual matches. The score of a hypothesis is how
+unlikely it is that so many of them agree with one homography or affine map by chance. The source is tried as
+it is, rotated where that says little, then warped by what was found for as long as the score rises. Only then
+does the network match at the working resolution, once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,29 +34,29 @@ ROTATIONS = ((90.0, 180.0, 270.0), (45.0, 135.0, 225.0, 315.0))
 """Degrees of the rotation hypotheses, in the batches in which they are tried."""
 SCALES = (2.0, 0.5)
 """Source pixels per target pixel, relative to the resized source, of the last hypotheses."""
-AGREED = 60.0
-"""Cells of 256 that must agree with the pair as it is for no rotation to be tried. On held-out synthetic
-pairs rotations raise the share found within 12 of 256 px from .71 to .83, on held-out pairs of real
-appearance change from .42 to .58."""
-FOUND = 40.0
-"""Cells that must agree with a rotation for no further ones to be tried."""
-SURE = 80.0
-"""Cells that must agree in the end for neither SIFT key points nor other scales to be tried."""
+CHANCE = 0.1
+"""Share of the cells that agree with the best transform of unrelated images."""
+PLAUSIBLE = 19.0
+"""Score (60 of 256 cells) of the pair as it is from which no rotation is tried. On held-out synthetic pairs
+rotations raise the share found within 12 of 256 px from .71 to .83, on held-out pairs of real appearance
+change from .42 to .58."""
+SURE = 44.0
+"""Score (80 of 256 cells) from which neither SIFT key points nor other scales are tried."""
 CLEARLY = 1.25
-"""A hypothesis replaces the one so far when this many times as many cells agree, and `BEYOND` more."""
-BEYOND = 3.0
+"""A hypothesis replaces the one so far when its score is this many times as high, and `BEYOND` more."""
+BEYOND = 2.0
 REACH = 11.0
 """Pixels of 256 within which a match agrees with a transform: two thirds of a cell."""
 FEWEST = 8
 """Matches that can say anything about a transform."""
-PERSPECTIVE = 1.15
-"""A homography is preferred to an affine map when this many times as many matches agree with it ..."""
-FEWEST_PERSPECTIVE = 60
+PERSPECTIVE = 1.05
+"""A homography is tried beside the affine map when this many times as many matches agree with it ..."""
+FEWEST_PERSPECTIVE = 40
 """... and at least so many."""
 VISIBLE = 5.0
 """Pixels of 256 that a corner must move for the source to be warped. With 16 the share within 5 px of nine
 pairs of other modality falls from 87.8 to 86.7 %."""
-STEPS = 3
+STEPS = 5
 LEAST_SEEN = 0.05
 """Share of the frame that a warped source must cover."""
 SHARPNESS = 25.0
@@ -75,19 +76,20 @@ class CoarseMotion(NamedTuple):
 
 
 class _Hypothesis(NamedTuple):
-    """A transform (frame -> full-size source), the motion of most matches under it, and their number."""
+    """A transform (frame -> full-size source), the motions that the matches under it support, and its score."""
 
     transform: Matrix
-    residual: Matrix | None
+    residuals: list[Matrix]
     agreed: float
+    score: float
 
     def exceeds(self, other: _Hypothesis) -> bool:
-        """Whether clearly more cells agree."""
-        return self.agreed > CLEARLY * other.agreed + BEYOND
+        """Whether it is clearly less likely to be chance."""
+        return self.score > CLEARLY * other.score + BEYOND
 
 
 def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> CoarseMotion:
-    """The transform under which most coarse cells of both images agree.
+    """The transform under which the coarse cells of both images agree best.
 
     Args:
         pair: of any network.
@@ -96,27 +98,30 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     """
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
-    best = next(iter(_score(pair, [plain])), _Hypothesis(plain, None, 0.0))
-    if best.agreed < AGREED:
+    best = next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0, 0.0))
+    if best.score < PLAUSIBLE:
         for batch in _rotations(pair, search=search, mirror=mirror):
-            for hypothesis in _score(pair, batch):
-                if hypothesis.exceeds(best):
-                    best = hypothesis
-            if best.agreed >= FOUND:
+            best = _better(best, _score(pair, batch))
+            if best.score >= PLAUSIBLE:
                 break
     best = _rectified(pair, best)
-    if search and best.agreed < SURE:
+    if search and best.score < SURE:
         for batch in _last_resorts(pair):
-            for hypothesis in sorted(_score(pair, batch), key=lambda each: -each.agreed)[:1]:
-                candidate = _rectified(pair, hypothesis)
-                if candidate.exceeds(best):
-                    best = candidate
-            if best.agreed >= SURE:
+            for hypothesis in sorted(_score(pair, batch), key=lambda each: -each.score)[:1]:
+                best = _better(best, [_rectified(pair, hypothesis)])
+            if best.score >= SURE:
                 break
     transform = None
     if best.transform is not plain:
         transform = np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
     return CoarseMotion(transform, best.agreed / 256)
+
+
+def _better(best: _Hypothesis, others: list[_Hypothesis]) -> _Hypothesis:
+    for hypothesis in others:
+        if hypothesis.exceeds(best):
+            best = hypothesis
+    return best
 
 
 def _rotations(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[list[Matrix]]:
@@ -144,14 +149,14 @@ def _turned(pair: PairMatcher, degrees: float, *, scale: float = 1.0, mirror: bo
 
 
 def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
-    """The source warped by the residual motion, for as long as that is visible and more cells agree."""
+    """The source warped by a residual motion, for as long as that is visible and the score does not fall."""
     for _ in range(STEPS):
-        if best.residual is None or _corner_motion(best.residual) < VISIBLE:
+        visible = [residual for residual in best.residuals if _corner_motion(residual) >= VISIBLE]
+        found = _score(pair, [best.transform @ residual for residual in visible])
+        better = max(found, key=lambda each: each.score, default=best)
+        if better is best or better.score < best.score:
             break
-        better = _score(pair, [best.transform @ best.residual])
-        if not better or better[0].agreed < best.agreed:
-            break
-        best = better[0]
+        best = better
     return best
 
 
@@ -163,13 +168,26 @@ def _score(pair: PairMatcher, transforms: list[Matrix]) -> list[_Hypothesis]:
         return []
     found = []
     similarities = pair.predictor.similarities([image for _, image, _ in shown], pair.target.features.coarse)
-    for (transform, _, _), both in zip(shown, similarities, strict=True):
+    for (transform, _, exists), both in zip(shown, similarities, strict=True):
         # With those of each image's own features: after the transformer wrong matches may agree, too.
         matches = [mutual_matches(similarity) for similarity in both]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
-        residual, agreed = fit_motion(target, source)
-        found.append(_Hypothesis(transform, residual, agreed / len(matches)))
+        residuals, agreed = fit_motions(target, source)
+        agreed /= len(matches)
+        found.append(_Hypothesis(transform, residuals, agreed, significance(agreed, 256 * exists.mean())))
     return found
+
+
+def significance(agreed: float, cells: float) -> float:
+    """How unlikely it is that so many of so many cells agree by chance: minus the logarithm of a bound.
+
+    The Chernoff bound of the binomial tail, as a-contrario methods use it (Moisan and Stival 2004).
+    """
+    share = min(agreed / cells, 1.0)
+    if share <= CHANCE:
+        return 0.0
+    rest = (1 - share) * math.log((1 - share) / (1 - CHANCE)) if share < 1 else 0.0
+    return cells * (share * math.log(share / CHANCE) + rest)
 
 
 def mutual_matches(similarity: Values) -> tuple[Points, Points]:
@@ -193,22 +211,24 @@ def mutual_matches(similarity: Values) -> tuple[Points, Points]:
     return (target + 0.5) * cell - 0.5, (source + 0.5) * cell - 0.5
 
 
-def fit_motion(target: Points, source: Points) -> tuple[Matrix | None, float]:
-    """The plausible homography or affine map target -> source of most matches, and how many agree with it."""
+def fit_motions(target: Points, source: Points) -> tuple[list[Matrix], float]:
+    """The plausible affine map and homography target -> source, and with how many matches the better agrees.
+
+    Without the homography where hardly more matches agree with it.
+    """
     if len(target) < FEWEST:
-        return None, 0.0
+        return [], 0.0
     homography, many = magsac_homography(target, source, REACH)
-    if homography is None or transform_fault(homography, FRAME, mirror=False) is not None:
-        homography, many = None, 0
     linear, inliers = cv2.estimateAffine2D(target, source, method=cv2.RANSAC, ransacReprojThreshold=REACH)
-    affine, some = None, 0
+    motions, most = [], 0
     if linear is not None:
-        affine, some = np.vstack([linear, [0.0, 0.0, 1.0]]), int(inliers.sum())
-        if transform_fault(affine, FRAME, mirror=False) is not None:
-            affine, some = None, 0
-    if affine is None or (many >= FEWEST_PERSPECTIVE and many > PERSPECTIVE * some):
-        return homography, float(many)
-    return affine, float(some)
+        affine = np.vstack([linear, [0.0, 0.0, 1.0]])
+        if transform_fault(affine, FRAME, mirror=False) is None:
+            motions, most = [affine], int(inliers.sum())
+    if homography is not None and (not motions or (many >= FEWEST_PERSPECTIVE and many > PERSPECTIVE * most)):
+        if transform_fault(homography, FRAME, mirror=False) is None:
+            motions, most = [*motions, homography], many
+    return motions, float(most)
 
 
 def _corner_motion(transform: Matrix) -> float:

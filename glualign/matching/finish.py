@@ -19,6 +19,7 @@ from glualign.matching.predictor import to_source_pixels
 from glualign.matching.quality import TRUSTED_ERROR, Quality, confidence_of, verdict_on
 from glualign.matching.refinement import Refined, full_error
 from glualign.matching.similarity import EdgeSimilarity
+from glualign.matching.simplest import simplest_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ def finish(
     edges: EdgeSimilarity,
     refined: Refined | None,
     source: Image,
-    transform: Transform = "dense",
+    transform: Transform = "auto",
 ) -> Finished:
     """The flow of every pixel, or of the ``transform`` fitted to it, with what can be said about it.
 
@@ -58,16 +59,19 @@ def finish(
     target = pair.target.image
     valid, similarity = holds_data(source, target, flow), best.similarity
     matrix = inlier_share = None
+    imposed = transform not in ("auto", "dense")
+    any_trusted = (valid & (error < TRUSTED_ERROR)).any()
+    weights = np.where(valid, confidence_of(error), 0).astype(np.float32) if any_trusted else None
+    if transform == "auto":
+        transform = simplest_model(flow, weights, edges, best) if any_trusted else "dense"
     if transform != "dense":
-        any_trusted = (valid & (error < TRUSTED_ERROR)).any()
-        weights = np.where(valid, confidence_of(error), 0).astype(np.float32) if any_trusted else None
         flow, matrix, inlier_share = fit_model(flow, transform, weights)
     cells = _on_cells(flow, result.transform, pair, result.stride)
     compared = edges.compare(result.transform, cells)
     content = content_agreement(edges.target, compared)
     if transform != "dense":
         valid, similarity = holds_data(source, target, flow), compared.total
-        error = full_error(expected_error(cells, result, compared, imposed=True), size)
+        error = full_error(expected_error(cells, result, compared, imposed=imposed), size)
     if refined is None or transform != "dense":
         returned = forward_backward_error(cells, result.backward, stride=result.stride, exists=result.exists)
         unit = max(size) / max(pair.working)
@@ -103,7 +107,7 @@ def fit_model(
     Raises:
         FlowError: the transform cannot be fitted.
     """
-    if transform == "dense":
+    if transform in ("auto", "dense"):
         return flow, None, None
     if transform == "tps":
         spline = fit_tps(flow, weights)

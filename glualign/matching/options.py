@@ -9,7 +9,7 @@ from glualign.errors import OptionError
 
 Preset = Literal["fast", "balanced", "accurate"]
 Search = Literal["off", "auto", "full"]
-Transform = Literal["dense", "homography", "affine", "similarity", "translation", "tps"]
+Transform = Literal["auto", "dense", "homography", "affine", "similarity", "translation", "tps"]
 Refine = Literal["auto", "off"]
 
 SMALLEST_SIDE = 16
@@ -25,7 +25,8 @@ class AlignOptions:
         max_side: longer side in pixels that the network works at; None for the images' own size.
         global_motion_steps: most matches after the first, each with the global motion so far undone.
         search: whether to search for large rotations and scales: never, while nothing convinces, or always.
-        transform: free motion (``dense``) or the global model to fit; ``tps`` is a thin-plate spline.
+        transform: the simplest global model that explains the pair as well as the flow does, else the flow
+            (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.
         mirror: also consider that the source is mirrored.
         refine: sub-pixel refinement at full size, where the pair looks alike.
@@ -37,7 +38,7 @@ class AlignOptions:
     max_side: int | None = 1024
     global_motion_steps: int = 1
     search: Search = "auto"
-    transform: Transform = "dense"
+    transform: Transform = "auto"
     fuse_global_motion: bool = True
     mirror: bool = False
     refine: Refine = "off"

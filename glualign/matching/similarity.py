@@ -65,7 +65,7 @@ class EdgeSimilarity:
         height, width = pair.target_size
         scale = min(1.0, COMPARED_SIDE / max(height, width))
         self.size: Size = (max(8, round(height * scale)), max(8, round(width * scale)))
-        self._pair = pair
+        self.pair = pair
         target = cv2.resize(pair.target_pixels, self.size[::-1], interpolation=cv2.INTER_AREA)
         self.target: Pixels = np.asarray(target, np.uint8)
         self._target = _edges(self.target)
@@ -77,10 +77,10 @@ class EdgeSimilarity:
 
     def compare(self, transform: Matrix, flow: Field | None = None) -> Similarity:
         """Similarity under a transform (working pixel -> source) and a flow of cells in working pixels."""
-        to_working = resizing_matrix(self.size, self._pair.working)
-        view, covered = self._pair.warp_source(transform @ to_working, self.size)
+        to_working = resizing_matrix(self.size, self.pair.working)
+        view, covered = self.pair.warp_source(transform @ to_working, self.size)
         if flow is not None:
-            at = pixel_grid(self.size) + resize_flow(flow, self.size, frame=self._pair.working)
+            at = pixel_grid(self.size) + resize_flow(flow, self.size, frame=self.pair.working)
             x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
             view = np.asarray(cv2.remap(view, x, y, cv2.INTER_LINEAR), np.uint8)
             covered = cv2.remap(covered.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0
