@@ -20,6 +20,7 @@ from glualign.devices import Precision, choose_device, choose_dtype, describe_de
 from glualign.errors import FlowError, ImageError
 from glualign.fill import holds_data, warp_image
 from glualign.flow import Flow, compose, folding_share, from_transform
+from glualign.geometry import Matrix
 from glualign.images import Image, as_image, to_rgb8
 from glualign.matching.estimate import estimate, first_matches
 from glualign.matching.finish import finish, fit_model
@@ -29,7 +30,6 @@ from glualign.matching.options import (
     AlignOptions,
     Preset,
     Refine,
-    Search,
     Transform,
     choose_options,
 )
@@ -39,7 +39,7 @@ from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
 
-__all__ = ["PRESETS", "SMALLEST_SIDE", "AlignOptions", "Aligner", "Preset", "Refine", "Search", "Transform"]
+__all__ = ["PRESETS", "SMALLEST_SIDE", "AlignOptions", "Aligner", "Preset", "Refine", "Transform"]
 
 ImageLike = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
 
@@ -153,10 +153,16 @@ class Aligner:
         moved, reached = warp_image(moving, known)
         if not reached.all():
             moved = moved.replace(moved.pixels, ignored=~reached)
-        # A model of the whole motion is fitted to the composition, not to what is left after ``init``.
-        dense = copy.copy(self)
-        dense.options = replace(self.options, transform="dense")
-        return _composed(dense.align_many([(moved, target)])[0], known, moving, self.options.transform)
+        # A model that is asked for is fitted to the composition, not to what is left after ``init``.
+        model = self.options.transform
+        rest = copy.copy(self)
+        left: Transform = "auto" if model == "auto" and not isinstance(init, Flow) else "dense"
+        rest.options = replace(self.options, transform=left)
+        found = rest.align_many([(moved, target)])[0]
+        matrix = None
+        if found.transform is not None:
+            matrix = np.asarray(init, np.float64) @ found.transform
+        return _composed(found, known, moving, model, matrix)
 
     def align_many(
         self, pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]]
@@ -200,8 +206,7 @@ class Aligner:
         if isinstance(source, Image):
             return PairMatcher(self.predictor, to_rgb8(source), target, source.missing())
         known = (source.working, source.max_side) == (target.working, target.max_side)
-        # What a network with rectification sees of a source at the working size depends on the target.
-        features = source.features if known and not self.predictor.config.rectification_steps else None
+        features = source.features if known else None
         return PairMatcher(self.predictor, source.pixels, target, source.missing, features)
 
     def _align(
@@ -228,12 +233,21 @@ class Aligner:
         )
 
 
-def _composed(found: Alignment, known: Flow, source: Image, transform: Transform) -> Alignment:
-    """An alignment of a source moved by ``known`` as one of the ``source`` itself."""
+def _composed(
+    found: Alignment, known: Flow, source: Image, transform: Transform, matrix: Matrix | None
+) -> Alignment:
+    """An alignment of a source moved by ``known`` as one of the ``source`` itself.
+
+    Both motions together are ``matrix``, if given; else the ``transform`` is fitted to their composition.
+    """
     flow = compose(found.flow, Flow(known.data, source.size))
     valid = holds_data(source, found.target, flow)
-    weights = np.where(valid, found.confidence, 0).astype(np.float32) if valid.any() else None
-    flow, matrix, inlier_share = fit_model(flow, transform, weights)
+    if matrix is not None:
+        matrix, inlier_share = matrix / matrix[2, 2], found.quality.inlier_share
+        flow = from_transform(matrix, flow.size, source.size)
+    else:
+        weights = np.where(valid, found.confidence, 0).astype(np.float32) if valid.any() else None
+        flow, matrix, inlier_share = fit_model(flow, transform, weights)
     valid = holds_data(source, found.target, flow)
     trusted = valid & found.trusted
     share = float(trusted.mean())

@@ -18,7 +18,7 @@ TRANSFORM_MODELS: tuple[TransformModel, ...] = get_args(TransformModel)
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
 """Point pairs that determine a transform of each kind."""
 
-_HYPOTHESES = 400
+_HYPOTHESES = 200
 _SCORED_POINTS = 2000
 _REFITS = 12
 
@@ -35,15 +35,15 @@ def fit_points(
 ) -> Matrix:
     """The transform target -> source that most pairs agree with.
 
-    Homographies by MAGSAC++, the others by RANSAC with MSAC's cost; then least squares over all points,
-    reweighted by Tukey's function of their distance.
+    Homographies by MAGSAC++, the others by RANSAC; then least squares over all points, reweighted by Tukey's
+    function of their distance.
 
     Args:
         target: ``(N, 2)``.
         source: ``(N, 2)``, paired with ``target``.
         model: the kind of transform.
         threshold: largest distance of an inlier, in source pixels.
-        generator: of RANSAC's draws; None: seeded with 0.
+        generator: of the draws; None: seeded with 0.
 
     Returns:
         3x3 float64 with ``matrix[2, 2] == 1``.
@@ -98,20 +98,16 @@ def transfer_errors(matrix: Matrix, target: Points, source: Points) -> Values:
 def _ransac(
     model: TransformModel, target: Points, source: Points, threshold: float, generator: np.random.Generator
 ) -> Matrix | None:
-    needed = MINIMAL_POINTS[model]
-    scored = generator.permutation(len(target))[:_SCORED_POINTS]
-    best, best_cost = None, np.inf
-    for _ in range(_HYPOTHESES):
-        chosen = generator.choice(len(target), needed, replace=False)
-        candidate = _least_squares(model, target[chosen], source[chosen], np.ones(needed))
-        if candidate is None:
-            continue
+    if model == "translation":
+        offset = (source - target)[generator.permutation(len(target))[:_SCORED_POINTS]]
+        squared = np.square(offset[:, None] - offset[:_HYPOTHESES]).sum(axis=2)
         # MSAC: inliers cost their squared distance, outliers the same for all.
-        squared = np.square(transfer_errors(candidate, target[scored], source[scored]))
-        cost = float(np.minimum(squared, threshold**2).sum())
-        if cost < best_cost:
-            best, best_cost = candidate, cost
-    return best
+        matrix = np.eye(3)
+        matrix[:2, 2] = offset[np.minimum(squared, threshold**2).sum(axis=0).argmin()]
+        return matrix
+    fit = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
+    linear, _ = fit(target, source, method=cv2.RANSAC, ransacReprojThreshold=threshold)
+    return None if linear is None else np.vstack([linear, [0.0, 0.0, 1.0]])
 
 
 def _least_squares(model: TransformModel, target: Points, source: Points, weight: Values) -> Matrix | None:

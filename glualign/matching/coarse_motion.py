@@ -76,7 +76,7 @@ class CoarseMotion(NamedTuple):
 
 
 class _Hypothesis(NamedTuple):
-    """A transform (frame -> full-size source), the motions that the matches under it support, and its score."""
+    """A transform (frame -> full-size source), motions that the matches under it support, and its score."""
 
     transform: Matrix
     residuals: list[Matrix]
@@ -225,9 +225,9 @@ def fit_motions(target: Points, source: Points) -> tuple[list[Matrix], float]:
         affine = np.vstack([linear, [0.0, 0.0, 1.0]])
         if transform_fault(affine, FRAME, mirror=False) is None:
             motions, most = [affine], int(inliers.sum())
-    if homography is not None and (not motions or (many >= FEWEST_PERSPECTIVE and many > PERSPECTIVE * most)):
-        if transform_fault(homography, FRAME, mirror=False) is None:
-            motions, most = [*motions, homography], many
+    better = not motions or (many >= FEWEST_PERSPECTIVE and many > PERSPECTIVE * most)
+    if homography is not None and better and transform_fault(homography, FRAME, mirror=False) is None:
+        motions, most = [*motions, homography], many
     return motions, float(most)
 
 

@@ -2,76 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from glualign.geometry import Matrix, apply_transform
+from glualign.errors import FlowError
+from glualign.flow import Flow, TransformModel, fit_transform
+from glualign.geometry import Matrix, apply_transform, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.fusion import LEAST, FusedMatch, fuse
-from glualign.matching.global_motion import fit_global_motion, start_transforms, undo_global_motion
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import MatchResult, PairMatcher, change_transform, match_resized
 from glualign.matching.similarity import EdgeSimilarity
 
 VISIBLE = 0.02
 """Share of the longer side by which two global motions must differ at a corner to be matched one by one."""
-CONVINCING = 0.45
-"""Edge similarity from which a motion counts as found."""
-
-
-def estimate(
-    pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
-) -> FusedMatch:
-    """The hypothesis of the highest score among those that the options allow.
-
-    Args:
-        pair: the pair.
-        edges: of the pair.
-        options: how much to try.
-        first: the published forward pass.
-    """
-    if pair.predictor.config.pretrained:
-        return _refined_motion(pair, edges, options, first)
-    best: FusedMatch | None = None
-    for start, steps in _starts(pair, options, first):
-        for fused in _improved(pair, edges, options, start, steps):
-            if best is None or fused.score > best.score:
-                best = fused
-        if best is not None and options.search == "auto" and best.similarity >= CONVINCING:
-            break
-    assert best is not None
-    return best
+TRUSTED = 2.0
+"""Working pixels of forward-backward error below which a cell votes on the global motion."""
+INLIER = 1.2
+"""Working pixels around the transform within which a vote supports it."""
+SUPPORT: dict[TransformModel, float] = {"homography": 0.25, "affine": 0.2, "similarity": 0.15}
+"""Models in the order they are tried, and the share of votes that must support each."""
+FEWEST_VOTES = 384
+"""Working pixels whose cells must vote."""
 
 
 def first_matches(pairs: Sequence[PairMatcher], options: AlignOptions) -> list[MatchResult]:
-    """The first match of pairs of one working size.
+    """The first match of pairs of one working size, each under the motion that its coarse features support.
 
-    The published forward pass; with a pretrained backbone, under the global motion that the coarse features
-    support.
+    Without a search, the published networks run their published forward pass alone.
     """
-    if not pairs[0].predictor.config.pretrained:
-        return match_resized(pairs)
     found: dict[int, MatchResult] = {}
     still = []
     for index, pair in enumerate(pairs):
-        motion = find_coarse_motion(pair, search=options.search != "off", mirror=options.mirror)
-        if motion.transform is None:
+        motion = None
+        if options.search or not pair.predictor.config.published:
+            motion = find_coarse_motion(pair, search=options.search, mirror=options.mirror).transform
+        if motion is None:
             still.append(index)
         else:
-            found[index] = pair.match_transformed(motion.transform)
+            found[index] = pair.match_transformed(motion)
     if still:
         found |= dict(zip(still, match_resized([pairs[index] for index in still]), strict=True))
     return [found[index] for index in range(len(pairs))]
 
 
-def _refined_motion(
+def estimate(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
 ) -> FusedMatch:
     """The first match, or its flow on top of the global motion that it supports.
 
     Matched again under that motion only where it differs visibly from that of the first match: on nine pairs
     of other modality, where it does not, the second match was never chosen.
+
+    Args:
+        pair: the pair.
+        edges: of the pair.
+        options: how much to try.
+        first: from `first_matches`.
     """
     best = fuse(first, edges, global_motion=options.fuse_global_motion)
     result = first
@@ -90,6 +78,28 @@ def _refined_motion(
     return best
 
 
+def fit_global_motion(result: MatchResult) -> Matrix | None:
+    """The transform, working pixel -> full-size source, through the trusted cells of a match.
+
+    A homography when enough cells support it, else an affine map, else a similarity; None without support.
+    """
+    trusted = result.error < TRUSTED
+    if trusted.sum() * result.stride**2 < FEWEST_VOTES:
+        return None
+    cells = Flow(result.forward / np.float32(result.stride))
+    size = cells.size
+    to_cells = resizing_matrix((size[0] * result.stride, size[1] * result.stride), size)
+    for model, least in SUPPORT.items():
+        try:
+            fit = fit_transform(cells, model, trusted, threshold=INLIER / result.stride, max_points=4000)
+        except FlowError:
+            continue
+        if fit.inlier_share >= least:
+            within = np.linalg.inv(to_cells) @ fit.matrix @ to_cells
+            return np.asarray(result.transform @ within, np.float64)
+    return None
+
+
 def _by_score(match: FusedMatch) -> float:
     return match.score
 
@@ -100,28 +110,3 @@ def _corner_distance(pair: PairMatcher, first: Matrix, second: Matrix) -> float:
     corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
     apart = apply_transform(np.asarray(np.linalg.inv(first) @ second, np.float64), corners) - corners
     return float(np.nan_to_num(np.linalg.norm(apart, axis=1), nan=np.inf).max())
-
-
-def _starts(
-    pair: PairMatcher, options: AlignOptions, first: MatchResult
-) -> Iterator[tuple[MatchResult, int]]:
-    """The matches to start from, and how many may follow each."""
-    yield first, options.global_motion_steps
-    if options.search != "off":
-        for transform, rough in start_transforms(pair, mirror=options.mirror):
-            yield pair.match_transformed(transform), max(options.global_motion_steps, int(rough))
-
-
-def _improved(
-    pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult, steps: int
-) -> Iterator[FusedMatch]:
-    """A match, the best of those that follow it, and one under the global motion that this one supports."""
-    yield fuse(first, edges, global_motion=options.fuse_global_motion)
-    if not steps:
-        return
-    found = undo_global_motion(pair, first, steps)
-    if found is not first:
-        yield fuse(found, edges, global_motion=options.fuse_global_motion)
-    transform = fit_global_motion(found) if options.fuse_global_motion else None
-    if transform is not None and edges.compare(transform).total > LEAST:
-        yield fuse(pair.match_transformed(transform), edges)

@@ -107,7 +107,7 @@ def fit_model(
     Raises:
         FlowError: the transform cannot be fitted.
     """
-    if transform in ("auto", "dense"):
+    if transform == "auto" or transform == "dense":
         return flow, None, None
     if transform == "tps":
         spline = fit_tps(flow, weights)

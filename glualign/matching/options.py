@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 from glualign.errors import OptionError
 
 Preset = Literal["fast", "balanced", "accurate"]
-Search = Literal["off", "auto", "full"]
 Transform = Literal["auto", "dense", "homography", "affine", "similarity", "translation", "tps"]
 Refine = Literal["auto", "off"]
 
@@ -24,7 +23,8 @@ class AlignOptions:
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
         global_motion_steps: most matches after the first, each with the global motion so far undone.
-        search: whether to search for large rotations and scales: never, while nothing convinces, or always.
+        search: whether to try rotations, key points and scales where the coarse matches of the pair as it is
+            do not agree.
         transform: the simplest global model that explains the pair as well as the flow does, else the flow
             (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.
@@ -37,7 +37,7 @@ class AlignOptions:
 
     max_side: int | None = 1024
     global_motion_steps: int = 1
-    search: Search = "auto"
+    search: bool = True
     transform: Transform = "auto"
     fuse_global_motion: bool = True
     mirror: bool = False
@@ -47,13 +47,13 @@ class AlignOptions:
         if self.max_side is not None:
             self._check_int("max_side", SMALLEST_SIDE, None, " or None")
         self._check_int("global_motion_steps", 0, MOST_STEPS)
-        for name, choices in (("search", Search), ("transform", Transform), ("refine", Refine)):
+        for name, choices in (("transform", Transform), ("refine", Refine)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
                 raise OptionError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
-        if self.mirror and self.search == "off":
+        if self.mirror and self.search is False:
             raise OptionError("mirror needs a search; search is off")
-        for name in ("fuse_global_motion", "mirror"):
+        for name in ("search", "fuse_global_motion", "mirror"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
@@ -66,9 +66,9 @@ class AlignOptions:
 
 
 PRESETS: dict[str, AlignOptions] = {
-    "fast": AlignOptions(global_motion_steps=0, search="off", fuse_global_motion=False),
+    "fast": AlignOptions(global_motion_steps=0, search=False, fuse_global_motion=False),
     "balanced": AlignOptions(),
-    "accurate": AlignOptions(global_motion_steps=3, search="full", refine="auto"),
+    "accurate": AlignOptions(global_motion_steps=3, refine="auto"),
 }
 
 

@@ -132,7 +132,7 @@ class PairMatcher:
     def match_transformed(self, transform: Matrix) -> MatchResult:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
         image, exists = self.warp_source(transform, self.working)
-        sources = self.predictor.encode([image], self.working, as_source=True)
+        sources = self.predictor.encode([image], self.working)
         forward, backward = self.predictor.match(sources, [self.target.features])
         return match_result(
             transform, forward[0], backward[0], exists, working=self.working, missing=self.target.missing
@@ -190,7 +190,7 @@ def match_resized(pairs: Sequence[PairMatcher]) -> list[MatchResult]:
     sources = [pair.source_features for pair in pairs if pair.source_features]
     if len(sources) < len(pairs):
         images = [reduce_image(pair.source_pixels, pair.target.max_side) for pair in pairs]
-        sources = predictor.encode(images, working, as_source=True)
+        sources = predictor.encode(images, working)
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
     return [
         match_result(

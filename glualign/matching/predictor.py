@@ -14,11 +14,6 @@ import torch
 from torch import Tensor
 
 from glualign.geometry import Field, Matrix, Size, apply_transform, pixel_grid, resize_flow, resizing_matrix
-from glualign.matching.rectification import (
-    compose_flow_with_affine,
-    compose_with_inverse_affine,
-    rectify,
-)
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
 from glualign.network.decoders import fold_batch_norms
@@ -38,10 +33,7 @@ class Encoded(NamedTuple):
     """One image, ready to be matched with others of the same working size."""
 
     coarse: CoarseFeatures
-    working: WorkingFeatures | None
-    """None for a source whose network rectifies: what is seen at the working size is not known yet."""
-    image: Tensor
-    """``(1, 3, H', W')``, normalised."""
+    working: WorkingFeatures
 
 
 class FlowPredictor:
@@ -83,7 +75,7 @@ class FlowPredictor:
         flows: dict[int, Field] = {}
         for size in dict.fromkeys(sizes):
             members = [index for index, other in enumerate(sizes) if other == size]
-            sources = self.encode([small[index][0] for index in members], size, as_source=True)
+            sources = self.encode([small[index][0] for index in members], size)
             targets = self.encode([small[index][1] for index in members], size)
             for index, cells in zip(members, self.match(sources, targets, both_ways=False)[0], strict=True):
                 source, target = (image.shape[:2] for image in pairs[index])
@@ -92,7 +84,7 @@ class FlowPredictor:
                 flows[index] = to_source_pixels(flow, transform)
         return [flows[index] for index in range(len(pairs))]
 
-    def encode(self, images: Sequence[Pixels], size: Size, *, as_source: bool = False) -> list[Encoded]:
+    def encode(self, images: Sequence[Pixels], size: Size) -> list[Encoded]:
         """Features of ``(H, W, 3)`` uint8 RGB images resized to the working ``size``, in one batch.
 
         A target's can be matched with any number of sources.
@@ -101,10 +93,8 @@ class FlowPredictor:
             tensors = [self._tensor(image) for image in images]
             at_256 = self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE))
             coarse = _split(self.network.coarse_features(at_256))
-            at_size = self._prepared(tensors, size)
-            rectified = as_source and self.config.rectification_steps > 0
-            working = [None] * len(images) if rectified else _split(self.network.working_features(at_size))
-            return [Encoded(coarse[k], working[k], at_size[k : k + 1]) for k in range(len(images))]
+            working = _split(self.network.working_features(self._prepared(tensors, size)))
+            return [Encoded(*features) for features in zip(coarse, working, strict=True)]
 
     def encode_coarse(self, images: Sequence[Pixels]) -> CoarseFeatures:
         """Features of images for `match_coarse` alone, as one batch."""
@@ -124,23 +114,19 @@ class FlowPredictor:
         network = self.network
         with self._computing():
             source, target = _joined(sources), _joined(targets)
-            assert target.working is not None
-            size = (target.image.shape[2], target.image.shape[3])
-            coarse = rectify(network, source.image, source.coarse, target.coarse)
-            working = source.working or network.working_features(coarse.warp(source.image))
-            forward = network.fine_flows(working, target.working, coarse.flow3)[-1]
-            forward = compose_flow_with_affine(forward, coarse.affine, size)
+            coarse_source, coarse_target = network.transform_features(source.coarse, target.coarse)
+            _, flow3 = network.coarse_flows(coarse_source, coarse_target)
+            forward = _fields(network.fine_flows(source.working, target.working, flow3)[-1])
             if not both_ways:
-                return _fields(forward), []
+                return forward, []
             # The transformed features serve both directions.
-            _, flow3 = network.coarse_flows(coarse.target, coarse.source)
-            backward = network.fine_flows(target.working, working, flow3)[-1]
-            return _fields(forward), _fields(compose_with_inverse_affine(backward, coarse.affine, size))
+            _, flow3 = network.coarse_flows(coarse_target, coarse_source)
+            return forward, _fields(network.fine_flows(target.working, source.working, flow3)[-1])
 
     def match_coarse(
         self, sources: CoarseFeatures, targets: CoarseFeatures, *, level: int = 3
     ) -> tuple[list[Field], list[Field]]:
-        """The global half alone, without rectification: flows target -> source and source -> target.
+        """The global half alone: flows target -> source and source -> target.
 
         Args:
             sources: a batch from `encode_coarse`.
@@ -234,11 +220,9 @@ def _joined(images: Sequence[Encoded]) -> Encoded:
     if len(images) == 1:
         return images[0]
     coarse = CoarseFeatures(*map(torch.cat, zip(*(each.coarse for each in images), strict=True)))
-    working = [each.working for each in images if each.working is not None]
-    levels = zip(*working, strict=True)
-    joined = [None if maps[0] is None else torch.cat(maps) for maps in levels]
-    images_joined = torch.cat([each.image for each in images])
-    return Encoded(coarse, WorkingFeatures._make(joined) if working else None, images_joined)
+    levels = zip(*(each.working for each in images), strict=True)
+    working = [None if maps[0] is None else torch.cat(maps) for maps in levels]
+    return Encoded(coarse, WorkingFeatures._make(working))
 
 
 def _split(features: Features) -> list[Features]:

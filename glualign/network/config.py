@@ -16,9 +16,6 @@ COARSE_SIZE = 256
 MAX_TRANSFORMER_LAYERS = 32
 """More layers than anyone trains; a damaged file may ask for billions."""
 
-MAX_RECTIFICATION_STEPS = 15
-"""More than any pair gains from."""
-
 MAX_CHANNELS = 1024
 """Of features, tokens and descriptors; more than any network here has."""
 
@@ -59,8 +56,6 @@ class GLUNetConfig:
         global_map: the 16 x 16 decoder starts from a smooth map fitted robustly to the mutual matches
             (RANSAC, then least squares) instead of the soft-argmax, and sees where matches differ from it.
             Needs ``mutual_match_features``.
-        rectification_steps: how often at most the source is warped by an affine map found at 16 x 16 and
-            matched again, before the working resolution; 0: never.
         half_decoder_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the
             flow of 1/4 by a Lucas-Kanade step; 0: the finest flow is that of 1/4, as published.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
@@ -88,7 +83,6 @@ class GLUNetConfig:
     mutual_match_features: bool = False
     local_mapping: bool = False
     global_map: bool = False
-    rectification_steps: int = 0
     half_decoder_width: float = 0.0
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
@@ -125,10 +119,6 @@ class GLUNetConfig:
         if not 0 <= self.transformer_layers <= MAX_TRANSFORMER_LAYERS:
             raise ValueError(
                 f"transformer_layers must be 0 to {MAX_TRANSFORMER_LAYERS}, not {self.transformer_layers}"
-            )
-        if not 0 <= self.rectification_steps <= MAX_RECTIFICATION_STEPS:
-            raise ValueError(
-                f"rectification_steps must be 0 to {MAX_RECTIFICATION_STEPS}, not {self.rectification_steps}"
             )
         if not 0 <= self.half_decoder_width <= MAX_WIDTH or 0 < self.half_decoder_width < MIN_WIDTH:
             raise ValueError(

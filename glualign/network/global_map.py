@@ -68,22 +68,6 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
     )
 
 
-def fit_affine(matches: Tensor, weight: Tensor) -> Tensor:
-    """The affine map with the largest consistent weight, as the first half of `fit_global_map` finds it.
-
-    Args:
-        matches: ``(B, 2, H, W)``, source position of every target cell, x then y in [-1, 1].
-        weight: ``(B, 1, H, W)``, at least 0: weight of each match.
-
-    Returns:
-        ``(B, 2, 3)``: times the centre ``(x, y, 1)`` of a target cell, its source position.
-    """
-    x, y = cell_centres(*matches.shape[2:], device=matches.device)
-    linear = torch.stack([x, y, torch.ones_like(x)], dim=1)
-    points = matches.float().flatten(2).transpose(1, 2)
-    return _robust_affine(linear, points, weight.float().flatten(1)).transpose(1, 2)
-
-
 def _robust_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     """Coefficients ``(B, 3, 2)``: the best of many hypotheses, then re-weighted least squares."""
     affine = _best_affine(linear, points, weight)

@@ -1,7 +1,7 @@
 """GLU-Net: one global correlation at 16 x 16, then local ones up to 1/4 of the image (paper section 3).
 
 Networks with ``half_decoder_width`` add a decoder at 1/2. The module holds the architecture alone: matching
-of image files, rectification and everything else that calls it several times is in `glualign.matching`.
+of image files and everything else that calls it several times is in `glualign.matching`.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class GLUNet(nn.Module):
         extra_layers: int | None = None,
         detach: bool = False,
     ) -> GLUNetOutput:
-        """Flow from ``target`` to ``source`` at every level, in one pass without rectification.
+        """Flow from ``target`` to ``source`` at every level, in one pass.
 
         Args:
             source: normalised ``(B, 3, H', W')``, both sides multiples of 8.

@@ -8,20 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glualign.matching.rectification import (
-    affine_candidates,
-    best_affine,
-    compose_flow_with_affine,
-    identity_affine,
-    inverse_affine,
-    is_identity,
-    rectifying_affine,
-    warp_affine,
-)
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.pyramid import VGGPyramid
-from glualign.network.warping import normalise, pixel_grid, resize_area
+from glualign.network.warping import normalise
 from glualign.training.batches import Batch
 from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
 from glualign.training.recipe import StageOptions
@@ -93,27 +83,7 @@ class Objective(nn.Module):
         names = ("source", "target", "source_256", "target_256")
         image, target_image, image_256, target_256 = (normalise(batch[name].float()) for name in names)
         target = self._features(target_image, target_256)
-        # The finer levels see a small remaining motion with or without rectification.
-        if self.network.config.rectification_steps == 0 or self.stage.kind in ("fine", "half"):
-            loss, metrics, _ = self._pass(self._features(image, image_256), target, batch, extra_layers)
-            return loss, metrics
-        source = self._features(image_256, image_256)
-        first, found, flow3 = self._pass(source, target, batch, None)
-        with torch.no_grad():
-            # As at inference, but that the backward flow, which costs a second coarse pass, proposes nothing.
-            steps = [
-                rectifying_affine(flow3),
-                *affine_candidates(source.coarse.level4, target.coarse.level4),
-            ]
-            affine, _ = best_affine(
-                self.network, image, identity_affine(flow3), steps, source.coarse, target.coarse
-            )
-        image = warp_affine(image, affine)
-        warped_256 = resize_area(image, (COARSE_SIZE, COARSE_SIZE))
-        image_256 = torch.where(is_identity(affine), image_256, warped_256)
-        second, metrics, _ = self._pass(self._features(image, image_256), target, batch, extra_layers, affine)
-        metrics |= {f"first_{name}": found[name] for name in ("epe3", "hit16") if name in found}
-        return first + second, metrics
+        return self._pass(self._features(image, image_256), target, batch, extra_layers)
 
     def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
         images = normalise(torch.cat([batch["source"], batch["target"]]).float())
@@ -131,39 +101,29 @@ class Objective(nn.Module):
         source: _Features,
         target: _Features,
         batch: Batch,
-        extra_layers: int | None,
-        affine: Tensor | None = None,
-    ) -> tuple[Tensor, Metrics, Tensor]:
-        """Loss and metrics of one pass of the network, and its flow at 32 x 32.
+        extra_layers: int,
+    ) -> tuple[Tensor, Metrics]:
+        """Loss and metrics of one pass of the network.
 
-        ``source`` has the features of the image warped by ``affine`` (if any). Without ``extra_layers`` the
-        pass ends with the coarse half. The contrastive loss is that of the levels that learn: 1/8 and 1/4 do
-        with the pyramid only, and are compared in whole passes only, where the decoders meet them.
+        The contrastive loss is that of the levels that learn: 1/8 and 1/4 do with the pyramid only.
         """
         stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
         coarse = network.transform_features(source.coarse, target.coarse)
         flows = list(network.coarse_flows(*coarse, detach=detach))
-        if stage.kind != "coarse" and extra_layers is not None:
+        if stage.kind != "coarse":
             flows += network.fine_flows(
                 source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
             )
-        if affine is not None:
-            size = batch["flow"].shape[2]
-            sides = [COARSE_SIZE, COARSE_SIZE, *(size for _ in flows[2:])]
-            flows = [
-                compose_flow_with_affine(flow, affine, (side, side))
-                for flow, side in zip(flows, sides, strict=True)
-            ]
         loss, metrics = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
             found = {16: torch.cat([image.level4 for image in coarse])}
-            if stage.pyramid_rate > 0 and extra_layers is not None:
+            if stage.pyramid_rate > 0:
                 found[8] = torch.cat([source.eighth, target.eighth])
                 found[4] = torch.cat([source.quarter, target.quarter])
-            contrast, hits = self.head(found, batch if affine is None else _rectified_truth(batch, affine))
+            contrast, hits = self.head(found, batch)
             loss = loss + stage.contrastive * contrast
             metrics |= hits
-        return loss, metrics, flows[1].detach()
+        return loss, metrics
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
@@ -202,12 +162,3 @@ class Objective(nn.Module):
             )
             metrics[f"epe{4 - index}"] = error
         return total, metrics
-
-
-def _rectified_truth(batch: Batch, affine: Tensor) -> Batch:
-    """The true flow to the warped source, and which pixels have their match inside it."""
-    size = batch["flow"].shape[2]
-    flow = compose_flow_with_affine(batch["flow"], inverse_affine(affine), (size, size))
-    position = pixel_grid(size, size, device=flow.device) + flow
-    within = ((position >= 0) & (position <= size - 1)).all(dim=1, keepdim=True)
-    return {"flow": flow, "visible": batch["visible"] & within}

@@ -53,7 +53,7 @@ def test_both_ways_of_running_a_network_answer_the_same_flow():
     source, target = make_pair((256, 264))
     torch.manual_seed(0)
     # Without what decides by the best match: rounding tips such decisions of random weights.
-    config = replace(CONFIGS["compact"], rectification_steps=0, global_map=False, mutual_match_features=False)
+    config = replace(CONFIGS["compact"], global_map=False, mutual_match_features=False)
     network = GLUNet(config).eval()
     reference = reference_contender(CPU, config).predict(source, target)
     ours = model_contender("compact", network, "fp32", CPU).predict(source, target)

@@ -8,7 +8,7 @@ import pytest
 
 from glualign.geometry import apply_transform, rotation_scale_matrix
 from glualign.images import Image
-from glualign.matching.coarse_motion import find_coarse_motion, fit_motion, mutual_matches
+from glualign.matching.coarse_motion import find_coarse_motion, fit_motions, mutual_matches, significance
 from glualign.matching.pair import PairMatcher, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from tests.matching.known_pairs import example, warp_homography
@@ -39,8 +39,7 @@ def test_a_homography_is_found_among_wrong_matches() -> None:
     target = rng.uniform(0, 255, (300, 2))
     source = apply_transform(truth, target) + rng.normal(0, 1.5, (300, 2))
     source[:120] = rng.uniform(0, 255, (120, 2))
-    found, agreed = fit_motion(target, source)
-    assert found is not None
+    (_, found), agreed = fit_motions(target, source)
     assert 170 <= agreed <= 205
     corners = np.array([[0, 0], [255, 0], [255, 255], [0, 255.0]])
     assert np.abs(apply_transform(found, corners) - apply_transform(truth, corners)).max() < 8
@@ -48,9 +47,16 @@ def test_a_homography_is_found_among_wrong_matches() -> None:
 
 def test_few_or_unrelated_matches_support_nothing() -> None:
     rng = np.random.default_rng(1)
-    assert fit_motion(rng.uniform(0, 255, (5, 2)), rng.uniform(0, 255, (5, 2))) == (None, 0.0)
-    _, agreed = fit_motion(rng.uniform(0, 255, (200, 2)), rng.uniform(0, 255, (200, 2)))
-    assert agreed < 30
+    assert fit_motions(rng.uniform(0, 255, (5, 2)), rng.uniform(0, 255, (5, 2))) == ([], 0.0)
+    _, agreed = fit_motions(rng.uniform(0, 255, (200, 2)), rng.uniform(0, 255, (200, 2)))
+    assert significance(agreed, 256) < 3
+
+
+def test_most_of_a_small_part_says_more_than_a_little_of_the_whole() -> None:
+    assert significance(25.6, 256) == 0
+    assert significance(30, 60) == pytest.approx(60 * (0.5 * np.log(5) + 0.5 * np.log(0.5 / 0.9)))
+    assert significance(30, 60) > 2 * significance(40, 256) > 0
+    assert significance(256, 256) == pytest.approx(256 * np.log(10))
 
 
 @pytest.mark.parametrize(("degrees", "scale"), [(180, 1.0), (40, 1.0), (0, 2.0)])

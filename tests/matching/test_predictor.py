@@ -42,7 +42,7 @@ def test_flow_is_in_source_pixels_whatever_the_sizes(compact, wall):
 
 
 def test_pairs_of_any_sizes_get_what_each_gets_alone(compact, wall):
-    """One that is rectified, one that is not, and one of another size, which is another batch."""
+    """Two of one size, and one of another, which is another batch."""
     turned = np.ascontiguousarray(np.rot90(wall, 2))
     pairs = [(turned, wall), (wall, warp_homography(wall, GENTLE, wall.shape[:2])), (wall, wall[:250, :300])]
     together = compact.predict(pairs)
@@ -54,7 +54,7 @@ def test_pairs_of_any_sizes_get_what_each_gets_alone(compact, wall):
 def test_both_ways_lead_back(compact, wall):
     size = (256, 320)
     target = warp_homography(wall, GENTLE, wall.shape[:2])
-    sources, targets = compact.encode([wall], size, as_source=True), compact.encode([target], size)
+    sources, targets = compact.encode([wall], size), compact.encode([target], size)
     forward, backward = compact.match(sources, targets)
     assert forward[0].shape == backward[0].shape == (128, 160, 2)
     assert np.abs(forward[0] + backward[0])[8:-8, 8:-8].mean() < 3
@@ -85,7 +85,7 @@ def test_the_model_given_stays_as_it_is(dtype):
 
 @pytest.mark.parametrize("value", [float("nan"), 1e30])
 def test_wild_weights_give_flow_outside_every_frame(value):
-    network = tiny_network(rectification_steps=2)
+    network = tiny_network()
     with torch.no_grad():
         network.decoder1.predict_flow.bias.fill_(value)
     predictor = FlowPredictor(network, device=CPU, dtype=torch.float32)

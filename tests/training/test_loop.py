@@ -189,7 +189,7 @@ def test_training_improves_the_loss(recipe: Recipe, photos: PhotoStore, tmp_path
     )
     data = replace(recipe.data, mix={"small": 1.0})
     # Maps fitted to matches of features that know nothing are wild, and take longer to train away.
-    model = replace(recipe.model, global_map=False, rectification_steps=0)
+    model = replace(recipe.model, global_map=False)
     run = trainer(replace(recipe, model=model, data=data, stages=(stage,)), photos, tmp_path / "run")
     run.run()
     history = losses(tmp_path / "run")

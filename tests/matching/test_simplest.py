@@ -1,0 +1,70 @@
+"""The simplest model that explains a pair: planes become exact, parallax and moving objects stay."""
+
+import cv2
+import numpy as np
+import pytest
+
+from glualign.flow import Flow
+from glualign.geometry import pixel_grid
+from glualign.matching.fusion import fuse
+from glualign.matching.pair import match_result
+from glualign.matching.similarity import EdgeSimilarity
+from glualign.matching.simplest import simplest_model
+from tests.matching.known_pairs import example, pair_without_network, true_flow, warp_homography
+
+TRUTHS = {
+    "similarity": np.array([[1.08, -0.12, 9.0], [0.12, 1.08, -6.0], [0, 0, 1]]),
+    "affine": np.array([[1.1, 0.15, -9.0], [-0.02, 0.9, 12.0], [0, 0, 1]]),
+    "homography": np.array([[0.97, 0.05, 8.0], [-0.03, 1.02, 3.0], [2.5e-4, -1e-4, 1.0]]),
+}
+
+
+@pytest.fixture(scope="module")
+def wall():
+    return example("graf1.png", 384)
+
+
+def chosen(source, target, flow):
+    """The model for a pair whose flow, at the size of the images, is known; matched at 1/4."""
+    pair = pair_without_network(source, target)
+    cells = np.ascontiguousarray(flow[2::4, 2::4]).astype(np.float32)
+    edges = EdgeSimilarity(pair)
+    result = match_result(pair.to_source, cells, np.zeros_like(cells), working=pair.working)
+    return simplest_model(
+        Flow(flow.astype(np.float32)), None, edges, fuse(result, edges, global_motion=False)
+    )
+
+
+@pytest.mark.parametrize("model", list(TRUTHS))
+def test_a_noisy_flow_of_a_flat_scene_is_explained_by_the_simplest_model_that_can(wall, model):
+    size = (288, 384)
+    source = np.ascontiguousarray(wall[: size[0], : size[1]])
+    target = warp_homography(source, TRUTHS[model], size)
+    noise = np.random.default_rng(0).normal(0, 0.5, (*size, 2))
+    assert chosen(source, target, true_flow(TRUTHS[model], size) + noise) == model
+
+
+def test_an_object_that_moves_by_itself_is_not_flattened(wall):
+    """Three per cent of the frame move by 9 pixels, the rest stands still."""
+    size = (288, 384)
+    source = np.ascontiguousarray(wall[: size[0], : size[1]])
+    target = source.copy()
+    target[100:158, 200:258] = source[100:158, 209:267]
+    flow = np.zeros((*size, 2))
+    flow[100:158, 200:258, 0] = 9
+    assert chosen(source, target, flow) == "dense"
+    assert chosen(source, source, np.zeros((*size, 2))) == "similarity"
+
+
+def test_parallax_is_not_flattened(wall):
+    """A hill that moves by up to 5 pixels on a plane that moves by one."""
+    size = (288, 384)
+    grid = pixel_grid(size).astype(np.float64)
+    hill = np.exp(-(np.square(grid - [190, 140]).sum(axis=2)) / (2 * 60.0**2))
+    flow = np.stack([1 + 4 * hill, np.zeros(size)], axis=2)
+    source = np.ascontiguousarray(wall[: size[0], : size[1]])
+    at = (grid + flow).astype(np.float32)
+    target = cv2.remap(
+        source, np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1]), cv2.INTER_LINEAR
+    )
+    assert chosen(source, target, flow) == "dense"
