@@ -74,7 +74,7 @@ SECTIONS = {
         "Speed",
         "One pass, flow from target to source at full size, without reading files. `glunet` is the published "
         "network as its code runs it on a CPU (fp32, channels first, random weights). The target is the "
-        "source rotated by 40 degrees, so `compact` rectifies it first; pairs that hardly move cost it less. "
+        "source rotated by 40 degrees, so `compact` finds the rotation first; pairs that hardly move cost it less. "
         "All rows of one size were timed in turns within one run; the machine had other work at the time, so "
         "the ratio means more than the seconds.\n\n"
         "    glualign bench --threads 1 --threads 2",
@@ -89,7 +89,7 @@ SECTIONS = {
         "Networks of several widths, trained from nothing on the same machine for as near the same minutes "
         "as a short trial can foretell (contrastive training of the features alone): share of held-out "
         "target cells whose match is found within one cell, after so many pairs; time of one pass at "
-        "520 x 520 with one thread, without rectification.\n\n"
+        "520 x 520 with one thread.\n\n"
         "    python benchmarks/width_comparison.py PHOTOS --json benchmarks/results/widths.json",
     ),
     "parity": (

@@ -258,6 +258,7 @@ def _composed(
         trusted_share=share,
         inlier_share=inlier_share,
         folding_share=folding_share(flow),
+        motion=found.quality.motion if transform == "auto" else transform,
     )
     return replace(
         found,

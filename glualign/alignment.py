@@ -34,7 +34,7 @@ class Alignment:
         trusted: ``(H, W)`` bool on the target grid: valid, and the expected error is small.
         confidence: ``(H, W)`` float32, 0 to 1; 0 where not valid.
         quality: figures and a verdict on the whole.
-        transform: 3x3 float64, target pixel -> source pixel, when one global motion was fitted.
+        transform: 3x3 float64, target pixel -> source pixel, where the flow is one global model.
         model: name of the network.
         device: where it ran, for people.
         timings: seconds by step.

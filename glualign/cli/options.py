@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from glualign.images import Image
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
-TRANSFORMS = ("dense", "homography", "affine", "similarity", "translation", "tps")
-WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes
+TRANSFORMS = ("auto", "dense", "homography", "affine", "similarity", "translation", "tps")
+WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes; auto may have one
 SMALLEST_MAX_SIDE = 16
 MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
 
@@ -256,8 +256,9 @@ method_options = stack(
     click.option(
         "--transform",
         type=click.Choice(TRANSFORMS),
-        default="dense",
-        help="Motion: free for every pixel (dense), or one model of all of it (tps: a smooth bend).",
+        default="auto",
+        help="Motion: the simplest model that explains the pair, else free (auto); free for every pixel "
+        "(dense); or one model of all of it (tps: a smooth bend).",
     ),
     click.option(
         "--mirror",

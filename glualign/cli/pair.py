@@ -75,8 +75,8 @@ def warp(
 
     OUT is a folder or an image file. Into a folder (this one, when OUT is left out) go three files named
     after the source: STEM_warped.EXT in the source's format, depth and channels; STEM_flow.flo, the flow from
-    target to source in source pixels; and STEM_flow.png, its picture on the colour wheel. With a --transform
-    that has a matrix (not dense, not tps) also STEM_transform.txt. An image file gets the warped source and
+    target to source in source pixels; and STEM_flow.png, its picture on the colour wheel. Where one 3x3
+    matrix describes the motion, also STEM_transform.txt. An image file gets the warped source and
     nothing else is written, except what is named by --flow, --mask and the like. Every pixel that the source
     reaches is written; how far it can be trusted says the --mask and the --confidence.
 
@@ -107,10 +107,8 @@ def warp(
 
     aligning, reading = Aligning.of(options), Reading.of(options)
     writing, telling = Writing.of(options), Telling.of(options)
-    if options["matrix"] and aligning.transform in WITHOUT_MATRIX:
-        raise click.UsageError(
-            f"--matrix needs a --transform other than {' and '.join(WITHOUT_MATRIX)}, which have no matrix."
-        )
+    if options["matrix"] and aligning.transform in ("auto", *WITHOUT_MATRIX):
+        raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
     masks = options["source_mask"], options["target_mask"]
     moving, fixed = reading.images(source, target, quiet=telling.quiet, masks=masks)
     if options["gcps"]:
@@ -275,7 +273,8 @@ def figures(quality: Quality) -> list[str]:
     if quality.median_error is not None:
         lines.append(f"forward and backward flow differ by {quality.median_error:.2f} px (median)")
     if quality.inlier_share is not None:
-        lines.append(f"the transform explains {quality.inlier_share:.0%} of the trusted flow")
+        model = {"tps": "thin-plate spline"}.get(quality.motion, quality.motion)
+        lines.append(f"one {model} explains {quality.inlier_share:.0%} of the trusted flow")
     if quality.folding_share >= 0.001:
         lines.append(f"the flow folds over itself at {quality.folding_share:.1%} of the pixels")
     return lines

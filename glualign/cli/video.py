@@ -99,6 +99,8 @@ def command(video: str, output: str, style: Any, onto: str, quiet: bool, **optio
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
     aligning = Aligning.of(options)
+    if aligning.transform == "auto":
+        aligning = replace(aligning, transform="dense")  # not one model in this frame and flow in the next
     if onto == "next" and aligning.preset is None and not aligning.mirror:
         aligning = replace(aligning, preset="fast")
     if not quiet:

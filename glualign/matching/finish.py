@@ -94,6 +94,7 @@ def finish(
         content_agreement=content,
         inlier_share=inlier_share,
         folding_share=folding_share(flow),
+        motion=transform,
     )
     confidence = np.where(valid, confidence_of(error), 0).astype(np.float32)
     return Finished(flow, trusted, confidence, matrix, quality)

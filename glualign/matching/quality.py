@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from glualign.matching.options import Transform
+
 Verdict = Literal["good", "doubtful", "failed"]
 
 TRUSTED_ERROR = 5.0
@@ -45,6 +47,7 @@ class Quality:
             where that is too little to judge by.
         inlier_share: share of the trusted flow that one global transform explains; None when none was fitted.
         folding_share: share of pixels at which the flow folds over itself (negative Jacobian).
+        motion: what the flow is: ``dense``, or the global model that was fitted.
     """
 
     verdict: Verdict
@@ -55,6 +58,7 @@ class Quality:
     content_agreement: float | None
     inlier_share: float | None
     folding_share: float
+    motion: Transform = "dense"
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON values."""

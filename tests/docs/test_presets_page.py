@@ -9,8 +9,8 @@ def test_the_table_is_what_the_presets_are(root):
     page = (root / "docs" / "presets.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\w+) \| (\w+) \| (\w+) \|", page, re.MULTILINE)
     documented = {
-        name: (int(passes), search, fallback == "yes", refine)
-        for name, passes, search, fallback, refine in rows
+        name: (int(steps), search == "yes", fusion == "yes", refine)
+        for name, steps, search, fusion, refine in rows
     }
     assert documented == {
         name: (preset.global_motion_steps, preset.search, preset.fuse_global_motion, preset.refine)
