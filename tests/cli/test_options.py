@@ -59,7 +59,7 @@ def test_defaults_in_the_help_are_those_of_the_library():
 
 def test_only_what_was_given_reaches_the_aligner():
     given = options.Aligning.of(parse(options.align_options)).arguments()
-    assert given == {"device": "auto", "precision": "auto", "transform": "dense", "mirror": False}
+    assert given == {"device": "auto", "precision": "auto", "transform": "auto", "mirror": False}
     given = options.Aligning.of(parse(options.align_options, "--preset", "accurate", "--mirror")).arguments()
     assert (given["preset"], given["mirror"]) == ("accurate", True)
 
