@@ -74,7 +74,7 @@ SECTIONS = {
         "Speed",
         "One pass, flow from target to source at full size, without reading files. `glunet` is the published "
         "network as its code runs it on a CPU (fp32, channels first, random weights). The target is the "
-        "source rotated by 40 degrees, so `compact` finds the rotation first; pairs that hardly move cost it less. "
+        "source rotated by 40 degrees, so `compact` finds the rotation first; a small motion costs it less. "
         "All rows of one size were timed in turns within one run; the machine had other work at the time, so "
         "the ratio means more than the seconds.\n\n"
         "    glualign bench --threads 1 --threads 2",

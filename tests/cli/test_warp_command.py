@@ -159,7 +159,7 @@ def test_a_spline_is_smooth_and_has_no_matrix(pair, tmp_path):
     np.testing.assert_allclose(np.median(flow, axis=(0, 1)), [10, 6], atol=1.5)
 
 
-@pytest.mark.parametrize("transform", ["dense", "tps"])
+@pytest.mark.parametrize("transform", ["auto", "dense", "tps"])
 def test_a_matrix_without_a_matrix_transform_is_a_usage_error(pair, tmp_path, transform):
     matrix = tmp_path / "m.txt"
     result = glualign("warp", *pair, "-o", tmp_path, "--matrix", matrix, "--transform", transform)
