@@ -24,7 +24,6 @@ from glualign.evaluation.tables import (  # noqa: E402
     RIGHT_ALIGNED,
     SPEED_HEADERS,
     SPEED_RIGHT_ALIGNED,
-    groups_of,
     speed_cells,
     table_cells,
 )
@@ -139,7 +138,7 @@ def build(files: dict[str, dict[str, Any]]) -> str:
 
 def evaluation_section(content: dict[str, Any]) -> Iterable[str]:
     """Table, machine, weights and failures of an evaluation."""
-    yield table(HEADERS, table_cells(content["dataset"], groups_of(content)), RIGHT_ALIGNED)
+    yield table(HEADERS, table_cells(content["dataset"], content["rows"]), RIGHT_ALIGNED)
     yield machine_line(content)
     for name, settings in content["methods"].items():
         if "sha256" in settings:

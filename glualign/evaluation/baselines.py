@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import cv2
@@ -59,14 +60,12 @@ def identity(source: Pixels, target: Pixels) -> Field:
     return transform_flow(resizing_matrix(size_of(target), size_of(source)), size_of(target))
 
 
-def sift(source: Pixels, target: Pixels) -> Field:
-    """8000 SIFT key points at full size, ratio test, homography by MAGSAC++."""
-    return _from_keypoints("sift", 8000, source, target)
-
-
-def orb(source: Pixels, target: Pixels) -> Field:
-    """5000 ORB key points at full size, ratio test, homography by MAGSAC++."""
-    return _from_keypoints("orb", 5000, source, target)
+def keypoints(detector: Literal["sift", "orb"], most: int, source: Pixels, target: Pixels) -> Field:
+    """At most so many key points at full size, ratio test, homography by MAGSAC++."""
+    matrix = keypoint_homography(
+        source, target, detector=detector, most=most, max_side=None, threshold=3.0, fewest=8
+    )
+    return transform_flow(matrix, size_of(target))
 
 
 def dis(source: Pixels, target: Pixels) -> Field:
@@ -104,8 +103,8 @@ def ecc(source: Pixels, target: Pixels) -> Field:
 
 BASELINES: Mapping[str, Callable[[Pixels, Pixels], Field]] = {
     "identity": identity,
-    "sift": sift,
-    "orb": orb,
+    "sift": partial(keypoints, "sift", 8000),
+    "orb": partial(keypoints, "orb", 5000),
     "dis": dis,
     "farneback": farneback,
     "ecc": ecc,
@@ -121,13 +120,6 @@ def open_baseline(name: str) -> Baseline:
     if name not in BASELINES:
         raise DatasetError(f"{name}: unknown baseline; known are {', '.join(BASELINES)}")
     return Baseline(name, BASELINES[name])
-
-
-def _from_keypoints(detector: Literal["sift", "orb"], most: int, source: Pixels, target: Pixels) -> Field:
-    matrix = keypoint_homography(
-        source, target, detector=detector, most=most, max_side=None, threshold=3.0, fewest=8
-    )
-    return transform_flow(matrix, size_of(target))
 
 
 def _equal_grey(source: Pixels, target: Pixels) -> tuple[Any, Any]:

@@ -55,16 +55,13 @@ def _cpu_model() -> str:
 
 def _commit() -> str | None:
     """The commit this package was run from, with a + when its files were changed; None outside a checkout."""
-    head = _git("rev-parse", "--short=10", "HEAD")
-    if not head:
-        return None
-    return head + ("+" if _git("status", "--porcelain", "--untracked-files=no", "--", ".") else "")
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(glualign.__file__).parent), *arguments]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    git = ["git", "-C", str(Path(glualign.__file__).parent)]
+    answers = []
+    for arguments in (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", "."]):
+        try:
+            done = subprocess.run([*git, *arguments], capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        answers.append(done.stdout.strip())
+    head, changed = answers
+    return head + ("+" if changed else "")

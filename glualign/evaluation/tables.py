@@ -6,7 +6,6 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from glualign.evaluation.metrics import (
     CURVE_ALPHAS,
     PIXEL_THRESHOLDS,
     GroupMetrics,
+    PairMetrics,
     mean_of,
     summarise,
 )
@@ -37,93 +37,95 @@ HEADERS = (
 )  # fmt: skip
 RIGHT_ALIGNED = tuple(range(2, 11))
 _MISSING = "-"
-_NUMBERS = ("pairs", "aepe", "median", "fl")
 _DIGITS = 6  # digits after the point; more is noise that makes two documents look different
 
+Row = dict[str, Any]
+"""One method on one group of pairs, as JSON has it.
 
-@dataclass(frozen=True)
-class GroupResult:
-    """One method on one group of pairs.
-
-    Attributes:
-        group: name of the group; `ALL` for all pairs, `MEAN_OF_GROUPS` for the mean of the groups.
-        method: name of the method.
-        metrics: None when every pair failed.
-        failed: number of pairs without a result.
-        unsolved: number of pairs that a baseline answered with the identity.
-        seconds: median time per pair; NaN without any.
-    """
-
-    group: str
-    method: str
-    metrics: GroupMetrics | None
-    failed: int
-    unsolved: int
-    seconds: float
+``group`` is the group's name (`ALL` for all pairs, `MEAN_OF_GROUPS` for the mean of the groups), ``method``
+the method's; ``failed`` the number of pairs without a result, ``unsolved`` of those that a baseline answered
+with the identity; ``seconds_per_pair`` the median time, NaN or None without any; ``metrics`` those of
+`GroupMetrics`, with PCK by threshold, or None when every pair failed.
+"""
 
 
-def group_results(dataset: Dataset, results: Sequence[PairResult]) -> list[GroupResult]:
+def group_results(dataset: Dataset, results: Sequence[PairResult]) -> list[Row]:
     """Those of every group and then of the whole data set, the methods in their order inside each."""
     methods = list(dict.fromkeys(result.method for result in results))
     groups = [group for group in dataset.groups if group != ALL]
-
-    def of(group: str, method: str) -> GroupResult:
-        chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
-        return _group_result(group, method, chosen, dataset.pooled_pck)
-
-    per_group = [of(group, method) for group in groups for method in methods]
-    found = per_group + [of(ALL, method) for method in methods]
-    if len(groups) > 1:
-        found += [_mean_result([each for each in per_group if each.method == method]) for method in methods]
+    found: list[Row] = []
+    metrics: dict[str, list[GroupMetrics]] = {method: [] for method in methods}
+    for group in (*groups, ALL):
+        for method in methods:
+            chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
+            measured = _measured(chosen, dataset.pooled_pck)
+            seconds = [result.seconds for result in chosen if result.metrics]
+            found.append(
+                {
+                    "group": group,
+                    "method": method,
+                    "failed": sum(result.metrics is None for result in chosen),
+                    "unsolved": sum(bool(result.note) for result in chosen if result.metrics),
+                    "seconds_per_pair": float(np.median(seconds)) if seconds else math.nan,
+                    "metrics": _as_json(measured) if measured else None,
+                }
+            )
+            if measured and group != ALL:
+                metrics[method].append(measured)
+    if len(groups) < 2:
+        return found
+    for method in methods:
+        of_groups = [row for row in found if row["method"] == method and row["group"] != ALL]
+        seconds = [row["seconds_per_pair"] for row in of_groups if row["metrics"]]
+        found.append(
+            {
+                "group": MEAN_OF_GROUPS,
+                "method": method,
+                "failed": sum(row["failed"] for row in of_groups),
+                "unsolved": sum(row["unsolved"] for row in of_groups),
+                "seconds_per_pair": float(np.mean(seconds)) if seconds else math.nan,
+                "metrics": _as_json(mean_of(metrics[method])) if metrics[method] else None,
+            }
+        )
     return found
 
 
-def _group_result(group: str, method: str, results: Sequence[PairResult], pooled: bool) -> GroupResult:
-    measured = [result for result in results if result.metrics is not None]
-    scenes = dict.fromkeys(result.subgroup for result in measured)
-    metrics = [
-        summarise([r.metrics for r in measured if r.subgroup == scene and r.metrics], pooled_pck=pooled)
-        for scene in scenes
-    ]
-    return GroupResult(
-        group=group,
-        method=method,
-        metrics=mean_of(metrics) if len(metrics) > 1 else next(iter(metrics), None),
-        failed=len(results) - len(measured),
-        unsolved=sum(bool(result.note) for result in measured),
-        seconds=float(np.median([result.seconds for result in measured])) if measured else math.nan,
-    )
+def _measured(results: Sequence[PairResult], pooled: bool) -> GroupMetrics | None:
+    """The metrics of a group: inside a scene over its pairs, then the mean of the scenes."""
+    scenes: dict[str, list[PairMetrics]] = {}
+    for result in results:
+        if result.metrics:
+            scenes.setdefault(result.subgroup, []).append(result.metrics)
+    found = [summarise(pairs, pooled_pck=pooled) for pairs in scenes.values()]
+    return mean_of(found) if len(found) > 1 else next(iter(found), None)
 
 
-def _mean_result(groups: Sequence[GroupResult]) -> GroupResult:
-    measured = [group.metrics for group in groups if group.metrics]
-    return GroupResult(
-        group=MEAN_OF_GROUPS,
-        method=groups[0].method,
-        metrics=mean_of(measured) if measured else None,
-        failed=sum(group.failed for group in groups),
-        unsolved=sum(group.unsolved for group in groups),
-        seconds=float(np.nanmean([group.seconds for group in groups])) if measured else math.nan,
-    )
+def _as_json(metrics: GroupMetrics) -> dict[str, Any]:
+    return {
+        **{name: getattr(metrics, name) for name in ("pairs", "aepe", "median", "fl")},
+        "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, metrics.pck, strict=True)},
+        "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, metrics.pck_alpha, strict=True)},
+        "curve_pck": list(metrics.curve),
+    }
 
 
-def table_cells(dataset: str, groups: Sequence[GroupResult]) -> list[tuple[str, ...]]:
+def table_cells(dataset: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """The table as text under `HEADERS`, with what was published for a group below our rows of it."""
     cells: list[tuple[str, ...]] = []
-    for name in dict.fromkeys(group.group for group in groups):
-        ours = [group for group in groups if group.group == name]
+    for name in dict.fromkeys(row["group"] for row in rows):
+        ours = [row for row in rows if row["group"] == name]
         cells += map(_cells, ours)
-        most = max((group.metrics.pairs for group in ours if group.metrics), default=0)
-        for row in _published():
-            if (row["dataset"], row["group"]) == (dataset, name):
+        most = max((row["metrics"]["pairs"] for row in ours if row["metrics"]), default=0)
+        for published in _published():
+            if (published["dataset"], published["group"]) == (dataset, name):
                 aepe, *shares = (
-                    float(row[key]) if row[key] else None
+                    float(published[key]) if published[key] else None
                     for key in ("aepe", "pck_1", "pck_3", "pck_5", "pck_005", "fl")
                 )
-                method, pairs = f"{row['method']} (published)", row["pairs"] or _MISSING
-                note = f"official set: {pairs} pairs" if row["pairs"] not in ("", str(most)) else ""
-                numbers = _pixels(aepe), _MISSING, *map(_percent, shares), _MISSING
-                cells.append((name or "all pairs", method, pairs, *numbers, note))
+                pairs = published["pairs"]
+                lead = name or "all pairs", f"{published['method']} (published)", pairs or _MISSING
+                note = f"official set: {pairs} pairs" if pairs not in ("", str(most)) else ""
+                cells.append((*lead, _pixels(aepe), _MISSING, *map(_percent, shares), _MISSING, note))
     return cells
 
 
@@ -138,18 +140,17 @@ def _published() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _cells(group: GroupResult) -> tuple[str, ...]:
-    notes = [f"{group.failed} failed"] if group.failed else []
-    notes += [f"no alignment for {group.unsolved}"] if group.unsolved else []
-    lead, note = (group.group or "all pairs", group.method), ", ".join(notes)
-    if group.metrics is None:
+def _cells(row: Row) -> tuple[str, ...]:
+    notes = [f"{row['failed']} failed"] if row["failed"] else []
+    notes += [f"no alignment for {row['unsolved']}"] if row["unsolved"] else []
+    lead, note = (row["group"] or "all pairs", row["method"]), ", ".join(notes)
+    metrics = row["metrics"]
+    if metrics is None:
         return (*lead, "0", *[_MISSING] * 8, note)
-    metrics = group.metrics
-    pck = dict(zip(PIXEL_THRESHOLDS, metrics.pck, strict=True))
-    alpha = dict(zip(ALPHAS, metrics.pck_alpha, strict=True))
-    shares = (pck[1.0], pck[3.0], pck[5.0], alpha[0.05], metrics.fl)
-    lengths = _pixels(metrics.aepe), _pixels(metrics.median)
-    return (*lead, str(metrics.pairs), *lengths, *map(_percent, shares), f"{group.seconds:.3f}", note)
+    shares = (*(metrics["pck_px"][key] for key in "135"), metrics["pck_alpha"]["0.05"], metrics["fl"])
+    lengths = _pixels(metrics["aepe"]), _pixels(metrics["median"])
+    seconds = f"{row['seconds_per_pair']:.3f}"
+    return (*lead, str(metrics["pairs"]), *lengths, *map(_percent, shares), seconds, note)
 
 
 def _pixels(value: float | None) -> str:
@@ -167,7 +168,7 @@ def header(kind: str, title: str) -> dict[str, Any]:
 
 
 def document(
-    dataset: Dataset, methods: Sequence[Method], groups: Sequence[GroupResult], results: Sequence[PairResult]
+    dataset: Dataset, methods: Sequence[Method], rows: Sequence[Row], results: Sequence[PairResult]
 ) -> dict[str, Any]:
     """Everything a table or a plot needs, with where and from what it was measured. Shares are fractions."""
     return {
@@ -176,59 +177,20 @@ def document(
         "pairs": len(dataset),
         "methods": {method.name: dict(method.settings) for method in methods},
         "curve_alpha": CURVE_ALPHAS.tolist(),
-        "rows": [
-            {
-                "group": group.group,
-                "method": group.method,
-                "failed": group.failed,
-                "unsolved": group.unsolved,
-                "seconds_per_pair": group.seconds,
-                "metrics": _as_json(group.metrics, group.group == ALL) if group.metrics else None,
-            }
-            for group in groups
-        ],
+        "rows": [row if row["group"] == ALL else _without_curve(row) for row in rows],
         "failures": [{"pair": r.pair, "method": r.method, "error": r.error} for r in results if r.error],
         "unsolved": [{"pair": r.pair, "method": r.method, "note": r.note} for r in results if r.note],
     }
 
 
+def _without_curve(row: Row) -> Row:
+    metrics = row["metrics"]
+    return {**row, "metrics": metrics and {name: metrics[name] for name in metrics if name != "curve_pck"}}
+
+
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON document, atomically; NaN becomes null."""
     write_text(path, json.dumps(_rounded(plain(content)), indent=1, ensure_ascii=False) + "\n")
-
-
-def groups_of(content: Mapping[str, Any]) -> list[GroupResult]:
-    """The group results of a document that was read back, without the curves of the groups."""
-    return [
-        GroupResult(
-            group=row["group"],
-            method=row["method"],
-            metrics=_from_json(row["metrics"]) if row["metrics"] else None,
-            failed=row["failed"],
-            unsolved=row["unsolved"],
-            seconds=math.nan if row["seconds_per_pair"] is None else row["seconds_per_pair"],
-        )
-        for row in content["rows"]
-    ]
-
-
-def _as_json(metrics: GroupMetrics, with_curve: bool) -> dict[str, Any]:
-    curve = {"curve_pck": list(metrics.curve)} if with_curve else {}
-    return {
-        **{name: getattr(metrics, name) for name in _NUMBERS},
-        "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, metrics.pck, strict=True)},
-        "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, metrics.pck_alpha, strict=True)},
-        **curve,
-    }
-
-
-def _from_json(values: Mapping[str, Any]) -> GroupMetrics:
-    return GroupMetrics(
-        **{name: values[name] for name in _NUMBERS},
-        pck=tuple(values["pck_px"][f"{key:g}"] for key in PIXEL_THRESHOLDS),
-        pck_alpha=tuple(values["pck_alpha"][f"{key:g}"] for key in ALPHAS),
-        curve=tuple(values.get("curve_pck", ())),
-    )
 
 
 def _rounded(value: Any) -> Any:

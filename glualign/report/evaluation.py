@@ -14,7 +14,7 @@ from glualign.evaluation.datasets.base import Dataset, Pixels, Sample
 from glualign.evaluation.methods import Method
 from glualign.evaluation.results import PairResult
 from glualign.evaluation.runner import load
-from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, groups_of, table_cells
+from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, table_cells
 from glualign.evaluation.truth import PointTruth, size_of
 from glualign.flow import Flow, warp
 from glualign.geometry import resize_flow
@@ -42,7 +42,7 @@ def write_evaluation(path: Path, content: Mapping[str, Any], panels: Sequence[Ma
         content=content,
         headers=HEADERS,
         right=RIGHT_ALIGNED,
-        cells=table_cells(content["dataset"], groups_of(content)),
+        cells=table_cells(content["dataset"], content["rows"]),
         curves=_curves(content),
         width=_WIDTH,
         height=_HEIGHT,

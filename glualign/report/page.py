@@ -36,7 +36,20 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
         MissingExtraError: Jinja2 is not installed.
         OutputError: the page cannot be written.
     """
-    write_text(path, render_page(template, script=script, **values))
+    code = _asset(script) if script else ""
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
+    text: str = (
+        environment()
+        .get_template(template)
+        .render(
+            style=_asset("style.css"),
+            script=code,
+            script_source=f"'sha256-{digest}'" if code else "'none'",
+            **values,
+        )
+    )
+    # File names may be any bytes, and UTF-8 cannot hold all of them.
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def environment() -> Any:
@@ -56,24 +69,6 @@ def environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def render_page(template: str, *, script: str = "", **values: Any) -> str:
-    """The text of a page; the arguments are those of `write_page`."""
-    code = _asset(script) if script else ""
-    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
-    text: str = (
-        environment()
-        .get_template(template)
-        .render(
-            style=_asset("style.css"),
-            script=code,
-            script_source=f"'sha256-{digest}'" if code else "'none'",
-            **values,
-        )
-    )
-    # File names may be any bytes, and UTF-8 cannot hold all of them.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def picture_url(picture: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:

@@ -32,7 +32,7 @@ def test_a_pair_that_cannot_be_read_is_recorded_and_the_rest_goes_on(tmp_path):
     assert [bool(r.error) for r in results] == [False, True, False]
     assert "p1: no ground truth" in results[1].error
     rows = group_results(open_dataset("pairs", root), results)
-    assert (rows[0].failed, rows[0].metrics.pairs) == (1, 2)
+    assert (rows[0]["failed"], rows[0]["metrics"]["pairs"]) == (1, 2)
     assert table_cells("pairs", rows)[0][-1] == "1 failed"
 
 
@@ -141,9 +141,9 @@ def test_scenes_are_averaged_before_the_rate_and_groups_alike(tmp_path):
             shift = -float(sample.truth.flow[20, 40, 0])
             return Offset(dx=shift).estimate(sample)
 
-    rows = {row.group: row for row in group_results(dataset, evaluate(dataset, [ByShift()]))}
-    assert rows["rate 3"].metrics.aepe == pytest.approx((1.5 + 3) / 2, abs=1e-5)
-    assert rows["mean of groups"].metrics.aepe == pytest.approx((2.25 + 1) / 2, abs=1e-5)
+    rows = {row["group"]: row for row in group_results(dataset, evaluate(dataset, [ByShift()]))}
+    assert rows["rate 3"]["metrics"]["aepe"] == pytest.approx((1.5 + 3) / 2, abs=1e-5)
+    assert rows["mean of groups"]["metrics"]["aepe"] == pytest.approx((2.25 + 1) / 2, abs=1e-5)
     cells = table_cells("eth3d", list(rows.values()))
     assert [row[1] for row in cells[:3]] == [
         "offset",
