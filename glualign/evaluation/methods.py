@@ -24,17 +24,11 @@ FlowFunction = Callable[[Pixels, Pixels], Field]
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The answer of a method.
+    """The answer of a method."""
 
-    Attributes:
-        flow: (H_t, W_t, 2) float32, target to source, in source pixels.
-        seconds: wall time of the estimate alone, without reading files.
-        note: why the method found no alignment and answered the identity; empty if it did.
-    """
-
-    flow: Field
-    seconds: float
-    note: str = ""
+    flow: Field  # (H_t, W_t, 2) float32, target to source, in source pixels
+    seconds: float  # wall time of the estimate alone, without reading files
+    note: str = ""  # why the method found no alignment and answered the identity; empty if it did
 
 
 class Method(Protocol):

@@ -24,63 +24,37 @@ FL_SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """The errors of one image's valid pixels.
+    """The errors of one image's valid pixels."""
 
-    Attributes:
-        epe: (N,) float64, end-point error in pixels of the source.
-        magnitude: (N,) float64, length of the true flow in pixels.
-        longer_side: L of PCK at alpha times L, in pixels (usually the longer side of the source image).
-    """
-
-    epe: npt.NDArray[np.float64]
-    magnitude: npt.NDArray[np.float64]
-    longer_side: float
+    epe: npt.NDArray[np.float64]  # (N,) float64, end-point error in pixels of the source
+    magnitude: npt.NDArray[np.float64]  # (N,) float64, length of the true flow in pixels
+    longer_side: float  # L of PCK at alpha times L, in pixels (usually the longer side of the source image)
 
 
 @dataclass(frozen=True)
 class PairMetrics:
-    """What one image pair contributes; shares are fractions in [0, 1], lengths are pixels.
+    """What one image pair contributes; shares are fractions in [0, 1], lengths are pixels."""
 
-    Attributes:
-        pixels: number of valid pixels (or points).
-        aepe: mean end-point error.
-        median: median end-point error.
-        pck: share of pixels with EPE <= each of `PIXEL_THRESHOLDS`.
-        pck_alpha: share of pixels with EPE <= alpha * L for each of `ALPHAS`.
-        outliers: number of Fl outliers.
-        curve: number of pixels with EPE <= alpha * L for each of `CURVE_ALPHAS`.
-    """
-
-    pixels: int
-    aepe: float
-    median: float
-    pck: tuple[float, ...]
-    pck_alpha: tuple[float, ...]
-    outliers: int
-    curve: tuple[int, ...]
+    pixels: int  # number of valid pixels (or points)
+    aepe: float  # mean end-point error
+    median: float  # median end-point error
+    pck: tuple[float, ...]  # share of pixels with EPE <= each of `PIXEL_THRESHOLDS`
+    pck_alpha: tuple[float, ...]  # share of pixels with EPE <= alpha * L for each of `ALPHAS`
+    outliers: int  # number of Fl outliers
+    curve: tuple[int, ...]  # number of pixels with EPE <= alpha * L for each of `CURVE_ALPHAS`
 
 
 @dataclass(frozen=True)
 class GroupMetrics:
-    """The metrics of a data set, or of one group of its pairs.
+    """The metrics of a data set, or of one group of its pairs."""
 
-    Attributes:
-        pairs: number of pairs that were measured.
-        aepe: mean over the pairs of their mean EPE.
-        median: median over the pairs of their mean EPE: what a typical pair gives, whatever the worst does.
-        pck: PCK at `PIXEL_THRESHOLDS`, mean over the pairs (or pooled over all pixels).
-        pck_alpha: PCK at `ALPHAS` times L, likewise.
-        fl: share of Fl outliers among all valid pixels of all pairs.
-        curve: share of all valid pixels within each of `CURVE_ALPHAS` times their image's L.
-    """
-
-    pairs: int
-    aepe: float
-    median: float
-    pck: tuple[float, ...]
-    pck_alpha: tuple[float, ...]
-    fl: float
-    curve: tuple[float, ...]
+    pairs: int  # number of pairs that were measured
+    aepe: float  # mean over the pairs of their mean EPE
+    median: float  # median over the pairs of their mean EPE: what a typical pair gives
+    pck: tuple[float, ...]  # PCK at `PIXEL_THRESHOLDS`, mean over the pairs (or pooled over all pixels)
+    pck_alpha: tuple[float, ...]  # PCK at `ALPHAS` times L, likewise
+    fl: float  # share of Fl outliers among all valid pixels of all pairs
+    curve: tuple[float, ...]  # share of all valid pixels within each of `CURVE_ALPHAS` times their image's L
 
 
 def end_point_errors(

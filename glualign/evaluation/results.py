@@ -17,29 +17,17 @@ from glualign.files import write_text
 
 @dataclass(frozen=True)
 class PairResult:
-    """The outcome of one method on one pair.
+    """The outcome of one method on one pair."""
 
-    Attributes:
-        run: fingerprint of the data set and of the method's settings.
-        method: name of the method.
-        group: row of the results table the pair belongs to.
-        subgroup: scene that is averaged first, if the protocol does so.
-        pair: name of the pair.
-        seconds: time of the estimate; 0 for a failed pair.
-        error: why the pair failed; empty if it did not.
-        note: why the method found no alignment and answered the identity.
-        metrics: None for a failed pair.
-    """
-
-    run: str
-    method: str
-    group: str
-    subgroup: str
-    pair: str
-    seconds: float
-    error: str = ""
-    note: str = ""
-    metrics: PairMetrics | None = None
+    run: str  # fingerprint of the data set and of the method's settings
+    method: str  # name of the method
+    group: str  # row of the results table the pair belongs to
+    subgroup: str  # scene that is averaged first, if the protocol does so
+    pair: str  # name of the pair
+    seconds: float  # time of the estimate; 0 for a failed pair
+    error: str = ""  # why the pair failed; empty if it did not
+    note: str = ""  # why the method found no alignment and answered the identity
+    metrics: PairMetrics | None = None  # None for a failed pair
 
     @property
     def key(self) -> tuple[str, str, str]:

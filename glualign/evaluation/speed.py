@@ -28,21 +28,13 @@ _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """Something that is timed: one model in one number format, from (source, target) to flow at full size.
+    """Something that is timed: one model in one number format, from (source, target) to flow at full size."""
 
-    Attributes:
-        model: its name.
-        precision: fp32, bf16 or fp16.
-        layout: of the tensors in memory.
-        predict: the work; its answer lies on the CPU.
-        is_reference: speed-ups are relative to it.
-    """
-
-    model: str
-    precision: str
-    layout: str
-    predict: Callable[[Pixels, Pixels], Field]
-    is_reference: bool = False
+    model: str  # its name
+    precision: str  # fp32, bf16 or fp16
+    layout: str  # of the tensors in memory
+    predict: Callable[[Pixels, Pixels], Field]  # the work; its answer lies on the CPU
+    is_reference: bool = False  # speed-ups are relative to it
 
 
 def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["glunet"]) -> Contender:

@@ -37,35 +37,20 @@ _MEANINGS = {
 
 @dataclass(frozen=True, eq=False)
 class SavedAlignment:
-    """A pair with a flow from a file, and what else was kept of its `Alignment`.
+    """A pair with a flow from a file, and what else was kept of its `Alignment`."""
 
-    Attributes:
-        source: the image that moves.
-        target: the image whose grid the flow has.
-        flow: target -> source, in source pixels.
-        valid: ``(H, W)`` bool, where the flow stays inside the source.
-        trusted: ``(H, W)`` bool, valid and inside the mask, if there is one.
-        warped: the source on the target's grid.
-        model: the network, or the name of the flow's file.
-        confidence: ``(H, W)`` float32 from 0 to 1, or None.
-        transform: 3x3, target pixel -> source pixel, or None.
-        device: where it was computed, if that is known.
-        quality: verdict and numbers, empty if they are not known.
-        timings: seconds by step, if they are known.
-    """
-
-    source: Image
-    target: Image
-    flow: Flow
-    valid: npt.NDArray[np.bool_]
-    trusted: npt.NDArray[np.bool_]
-    warped: Image
-    model: str
-    confidence: npt.NDArray[np.float32] | None = None
-    transform: npt.NDArray[np.float64] | None = None
-    device: str = ""
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    timings: Mapping[str, float] = field(default_factory=dict)
+    source: Image  # the image that moves
+    target: Image  # the image whose grid the flow has
+    flow: Flow  # target -> source, in source pixels
+    valid: npt.NDArray[np.bool_]  # ``(H, W)`` bool, where the flow stays inside the source
+    trusted: npt.NDArray[np.bool_]  # ``(H, W)`` bool, valid and inside the mask, if there is one
+    warped: Image  # the source on the target's grid
+    model: str  # the network, or the name of the flow's file
+    confidence: npt.NDArray[np.float32] | None = None  # ``(H, W)`` float32 from 0 to 1, or None
+    transform: npt.NDArray[np.float64] | None = None  # 3x3, target pixel -> source pixel, or None
+    device: str = ""  # where it was computed, if that is known
+    quality: Mapping[str, Any] = field(default_factory=dict)  # verdict and numbers, if they are known
+    timings: Mapping[str, float] = field(default_factory=dict)  # seconds by step, if they are known
 
 
 def saved_alignment(

@@ -23,21 +23,13 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class BatchDataset(Dataset[Batch]):
-    """Item ``step`` is a whole batch, so that all its pairs share one working size.
+    """Item ``step`` is a whole batch, so that all its pairs share one working size."""
 
-    Attributes:
-        synthesis: draws the pairs.
-        batch: pairs per batch and process.
-        sizes: working sizes to draw from.
-        rank: of this process among those that train together.
-        world: number of those processes.
-    """
-
-    synthesis: PairSynthesis
-    batch: int
-    sizes: Sequence[int]
-    rank: int = 0
-    world: int = 1
+    synthesis: PairSynthesis  # draws the pairs
+    batch: int  # pairs per batch and process
+    sizes: Sequence[int]  # working sizes to draw from
+    rank: int = 0  # of this process among those that train together
+    world: int = 1  # number of those processes
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step.

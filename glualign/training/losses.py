@@ -48,7 +48,7 @@ def contrastive_loss(
     """Cross-entropy of finding a target cell's match among *all* source cells of its image.
 
     The label is spread bilinearly over the four source cells around the true position. A product with a
-    bilinear mixture of source vectors is that mixture of products, so the label's share is four gathers.
+    bilinear mixture of source vectors is that mixture of products, so the label's share is one sample.
 
     Args:
         source: unit vectors ``(B, C, N, N)``.
@@ -73,21 +73,11 @@ def contrastive_loss(
     y = (grid_y + moves[:, 1]).clamp(0, side - 1)
 
     queries = target.flatten(2).gather(2, chosen[:, None].expand(-1, target.shape[1], -1)).transpose(1, 2)
-    logits = torch.bmm(queries, source.flatten(2)).float() * log_scale.exp().clamp(max=100.0)
-    left, top = x.floor().clamp(max=side - 2), y.floor().clamp(max=side - 2)
-    right_share, bottom_share = x - left, y - top
-    first = (top * side + left).long()
-    corners = torch.stack([first, first + 1, first + side, first + side + 1], dim=2)
-    shares = torch.stack(
-        [
-            (1 - right_share) * (1 - bottom_share),
-            right_share * (1 - bottom_share),
-            (1 - right_share) * bottom_share,
-            right_share * bottom_share,
-        ],
-        dim=2,
-    )
-    expected = (logits.gather(2, corners) * shares).sum(dim=2)
+    temperature = log_scale.exp().clamp(max=100.0)
+    logits = torch.bmm(queries, source.flatten(2)).float() * temperature
+    position = torch.stack([x, y], dim=2)[:, None] * (2 / (side - 1)) - 1
+    matched = F.grid_sample(source, position, align_corners=True)[:, :, 0].transpose(1, 2)
+    expected = (queries * matched).sum(dim=2).float() * temperature
     count = weight.sum().clamp_min(1.0)
     loss = ((torch.logsumexp(logits, dim=2) - expected) * weight).sum() / count
 

@@ -26,35 +26,20 @@ _LEVELS = np.linspace(0, 1, 256)
 
 @dataclass(frozen=True)
 class PhotometricOptions:
-    """Probabilities of the changes, each drawn for each image on its own.
+    """Probabilities of the changes, each drawn for each image on its own."""
 
-    Attributes:
-        tone: exposure, contrast and gamma.
-        colour: mixing of the channels, hue and saturation.
-        grey: reduction to one channel.
-        blur: Gaussian or motion blur.
-        noise: sensor noise.
-        jpeg: JPEG compression.
-        shadow: smooth or sharp-edged shading.
-        fog: haze towards a light colour, denser in places.
-        modality: intensity curves as between sensors: inversion, non-monotone curves, gradient pictures.
-        occlusion: a few patches that hide the content.
-        texture_transfer: another surface: the content's fine detail makes way for that of another photograph.
-        strength: factor on the range of tone, colour, blur and noise.
-    """
-
-    tone: float = 0.8
-    colour: float = 0.5
-    grey: float = 0.1
-    blur: float = 0.2
-    noise: float = 0.3
-    jpeg: float = 0.2
-    shadow: float = 0.2
-    fog: float = 0.08
-    modality: float = 0.0
-    occlusion: float = 0.1
-    texture_transfer: float = 0.0
-    strength: float = 1.0
+    tone: float = 0.8  # exposure, contrast and gamma
+    colour: float = 0.5  # mixing of the channels, hue and saturation
+    grey: float = 0.1  # reduction to one channel
+    blur: float = 0.2  # Gaussian or motion blur
+    noise: float = 0.3  # sensor noise
+    jpeg: float = 0.2  # JPEG compression
+    shadow: float = 0.2  # smooth or sharp-edged shading
+    fog: float = 0.08  # haze towards a light colour, denser in places
+    modality: float = 0.0  # as another sensor: inversion, non-monotone curves, gradient pictures
+    occlusion: float = 0.1  # a few patches that hide the content
+    texture_transfer: float = 0.0  # the content's fine detail makes way for that of another photograph
+    strength: float = 1.0  # factor on the range of tone, colour, blur and noise
 
 
 def change(

@@ -25,17 +25,11 @@ SMALLEST_SIDE = 64
 
 @dataclass(frozen=True, eq=False)
 class PhotoStore:
-    """Decoded photographs in one flat file; reading one is a view into the page cache, never a copy.
+    """Decoded photographs in one flat file; reading one is a view into the page cache, never a copy."""
 
-    Attributes:
-        data_path: flat uint8 file, photographs one after the other, each (H, W, 3) RGB.
-        names: path of each photograph relative to its folder, sorted.
-        shapes: (N, 2) int64, height and width.
-    """
-
-    data_path: Path
-    names: tuple[str, ...]
-    shapes: npt.NDArray[np.int64]
+    data_path: Path  # flat uint8 file, photographs one after the other, each (H, W, 3) RGB
+    names: tuple[str, ...]  # path of each photograph relative to its folder, sorted
+    shapes: npt.NDArray[np.int64]  # (N, 2) int64, height and width
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:

@@ -16,17 +16,11 @@ from glualign.devices import choose_device
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process among those that train together."""
 
-    Attributes:
-        rank: 0 is the one that writes.
-        world: how many there are.
-        device: where this one computes.
-    """
-
-    rank: int
-    world: int
-    device: torch.device
+    rank: int  # 0 is the one that writes
+    world: int  # how many there are
+    device: torch.device  # where this one computes
 
     @property
     def first(self) -> bool:

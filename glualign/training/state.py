@@ -18,47 +18,28 @@ CHECKPOINT_NAME = "last.pt"
 
 @dataclass
 class TrainingProgress:
-    """Where a run stands.
+    """Where a run stands."""
 
-    Attributes:
-        stage: index of the current stage.
-        step: steps done in that stage; the next batch is of this index.
-        pairs: pairs seen in all stages and processes.
-        seconds: time spent training, over all sessions.
-        warm: the run started from given weights, whose pyramid has no batch norm.
-    """
-
-    stage: int = 0
-    step: int = 0
-    pairs: int = 0
-    seconds: float = 0.0
-    warm: bool = False
+    stage: int = 0  # index of the current stage
+    step: int = 0  # steps done in that stage; the next batch is of this index
+    pairs: int = 0  # pairs seen in all stages and processes
+    seconds: float = 0.0  # time spent training, over all sessions
+    warm: bool = False  # the run started from given weights, whose pyramid has no batch norm
 
 
 @dataclass
 class RunState:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        recipe: the recipe as plain values.
-        photos: fingerprint of the photographs.
-        progress: where the run stands.
-        network: the network's tensors.
-        average: the running average of those tensors, and its number of updates.
-        head: temperatures of the contrastive loss.
-        pyramid: the pyramid with batch norm during a features stage from scratch, else None.
-        optimiser: state of AdamW, or None between stages.
-    """
-
-    recipe: dict[str, Any]
-    photos: str
-    progress: TrainingProgress
-    network: dict[str, Tensor]
-    average: dict[str, Tensor]
+    recipe: dict[str, Any]  # the recipe as plain values
+    photos: str  # fingerprint of the photographs
+    progress: TrainingProgress  # where the run stands
+    network: dict[str, Tensor]  # the network's tensors
+    average: dict[str, Tensor]  # the running average of those tensors, and its number of updates
     average_updates: int
-    head: dict[str, Tensor]
-    pyramid: dict[str, Tensor] | None
-    optimiser: dict[str, Any] | None
+    head: dict[str, Tensor]  # temperatures of the contrastive loss
+    pyramid: dict[str, Tensor] | None  # with batch norm, during a features stage from scratch
+    optimiser: dict[str, Any] | None  # state of AdamW, or None between stages
 
 
 def save_state(path: Path, state: RunState) -> None:

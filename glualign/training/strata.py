@@ -17,21 +17,13 @@ from glualign.training.photometric import PhotometricOptions
 
 @dataclass(frozen=True)
 class Objects:
-    """Independently moving objects pasted over both images.
+    """Independently moving objects pasted over both images."""
 
-    Attributes:
-        chance: probability that there are any.
-        most: up to so many of them.
-        shift: extra translation per axis, uniform, in fractions of the frame.
-        rotation: extra rotation in radians.
-        zoom: extra scale, log-uniform between 1/zoom and zoom.
-    """
-
-    chance: float = 0.0
-    most: int = 1
-    shift: float = 0.08
-    rotation: float = math.pi / 6
-    zoom: float = 1.35
+    chance: float = 0.0  # probability that there are any
+    most: int = 1  # up to so many of them
+    shift: float = 0.08  # extra translation per axis, uniform, in fractions of the frame
+    rotation: float = math.pi / 6  # extra rotation in radians
+    zoom: float = 1.35  # extra scale, log-uniform between 1/zoom and zoom
 
 
 @dataclass(frozen=True)

@@ -29,43 +29,25 @@ _HIDDEN = 255
 
 @dataclass(frozen=True, eq=False)
 class TrainingPair:
-    """One training pair of a square working size S.
+    """One training pair of a square working size S."""
 
-    Attributes:
-        source: (S, S, 3) uint8 RGB.
-        target: (S, S, 3) uint8 RGB.
-        flow: (S, S, 2) float32, target -> source in pixels, known everywhere (also outside the frame).
-        valid: (S, S) bool, the flow points into the source frame.
-        visible: (S, S) bool, valid and not hidden behind an object, a patch or the blend at an object's edge.
-    """
-
-    source: Pixels
-    target: Pixels
-    flow: Map
-    valid: npt.NDArray[np.bool_]
-    visible: npt.NDArray[np.bool_]
+    source: Pixels  # (S, S, 3) uint8 RGB
+    target: Pixels  # (S, S, 3) uint8 RGB
+    flow: Map  # (S, S, 2) float32, target -> source in pixels, known everywhere (also outside the frame)
+    valid: npt.NDArray[np.bool_]  # (S, S) bool, the flow points into the source frame
+    visible: npt.NDArray[np.bool_]  # (S, S) bool, valid and not hidden by an object, its edge or a patch
 
 
 @dataclass(frozen=True, eq=False)
 class PairSynthesis:
-    """Draws pairs from photographs.
+    """Draws pairs from photographs."""
 
-    Attributes:
-        photos: where the pixels come from.
-        indices: which photographs may be used.
-        seed: pairs of different seeds are unrelated.
-        mix: weight of each stratum (names of `STRATA`); weights need not sum to 1.
-        aligned: share of the pairs whose sides come from two photographs that show the same, pixel for
-            pixel (`PhotoStore.aligned`), by another sensor or in other light.
-        photometric: False leaves both images as resampled.
-    """
-
-    photos: PhotoStore
-    indices: npt.NDArray[np.int64]
-    seed: int
-    mix: Mapping[str, float]
-    aligned: float = 0.0
-    photometric: bool = True
+    photos: PhotoStore  # where the pixels come from
+    indices: npt.NDArray[np.int64]  # which photographs may be used
+    seed: int  # pairs of different seeds are unrelated
+    mix: Mapping[str, float]  # weight of each stratum (names of `STRATA`); weights need not sum to 1
+    aligned: float = 0.0  # share of the pairs whose sides come from two photographs (`PhotoStore.aligned`)
+    photometric: bool = True  # False leaves both images as resampled
 
     def __post_init__(self) -> None:
         check_mix(self.mix, "data.mix")

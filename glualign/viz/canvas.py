@@ -34,17 +34,11 @@ _SMALLEST_TEXT = 8
 
 @dataclass(frozen=True)
 class Pen:
-    """Drawing sizes in pixels that suit one picture.
+    """Drawing sizes in pixels that suit one picture."""
 
-    Attributes:
-        line: width of a line.
-        text: height of the text, from ascender to descender.
-        gap: distance between things.
-    """
-
-    line: int
-    text: int
-    gap: int
+    line: int  # width of a line
+    text: int  # height of the text, from ascender to descender
+    gap: int  # distance between things
 
 
 def pen_for(height: int, width: int) -> Pen:

@@ -21,21 +21,13 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One pair as the methods see it, with its ground truth.
+    """One pair as the methods see it, with its ground truth."""
 
-    Attributes:
-        source: (H_s, W_s, 3) uint8 RGB, the image that moves.
-        target: (H_t, W_t, 3) uint8 RGB, the image whose grid the flow lives on.
-        truth: what the flow is compared with.
-        longer_side: L of PCK at alpha times L, in pixels.
-        may_be_mirrored: the protocol lets a method try the mirrored target as well (TSS).
-    """
-
-    source: Pixels
-    target: Pixels
-    truth: Truth
-    longer_side: float
-    may_be_mirrored: bool = False
+    source: Pixels  # (H_s, W_s, 3) uint8 RGB, the image that moves
+    target: Pixels  # (H_t, W_t, 3) uint8 RGB, the image whose grid the flow lives on
+    truth: Truth  # what the flow is compared with
+    longer_side: float  # L of PCK at alpha times L, in pixels
+    may_be_mirrored: bool = False  # the protocol lets a method try the mirrored target as well (TSS)
 
 
 @dataclass(frozen=True, eq=False)
