@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -50,6 +50,9 @@ LONGEST_ASPECT = 40.0
 class Aligner:
     """Aligns pairs of images with one model on one device; the model given stays as it is.
 
+    Attributes:
+        on_step: told the name of each step as it begins: ``read``, ``match``, ``refine``, ``flow``.
+
     Example:
         >>> aligner = Aligner.from_pretrained("compact")
         >>> alignment = aligner.align("source.jpg", "target.jpg")
@@ -66,6 +69,7 @@ class Aligner:
     ) -> None:
         place = choose_device(device)
         self.model = loaded.name
+        self.on_step: Callable[[str], None] = lambda step: None
         self.options = options or AlignOptions()
         self.device = describe_device(place)
         self.predictor = FlowPredictor(loaded.model, device=place, dtype=choose_dtype(precision, place))
@@ -176,7 +180,7 @@ class Aligner:
             FlowError: as `align`.
         """
         spent: dict[str, float] = {}
-        with _timed(spent, "read", share=max(1, len(pairs))):
+        with self._timed(spent, "read", share=max(1, len(pairs))):
             sources = [_known(source) for source, _ in pairs]
             targets = [_known(target) for _, target in pairs]
         groups: dict[tuple[int, int], list[int]] = {}
@@ -185,7 +189,7 @@ class Aligner:
         results: dict[int, Alignment] = {}
         for members in groups.values():
             steps = dict(spent)
-            with _timed(steps, "match", share=len(members)):
+            with self._timed(steps, "match", share=len(members)):
                 prepared = self._prepared([targets[index] for index in members])
                 matchers = [
                     self._matcher(sources[index], target)
@@ -202,6 +206,14 @@ class Aligner:
         fresh = iter(prepare_images(self.predictor, images, max_side=self.options.max_side) if images else ())
         return [target if isinstance(target, PreparedImage) else next(fresh) for target in targets]
 
+    @contextmanager
+    def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:
+        """Tell that a step begins, and add the seconds spent, or a pair's share of them, to it."""
+        self.on_step(name)
+        started = time.perf_counter()
+        yield
+        steps[name] = steps.get(name, 0.0) + (time.perf_counter() - started) / share
+
     def _matcher(self, source: Image | PreparedImage, target: PreparedImage) -> PairMatcher:
         if isinstance(source, Image):
             return PairMatcher(self.predictor, to_rgb8(source), target, source.missing())
@@ -212,12 +224,12 @@ class Aligner:
     def _align(
         self, source: Image, matcher: PairMatcher, first: MatchResult, steps: dict[str, float]
     ) -> Alignment:
-        with _timed(steps, "match"):
+        with self._timed(steps, "match"):
             edges = EdgeSimilarity(matcher)
             best = estimate(matcher, edges, self.options, first)
-        with _timed(steps, "refine"):
+        with self._timed(steps, "refine"):
             refined = refine(best, matcher) if self.options.refine == "auto" else None
-        with _timed(steps, "flow"):
+        with self._timed(steps, "flow"):
             found = finish(best, matcher, edges, refined, source, self.options.transform)
         return Alignment(
             source=source,
@@ -269,14 +281,6 @@ def _composed(
         quality=quality,
         transform=matrix,
     )
-
-
-@contextmanager
-def _timed(steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:
-    """Add the seconds spent, or a pair's share of them, to a step."""
-    started = time.perf_counter()
-    yield
-    steps[name] = steps.get(name, 0.0) + (time.perf_counter() - started) / share
 
 
 def _known(given: ImageLike | PreparedImage) -> Image | PreparedImage:

@@ -10,6 +10,8 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 from rich import progress
@@ -125,10 +127,21 @@ def counted(total: int, description: str = "", *, show: bool) -> Iterator[Callab
 
 
 @contextmanager
-def status(message: str, *, show: bool = True) -> Iterator[None]:
-    """Show a spinner and the seconds spent while the block runs, on a terminal only and only if ``show``."""
+def status(message: str, *, show: bool = True) -> Iterator[Callable[[str], None]]:
+    """Show a spinner and the seconds spent while the block runs, on a terminal only and only if ``show``.
+
+    Yields what to call with the name of each step as it begins; one that is over is shown with its seconds.
+    """
     description = progress.TextColumn("{task.description}", markup=False)
     columns = (progress.SpinnerColumn(), description, progress.TimeElapsedColumn())
     with progress_on(*columns, show=show) as bar:
-        bar.add_task(escaped(message), total=None)
-        yield
+        task = bar.add_task(escaped(message), total=None)
+        steps: list[tuple[str, float]] = []
+
+        def begin(name: str) -> None:
+            if not steps or steps[-1][0] != name:
+                steps.append((name, monotonic()))
+            over = (f"{step} {end - start:.1f} s," for (step, start), (_, end) in pairwise(steps))
+            bar.update(task, description=escaped(" ".join([message, *over, name])))
+
+        yield begin

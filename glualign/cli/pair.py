@@ -214,7 +214,7 @@ def align_pair(
     known = read_initial(init, target.size, source.size) if init else None
     with status(f"Loading {how.model} ...", show=show):
         aligner = how.aligner()
-    with status(f"Aligning {source.name} to {target.name} ...", show=show):
+    with status(f"Aligning {source.name} to {target.name}:", show=show) as aligner.on_step:
         alignment = aligner.align(source, target, init=known)
     quality = alignment.quality
     if MIN_QUALITIES.index(quality.verdict) < MIN_QUALITIES.index(minimum):

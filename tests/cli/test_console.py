@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -29,6 +30,18 @@ def test_progress_is_for_terminals_only(capsys):
     with console.status("Working ..."):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_steps_that_are_over_are_shown_with_their_seconds(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(console, "error_console", console.SafeConsole(file=terminal, width=120))
+    clock = iter((10.0, 12.5, 12.75))
+    monkeypatch.setattr(console, "monotonic", lambda: next(clock))
+    with console.status("Aligning a to b:") as begin:
+        for step in ("read", "match", "match", "flow"):
+            begin(step)
+    assert "Aligning a to b: read 2.5 s, match 0.2 s, flow" in terminal.getvalue()
 
 
 def test_warnings_go_to_stderr(capsys):
