@@ -1,8 +1,4 @@
-"""Point matches of an aligned pair, for structure from motion: sampled from the flow, written as files.
-
-Positions are in pixels with integer coordinates at pixel centres, as in `glualign.flow`; COLMAP counts from
-the corner, so half a pixel is added for it.
-"""
+"""Point matches of an aligned pair, for structure from motion: sampled from the flow, written as files."""
 
 from __future__ import annotations
 
@@ -16,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import MissingExtraError, OutputError
+from glualign.errors import OutputError
 from glualign.files import atomic_path, write_text
 from glualign.flow import to_source
+from glualign.scene import WRITERS as SCENE_WRITERS
+from glualign.scene import Scene, check_scene_path, write_scene
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
 
-_DESCRIPTOR = " 0" * 128
-"""COLMAP's text import wants one per key point; matches that are imported do not use it."""
+MOST = 2000
+"""Matches of a pair unless another number is asked for."""
+LEAST_CONFIDENCE = 0.5
+"""Confidence that a match needs unless another is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Matches:
     """Points of a source and a target that show the same thing.
 
     Attributes:
-        source: ``(N, 2)`` float64, x and y in source pixels.
+        source: ``(N, 2)`` float64, x and y in source pixels, integers at pixel centres.
         target: ``(N, 2)`` float64, x and y in target pixels.
         confidence: ``(N,)`` float32, 0 to 1.
         names: names of the source and the target image.
@@ -47,8 +47,8 @@ class Matches:
 def find_matches(
     alignment: Alignment,
     *,
-    most: int = 2000,
-    least_confidence: float = 0.5,
+    most: int = MOST,
+    least_confidence: float = LEAST_CONFIDENCE,
     points: npt.ArrayLike | None = None,
 ) -> Matches:
     """Matches where the flow is trusted.
@@ -64,7 +64,7 @@ def find_matches(
     """
     eligible = alignment.trusted & (alignment.confidence >= least_confidence)
     if points is None:
-        target = _spread(np.where(eligible, alignment.confidence, -1.0), most).astype(np.float64)
+        target = spread(np.where(eligible, alignment.confidence, -1.0), most).astype(np.float64)
     else:
         target = np.asarray(points, np.float64).reshape(-1, 2)
         target = target[np.isfinite(target).all(axis=1)]
@@ -87,8 +87,7 @@ def write_matches(path: str | os.PathLike[str], matches: Matches) -> None:
     """Write matches in the form that the extension names.
 
     ``.csv``: columns source_x, source_y, target_x, target_y, confidence. ``.npz``: keypoints0, keypoints1 (of
-    source and target) and confidence. ``.h5``: key points and matches as hloc stores them, in one file.
-    ``.txt``: COLMAP's raw match list, with a folder ``STEM_keypoints`` of its key point files beside it.
+    source and target) and confidence. ``.h5`` and ``.txt``: as `write_scene`.
 
     Raises:
         OutputError: unknown extension, images of one name where names tell them apart, or no place to write.
@@ -103,13 +102,13 @@ def check_matches_path(path: str | os.PathLike[str], names: tuple[str, str] = ("
     suffix = Path(path).suffix.lower()
     if suffix not in _WRITERS:
         raise OutputError(f"{path}: not a format of matches; use one of {' '.join(_WRITERS)}")
-    if suffix in (".h5", ".txt") and names[0] == names[1]:
+    if suffix in SCENE_WRITERS and names[0] == names[1]:
         raise OutputError(f"{path}: {suffix} tells images apart by name, and both are called {names[0]}")
-    if suffix == ".h5":
-        _h5py(path)
+    if suffix in SCENE_WRITERS:
+        check_scene_path(path)
 
 
-def _spread(trust: npt.NDArray[Any], most: int) -> npt.NDArray[np.int64]:
+def spread(trust: npt.NDArray[Any], most: int) -> npt.NDArray[np.int64]:
     """``(N, 2)`` x and y of the largest value of every cell of a grid with about ``most`` cells in use."""
     y, x = np.nonzero(trust >= 0)
     values = trust[y, x]
@@ -141,36 +140,16 @@ def _write_npz(path: Path, matches: Matches) -> None:
         )
 
 
-def _write_h5(path: Path, matches: Matches) -> None:
-    h5py = _h5py(path)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, points in zip(matches.names, (matches.source, matches.target), strict=True):
-            file.create_group(name)["keypoints"] = points.astype(np.float32)
-        pair = file.create_group("/".join(name.replace("/", "-") for name in matches.names))
-        pair["matches0"] = np.arange(len(matches.source), dtype=np.int32)
-        pair["matching_scores0"] = matches.confidence.astype(np.float16)
-
-
-def _write_txt(path: Path, matches: Matches) -> None:
-    folder = path.with_name(f"{path.stem}_keypoints")
-    for name, points in zip(matches.names, (matches.source, matches.target), strict=True):
-        lines = [f"{x + 0.5:.4f} {y + 0.5:.4f} 1 0{_DESCRIPTOR}\n" for x, y in points]
-        write_text(folder / f"{name}.txt", f"{len(points)} 128\n" + "".join(lines))
-    pairs = "".join(f"{number} {number}\n" for number in range(len(matches.source)))
-    write_text(path, f"{' '.join(matches.names)}\n{pairs}\n")
+def _scene(matches: Matches) -> Scene:
+    """The two images alone."""
+    indices = np.repeat(np.arange(len(matches.source))[:, None], 2, axis=1)
+    points = dict(zip(matches.names, (matches.source, matches.target), strict=True))
+    return Scene(points, {matches.names: (indices, matches.confidence)})
 
 
 _WRITERS: dict[str, Callable[[Path, Matches], None]] = {
     ".csv": _write_csv,
     ".npz": _write_npz,
-    ".h5": _write_h5,
-    ".txt": _write_txt,
+    ".h5": lambda path, matches: write_scene(path, _scene(matches)),
+    ".txt": lambda path, matches: write_scene(path, _scene(matches)),
 }
-
-
-def _h5py(path: str | os.PathLike[str]) -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: .h5 needs h5py: pip install 'glualign[hdf5]'") from error
-    return h5py

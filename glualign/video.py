@@ -6,8 +6,10 @@ Frames are read and written by OpenCV; one pair is in memory at a time.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -78,6 +80,34 @@ class Clip:
     def count(self) -> int:
         """Number of frames, counted by decoding them: what headers say is often wrong."""
         return sum(1 for _ in self)
+
+
+def extract_frames(video: Path, out: Path) -> Path:
+    """Write the frames of a video as ``000001.png`` and so on into ``out/NAME_frames``, the folder returned.
+
+    Frames that are there since the video changed last stay as they are.
+
+    Raises:
+        ImageError: the video cannot be read, or has fewer than two frames.
+        OutputError: the frames cannot be written.
+    """
+    folder = out / f"{video.stem}_frames"
+    try:
+        if folder.is_dir() and folder.stat().st_mtime >= video.stat().st_mtime:
+            return folder
+        Clip(video).rate()  # what is no video leaves nothing
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".glualign-") as name:
+            frames = Path(name) / "frames"
+            count = write_video(frames, Clip(video), 1.0)
+            if count < 2:
+                raise ImageError(f"{video}: {count} frames; a sequence needs two")
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # of another shard, which was faster
+                frames.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    return folder
 
 
 @dataclass(frozen=True)

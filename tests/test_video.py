@@ -183,3 +183,25 @@ def test_the_command_draws_the_flow_of_a_clip(clip: Path, tmp_path: Path) -> Non
         red, green, blue = frame[30:70, 40:90].reshape(-1, 3).mean(axis=0)
         assert red < green - 20
         assert red < blue - 20
+
+
+def test_a_batch_takes_the_frames_of_a_video(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    frames = video.extract_frames(clip, out)
+    assert frames == out / "clip_frames"
+    for written, frame in zip(sorted(frames.iterdir()), Clip(clip), strict=True):
+        np.testing.assert_array_equal(cv2.imread(str(written))[..., ::-1], frame)
+    before = (frames / "000001.png").stat().st_mtime_ns
+    video.extract_frames(clip, out)
+    assert (frames / "000001.png").stat().st_mtime_ns == before, "they are written once"
+    assert [path.name for path in out.iterdir()] == ["clip_frames"]
+
+
+def test_what_is_no_video_gives_no_frames(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    arguments = ["batch", "--sequence", str(tmp_path / "text.mp4"), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert "text.mp4: OpenCV cannot read it as a video" in result.output
+    assert not (tmp_path / "out").exists()
+    assert CliRunner().invoke(cli, [*arguments, "--dry-run"]).exit_code == 2

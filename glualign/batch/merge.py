@@ -48,7 +48,7 @@ def merge(records: Sequence[Record], out: Path, how: Merge) -> Path:
         raise BatchError(f"{out}: nothing to merge, no pair is done")
     if len({record.target.path for record in done}) > 1:
         raise BatchError(f"{out}: only pairs with one target can be merged; give --target, or --onto first")
-    first = read_image(_file(done[0], out, "warped")).as_colours()
+    first = read_image(output_of(done[0], out, "warped")).as_colours()
     shape, kind = first.pixels.shape, first.pixels.dtype
     if kind.name not in _KINDS:
         raise BatchError(
@@ -59,14 +59,14 @@ def merge(records: Sequence[Record], out: Path, how: Merge) -> Path:
         pixels = np.memmap(Path(scratch) / "pixels", kind, "w+", shape=(len(done), *shape))
         weights = np.memmap(Path(scratch) / "weights", np.uint8, "w+", shape=(len(done), *shape[:2]))
         for number, record in enumerate(done):
-            image = read_image(_file(record, out, "warped")).as_colours()
+            image = read_image(output_of(record, out, "warped")).as_colours()
             if (image.pixels.shape, image.pixels.dtype) != (shape, kind):
                 raise BatchError(
                     f"{record.source.path}: differs from {done[0].source.path} in size, depth or channels; "
                     "only images of one kind can be merged"
                 )
             pixels[number] = image.pixels
-            weights[number] = read_image(_file(record, out, "confidence")).pixels
+            weights[number] = read_image(output_of(record, out, "confidence")).pixels
             if (missing := image.missing()) is not None:
                 weights[number][missing] = 0
         rows = max(1, _STRIP_VALUES // (len(done) * merged[:1].size))
@@ -104,8 +104,13 @@ def _at(ordered: Floats, places: Any) -> Floats:
     return found
 
 
-def _file(record: Record, out: Path, kind: str) -> Path:
+def output_of(record: Record, out: Path, kind: str, extension: str = "") -> Path:
+    """The file of one kind, and of one extension where a kind has several, that a pair's record names.
+
+    Raises:
+        BatchError: there is none.
+    """
     for name in record.outputs:
-        if Path(name).stem.endswith(f"_{kind}"):
+        if Path(name).stem.endswith(f"_{kind}") and name.endswith(extension):
             return out / name
-    raise BatchError(f"{out}: no {kind} of {record.key} to merge; give --overwrite with --merge")
+    raise BatchError(f"{out}: no {kind} of {record.key}; give --overwrite to have it written")

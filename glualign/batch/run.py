@@ -223,7 +223,9 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
         return
     sound = [pair for pair in pairs.pairs if pair.fault is None]
     outputs = [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
-    outputs += [out / name for name in ("report.html", "merged.png", "merged.tif")]
+    outputs += [
+        out / name for name in ("report.html", "merged.png", "merged.tif", "matches.h5", "matches.txt")
+    ]
     for pair in sound:
         folder, _, stem = pair.key.rpartition("/")
         outputs += [out / folder / name for name in settings.names(stem, pair.source)]

@@ -25,6 +25,7 @@ from glualign.cli.options import (
 if TYPE_CHECKING:
     from glualign.batch import PairList, Settings
 
+SCENE_FORMATS = ("h5", "txt")  # files of matches that hold all pairs
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
 PATH, FOLDER = click.Path(), click.Path(file_okay=False)
 
@@ -42,7 +43,11 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("-o", "--output", required=True, type=FOLDER, metavar="OUT", help="Folder for the results.")
 @click.option("--target", type=PATH, metavar="FILE", help="Align every one of SOURCES onto this image.")
 @click.option(
-    "--sequence", type=PATH, metavar="DIR", help="Align the frames in DIR, in natural order, onto each other."
+    "--sequence",
+    type=PATH,
+    metavar="DIR|VIDEO",
+    help="Align the frames in DIR, in natural order, onto each other; those of a VIDEO are written to "
+    "OUT/NAME_frames first.",
 )
 @click.option(
     "--onto",
@@ -84,7 +89,8 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option(
     "--matches",
     type=click.Choice(["csv", "npz", "h5", "txt"]),
-    help="Also write point matches of each pair in this format, as `glualign matches` does.",
+    help="Also write point matches: csv or npz of each pair, as `glualign matches` does; h5 (hloc) or txt "
+    "(COLMAP) of all pairs as one scene, OUT/matches.h5 or .txt.",
 )
 @writing_options
 @align_options
@@ -164,6 +170,7 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
       glualign batch "scans/**/*.tif" --target reference.tif -o out/ --transform homography
       glualign batch burst/ --target burst/1.tif -o out/ --write warped --merge mean
       glualign batch --sequence frames/ --onto first -o stabilised/ --write warped
+      glualign batch --sequence clip.mp4 -o out/ --preset fast --matches txt
       glualign batch --pairs pairs.csv -o out/ --report --retry-failed
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
@@ -207,7 +214,14 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     if options["merge"] and not (options["shard"] or summary.remaining):
         from glualign.batch.merge import merge
 
-        display.merged(merge(current_records(out, pairs), out, options["merge"]))
+        display.wrote("merged", merge(current_records(out, pairs), out, options["merge"]))
+    if options["matches"] in SCENE_FORMATS and not (options["shard"] or summary.remaining):
+        from glualign.batch.scene import join_matches
+        from glualign.scene import write_scene
+
+        joined = out / f"matches.{options['matches']}"
+        write_scene(joined, join_matches(current_records(out, pairs), out, settings.flow_extension))
+        display.wrote("matches", joined)
     if options["report"]:
         from glualign.report.contact_sheet import write_contact_sheet
 
@@ -232,12 +246,18 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
         case str(), None, str(target), None, None:
             return onto_target(sources, target, **where)
         case None, None, None, str(frames), None:
+            if Path(frames).is_file():
+                if options["dry_run"]:
+                    raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
+                from glualign.video import extract_frames
+
+                frames = str(extract_frames(Path(frames), out))
             return sequence(frames, onto=options["onto"], **where)
         case None, None, None, None, str(pairs):
             return read_pairs(pairs)
     raise click.UsageError(
-        "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, --sequence DIR, "
-        "--pairs FILE."
+        "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, "
+        "--sequence DIR|VIDEO, --pairs FILE."
     )
 
 
@@ -252,7 +272,13 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
     kinds = {*options["kinds"], *(("warped", "confidence") if options["merge"] else ())}
-    kinds |= {"matches"} if options["matches"] else set()
+    if options["matches"] in SCENE_FORMATS:
+        from glualign.scene import check_scene_path
+
+        check_scene_path(f"matches.{options['matches']}")
+        kinds |= {"flow", "mask", "confidence"}
+    elif options["matches"]:
+        kinds |= {"matches"}
     extension = options["extension"]
     return Settings(
         model=options["model"],

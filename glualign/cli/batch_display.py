@@ -139,12 +139,12 @@ class Display:
         if summary.remaining:
             click.echo("Stopped early: the same command goes on from here.")
 
-    def merged(self, path: Path) -> None:
-        """Show where the merged image is."""
+    def wrote(self, what: str, path: Path) -> None:
+        """Show where a file made from all pairs is."""
         if self._json:
-            _print_json({"event": "merged", "file": str(path)})
+            _print_json({"event": what, "file": str(path)})
         elif not self._quiet:
-            click.echo(f"merged: {path}")
+            click.echo(f"{what}: {path}")
 
     def _line(self, text: str) -> None:
         if self.bar.disable:
