@@ -91,7 +91,8 @@ class _KeyPoints:
         taken[(rows / step).astype(int), (columns / step).astype(int)] = True
         y, x = (np.arange(side) / step for side in eligible.shape)
         free = ~taken[y.astype(int)[:, None], x.astype(int)[None]]
-        return np.concatenate([known, spread(np.where(free, eligible, -1), MOST)])
+        there = int((eligible[rows, columns] >= 0).sum())
+        return np.concatenate([known, spread(np.where(free, eligible, -1), max(1, MOST - there))])
 
     def indices(self, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Index of each position ``(N, 2)``; one that is far from all key points becomes one."""
