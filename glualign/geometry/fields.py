@@ -83,7 +83,7 @@ def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
     Returns:
         ``(*size, 2)`` float32 in pixels of ``size``. Unknown (NaN) where a neighbour with a weight is.
     """
-    flow = np.asarray(flow, np.float32)
+    given = flow = np.asarray(flow, np.float32)
     height, width = frame or flow.shape[:2]
     if flow.shape[:2] != size:
         unknown = np.isnan(flow).any(axis=2)
@@ -95,7 +95,8 @@ def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
         flow = np.asarray(resized, np.float32)
     if (height, width) == size:
         return flow
-    return flow * np.array([size[1] / width, size[0] / height], np.float32)
+    unit = np.array([size[1] / width, size[0] / height], np.float32)
+    return np.asarray(np.multiply(flow, unit, out=None if flow is given else flow), np.float32)
 
 
 def forward_backward_error(forward: Array, backward: Array, *, cell: int = 1) -> Floats:

@@ -31,10 +31,13 @@ def to_rgb8(image: Image) -> Bytes:
     Grey is repeated, alpha is ignored unless nothing else holds the picture, a palette is looked up. Of more
     bands, the first three are shown. 16 bit is scaled by 255/65535 and float from 0..1, but what
     uses little of that range or exceeds it, and every other type, is stretched (see `display_range`). Pixels
-    without data continue their surroundings, so that their outline is no structure.
+    without data continue their surroundings, so that their outline is no structure. 8-bit RGB is returned as
+    it is, not as a copy: do not write to the result.
     """
     image = image.as_colours()
     height, width = image.size
+    if image.pixels.dtype == np.uint8 and image.pixels.shape[2:] == (3,) and image.missing() is None:
+        return np.ascontiguousarray(image.pixels)
     out = np.empty((height, width, 3), np.uint8)
     step = max(1, STRIP_PIXELS // width)
     channels, shown = _channels(image), display_range(image)

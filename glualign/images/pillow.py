@@ -144,6 +144,7 @@ def read(picture: PillowImage.Image) -> Image:
         picture = picture.convert({"L": "LA", "1": "LA"}.get(mode, "RGBA"))
     elif mode in ("CMYK", "LAB"):
         picture, icc = to_srgb(picture, icc)
+        return Image(samples(picture), icc=icc, notes=(converted_note(mode),))
     elif mode == "I":
         values = np.asarray(picture)
         fits = values.size and values.min() >= 0 and values.max() <= 65535  # 16-bit grey in older Pillow
@@ -153,6 +154,11 @@ def read(picture: PillowImage.Image) -> Image:
             raise ImageError(f"pixel mode {mode} is not supported; convert it to grey or RGB first")
         picture = picture.convert(_CONVERSIONS[mode])
     return Image(samples(picture), icc=icc, is_labels=mode == "1")
+
+
+def converted_note(mode: str) -> str:
+    """What the user is told of a picture in ``CMYK`` or ``LAB``."""
+    return f"its {mode} colours are converted to sRGB"
 
 
 def samples(picture: PillowImage.Image) -> Array:

@@ -224,7 +224,8 @@ def _printed(page: tifffile.TiffPage, pixels: Array) -> Image:
     colours = len(mode)
     if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
         raise ImageError(f"{page.bitspersample}-bit {mode} is not supported; convert it to RGB")
-    notes = ("its extra channels are dropped with the conversion to RGB",) * (pixels.shape[2] > colours)
+    dropped = pixels.shape[2] > colours
+    notes = (pillow.converted_note(mode) + " and its extra channels dropped" * dropped,)
     values = np.ascontiguousarray(pixels[..., :colours])
     if _integer(page, _PHOTOMETRIC) == _LAB_SIGNED:
         values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's

@@ -96,7 +96,8 @@ def finish(
         folding_share=folding_share(flow),
         motion=transform,
     )
-    confidence = np.where(valid, confidence_of(error), 0).astype(np.float32)
+    confidence = confidence_of(error, out=error)  # in place: images may have hundreds of megapixels
+    confidence[~valid] = 0
     return Finished(flow, trusted, confidence, matrix, quality)
 
 

@@ -65,9 +65,12 @@ class Quality:
         return asdict(self)
 
 
-def confidence_of(error: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Confidence, 0 to 1, of an expected error in working pixels."""
-    return np.asarray(np.exp(-error / CONFIDENCE_SCALE), np.float32)
+def confidence_of(
+    error: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """Confidence, 0 to 1, of an expected error in working pixels, in ``out`` where that is given."""
+    out = np.divide(error, np.float32(-CONFIDENCE_SCALE), out=out)
+    return np.exp(out, out=out)
 
 
 def verdict_on(

@@ -84,3 +84,9 @@ def test_pixels_without_data_are_no_structure(nodata):
 def test_an_image_without_any_data_is_flat():
     assert np.ptp(to_rgb8(Image(np.full((5, 7), np.nan, np.float32)))) == 0
     assert np.ptp(to_rgb8(Image(np.full((5, 7), 3, np.uint8), nodata=3.0))) == 0
+
+
+def test_rgb_of_8_bit_is_no_copy():
+    """Of a picture of 300 megapixels it would take 900 MB."""
+    image = Image(np.zeros((4, 5, 3), np.uint8))
+    assert to_rgb8(image) is image.pixels

@@ -38,6 +38,7 @@ def test_the_profile_in_the_file_is_used(tmp_path, extension):
     # Lab (50, 0, 0) is sRGB 119; the formula would have said (0, 255, 255).
     assert np.abs(found.pixels.astype(int) - 119).max() <= 4
     assert found.icc is not None
+    assert found.notes == ("its CMYK colours are converted to sRGB",)
     assert found.icc != cmyk_profile(), "the pixels are sRGB now, and must say so"
     write_image(tmp_path / "out.png", found)
     assert read_image(tmp_path / "out.png").icc == found.icc
