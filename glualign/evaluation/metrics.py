@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Doubles
+
 PIXEL_THRESHOLDS = (1.0, 3.0, 5.0, 10.0)
 ALPHAS = (0.05, 0.1)
-CURVE_ALPHAS: npt.NDArray[np.float64] = np.linspace(0.002, 0.2, 50)
+CURVE_ALPHAS: Doubles = np.linspace(0.002, 0.2, 50)
 
 # Fl (KITTI): an outlier is wrong by more than 3 px and by more than 5 % of its true motion.
 FL_PIXELS = 3.0
@@ -26,8 +28,8 @@ FL_SHARE = 0.05
 class Errors:
     """The errors of one image's valid pixels."""
 
-    epe: npt.NDArray[np.float64]  # (N,) float64, end-point error in pixels of the source
-    magnitude: npt.NDArray[np.float64]  # (N,) float64, length of the true flow in pixels
+    epe: Doubles  # (N,) float64, end-point error in pixels of the source
+    magnitude: Doubles  # (N,) float64, length of the true flow in pixels
     longer_side: float  # L of PCK at alpha times L, in pixels (usually the longer side of the source image)
 
 

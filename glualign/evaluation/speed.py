@@ -10,16 +10,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from glualign.arrays import Bytes
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.tables import header
 from glualign.geometry import Field, Size
 from glualign.matching.predictor import FlowPredictor
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = Bytes
 Timing = dict[str, Any]
 """A row of the table and of the JSON document: contender, size, threads, seconds and speed-up."""
 
@@ -55,11 +55,7 @@ def model_contender(name: str, model: GLUNet, precision: Precision, device: torc
 
 
 def time_contenders(
-    contenders: Sequence[Contender],
-    *,
-    sizes: Iterable[Size],
-    threads: Iterable[int],
-    repeat: int,
+    contenders: Sequence[Contender], *, sizes: Iterable[Size], threads: Iterable[int], repeat: int
 ) -> list[Timing]:
     """Time every contender on every size and number of threads.
 

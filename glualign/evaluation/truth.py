@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Mask
 from glualign.errors import DatasetError
 from glualign.evaluation.metrics import Errors, end_point_errors
 from glualign.geometry import Field, Matrix, Points, Size, inside, pixel_grid, resize_flow, sample
@@ -23,7 +24,7 @@ class DenseTruth:
     """A true flow (H, W, 2) float32 on the target grid and a mask (H, W) of the pixels where it is known."""
 
     flow: Field
-    mask: npt.NDArray[np.bool_]
+    mask: Mask
 
     def __post_init__(self) -> None:
         if self.flow.shape != (*self.mask.shape, 2):

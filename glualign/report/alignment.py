@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 import glualign
+from glualign.arrays import Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant, warp
 from glualign.images import Image, to_rgb8
@@ -42,12 +42,12 @@ class SavedAlignment:
     source: Image  # the image that moves
     target: Image  # the image whose grid the flow has
     flow: Flow  # target -> source, in source pixels
-    valid: npt.NDArray[np.bool_]  # ``(H, W)`` bool, where the flow stays inside the source
-    trusted: npt.NDArray[np.bool_]  # ``(H, W)`` bool, valid and inside the mask, if there is one
+    valid: Mask  # ``(H, W)`` bool, where the flow stays inside the source
+    trusted: Mask  # ``(H, W)`` bool, valid and inside the mask, if there is one
     warped: Image  # the source on the target's grid
     model: str  # the network, or the name of the flow's file
-    confidence: npt.NDArray[np.float32] | None = None  # ``(H, W)`` float32 from 0 to 1, or None
-    transform: npt.NDArray[np.float64] | None = None  # 3x3, target pixel -> source pixel, or None
+    confidence: Floats | None = None  # ``(H, W)`` float32 from 0 to 1, or None
+    transform: Doubles | None = None  # 3x3, target pixel -> source pixel, or None
     device: str = ""  # where it was computed, if that is known
     quality: Mapping[str, Any] = field(default_factory=dict)  # verdict and numbers, if they are known
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds by step, if they are known
@@ -59,8 +59,8 @@ def saved_alignment(
     flow: Flow,
     name: str = "saved flow",
     *,
-    mask: npt.NDArray[np.bool_] | None = None,
-    confidence: npt.NDArray[np.float32] | None = None,
+    mask: Mask | None = None,
+    confidence: Floats | None = None,
     summary: Mapping[str, Any] | None = None,
 ) -> SavedAlignment:
     """Warp the source by a saved flow.
@@ -173,7 +173,7 @@ class _TableRow(NamedTuple):
     meaning: str = ""
 
 
-def _flow_rows(flow: Flow, valid: npt.NDArray[np.bool_], trusted: npt.NDArray[np.bool_]) -> list[_TableRow]:
+def _flow_rows(flow: Flow, valid: Mask, trusted: Mask) -> list[_TableRow]:
     """Coverage of a flow, and its lengths and folds where it is ``trusted``."""
     lengths = flow.magnitude[trusted]
     rows = [

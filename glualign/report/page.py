@@ -13,10 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image as PillowImage
 
+from glualign.arrays import Bytes
 from glualign.errors import MissingExtraError
 from glualign.files import write_text
 
@@ -71,7 +70,7 @@ def environment() -> Any:
     )
 
 
-def picture_url(picture: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:
+def picture_url(picture: Bytes, *, lossless: bool = False) -> str:
     """An RGB or RGBA picture as a ``data:`` URL (WebP)."""
     buffer = io.BytesIO()
     PillowImage.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=4, lossless=lossless)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Mask
 from glualign.flow import resize
 from glualign.images import to_rgb8
 from glualign.report.page import picture_url
@@ -52,9 +52,7 @@ def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> dict[
     }
 
 
-def _maps(
-    alignment: Alignment | SavedAlignment, target: Picture, trusted: npt.NDArray[np.bool_]
-) -> list[dict[str, Any]]:
+def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask) -> list[dict[str, Any]]:
     """Pictures of the flow, each with its name, URL, caption and legend: a colour wheel or a scale bar."""
     flow = alignment.flow
     height, width = target.shape[:2]
@@ -143,7 +141,7 @@ def _fitted(picture: Picture, height: int, width: int) -> Picture:
     return canvas
 
 
-def correlation(first: Picture, second: Picture, where: npt.NDArray[np.bool_]) -> float | None:
+def correlation(first: Picture, second: Picture, where: Mask) -> float | None:
     """Correlation of two pictures' grey values in ``where``: 1 for equal up to brightness and contrast.
 
     Returns:

@@ -52,8 +52,8 @@ from glualign.training.weights import (
 )
 
 TRAIN_COLUMNS = (
-    "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "first_epe3", "first_hit16",
-    "rate", "gradient", "skipped", "pairs_per_second",
+    "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "rate", "gradient",
+    "skipped", "pairs_per_second",
 )  # fmt: skip
 COMPONENT_PHOTOS = 256
 """Photographs whose features decide the first projection of a pretrained backbone's."""

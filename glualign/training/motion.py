@@ -7,17 +7,16 @@ Ranges are given for a unit frame, [-1, 1] in both axes, so that they do not dep
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array
 from glualign.geometry import affine_basis, pixel_grid, thin_plate_kernel
 
 # float32 and float64. OpenCV's type hints do not follow the dtype of an array through its functions.
-Map = npt.NDArray[Any]
-Matrix = npt.NDArray[Any]
+Map = Array
+Matrix = Array
 Rng = np.random.Generator
 
 

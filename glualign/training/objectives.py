@@ -80,10 +80,28 @@ class Objective(nn.Module):
         """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
         if self.stage.kind == "features":
             return self._features_only(batch)
-        names = ("source", "target", "source_256", "target_256")
-        image, target_image, image_256, target_256 = (normalise(batch[name].float()) for name in names)
-        target = self._features(target_image, target_256)
-        return self._pass(self._features(image, image_256), target, batch, extra_layers)
+        images, target_images, images_256, targets_256 = (
+            normalise(batch[name].float()) for name in ("source", "target", "source_256", "target_256")
+        )
+        target, source = self._features(target_images, targets_256), self._features(images, images_256)
+        stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
+        coarse = network.transform_features(source.coarse, target.coarse)
+        flows = list(network.coarse_flows(*coarse, detach=detach))
+        if stage.kind != "coarse":
+            flows += network.fine_flows(
+                source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
+            )
+        loss, metrics = self._flow_loss(flows, batch)
+        if stage.contrastive > 0:
+            # Of the levels that learn: 1/8 and 1/4 do with the pyramid only.
+            found = {16: torch.cat([image.level4 for image in coarse])}
+            if stage.pyramid_rate > 0:
+                found[8] = torch.cat([source.eighth, target.eighth])
+                found[4] = torch.cat([source.quarter, target.quarter])
+            contrast, hits = self.head(found, batch)
+            loss = loss + stage.contrastive * contrast
+            metrics |= hits
+        return loss, metrics
 
     def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
         images = normalise(torch.cat([batch["source"], batch["target"]]).float())
@@ -95,35 +113,6 @@ class Objective(nn.Module):
             found |= {8: both.eighth, 4: both.quarter}
         loss, metrics = self.head(found, batch)
         return loss * self.stage.contrastive, metrics
-
-    def _pass(
-        self,
-        source: _Features,
-        target: _Features,
-        batch: Batch,
-        extra_layers: int,
-    ) -> tuple[Tensor, Metrics]:
-        """Loss and metrics of one pass of the network.
-
-        The contrastive loss is that of the levels that learn: 1/8 and 1/4 do with the pyramid only.
-        """
-        stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
-        coarse = network.transform_features(source.coarse, target.coarse)
-        flows = list(network.coarse_flows(*coarse, detach=detach))
-        if stage.kind != "coarse":
-            flows += network.fine_flows(
-                source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
-            )
-        loss, metrics = self._flow_loss(flows, batch)
-        if stage.contrastive > 0:
-            found = {16: torch.cat([image.level4 for image in coarse])}
-            if stage.pyramid_rate > 0:
-                found[8] = torch.cat([source.eighth, target.eighth])
-                found[4] = torch.cat([source.quarter, target.quarter])
-            contrast, hits = self.head(found, batch)
-            loss = loss + stage.contrastive * contrast
-            metrics |= hits
-        return loss, metrics
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+
+from glualign.arrays import Array, Doubles, Floats, Mask
 
 # uint8. OpenCV's type hints do not follow the dtype of an array through its functions.
-Pixels = npt.NDArray[Any]
-Field = npt.NDArray[Any]
+Pixels = Array
+Field = Array
 Rng = np.random.Generator
 
 _LEVELS = np.linspace(0, 1, 256)
@@ -42,9 +42,7 @@ class PhotometricOptions:
     strength: float = 1.0  # factor on the range of tone, colour, blur and noise
 
 
-def change(
-    pixels: Pixels, rng: Rng, options: PhotometricOptions
-) -> tuple[Pixels, npt.NDArray[np.bool_] | None]:
+def change(pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask | None]:
     """Change an (H, W, 3) uint8 RGB image; also returns which pixels an occluding patch hides, or None."""
     hidden = None
     strength = options.strength
@@ -106,7 +104,7 @@ def _tone(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     return cv2.LUT(pixels, table)
 
 
-def _colour_matrix(rng: Rng, strength: float) -> npt.NDArray[np.float32]:
+def _colour_matrix(rng: Rng, strength: float) -> Floats:
     """Saturation between grey and over-saturated, a hue rotation about the grey axis and channel gains."""
     saturation = 1 + rng.uniform(-0.7, 0.6) * min(strength, 1.2)
     angle = rng.uniform(-0.5, 0.5) * strength
@@ -133,7 +131,7 @@ def _blur(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
 
 
 @lru_cache(maxsize=1)
-def _noise_bank() -> npt.NDArray[np.float32]:
+def _noise_bank() -> Floats:
     return np.random.default_rng(20).standard_normal(1 << 20, dtype=np.float32)
 
 
@@ -188,7 +186,7 @@ def _fog(pixels: Pixels, rng: Rng) -> Pixels:
     return cv2.add(cv2.multiply(pixels, keep, dtype=cv2.CV_32F), light * (1 - keep), dtype=cv2.CV_8U)
 
 
-def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, Mask]:
     """Hide one to four rectangles or blobs behind a flat colour or coarse noise."""
     pixels = pixels.copy()
     height, width, _ = pixels.shape
@@ -207,12 +205,12 @@ def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, npt.NDArray[np.bool_]]:
     return pixels, hidden > 0
 
 
-def _curve(rng: Rng, knots: int) -> npt.NDArray[np.float64]:
+def _curve(rng: Rng, knots: int) -> Doubles:
     """A random smooth intensity curve on 256 levels, generally not monotone, using most of the range."""
     values = rng.uniform(0, 1, knots)
     low, high = values.min(), values.max()
     values = (values - low) / max(high - low, 0.2)
-    curve: npt.NDArray[np.float64] = np.interp(_LEVELS, np.linspace(0, 1, knots), values)
+    curve: Doubles = np.interp(_LEVELS, np.linspace(0, 1, knots), values)
     return curve
 
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Bytes
 from glualign.errors import TrainingError
 from glualign.files import atomic_path, write_text
 
@@ -37,7 +38,7 @@ class PhotoStore:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.shapes.prod(axis=1) * 3)])
 
     @cached_property
-    def data(self) -> npt.NDArray[np.uint8]:
+    def data(self) -> Bytes:
         """The file, mapped into memory."""
         return np.memmap(self.data_path, dtype=np.uint8, mode="r", shape=(int(self.offsets[-1]),))
 
@@ -62,7 +63,7 @@ class PhotoStore:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+    def __getitem__(self, index: int) -> Bytes:
         """Photograph ``index`` as a read-only (H, W, 3) uint8 RGB view."""
         height, width = (int(n) for n in self.shapes[index])
         start = int(self.offsets[index])

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Bytes, Mask
 from glualign.errors import TrainingError
 from glualign.geometry import inside
 from glualign.training import motion
@@ -34,8 +35,8 @@ class TrainingPair:
     source: Pixels  # (S, S, 3) uint8 RGB
     target: Pixels  # (S, S, 3) uint8 RGB
     flow: Map  # (S, S, 2) float32, target -> source in pixels, known everywhere (also outside the frame)
-    valid: npt.NDArray[np.bool_]  # (S, S) bool, the flow points into the source frame
-    visible: npt.NDArray[np.bool_]  # (S, S) bool, valid and not hidden by an object, its edge or a patch
+    valid: Mask  # (S, S) bool, the flow points into the source frame
+    visible: Mask  # (S, S) bool, valid and not hidden by an object, its edge or a patch
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +106,7 @@ class PairSynthesis:
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]
 
-    def _change(
-        self, pixels: Pixels, rng: Rng, options: PhotometricOptions
-    ) -> tuple[Pixels, npt.NDArray[np.bool_] | None]:
+    def _change(self, pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask | None]:
         if options.texture_transfer and rng.random() < options.texture_transfer:
             size, other = len(pixels), self._photo(rng)
             crop = _random_crop(rng, other.shape[:2], size)
@@ -121,7 +120,7 @@ class PairSynthesis:
         options: Objects,
         identity: int,
         images: tuple[Pixels, Pixels],
-        ids: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
+        ids: tuple[Bytes, Bytes],
         mapping: Map,
     ) -> None:
         """Paste one object over both images and write its own motion into ``mapping`` (all in place)."""
@@ -239,7 +238,7 @@ def _box(placement: Matrix, shape: tuple[int, ...], size: int) -> tuple[slice, s
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _hide_edges(ids: npt.NDArray[np.uint8]) -> None:
+def _hide_edges(ids: Bytes) -> None:
     """Mark the two pixels on either side of every border between labels as hidden, in place."""
     window = np.ones((3, 3), np.uint8)
     ids[cv2.dilate(ids, window) != cv2.erode(ids, window)] = _HIDDEN

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Doubles
 from glualign.flow import Flow
 from glualign.viz.canvas import INK, Picture, background, pen_for, readable, with_caption
 
@@ -89,12 +90,7 @@ def _round_scale(wanted: float, typical: float) -> float:
 
 
 def _draw(
-    canvas: Picture,
-    starts: npt.NDArray[np.float64],
-    ends: npt.NDArray[np.float64],
-    thickness: int,
-    spacing: int,
-    color: tuple[int, int, int],
+    canvas: Picture, starts: Doubles, ends: Doubles, thickness: int, spacing: int, color: tuple[int, int, int]
 ) -> None:
     grow = thickness / 2
     for start, end in zip(starts, ends, strict=True):
@@ -116,7 +112,7 @@ def _draw(
         cv2.fillConvexPoly(canvas, corners, color, cv2.LINE_AA, _SHIFT)
 
 
-def _fixed(point: npt.NDArray[np.float64]) -> tuple[int, int]:
+def _fixed(point: Doubles) -> tuple[int, int]:
     # Far outside the picture the arrow is clipped anyway; OpenCV's fixed-point numbers must not overflow.
     x, y = np.clip(point, -30000, 60000)
     return round(float(x) * 2**_SHIFT), round(float(y) * 2**_SHIFT)

@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from glualign.arrays import Array, Bytes
 from glualign.errors import FlowError
 
-Picture = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+Picture = Bytes  # (H, W, 3) RGB
 RGB = tuple[int, int, int]
 
 PAPER: RGB = (255, 255, 255)
@@ -81,7 +80,7 @@ class Strip:
         """Write a line around height ``middle``; ``x`` is its left (l), middle (m) or right (r) end."""
         self._draw.text((x, middle), text, fill=INK, font=font(size), anchor=f"{anchor}m")
 
-    def paste(self, left: int, top: int, picture: npt.NDArray[np.uint8]) -> None:
+    def paste(self, left: int, top: int, picture: Bytes) -> None:
         """Lay an RGB or RGBA picture on the strip."""
         small = PillowImage.fromarray(picture)
         self.image.paste(small, (left, top), small if picture.shape[2] == 4 else None)
@@ -122,7 +121,7 @@ def faded(picture: Picture, share: float = 0.55, towards: int = 255) -> Picture:
     return np.asarray(cv2.addWeighted(picture, 1 - share, np.full_like(picture, towards), share, 0), np.uint8)
 
 
-def check_size(what: str, values: npt.NDArray[Any], size: tuple[int, int]) -> None:
+def check_size(what: str, values: Array, size: tuple[int, int]) -> None:
     """Refuse an image or map of another size than (height, width) of the flow.
 
     Raises:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Bytes, Floats, Mask
 from glualign.geometry import strips
 from glualign.viz.canvas import Picture, Strip, fitting_size, pen_for, readable, text_width
 
@@ -21,7 +21,7 @@ _STRIPES = np.array([[232] * 3, [176] * 3], np.uint8)
 
 
 @lru_cache(maxsize=8)
-def palette(name: Colormap) -> npt.NDArray[np.uint8]:
+def palette(name: Colormap) -> Bytes:
     """The 256 colours of a map, ``(256, 3)`` RGB, from low to high."""
     if name == "balance":
         anchors = np.asarray(_BALANCE, np.float64)
@@ -32,7 +32,7 @@ def palette(name: Colormap) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.applyColorMap(ramp, _OPENCV[name])[:, 0, ::-1])
 
 
-def colorize(values: npt.NDArray[np.float32], low: float, high: float, name: Colormap = "viridis") -> Picture:
+def colorize(values: Floats, low: float, high: float, name: Colormap = "viridis") -> Picture:
     """Colour ``(H, W)`` values from ``low`` to ``high``; beyond both ends the end's colour, NaN striped grey.
 
     Returns:
@@ -49,7 +49,7 @@ def colorize(values: npt.NDArray[np.float32], low: float, high: float, name: Col
     return striped(rgb, unknown) if unknown.any() else rgb
 
 
-def striped(picture: Picture, where: npt.NDArray[np.bool_]) -> Picture:
+def striped(picture: Picture, where: Mask) -> Picture:
     """The picture with grey diagonal stripes where ``where`` holds: no data, in no map's colours."""
     height, width = picture.shape[:2]
     period = 2 + 3 * pen_for(height, width).line

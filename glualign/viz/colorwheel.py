@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Bytes, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow
 from glualign.geometry import strips
@@ -28,7 +29,7 @@ _SEGMENTS = (
 _BEYOND = 0.75  # flow longer than the maximum is darkened by this, so that it cannot pass for the maximum
 
 
-def wheel_colors() -> npt.NDArray[np.uint8]:
+def wheel_colors() -> Bytes:
     """The 55 colours of the wheel, ``(55, 3)`` RGB, in order of direction."""
     rows = []
     for count, first, last in _SEGMENTS:
@@ -37,10 +38,7 @@ def wheel_colors() -> npt.NDArray[np.uint8]:
     return np.concatenate(rows).astype(np.uint8)
 
 
-def flow_to_rgb(
-    flow: Flow | npt.NDArray[np.floating[Any]],
-    max_flow: float | None = None,
-) -> npt.NDArray[np.uint8]:
+def flow_to_rgb(flow: Flow | npt.NDArray[np.floating[Any]], max_flow: float | None = None) -> Bytes:
     """Colour a flow field: white is no motion, full colour is ``max_flow`` pixels, darker is beyond it.
 
     Args:
@@ -66,7 +64,7 @@ def flow_to_rgb(
     return rgb
 
 
-def wheel_legend(diameter: int) -> npt.NDArray[np.uint8]:
+def wheel_legend(diameter: int) -> Bytes:
     """The wheel itself as a disc: the colour at an offset from the centre is that of flow pointing there.
 
     Returns:
@@ -110,7 +108,7 @@ def with_wheel(picture: Picture, flow: Flow, max_flow: float) -> Picture:
     return strip.under(picture)
 
 
-def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: npt.NDArray[np.bool_] | None = None) -> float:
+def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: Mask | None = None) -> float:
     """Length in pixels of the longest known vector (inside ``where``, if given); 0 when there is none."""
     data = as_uv(flow)
     best = 0.0
@@ -122,7 +120,7 @@ def longest(flow: Flow | npt.NDArray[np.floating[Any]], where: npt.NDArray[np.bo
     return best
 
 
-def as_uv(flow: Flow | npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+def as_uv(flow: Flow | npt.NDArray[np.floating[Any]]) -> Floats:
     """The ``(H, W, 2)`` array of a flow.
 
     Raises:
@@ -134,23 +132,19 @@ def as_uv(flow: Flow | npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]
     return data
 
 
-def length(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def length(data: Floats) -> Floats:
     """Lengths ``(H, W)`` of vectors ``(H, W, 2)``; four times faster than `np.hypot`."""
     # Usable vectors are below 1e9 and their squares far from the end of float32; others may overflow unread.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.sqrt(data[..., 0] * data[..., 0] + data[..., 1] * data[..., 1]))
 
 
-def known(data: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def known(data: Floats) -> Mask:
     """Where both components are usable numbers: bool ``(H, W)``."""
     return np.asarray((np.abs(data[..., 0]) < 1e9) & (np.abs(data[..., 1]) < 1e9))  # false for NaN too
 
 
-def _paint(
-    data: npt.NDArray[np.float32],
-    max_flow: float,
-    wheel: npt.NDArray[np.float32],
-) -> npt.NDArray[np.uint8]:
+def _paint(data: Floats, max_flow: float, wheel: Floats) -> Bytes:
     usable = known(data)
     data = np.asarray(np.where(usable[..., None], data, 0) / np.float32(max_flow), np.float32)
     reach = length(data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Floats
 from glualign.flow import Flow
 from glualign.geometry import inside, positions, strips
 from glualign.viz.canvas import INK, ORANGE, RGB, SKY, Picture, background, pen_for, readable, with_caption
@@ -14,11 +14,7 @@ _ON_PAPER = {ORANGE: (190, 110, 0), SKY: (0, 100, 170)}  # the bright colours va
 
 
 def deformed_grid(
-    flow: Flow,
-    image: Picture | None = None,
-    *,
-    cell: float | None = None,
-    legend: bool = True,
+    flow: Flow, image: Picture | None = None, *, cell: float | None = None, legend: bool = True
 ) -> Picture:
     """Draw the source's straight grid lines where the flow puts them on the target.
 
@@ -62,18 +58,14 @@ def deformed_grid(
     return with_caption(canvas, f"Grid of the source every {readable(cell)} px, laid on the target")
 
 
-def _inside(
-    x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], height: int, width: int, line: int
-) -> npt.NDArray[np.float32]:
+def _inside(x: Floats, y: Floats, height: int, width: int, line: int) -> Floats:
     """1 in the source and up to a line's width beyond, so that the lines at its edges are whole."""
     on = inside(x, y, (height, width))
     wide = cv2.dilate(on.astype(np.uint8), np.ones((line + 2, line + 2)))
     return np.asarray(wide * np.isfinite(x + y), np.float32)
 
 
-def _coverage(
-    position: npt.NDArray[np.float32], cell: float, last: int, line: int, on: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def _coverage(position: Floats, cell: float, last: int, line: int, on: Floats) -> Floats:
     """Share of each pixel, 0 to 1, under the lines at multiples of ``cell`` and at the edge ``last``."""
     slope = np.zeros_like(position)
     for axis in (0, 1):
@@ -88,7 +80,7 @@ def _coverage(
     return np.asarray(np.nan_to_num(covered, nan=0.0) * on, np.float32)
 
 
-def _mix(canvas: Picture, share: npt.NDArray[np.float32], color: RGB) -> None:
+def _mix(canvas: Picture, share: Floats, color: RGB) -> None:
     mixed = canvas + share[..., None] * (np.asarray(color, np.float32) - canvas)
     canvas[:] = np.rint(mixed).astype(np.uint8)
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Mask
 from glualign.viz.canvas import Picture, Strip, blank, faded, fitting_size, grey, pen_for, with_caption
-
-Mask = npt.NDArray[np.bool_]
 
 
 def blend(target: Picture, warped: Picture, valid: Mask | None = None, share: float = 0.5) -> Picture:

@@ -6,8 +6,8 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant
 from glualign.viz.canvas import Picture, check_size, faded, grey, pen_for, readable, with_caption
@@ -44,7 +44,7 @@ def magnitude(flow: Flow, max_flow: float | None = None, *, legend: bool = True)
     return with_scale(picture, 0, top, "viridis", "Length of the flow in pixels", labels)
 
 
-def jacobian(flow: Flow, where: npt.NDArray[np.bool_] | None = None, *, legend: bool = True) -> Picture:
+def jacobian(flow: Flow, where: Mask | None = None, *, legend: bool = True) -> Picture:
     """How much source area one target pixel covers: blue stretched, orange compressed, black folded over.
 
     The colour is the logarithm of the Jacobian determinant of target -> source positions, from 1/4 to 4;
@@ -70,7 +70,7 @@ def jacobian(flow: Flow, where: npt.NDArray[np.bool_] | None = None, *, legend: 
     return with_scale(picture, -2, 2, "balance", title, ("1/4", "1", "4"))
 
 
-def error(errors: npt.NDArray[np.float32], maximum: float | None = None, *, legend: bool = True) -> Picture:
+def error(errors: Floats, maximum: float | None = None, *, legend: bool = True) -> Picture:
     """Forward-backward (or any) error in pixels, black for none; pixels without an error are striped.
 
     Args:
@@ -95,7 +95,7 @@ def error(errors: npt.NDArray[np.float32], maximum: float | None = None, *, lege
     return with_scale(picture, 0, maximum, "inferno", f"Forward-backward error in pixels, {median}", labels)
 
 
-def confidence(values: npt.NDArray[np.float32], *, legend: bool = True) -> Picture:
+def confidence(values: Floats, *, legend: bool = True) -> Picture:
     """Confidence from 0 (dark) to 1 (yellow), ``(H, W)`` float32; NaN is striped."""
     picture = colorize(values, 0, 1, "cividis")
     if not legend:
@@ -103,7 +103,7 @@ def confidence(values: npt.NDArray[np.float32], *, legend: bool = True) -> Pictu
     return with_scale(picture, 0, 1, "cividis", "Confidence in the flow", number_labels(0, 1))
 
 
-def mask_overlay(image: Picture, mask: npt.NDArray[np.bool_], *, legend: bool = True) -> Picture:
+def mask_overlay(image: Picture, mask: Mask, *, legend: bool = True) -> Picture:
     """Show the image where ``mask`` holds, and faded under stripes with an outline where it does not.
 
     Args:

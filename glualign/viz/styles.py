@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-
+from glualign.arrays import Floats, Mask
 from glualign.errors import FlowError, GlualignError
 from glualign.flow import Flow, consistency, warp
 from glualign.viz import pair, scalar
@@ -30,8 +28,8 @@ def draw_flow(
     max_flow: float | None = None,
     legend: bool = True,
     backward: Flow | None = None,
-    confidence: npt.NDArray[np.float32] | None = None,
-    valid: npt.NDArray[np.bool_] | None = None,
+    confidence: Floats | None = None,
+    valid: Mask | None = None,
 ) -> Picture:
     """Draw a flow field.
 
@@ -81,12 +79,7 @@ def draw_flow(
 
 
 def draw_pair(
-    source: Picture,
-    target: Picture,
-    flow: Flow,
-    style: PairStyle = "blend",
-    *,
-    valid: npt.NDArray[np.bool_] | None = None,
+    source: Picture, target: Picture, flow: Flow, style: PairStyle = "blend", *, valid: Mask | None = None
 ) -> list[Picture]:
     """Warp the source by the flow and show it together with the target.
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Bytes, Doubles
 from glualign.errors import DatasetError
 from glualign.evaluation.truth import DenseTruth, Truth, size_of
 from glualign.flow import read_flow
 from glualign.geometry import Matrix, Points, Size
 from glualign.images import read_image, to_rgb8
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = Bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def load_mask(path: Path, size: Size) -> Pixels:
     return mask
 
 
-def load_table(path: Path, columns: int, what: str) -> npt.NDArray[np.float64]:
+def load_table(path: Path, columns: int, what: str) -> Doubles:
     """Read a text file of numbers with ``columns`` columns; lines starting with ``#`` are comments."""
     require_file(path, what)
     try:
@@ -137,7 +138,7 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str
     return rows
 
 
-def numbers(row: Mapping[str, str], column: str, where: str) -> npt.NDArray[np.float64]:
+def numbers(row: Mapping[str, str], column: str, where: str) -> Doubles:
     """The numbers in a cell, separated by ``;``.
 
     Raises:
