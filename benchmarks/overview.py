@@ -10,7 +10,7 @@ from typing import Any
 
 from build_accuracy_tables import SETS
 
-from glualign.evaluation.tables import HEADERS, groups_of, table_cells
+from glualign.evaluation.tables import HEADERS, table_cells
 
 Content = dict[str, Any]
 Metrics = dict[str, Any]
@@ -143,7 +143,7 @@ def hpatches_section(files: dict[str, Content]) -> Iterator[str]:
                 shares = (f"{100 * metrics['pck_px'][each]:.1f}" for each in ("1", "5"))
                 cells.append((size, heading, f"{metrics['aepe']:.2f}", *shares))
         if rows:
-            printed = table_cells(files[stem]["dataset"], groups_of(files[stem]))
+            printed = table_cells(files[stem]["dataset"], files[stem]["rows"])
             columns = [HEADERS.index(name) for name in ("method", "AEPE", "PCK-1", "PCK-5")]
             cells += [
                 (size, *(row[column] for column in columns))

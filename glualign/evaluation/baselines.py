@@ -6,9 +6,7 @@ note, so that all methods are averaged over the same pairs and the number of suc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +15,7 @@ import numpy as np
 
 from glualign.errors import DatasetError, FlowError
 from glualign.evaluation.datasets.base import Pixels, Sample
-from glualign.evaluation.methods import Estimate
+from glualign.evaluation.methods import Method
 from glualign.evaluation.truth import size_of
 from glualign.geometry import (
     Field,
@@ -33,26 +31,6 @@ from glualign.geometry import (
 _ECC_SIDE = 512
 
 _cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
-
-
-@dataclass(frozen=True, eq=False)
-class Baseline:
-    """A function from two images to a flow, timed, with the identity as its answer when it finds none."""
-
-    name: str
-    solve: Callable[[Pixels, Pixels], Field]
-    settings: Mapping[str, str] = field(default_factory=lambda: {"opencv": cv2.__version__})
-
-    def estimate(self, sample: Sample) -> Estimate:
-        """The flow of ``solve``, or the identity with a note."""
-        cv2.setRNGSeed(0)  # what is random in RANSAC must not make two runs differ
-        note = ""
-        start = time.perf_counter()
-        try:
-            flow = self.solve(sample.source, sample.target)
-        except FlowError as reason:
-            flow, note = identity(sample.source, sample.target), str(reason)
-        return Estimate(flow, time.perf_counter() - start, note)
 
 
 def identity(source: Pixels, target: Pixels) -> Field:
@@ -111,7 +89,7 @@ BASELINES: Mapping[str, Callable[[Pixels, Pixels], Field]] = {
 }
 
 
-def open_baseline(name: str) -> Baseline:
+def open_baseline(name: str) -> Method:
     """The baseline of that name.
 
     Raises:
@@ -119,7 +97,15 @@ def open_baseline(name: str) -> Baseline:
     """
     if name not in BASELINES:
         raise DatasetError(f"{name}: unknown baseline; known are {', '.join(BASELINES)}")
-    return Baseline(name, BASELINES[name])
+    return Method(name, {"opencv": cv2.__version__}, partial(_solve, BASELINES[name]))
+
+
+def _solve(baseline: Callable[[Pixels, Pixels], Field], sample: Sample) -> tuple[Field, str]:
+    cv2.setRNGSeed(0)  # what is random in RANSAC must not make two runs differ
+    try:
+        return baseline(sample.source, sample.target), ""
+    except FlowError as reason:
+        return identity(sample.source, sample.target), str(reason)
 
 
 def _equal_grey(source: Pixels, target: Pixels) -> tuple[Any, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,48 +32,22 @@ class Estimate:
     note: str = ""  # why the method found no alignment and answered the identity; empty if it did
 
 
-class Method(Protocol):
+@dataclass(frozen=True, eq=False)
+class Method:
     """A named way to align two images."""
 
-    @property
-    def name(self) -> str:
-        """The name in tables."""
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """Everything that decides the result, so that a resumed run never mixes different settings."""
+    name: str  # in tables
+    settings: Mapping[str, str]  # all that decides the result: a resumed run never mixes different settings
+    solve: Callable[[Sample], tuple[Field, str]]  # the flow, and the note of an `Estimate`
 
     def estimate(self, sample: Sample) -> Estimate:
-        """Align ``sample.source`` to ``sample.target``. The ground truth in the sample is not read."""
-
-
-@dataclass(frozen=True, eq=False)
-class ModelMethod:
-    """An `Aligner` as a method; where the protocol allows mirrored targets, the 16 x 16 flow decides."""
-
-    name: str
-    aligner: Aligner
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def estimate(self, sample: Sample) -> Estimate:
-        """The aligner's flow, timed."""
+        """Align ``sample.source`` to ``sample.target``, timed. The ground truth in the sample is not read."""
         start = time.perf_counter()
-        if sample.may_be_mirrored:
-            flow = flow_allowing_mirror(self._coarse, self._full, sample.source, sample.target)
-        else:
-            flow = self._full(sample.source, sample.target)
-        return Estimate(flow, time.perf_counter() - start)
-
-    def _full(self, source: Pixels, target: Pixels) -> Field:
-        return self.aligner.align(source, target).flow.data
-
-    def _coarse(self, source: Pixels, target: Pixels) -> Field:
-        predictor = self.aligner.predictor
-        encoded = [predictor.encode_coarse([image]) for image in (source, target)]
-        return predictor.match_coarse(*encoded, level=4)[0][0]
+        flow, note = self.solve(sample)
+        return Estimate(flow, time.perf_counter() - start, note)
 
 
-def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
+def open_model(text: str, options: Mapping[str, Any]) -> Method:
     """A model by name or file, aligned with keyword arguments of `Aligner.from_pretrained`.
 
     Args:
@@ -106,7 +81,22 @@ def open_model(text: str, options: Mapping[str, Any]) -> ModelMethod:
         **{key: str(value) for key, value in asdict(aligner.options).items()},
     }
     name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
-    return ModelMethod(f"{name}{at}{preset}", aligner, settings)
+    return Method(f"{name}{at}{preset}", settings, partial(_align, aligner))
+
+
+def _align(aligner: Aligner, sample: Sample) -> tuple[Field, str]:
+    """The aligner's flow; where the protocol allows mirrored targets, the 16 x 16 flow decides."""
+
+    def full(source: Pixels, target: Pixels) -> Field:
+        return aligner.align(source, target).flow.data
+
+    def coarse(source: Pixels, target: Pixels) -> Field:
+        encoded = [aligner.predictor.encode_coarse([image]) for image in (source, target)]
+        return aligner.predictor.match_coarse(*encoded, level=4)[0][0]
+
+    if not sample.may_be_mirrored:
+        return full(sample.source, sample.target), ""
+    return flow_allowing_mirror(coarse, full, sample.source, sample.target), ""
 
 
 def flow_allowing_mirror(coarse: FlowFunction, full: FlowFunction, source: Pixels, target: Pixels) -> Field:
