@@ -9,11 +9,10 @@ from glualign.flow.algebra import (
     resize,
 )
 from glualign.flow.field import Flow, FlowRows
-from glualign.flow.fit import Fit, fit_transform
+from glualign.flow.fit import Fit, ThinPlateSpline, fit_tps, fit_transform
 from glualign.flow.formats import FLOW_EXTENSIONS, open_flow, read_flow, write_flow
 from glualign.flow.initial import read_initial
 from glualign.flow.inverse import invert, to_source, to_target
-from glualign.flow.tps import ThinPlateSpline, fit_tps
 from glualign.flow.warp import Interpolation, warp
 from glualign.geometry import TransformModel, sample
 

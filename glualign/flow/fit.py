@@ -1,18 +1,42 @@
-"""One matrix for a whole flow: the homography, affine map, similarity or shift most of it agrees with."""
+"""What a whole flow agrees with: one matrix (homography, affine map, similarity, shift), or a smooth bend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from glualign.arrays import Doubles, Floats, Mask
-from glualign.errors import FlowError
+from glualign.errors import FlowError, OptionError
 from glualign.flow.field import Flow
-from glualign.geometry import Points, TransformModel, fit_points, transfer_errors, transform_fault
+from glualign.geometry import (
+    SCALE_LIMIT,
+    Points,
+    TransformModel,
+    affine_basis,
+    fit_points,
+    pixel_grid,
+    strips,
+    thin_plate_kernel,
+    transfer_errors,
+    transform_fault,
+)
 
 Weights = Floats | Mask
 """``(H, W)`` confidence or mask."""
+
+# Least absolute deviations by reweighting: an affine map to start from that gross errors hardly move.
+_AFFINE_STEPS = 15
+# Then the plate softens step by step, from almost rigid to the smoothing asked for: a region that moves
+# against the rest is recognised as an outlier before the plate could bend to follow it.
+_STIFFEST = 1e2
+_SOFTENING_STEPS = 8
+_FINAL_STEPS = 6
+# Tukey's biweight with 95 % efficiency under normal noise, whose deviation is 1.4826 times the median of |x|.
+_TUKEY = 4.685 * 1.4826
+# Kernel values computed at a time: 32 MB.
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,18 +80,116 @@ def fit_transform(
             the horizon crosses the picture, or the scale is beyond 50).
     """
     generator = np.random.default_rng(seed)
-    target, source = draw_points(flow, weights, max_points, generator)
+    target, source = _draw_points(flow, weights, max_points, generator)
     matrix = fit_points(target, source, model, threshold=threshold, generator=generator)
     fault = transform_fault(matrix, flow.size)
     if fault:
         raise FlowError(f"no real {model}: the one that fits best {fault}")
-    distance = transfer_errors(matrix, target, source)
-    inliers = distance <= threshold
-    residual = float(np.median(distance[inliers])) if inliers.any() else float("nan")
-    return Fit(model, matrix, float(inliers.mean()), residual)
+    return Fit(model, matrix, *_agreement(transfer_errors(matrix, target, source), threshold))
 
 
-def draw_points(
+@dataclass(frozen=True, eq=False)
+class ThinPlateSpline:
+    """A smooth map from target to source pixels: an affine part, and as little bending as the flow needs.
+
+    Source position of target pixel p: ``affine @ (x, y, 1) + sum_k bending[k] U(|p - controls[k]| / unit)``
+    with ``U(r) = r^2 log r^2`` (Bookstein 1989, Principal Warps).
+
+    Attributes:
+        controls: ``(K, 2)`` float64 control points (x, y) in target pixels.
+        bending: ``(K, 2)`` float64 source pixels; what an affine map could do is not in it.
+        affine: ``(2, 3)`` float64, homogeneous target pixels -> source pixels.
+        unit: target pixels per unit of distance in the kernel.
+        inlier_share: share (0 to 1) of the flow within the threshold of the spline.
+        residual: median distance of those inliers from it, in source pixels.
+    """
+
+    controls: Points
+    bending: Points
+    affine: Points
+    unit: float
+    inlier_share: float
+    residual: float
+
+    def __call__(self, points: npt.ArrayLike) -> Points:
+        """Source positions ``(N, 2)`` of target positions ``(N, 2)``, as (x, y)."""
+        target = np.asarray(points, np.float64)
+        out = target @ self.affine[:, :2].T + self.affine[:, 2]
+        step = max(1, _CHUNK // len(self.controls))
+        for part in (slice(start, start + step) for start in range(0, len(target), step)):
+            out[part] += thin_plate_kernel(target[part] / self.unit, self.controls / self.unit) @ self.bending
+        return out
+
+    def flow(self, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:
+        """The spline as a flow, known everywhere.
+
+        Args:
+            size: ``(height, width)`` of the target grid.
+            source_size: ``(height, width)`` of the source image; None when it equals the target's.
+        """
+        data = np.empty((*size, 2), np.float32)
+        for top, bottom in strips(size):
+            here = pixel_grid((bottom - top, size[1]), top=top).reshape(-1, 2).astype(np.float64)
+            data[top:bottom] = (self(here) - here).reshape(bottom - top, size[1], 2)
+        return Flow(data, source_size)
+
+
+def fit_tps(
+    flow: Flow,
+    weights: Weights | None = None,
+    *,
+    controls: tuple[int, int] = (6, 6),
+    smoothing: float = 1e-4,
+    threshold: float = 3.0,
+    max_points: int = 10_000,
+    seed: int = 0,
+) -> ThinPlateSpline:
+    """Fit a thin-plate spline robustly: penalised least squares, reweighted by Tukey's function.
+
+    The control points are a regular grid over the target frame. Where the flow is unknown or has no
+    weight, the spline continues with as little bending as it can.
+
+    Args:
+        flow: target -> source.
+        weights: ``(H, W)`` confidence or mask; pixels count in proportion, those at 0 not at all.
+        controls: control points down and across, at least 2 each.
+        smoothing: source pixels squared of misfit that a unit of bending energy is worth, with lengths in
+            halves of the target's longer side; 0 follows the flow as closely as the control points can.
+        threshold: largest distance of an inlier, in source pixels.
+        max_points: pixels drawn from the flow.
+        seed: of the draw; equal seeds give equal results.
+
+    Raises:
+        FlowError: fewer known pixels than control points, all of them on a line, or a spline that changes
+            the scale beyond 50.
+        OptionError: ``controls`` or ``smoothing`` is out of range.
+    """
+    if min(controls) < 2 or smoothing < 0:
+        raise OptionError(f"controls must be at least 2 x 2 and smoothing 0 or more: {controls}, {smoothing}")
+    target, source = _draw_points(flow, weights, max_points, np.random.default_rng(seed))
+    count = controls[0] * controls[1]
+    if len(target) < count:
+        raise FlowError(f"a spline of {count} control points needs {count} known pixels; got {len(target)}")
+    plate = _Plate(flow.size, controls, target)
+    solution = _robust(plate, source, smoothing, threshold)
+    spread, centre = plate.unit, plate.centre
+    linear = solution[-2:].T / spread
+    if not SCALE_LIMIT**-2 <= abs(float(np.linalg.det(linear))) <= SCALE_LIMIT**2:
+        raise FlowError(
+            f"no real spline: the one that fits best changes the scale more than {SCALE_LIMIT:g} times"
+        )
+    inlier_share, residual = _agreement(plate.distances(solution, source), threshold)
+    return ThinPlateSpline(
+        controls=plate.controls * spread + centre,
+        bending=plate.unbent @ solution[:-3],
+        affine=np.column_stack([linear, solution[-3] - linear @ centre]),
+        unit=spread,
+        inlier_share=inlier_share,
+        residual=residual,
+    )
+
+
+def _draw_points(
     flow: Flow, weights: Weights | None, max_points: int, generator: np.random.Generator
 ) -> tuple[Points, Points]:
     """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
@@ -90,3 +212,61 @@ def draw_points(
     rows, columns = np.divmod(index, flow.width)
     target = np.stack([columns, rows], axis=-1).astype(np.float64)
     return target, target + flow.data[rows, columns]
+
+
+def _agreement(distance: Doubles, threshold: float) -> tuple[float, float]:
+    """The share of distances within ``threshold``, and their median."""
+    inliers = distance <= threshold
+    return float(inliers.mean()), float(np.median(distance[inliers])) if inliers.any() else float("nan")
+
+
+class _Plate:
+    """The linear model: what each free parameter adds at each point, and what it costs in bending.
+
+    The last three parameters are the constant and the two slopes of the affine part.
+    """
+
+    def __init__(self, size: tuple[int, int], controls: tuple[int, int], target: Points) -> None:
+        height, width = size
+        self.unit = max(height, width) / 2
+        self.centre = np.array([(width - 1) / 2, (height - 1) / 2])
+        spacing = np.array([(width - 1) / (controls[1] - 1), (height - 1) / (controls[0] - 1)])
+        grid = pixel_grid(controls).reshape(-1, 2) * spacing
+        self.controls = (grid - self.centre) / self.unit
+        # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
+        self.unbent = np.linalg.qr(affine_basis(self.controls), mode="complete")[0][:, 3:]
+        points = (target - self.centre) / self.unit
+        bending = thin_plate_kernel(points, self.controls) @ self.unbent
+        self.basis = np.column_stack([bending, affine_basis(points)])
+        self.energy = np.zeros((self.basis.shape[1],) * 2)
+        self.energy[:-3, :-3] = self.unbent.T @ thin_plate_kernel(self.controls, self.controls) @ self.unbent
+
+    def solve(self, source: Points, weight: Points, smoothing: float) -> Points:
+        """Parameters ``(P, 2)`` of least mean squared distance plus bending energy."""
+        weighted = self.basis * (weight / weight.sum())[:, None]
+        # The smallest term keeps parameters without any point near them at rest when there is no smoothing.
+        system = weighted.T @ self.basis + max(smoothing, 1e-12) * self.energy
+        return np.asarray(np.linalg.solve(system, weighted.T @ source))
+
+    def distances(self, solution: Points, source: Points) -> Doubles:
+        """``(N,)`` source pixels between where the plate puts the points and where they are."""
+        return np.asarray(np.hypot(*(self.basis @ solution - source).T))
+
+
+def _robust(plate: _Plate, source: Points, smoothing: float, threshold: float) -> Points:
+    weight = np.ones(len(source))
+    affine = plate.basis[:, -3:]
+    solution = np.zeros((plate.basis.shape[1], 2))
+    for _ in range(_AFFINE_STEPS):
+        moments = (affine * (weight / weight.sum())[:, None]).T @ affine
+        if np.linalg.eigvalsh(moments)[0] < 1e-10:
+            raise FlowError("a spline needs known pixels that are not all on a line")
+        solution[-3:] = np.linalg.solve(moments, (affine * (weight / weight.sum())[:, None]).T @ source)
+        weight = 1 / np.maximum(plate.distances(solution, source), 1e-3)
+    softening = np.geomspace(max(_STIFFEST, smoothing), max(smoothing, 1e-9), _SOFTENING_STEPS)
+    for stiffness in (*softening, *[smoothing] * _FINAL_STEPS):
+        distance = plate.distances(solution, source)
+        reach = max(_TUKEY * float(np.median(distance)), threshold)
+        weight = np.square(np.maximum(1 - np.square(distance / reach), 0))
+        solution = plate.solve(source, weight, float(stiffness))
+    return solution

@@ -8,34 +8,36 @@ from glualign.geometry.fields import (
     sample,
     transform_flow,
 )
-from glualign.geometry.grid import EDGE_TOLERANCE, FrameEdge, inside, pixel_grid, positions, strips
-from glualign.geometry.keypoints import keypoint_homography, keypoint_transform
-from glualign.geometry.robust import (
-    TRANSFORM_MODELS,
-    TransformModel,
-    fit_points,
-    magsac_homography,
-    transfer_errors,
-)
-from glualign.geometry.splines import affine_basis, thin_plate_kernel
-from glualign.geometry.transforms import (
+from glualign.geometry.frames import (
+    EDGE_TOLERANCE,
     SCALE_LIMIT,
     Matrix,
     Points,
     Size,
     apply_transform,
+    inside,
     local_scale,
+    pixel_grid,
+    positions,
     resizing_matrix,
     rotation_scale_matrix,
+    strips,
     transform_fault,
+)
+from glualign.geometry.keypoints import keypoint_homography, keypoint_transform
+from glualign.geometry.robust import (
+    TransformModel,
+    affine_basis,
+    fit_points,
+    magsac_homography,
+    thin_plate_kernel,
+    transfer_errors,
 )
 
 __all__ = [
     "EDGE_TOLERANCE",
     "SCALE_LIMIT",
-    "TRANSFORM_MODELS",
     "Field",
-    "FrameEdge",
     "Matrix",
     "Points",
     "Size",

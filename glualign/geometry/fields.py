@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from glualign.arrays import Array, Doubles, Floats, Mask
-from glualign.geometry.grid import inside, pixel_grid, positions, strips
-from glualign.geometry.transforms import Matrix, Size, apply_transform
+from glualign.geometry.frames import Matrix, Size, apply_transform, inside, pixel_grid, positions, strips
 
 Field = Floats
 """``(H, W, 2)`` float32: x and y of a displacement or of a position."""

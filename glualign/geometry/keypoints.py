@@ -9,8 +9,8 @@ import numpy as np
 
 from glualign.arrays import Array, Bytes, Floats
 from glualign.errors import FlowError
+from glualign.geometry.frames import Matrix, resizing_matrix, transform_fault
 from glualign.geometry.robust import magsac_homography
-from glualign.geometry.transforms import Matrix, resizing_matrix, transform_fault
 
 RATIO = 0.8
 """Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""

@@ -1,8 +1,11 @@
-"""One transform through many point pairs, most of which agree: MAGSAC++, RANSAC, reweighted least squares."""
+"""One transform through many point pairs, most of which agree: MAGSAC++, RANSAC, reweighted least squares.
+
+And the basis functions of thin-plate splines (Bookstein 1989, Principal Warps).
+"""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,11 +13,9 @@ import numpy.typing as npt
 
 from glualign.arrays import Doubles
 from glualign.errors import FlowError
-from glualign.geometry.transforms import Matrix, Points, apply_transform
+from glualign.geometry.frames import Matrix, Points, apply_transform
 
 TransformModel = Literal["homography", "affine", "similarity", "translation"]
-TRANSFORM_MODELS: tuple[TransformModel, ...] = get_args(TransformModel)
-
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
 """Point pairs that determine a transform of each kind."""
 
@@ -51,8 +52,8 @@ def fit_points(
     Raises:
         FlowError: an unknown kind, too few points, or points that determine no transform of that kind.
     """
-    if model not in TRANSFORM_MODELS:
-        raise FlowError(f"transform {model!r} is not one of {', '.join(TRANSFORM_MODELS)}")
+    if model not in MINIMAL_POINTS:
+        raise FlowError(f"transform {model!r} is not one of {', '.join(MINIMAL_POINTS)}")
     if len(target) < MINIMAL_POINTS[model]:
         raise FlowError(f"a {model} needs {MINIMAL_POINTS[model]} points, got {len(target)}")
     if model == "homography":
@@ -164,3 +165,14 @@ def _normalised(points: Points, weight: Values) -> tuple[Matrix | None, Points]:
         return None, points
     matrix = np.array([[1 / spread, 0, -mean[0] / spread], [0, 1 / spread, -mean[1] / spread], [0, 0, 1]])
     return matrix, (points - mean) / spread
+
+
+def thin_plate_kernel(points: Points, controls: Points) -> Points:
+    """``(N, K)``: r^2 log r^2 between every point and every control point; 0 where they coincide."""
+    squared = np.square(points[:, :1] - controls[:, 0]) + np.square(points[:, 1:] - controls[:, 1])
+    return np.asarray(squared * np.log(np.maximum(squared, 1e-300)))
+
+
+def affine_basis(points: Points) -> Points:
+    """``(N, 3)``: 1, x and y of every point, the part of a spline that bends nothing."""
+    return np.column_stack([np.ones(len(points)), points])

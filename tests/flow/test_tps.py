@@ -80,7 +80,7 @@ def test_a_smoother_spline_bends_less(truth):
 
 def test_evaluation_in_parts_changes_nothing(truth, monkeypatch):
     spline = bent()
-    monkeypatch.setattr("glualign.flow.tps._CHUNK", 36 * 17)
+    monkeypatch.setattr("glualign.flow.fit._CHUNK", 36 * 17)
     np.testing.assert_allclose(spline.flow(SIZE).data, truth, atol=1e-5)
 
 
