@@ -170,22 +170,30 @@ def fit_tps(
     count = controls[0] * controls[1]
     if len(target) < count:
         raise FlowError(f"a spline of {count} control points needs {count} known pixels; got {len(target)}")
-    plate = _Plate(flow.size, controls, target)
-    solution = _robust(plate, source, smoothing, threshold)
-    spread, centre = plate.unit, plate.centre
-    linear = solution[-2:].T / spread
+    height, width = flow.size
+    unit, centre = max(height, width) / 2, np.array([(width - 1) / 2, (height - 1) / 2])
+    spacing = np.array([(width - 1) / (controls[1] - 1), (height - 1) / (controls[0] - 1)])
+    lattice = (pixel_grid(controls).reshape(-1, 2) * spacing - centre) / unit
+    points = (target - centre) / unit
+    # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
+    unbent = np.linalg.qr(affine_basis(lattice), mode="complete")[0][:, 3:]
+    # What each free parameter adds at each point, and what it costs in bending: the last three, the constant
+    # and the slopes of the affine part, cost nothing.
+    basis = np.column_stack([thin_plate_kernel(points, lattice) @ unbent, affine_basis(points)])
+    energy = np.zeros((count, count))
+    energy[:-3, :-3] = unbent.T @ thin_plate_kernel(lattice, lattice) @ unbent
+    solution = _robust(basis, energy, source, smoothing, threshold)
+    linear = solution[-2:].T / unit
     if not SCALE_LIMIT**-2 <= abs(float(np.linalg.det(linear))) <= SCALE_LIMIT**2:
         raise FlowError(
             f"no real spline: the one that fits best changes the scale more than {SCALE_LIMIT:g} times"
         )
-    inlier_share, residual = _agreement(plate.distances(solution, source), threshold)
     return ThinPlateSpline(
-        controls=plate.controls * spread + centre,
-        bending=plate.unbent @ solution[:-3],
-        affine=np.column_stack([linear, solution[-3] - linear @ centre]),
-        unit=spread,
-        inlier_share=inlier_share,
-        residual=residual,
+        lattice * unit + centre,
+        unbent @ solution[:-3],
+        np.column_stack([linear, solution[-3] - linear @ centre]),
+        unit,
+        *_agreement(_distances(basis, solution, source), threshold),
     )
 
 
@@ -220,53 +228,27 @@ def _agreement(distance: Doubles, threshold: float) -> tuple[float, float]:
     return float(inliers.mean()), float(np.median(distance[inliers])) if inliers.any() else float("nan")
 
 
-class _Plate:
-    """The linear model: what each free parameter adds at each point, and what it costs in bending.
-
-    The last three parameters are the constant and the two slopes of the affine part.
-    """
-
-    def __init__(self, size: tuple[int, int], controls: tuple[int, int], target: Points) -> None:
-        height, width = size
-        self.unit = max(height, width) / 2
-        self.centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        spacing = np.array([(width - 1) / (controls[1] - 1), (height - 1) / (controls[0] - 1)])
-        grid = pixel_grid(controls).reshape(-1, 2) * spacing
-        self.controls = (grid - self.centre) / self.unit
-        # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
-        self.unbent = np.linalg.qr(affine_basis(self.controls), mode="complete")[0][:, 3:]
-        points = (target - self.centre) / self.unit
-        bending = thin_plate_kernel(points, self.controls) @ self.unbent
-        self.basis = np.column_stack([bending, affine_basis(points)])
-        self.energy = np.zeros((self.basis.shape[1],) * 2)
-        self.energy[:-3, :-3] = self.unbent.T @ thin_plate_kernel(self.controls, self.controls) @ self.unbent
-
-    def solve(self, source: Points, weight: Points, smoothing: float) -> Points:
-        """Parameters ``(P, 2)`` of least mean squared distance plus bending energy."""
-        weighted = self.basis * (weight / weight.sum())[:, None]
-        # The smallest term keeps parameters without any point near them at rest when there is no smoothing.
-        system = weighted.T @ self.basis + max(smoothing, 1e-12) * self.energy
-        return np.asarray(np.linalg.solve(system, weighted.T @ source))
-
-    def distances(self, solution: Points, source: Points) -> Doubles:
-        """``(N,)`` source pixels between where the plate puts the points and where they are."""
-        return np.asarray(np.hypot(*(self.basis @ solution - source).T))
-
-
-def _robust(plate: _Plate, source: Points, smoothing: float, threshold: float) -> Points:
+def _robust(basis: Doubles, energy: Doubles, source: Points, smoothing: float, threshold: float) -> Points:
+    """Parameters ``(P, 2)`` of least mean squared distance plus bending energy, reweighted."""
     weight = np.ones(len(source))
-    affine = plate.basis[:, -3:]
-    solution = np.zeros((plate.basis.shape[1], 2))
+    affine = basis[:, -3:]
+    solution = np.zeros((basis.shape[1], 2))
     for _ in range(_AFFINE_STEPS):
-        moments = (affine * (weight / weight.sum())[:, None]).T @ affine
-        if np.linalg.eigvalsh(moments)[0] < 1e-10:
+        weighted = affine * (weight / weight.sum())[:, None]
+        if np.linalg.eigvalsh(weighted.T @ affine)[0] < 1e-10:
             raise FlowError("a spline needs known pixels that are not all on a line")
-        solution[-3:] = np.linalg.solve(moments, (affine * (weight / weight.sum())[:, None]).T @ source)
-        weight = 1 / np.maximum(plate.distances(solution, source), 1e-3)
+        solution[-3:] = np.linalg.solve(weighted.T @ affine, weighted.T @ source)
+        weight = 1 / np.maximum(_distances(basis, solution, source), 1e-3)
     softening = np.geomspace(max(_STIFFEST, smoothing), max(smoothing, 1e-9), _SOFTENING_STEPS)
     for stiffness in (*softening, *[smoothing] * _FINAL_STEPS):
-        distance = plate.distances(solution, source)
+        distance = _distances(basis, solution, source)
         reach = max(_TUKEY * float(np.median(distance)), threshold)
         weight = np.square(np.maximum(1 - np.square(distance / reach), 0))
-        solution = plate.solve(source, weight, float(stiffness))
+        weighted = basis * (weight / weight.sum())[:, None]
+        # The smallest term keeps parameters without any point near them at rest when there is no smoothing.
+        solution = np.linalg.solve(weighted.T @ basis + max(stiffness, 1e-12) * energy, weighted.T @ source)
     return solution
+
+
+def _distances(basis: Doubles, solution: Points, source: Points) -> Doubles:
+    return np.asarray(np.hypot(*(basis @ solution - source).T))

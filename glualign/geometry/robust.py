@@ -23,8 +23,6 @@ _HYPOTHESES = 200
 _SCORED_POINTS = 2000
 _REFITS = 12
 
-Values = Doubles
-
 
 def fit_points(
     target: Points,
@@ -88,7 +86,7 @@ def magsac_homography(
     return np.asarray(matrix, np.float64), int(inliers.sum())
 
 
-def transfer_errors(matrix: Matrix, target: Points, source: Points) -> Values:
+def transfer_errors(matrix: Matrix, target: Points, source: Points) -> Doubles:
     """``(N,)`` distances in source pixels from where a transform puts target points; infinite if nowhere."""
     front = matrix if matrix[2, 2] >= 0 else -matrix
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -111,60 +109,40 @@ def _ransac(
     return None if linear is None else np.vstack([linear, [0.0, 0.0, 1.0]])
 
 
-def _least_squares(model: TransformModel, target: Points, source: Points, weight: Values) -> Matrix | None:
+def _least_squares(model: TransformModel, target: Points, source: Points, weight: Doubles) -> Matrix | None:
     """The weighted least-squares transform, or None where the points do not determine it."""
-    total = weight.sum()
-    if total <= 0:
+    if weight.sum() <= 0:
         return None
-    if model == "homography":
-        return _direct_linear(target, source, weight)
-    target_mean, source_mean = weight @ target / total, weight @ source / total
-    p, q = target - target_mean, source - source_mean
-    linear = np.eye(2)
-    if model == "similarity":
-        spread = float(weight @ np.square(p).sum(axis=1))
-        if spread < 1e-9:
-            return None
-        # As complex numbers: q = (a + ib) p.
-        a = float(weight @ (p[:, 0] * q[:, 0] + p[:, 1] * q[:, 1])) / spread
-        b = float(weight @ (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0])) / spread
-        linear = np.array([[a, -b], [b, a]])
+    share = weight / weight.sum()
+    centre_p, centre_q = share @ target, share @ source
+    p, q = target - centre_p, source - centre_q
+    moments, products = (p * share[:, None]).T @ p, (p * share[:, None]).T @ q
+    spread = float(np.trace(moments))
+    centred = np.eye(3)
+    if model != "translation" and spread < 1e-12:
+        return None
+    if model == "similarity":  # as complex numbers: q = (a + ib) p
+        a, b = np.trace(products) / spread, (products[0, 1] - products[1, 0]) / spread
+        centred[:2, :2] = [[a, -b], [b, a]]
     elif model == "affine":
-        moments = (p * weight[:, None]).T @ p
-        if np.linalg.det(moments) < 1e-9 * max(np.trace(moments), 1e-9) ** 2:
+        if np.linalg.det(moments) < 1e-9 * spread**2:
             return None
-        linear = np.linalg.solve(moments, (p * weight[:, None]).T @ q).T
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = source_mean - linear @ target_mean
-    return matrix
-
-
-def _direct_linear(target: Points, source: Points, weight: Values) -> Matrix | None:
-    """Weighted direct linear transform on normalised points (Hartley and Zisserman, section 4.4)."""
-    to_p, p = _normalised(target, weight)
-    to_q, q = _normalised(source, weight)
-    if to_p is None or to_q is None:
-        return None
-    one, none = np.ones(len(p)), np.zeros((len(p), 3))
-    homogeneous = np.column_stack([p, one])
-    first = np.column_stack([homogeneous, none, -q[:, :1] * homogeneous])
-    second = np.column_stack([none, homogeneous, -q[:, 1:] * homogeneous])
-    rows = np.concatenate([first, second])
-    moments = (rows * np.tile(weight, 2)[:, None]).T @ rows
-    solution = np.linalg.eigh(moments)[1][:, 0].reshape(3, 3)
-    return np.asarray(np.linalg.inv(to_q) @ solution @ to_p)
-
-
-def _normalised(points: Points, weight: Values) -> tuple[Matrix | None, Points]:
-    """A matrix to mean 0 and mean square 1, and the points under it; None when they coincide."""
-    total = weight.sum()
-    mean = weight @ points / total
-    spread = float(np.sqrt(weight @ np.square(points - mean).sum(axis=1) / total))
-    if spread < 1e-6:
-        return None, points
-    matrix = np.array([[1 / spread, 0, -mean[0] / spread], [0, 1 / spread, -mean[1] / spread], [0, 0, 1]])
-    return matrix, (points - mean) / spread
+        centred[:2, :2] = np.linalg.solve(moments, products).T
+    elif model == "homography":  # direct linear transform, section 4.4 of Hartley and Zisserman
+        to_p, to_q = np.sqrt([spread, share @ np.square(q).sum(axis=1)])
+        if min(to_p, to_q) < 1e-6:
+            return None
+        homogeneous, none = np.column_stack([p / to_p, np.ones(len(p))]), np.zeros((len(p), 3))
+        rows = [
+            np.column_stack([homogeneous, none, -q[:, :1] / to_q * homogeneous]),
+            np.column_stack([none, homogeneous, -q[:, 1:] / to_q * homogeneous]),
+        ]
+        system = sum((row * share[:, None]).T @ row for row in rows)
+        solution = np.linalg.eigh(system)[1][:, 0].reshape(3, 3)
+        centred = np.diag([to_q, to_q, 1]) @ solution @ np.diag([1 / to_p, 1 / to_p, 1])
+    before, after = np.eye(3), np.eye(3)
+    before[:2, 2], after[:2, 2] = -centre_p, centre_q
+    return np.asarray(after @ centred @ before)
 
 
 def thin_plate_kernel(points: Points, controls: Points) -> Points:
