@@ -74,6 +74,9 @@ class Aligner:
         self.device = describe_device(place)
         self.predictor = FlowPredictor(loaded.model, device=place, dtype=choose_dtype(precision, place))
 
+    def __repr__(self) -> str:
+        return f"<Aligner {self.model} on {self.device}>"
+
     @classmethod
     def from_pretrained(
         cls,

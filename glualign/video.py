@@ -101,7 +101,7 @@ def extract_frames(video: Path, out: Path) -> Path:
             frames = Path(name) / "frames"
             count = write_video(frames, Clip(video), 1.0)
             if count < 2:
-                raise ImageError(f"{video}: {count} frames; a sequence needs two")
+                raise ImageError(f"{video}: a sequence needs two frames, it has {count}")
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # of another shard, which was faster
                 frames.rename(folder)
@@ -140,7 +140,7 @@ def video_pictures(clip: Clip, aligner: Aligner, options: VideoOptions, count: i
         ImageError: the clip has fewer than two frames.
     """
     if count < 2:
-        raise ImageError(f"{clip.path}: {count} frames in this range; flow needs two")
+        raise ImageError(f"{clip.path}: flow needs two frames, this range has {count}")
     scale = options.max_flow
     if options.style != "warped" and scale is None:
         step = max(1, (count - 1) // SCALE_PAIRS)
@@ -267,7 +267,11 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its complaints go to stderr by themselves
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    level = cv2.setLogLevel(0)
+    try:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    finally:
+        cv2.setLogLevel(level)
     try:
         if not capture.isOpened():
             raise ImageError(

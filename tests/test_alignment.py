@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from glualign.alignment import Alignment
-from glualign.errors import GlualignError, OptionError, OutputError
+from glualign.errors import CheckpointError, GlualignError, OptionError, OutputError
 from glualign.flow import Flow, read_flow
 from glualign.images import Image, read_image
 from glualign.matching.quality import Quality
@@ -120,6 +120,14 @@ def test_mistakes_are_errors_of_ours_and_write_nothing(shifted, tmp_path, mistak
     with pytest.raises(GlualignError):
         mistake(shifted, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("model", [None, 3])
+def test_what_is_no_model_is_an_error_of_ours(model):
+    from glualign import Aligner
+
+    with pytest.raises(CheckpointError, match="is no model"):
+        Aligner.from_pretrained(model)
 
 
 def test_save_never_overwrites_the_images(tmp_path, shifted):

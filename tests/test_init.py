@@ -85,6 +85,9 @@ def test_a_start_outside_the_source_is_a_failed_alignment(aligner, source, targe
     [
         (np.eye(2), "a transform is a finite 3x3 matrix"),
         (np.full((3, 3), np.nan), "a transform is a finite 3x3 matrix"),
+        (np.diag([1.0, 0.0, 1.0]), "this matrix is singular"),
+        ("matrix.txt", "got str"),
+        ([[1, 0], [0]], "got list"),
         (Flow(np.zeros((5, 6, 2))), "init is for a target of 6 x 5 pixels"),
         (Flow(np.zeros((*SIZE, 2)), (7, 8)), "source of 8 x 7 pixels"),
     ],

@@ -153,14 +153,19 @@ def run(*arguments: object) -> tuple[int, str]:
         (["clip.avi", "-o", "clip.avi"], 1, "overwritten"),
         (["clip.avi", "-o", "out.webm"], 1, "cannot write .webm"),
         (["clip.avi", "-o", "text"], 1, "is a file"),
-        (["clip.avi", "-o", "out.mp4", "--range", "11:"], 1, "1 frames in this range"),
+        (["clip.avi", "-o", "out.mp4", "--range", "11:"], 1, "flow needs two frames, this range has 1"),
         (["clip.avi", "-o", "out.mp4", "--range", "9:3"], 2, "not a range of frames"),
         (["clip.avi", "-o", "out.mp4", "--range", "5"], 2, "not a range of frames"),
         (["clip.avi", "-o", "out.mp4", "--every", "0"], 2, "--every"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    words: str,
 ) -> None:
     monkeypatch.chdir(clip.parent)
     Path("text.mp4").write_text("no video")
@@ -170,6 +175,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert status == code
     assert words in output
     assert sorted(clip.parent.iterdir()) == before
+    assert capfd.readouterr().err == "", "OpenCV's own warnings"
 
 
 def test_the_command_draws_the_flow_of_a_clip(clip: Path, tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     Raises:
         CheckpointError: unknown, refused, or not on this machine yet; the message says what to do.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise CheckpointError(f"{name_or_path!r} is no model; give a name or the path of a file of weights")
     text = os.fspath(name_or_path)
     entry = find_entry(text)
     if entry is not None:

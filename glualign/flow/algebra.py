@@ -103,11 +103,16 @@ def from_transform(
     Unknown where the matrix maps a pixel to or beyond the horizon.
 
     Raises:
-        FlowError: the matrix is not 3x3 or not finite.
+        FlowError: the matrix is not 3x3, not finite, or singular.
     """
-    transform = np.asarray(matrix, np.float64)
+    try:
+        transform = np.asarray(matrix, np.float64)
+    except (TypeError, ValueError) as error:
+        raise FlowError(f"a transform is a finite 3x3 matrix; got {type(matrix).__name__}") from error
     if transform.shape != (3, 3) or not np.isfinite(transform).all():
         raise FlowError(f"a transform is a finite 3x3 matrix; got shape {transform.shape}")
+    if np.linalg.matrix_rank(transform) < 3:
+        raise FlowError("a transform must have an inverse; this matrix is singular")
     return Flow(transform_flow(transform, target_size), source_size)
 
 

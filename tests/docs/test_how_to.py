@@ -21,8 +21,10 @@ RESULTS = {
     "before and after": ["out/before.png", "out/trusted.png", "out/report.html"],
     "scans": ["out/scans/a_warped.png", "out/scans/b_warped.png", "out/scans/report.html"],
     "labels": ["out/before.npz", "out/labels.png"],
+    "time stamp": ["out/masked.png"],
     "burst": ["out/burst/merged.png"],
     "video": ["out/flow.mp4", "out/still.mp4"],
+    "COLMAP": ["out/sfm/matches.txt", "out/sfm/matches_keypoints/before.jpg.txt"],
     "script": ["out/pair/before_warped.jpg"],
     "official": [],
 }
@@ -50,6 +52,10 @@ def pictures(examples, tmp_path, monkeypatch):
     labels = np.zeros(pair[0].shape[:2], np.uint8)
     labels[40:90, 60:120] = 7
     cv2.imwrite("labels.png", labels)
+    stamp = np.full(pair[0].shape[:2], 255, np.uint8)
+    stamp[140:, :90] = 0
+    cv2.imwrite("stamp.png", stamp)
+    Path("pairs.csv").write_text("source,target\nbefore.jpg,after.jpg\n")
     Path("burst").mkdir()
     for name in "12":
         tifffile.imwrite(f"burst/{name}.tif", pair[0][..., 0].astype(np.uint16) * 200)
