@@ -267,11 +267,13 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its complaints go to stderr by themselves
-    level = cv2.setLogLevel(0)
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has these functions at the top
+    level = logging.getLogLevel()
+    logging.setLogLevel(0)
     try:
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     finally:
-        cv2.setLogLevel(level)
+        logging.setLogLevel(level)
     try:
         if not capture.isOpened():
             raise ImageError(
