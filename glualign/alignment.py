@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image as PillowImage
 
 from glualign.arrays import Bytes, Doubles, Floats, Mask
+from glualign.files import PathLike
 from glualign.flow import Flow, Interpolation
 from glualign.images import Image, to_rgb8
 
@@ -109,7 +109,7 @@ class Alignment:
 
     def save(
         self,
-        directory: str | os.PathLike[str],
+        directory: PathLike,
         *,
         stem: str | None = None,
         outputs: Collection[Kind] = ("warped", "flow", "flow_image", "transform"),

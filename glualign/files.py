@@ -16,13 +16,14 @@ from typing import BinaryIO
 
 from glualign.errors import GlualignError, OutputError
 
+PathLike = str | os.PathLike[str]
 PIPE_LIMIT = 4 << 30
 """Bytes read from a pipe before it is refused: it has to be held in memory."""
 _NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.ENOSYS}
 
 
 def open_regular(
-    path: str | os.PathLike[str], *, limit: int = PIPE_LIMIT, error: type[GlualignError] = GlualignError
+    path: PathLike, *, limit: int = PIPE_LIMIT, error: type[GlualignError] = GlualignError
 ) -> BinaryIO:
     """Open a file for reading; a pipe of the shell (``<(command)``, ``/dev/stdin``) is read into memory.
 
@@ -56,7 +57,7 @@ def open_regular(
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], error: type[GlualignError]) -> Iterator[BinaryIO]:
+def reading(path: PathLike, error: type[GlualignError]) -> Iterator[BinaryIO]:
     """Open a file by `open_regular` for a block that decodes it, whose errors become errors about the file.
 
     Raises:
@@ -79,9 +80,7 @@ def reading(path: str | os.PathLike[str], error: type[GlualignError]) -> Iterato
             raise error(f"{path}: is truncated or damaged; copy or fetch it again ({reason})") from reason
 
 
-def read_bytes(
-    path: str | os.PathLike[str], limit: int, *, error: type[GlualignError] = GlualignError
-) -> bytes:
+def read_bytes(path: PathLike, limit: int, *, error: type[GlualignError] = GlualignError) -> bytes:
     """The content of a file or pipe of at most ``limit`` bytes, opened by `open_regular`.
 
     Raises:
@@ -111,7 +110,7 @@ def writing_in_place() -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` when the block succeeds.
 
     The parent folder is created. On any exception the temporary file is removed and ``path`` is untouched. A
@@ -146,18 +145,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(path: PathLike, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: PathLike, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path`` atomically; names that are no text keep their bytes."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
-def flush_to_disk(path: str | os.PathLike[str]) -> None:
+def flush_to_disk(path: PathLike) -> None:
     """Have the operating system put a file, or the names in a folder, on the disk.
 
     Network and FUSE file systems that cannot flush a folder say so with an error of their own, which means

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from glualign.errors import FlowError, ImageError, OutputError
-from glualign.files import write_text
+from glualign.files import PathLike, write_text
 from glualign.fill import fill_invalid
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
 from glualign.georeference import write_gcps
@@ -58,7 +58,7 @@ class Outputs:
     @classmethod
     def in_folder(
         cls,
-        folder: str | os.PathLike[str],
+        folder: PathLike,
         stem: str,
         extension: str,
         *,
@@ -100,11 +100,7 @@ class Outputs:
         return {kind: path for kind, path in named.items() if path is not None}
 
     def check(
-        self,
-        inputs: Iterable[str | os.PathLike[str]] = (),
-        *,
-        warped: Image | None = None,
-        beside: Iterable[str | os.PathLike[str]] = (),
+        self, inputs: Iterable[PathLike] = (), *, warped: Image | None = None, beside: Iterable[PathLike] = ()
     ) -> None:
         """Refuse names that cannot work, before time is spent on computing what would go there.
 
@@ -181,9 +177,7 @@ class Outputs:
         return files, notes
 
 
-def write_mask(
-    path: str | os.PathLike[str], values: Any, georeference: Mapping[int, Any] | None = None
-) -> None:
+def write_mask(path: PathLike, values: Any, georeference: Mapping[int, Any] | None = None) -> None:
     """Write bool, or float from 0 to 1, as an 8-bit grey image from 0 to 255, with a georeference in TIFF."""
     pixels = np.rint(np.asarray(values, np.float32) * 255).astype(np.uint8)
     write_image(path, Image(pixels, georeference=georeference or {}))
@@ -222,7 +216,7 @@ def warped_extension(name: str, image: Image | None = None) -> str:
     return ".tif"
 
 
-def is_folder(output: str | os.PathLike[str], extensions: Collection[str]) -> bool:
+def is_folder(output: PathLike, extensions: Collection[str]) -> bool:
     """Whether an output names a folder: it exists as one, ends in a slash, or has no extension.
 
     Raises:
@@ -242,9 +236,7 @@ def is_folder(output: str | os.PathLike[str], extensions: Collection[str]) -> bo
     return True
 
 
-def check_outputs(
-    paths: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]] = ()
-) -> None:
+def check_outputs(paths: Iterable[PathLike], inputs: Iterable[PathLike] = ()) -> None:
     """Refuse output files that could not be written or would destroy something.
 
     Paths are compared as the file system sees them: symbolic and hard links are the file they lead to, and

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from glualign.errors import BatchError
+from glualign.files import PathLike
 
 # What a folder is searched for. A list of pairs may name files with any other extension.
 EXTENSIONS = frozenset(
@@ -43,9 +44,7 @@ def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=key))
 
 
-def list_images(
-    where: str | os.PathLike[str], *, recursive: bool = True, skip: Iterable[Path] = ()
-) -> Listing:
+def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path] = ()) -> Listing:
     """All images in a folder, or all that a glob such as ``scans/**/*.tif`` matches, or one file.
 
     Hidden files and folders (a leading dot) and what is in ``skip`` are left out: folders (the output folder

@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 
 from glualign.batch.listing import list_images, stem_of, strip_image_extension
 from glualign.errors import BatchError
+from glualign.files import PathLike
 
 BOOKKEEPING = ".glualign"
 """Folder in the output folder with the locks and the results that are being written."""
 Reference = Literal["previous", "first"]
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)

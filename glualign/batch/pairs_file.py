@@ -14,14 +14,14 @@ from typing import Any
 
 from glualign.batch.pairs import PairList, Row, from_rows
 from glualign.errors import BatchError
-from glualign.files import read_bytes
+from glualign.files import PathLike, read_bytes
 
 _COLUMNS = ("source", "target", "output")
 _LONGEST = 1 << 32
 """Bytes of a list: some twenty million pairs."""
 
 
-def read_pairs(location: str | os.PathLike[str]) -> PairList:
+def read_pairs(location: PathLike) -> PairList:
     """Read a list of pairs: ``.jsonl``/``.ndjson`` as JSON lines, others as CSV, ``-`` (stdin) as either.
 
     Columns are ``source``, ``target`` and, optionally, ``output``. Relative paths start at the folder of the

@@ -15,11 +15,12 @@ from typing import Any, Literal
 from glualign import __version__
 from glualign.batch.lock import hold
 from glualign.batch.manifest import Check, Input, Manifest, Record, latest, read_records, run_file
-from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, PathLike, Row, Shard, from_rows
+from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
 from glualign.batch.summary import Summary, summarise, write_summary
 from glualign.errors import BatchError
+from glualign.files import PathLike
 from glualign.outputs import check_outputs
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]

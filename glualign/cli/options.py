@@ -93,15 +93,14 @@ class Reading(Options):
 
     exif: bool
     page: int
-    max_pixels: int | None
+    max_pixels: int
     mask_from: str | None
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `glualign.images.read_image`."""
+        limit = self.max_pixels or None  # 0 on the command line: no limit
         given = {"apply_orientation": self.exif, "page": self.page, "mask_from": self.mask_from}
-        if self.max_pixels is not None:
-            given["max_pixels"] = self.max_pixels or None  # 0 on the command line: no limit
-        return given
+        return {**given, "max_pixels": limit}
 
     def images(
         self, *paths: str, quiet: bool, masks: tuple[str | None, ...] = (), matched: bool = True
@@ -293,6 +292,7 @@ reading_options = stack(
         "--max-pixels",
         type=click.IntRange(min=0),
         metavar="N",
+        default=300_000_000,
         show_default="300,000,000",
         help="Refuse images with more pixels (width x height) than this. 0: no limit.",
     ),

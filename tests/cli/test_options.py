@@ -52,7 +52,8 @@ def test_defaults_in_the_help_are_those_of_the_library():
     from glualign.images.write import DEFAULT_QUALITY
 
     assert parameters(options.model_options)["max_side"].show_default == str(AlignOptions().max_side)
-    assert parameters(options.reading_options)["max_pixels"].show_default == f"{DEFAULT_MAX_PIXELS:,}"
+    pixels = parameters(options.reading_options)["max_pixels"]
+    assert (pixels.default, pixels.show_default) == (DEFAULT_MAX_PIXELS, f"{DEFAULT_MAX_PIXELS:,}")
     assert parameters(options.quality_option)["quality"].show_default == str(DEFAULT_QUALITY)
     assert options.SMALLEST_MAX_SIDE == SMALLEST_SIDE
 
