@@ -57,15 +57,22 @@ def finish(
     view = np.asarray(result.transform @ pair.from_target, np.float64)
     flow = Flow(to_source_pixels(residual, view), source_size=pair.source_size)
     target = pair.target.image
+    equal = _are_equal(source, target)
+    if equal:
+        flow = Flow(np.zeros_like(flow.data), source_size=pair.source_size)
     valid, similarity = holds_data(source, target, flow), best.similarity
     matrix = inlier_share = None
     imposed = transform not in ("auto", "dense")
     any_trusted = (valid & (error < TRUSTED_ERROR)).any()
-    weights = np.where(valid, confidence_of(error), 0).astype(np.float32) if any_trusted else None
+    weights = None
+    if any_trusted:
+        weights = confidence_of(error)
+        weights[~valid] = 0
     if transform == "auto":
         transform = simplest_model(flow, weights, edges, best) if any_trusted else "dense"
     if transform != "dense":
         flow, matrix, inlier_share = fit_model(flow, transform, weights)
+    del weights  # images may have hundreds of megapixels
     cells = _on_cells(flow, result.transform, pair, result.stride)
     compared = edges.compare(result.transform, cells)
     content = content_agreement(edges.target, compared)
@@ -80,6 +87,8 @@ def finish(
         unit = max(size) / max(returned.shape)
     if result.counted is not None and returned.shape == result.counted.shape:
         returned[~result.counted] = np.inf
+    if equal and not imposed:
+        error[:] = 0
     measured = returned[np.isfinite(returned)]
     trusted = valid & (error < TRUSTED_ERROR)
     # What the target does not show at all counts neither for nor against.
@@ -96,7 +105,7 @@ def finish(
         folding_share=folding_share(flow),
         motion=transform,
     )
-    confidence = confidence_of(error, out=error)  # in place: images may have hundreds of megapixels
+    confidence = confidence_of(error, out=error)
     confidence[~valid] = 0
     return Finished(flow, trusted, confidence, matrix, quality)
 
@@ -116,6 +125,12 @@ def fit_model(
         return spline.flow(flow.size, flow.source_size), None, spline.inlier_share
     fit = fit_transform(flow, transform, weights)
     return from_transform(fit.matrix, flow.size, flow.source_size), fit.matrix, fit.inlier_share
+
+
+def _are_equal(source: Image, target: Image) -> bool:
+    """Whether both images have the same pixels."""
+    a, b = source.pixels, target.pixels
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b)
 
 
 def _on_cells(flow: Flow, transform: Matrix, pair: PairMatcher, stride: int) -> Field:

@@ -38,6 +38,14 @@ def test_a_true_match_becomes_the_true_flow_of_every_pixel(wall):
     assert found.trusted[20:-20, 20:-20].all()
 
 
+def test_equal_images_are_where_they_are_for_certain(wall):
+    """The flow of the match misses by 0.3 px; equal pixels need no match."""
+    found = finished(wall, shift=(0.3, 0.0), truth=np.eye(3))
+    assert not found.flow.data.any()
+    assert (found.confidence == 1).all()
+    assert found.quality.verdict == "good"
+
+
 def test_the_median_error_is_that_of_going_there_and_back(wall):
     """The way there is right, the way back misses by (3, 4) working pixels."""
     found = finished(wall, returned=(3.0, 4.0))
