@@ -2,8 +2,8 @@
 
 The similarities of all 16 x 16 cells of both images give mutual matches. The score of a hypothesis is how
 unlikely it is that so many of them agree with one homography or affine map by chance. The source is tried as
-it is, rotated where that says little, then warped by what was found for as long as the score rises. Only then
-does the network match at the working resolution, once.
+it is, then rotated and at other scales where that says little; each is warped by what was found for as long
+as the score rises. Only then does the network match at the working resolution, once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from glualign.geometry import (
     apply_transform,
     keypoint_transform,
     magsac_homography,
+    pixel_grid,
     resizing_matrix,
     rotation_scale_matrix,
     transform_fault,
 )
-from glualign.matching.pair import PairMatcher
+from glualign.matching.pair import Mask, PairMatcher
 from glualign.network.config import COARSE_SIZE
 
 FRAME = (COARSE_SIZE, COARSE_SIZE)
@@ -37,11 +38,9 @@ SCALES = (2.0, 0.5)
 CHANCE = 0.1
 """Share of the cells that agree with the best transform of unrelated images."""
 PLAUSIBLE = 19.0
-"""Score (60 of 256 cells) of the pair as it is from which no rotation is tried. On held-out synthetic pairs
-rotations raise the share found within 12 of 256 px from .71 to .83, on held-out pairs of real appearance
-change from .42 to .58."""
-SURE = 44.0
-"""Score (80 of 256 cells) from which neither SIFT key points nor other scales are tried."""
+"""Score (60 of 256 cells) from which nothing further is tried."""
+NOTICED = 2.0
+"""Score (37 of 256 cells) of a hypothesis that is worth rectifying."""
 CLEARLY = 1.25
 """A hypothesis replaces the one so far when its score is this many times as high, and `BEYOND` more."""
 BEYOND = 2.0
@@ -83,10 +82,6 @@ class _Hypothesis(NamedTuple):
     agreed: float
     score: float
 
-    def exceeds(self, other: _Hypothesis) -> bool:
-        """Whether it is clearly less likely to be chance."""
-        return self.score > CLEARLY * other.score + BEYOND
-
 
 def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> CoarseMotion:
     """The transform under which the coarse cells of both images agree best.
@@ -98,47 +93,34 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     """
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
-    best = next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0, 0.0))
-    if best.score < PLAUSIBLE:
-        for batch in _rotations(pair, search=search, mirror=mirror):
-            best = _better(best, _score(pair, batch))
-            if best.score >= PLAUSIBLE:
-                break
-    best = _rectified(pair, best)
-    if search and best.score < SURE:
-        for batch in _last_resorts(pair):
-            for hypothesis in sorted(_score(pair, batch), key=lambda each: -each.score)[:1]:
-                best = _better(best, [_rectified(pair, hypothesis)])
-            if best.score >= SURE:
-                break
+    best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0, 0.0)))
+    for batch, exact in _hypotheses(pair, search=search, mirror=mirror):
+        if best.score >= PLAUSIBLE:
+            break
+        first = max(_score(pair, batch), key=lambda each: each.score, default=best)
+        if first.score >= NOTICED:
+            candidate = first if exact else _rectified(pair, first)
+            if candidate.score > CLEARLY * best.score + BEYOND:
+                best = candidate
     transform = None
     if best.transform is not plain:
         transform = np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
     return CoarseMotion(transform, best.agreed / 256)
 
 
-def _better(best: _Hypothesis, others: list[_Hypothesis]) -> _Hypothesis:
-    for hypothesis in others:
-        if hypothesis.exceeds(best):
-            best = hypothesis
-    return best
-
-
-def _rotations(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[list[Matrix]]:
-    """Batches of the mirrored source (if wanted) and of rotations."""
+def _hypotheses(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[tuple[list[Matrix], bool]]:
+    """Batches of transforms to try, likeliest first, and whether they are exact already."""
+    quarters, eighths = ROTATIONS
     if mirror:
-        yield [_turned(pair, angle, mirror=True) for angle in (0.0, *ROTATIONS[0])]
-    for angles in ROTATIONS if search else ():
-        yield [_turned(pair, angle) for angle in angles]
-
-
-def _last_resorts(pair: PairMatcher) -> Iterator[list[Matrix]]:
-    """Batches of the homography through key points, and of all rotations at other scales."""
-    homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
-    if homography is not None:
-        yield [np.asarray(homography @ resizing_matrix(FRAME, pair.target_size), np.float64)]
-    for scale in SCALES:
-        yield [_turned(pair, angle, scale=scale) for angle in (0.0, *ROTATIONS[0], *ROTATIONS[1])]
+        yield [_turned(pair, angle, mirror=True) for angle in (0.0, *quarters)], False
+    if search:
+        yield [_turned(pair, angle) for angle in quarters], False
+        yield [_turned(pair, angle) for angle in eighths], False
+        homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
+        if homography is not None:
+            yield [np.asarray(homography @ resizing_matrix(FRAME, pair.target_size), np.float64)], True
+        for scale in SCALES:
+            yield [_turned(pair, angle, scale=scale) for angle in (0.0, *quarters, *eighths)], False
 
 
 def _turned(pair: PairMatcher, degrees: float, *, scale: float = 1.0, mirror: bool = False) -> Matrix:
@@ -172,10 +154,24 @@ def _score(pair: PairMatcher, transforms: list[Matrix]) -> list[_Hypothesis]:
         # With those of each image's own features: after the transformer wrong matches may agree, too.
         matches = [mutual_matches(similarity) for similarity in both]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
-        residuals, agreed = fit_motions(target, source)
+        shows = _holds(exists, source)
+        residuals, agreed = fit_motions(target[shows], source[shows])
         agreed /= len(matches)
-        found.append(_Hypothesis(transform, residuals, agreed, significance(agreed, 256 * exists.mean())))
+        score = significance(agreed, _cells_shown(residuals[-1], exists)) if residuals else 0.0
+        found.append(_Hypothesis(transform, residuals, agreed, score))
     return found
+
+
+def _cells_shown(residual: Matrix, exists: Mask) -> int:
+    """How many of the 256 target cells a motion brings to where the transform shows the source."""
+    centres = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
+    return int(_holds(exists, apply_transform(residual, centres)).sum())
+
+
+def _holds(exists: Mask, points: Points) -> Mask:
+    """Which positions ``(N, 2)`` of a frame a mask ``(256, 256)`` of it holds."""
+    column, row = np.rint(points).clip(-1, COARSE_SIZE).astype(np.intp).T
+    return np.asarray(np.pad(exists, 1)[row + 1, column + 1])
 
 
 def significance(agreed: float, cells: float) -> float:
@@ -183,7 +179,7 @@ def significance(agreed: float, cells: float) -> float:
 
     The Chernoff bound of the binomial tail, as a-contrario methods use it (Moisan and Stival 2004).
     """
-    share = min(agreed / cells, 1.0)
+    share = min(agreed / max(cells, 1.0), 1.0)
     if share <= CHANCE:
         return 0.0
     rest = (1 - share) * math.log((1 - share) / (1 - CHANCE)) if share < 1 else 0.0
