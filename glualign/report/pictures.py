@@ -32,9 +32,9 @@ def draw_pictures(alignment: Alignment | SavedAlignment, max_side: int) -> dict[
     """
     target = pair.shrunk(to_rgb8(alignment.target), max_side)
     height, width = target.shape[:2]
-    warped = _at(to_rgb8(alignment.warped), height, width)
+    warped = pair.resized(to_rgb8(alignment.warped), height, width)
     valid, trusted = (
-        _at(mask.astype(np.uint8) * 255, height, width) >= 128
+        pair.resized(mask.astype(np.uint8) * 255, height, width) >= 128
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(alignment.source), height, width)
@@ -125,19 +125,13 @@ def _bar(name: Colormap, labels: tuple[str, str, str]) -> dict[str, Any]:
     return {"gradient": f"linear-gradient(to right, {gradient})", "labels": labels}
 
 
-def _at(picture: Picture, height: int, width: int) -> Picture:
-    if picture.shape[:2] == (height, width):
-        return picture
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _fitted(picture: Picture, height: int, width: int) -> Picture:
     """The source as it was, as large as fits into the target's frame, on grey."""
     factor = min(height / picture.shape[0], width / picture.shape[1])
     rows, columns = (max(1, round(side * factor)) for side in picture.shape[:2])
     canvas = np.full((height, width, 3), 128, np.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
-    canvas[top : top + rows, left : left + columns] = _at(picture, rows, columns)
+    canvas[top : top + rows, left : left + columns] = pair.resized(picture, rows, columns)
     return canvas
 
 

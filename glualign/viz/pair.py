@@ -53,7 +53,7 @@ def side_by_side(panels: list[tuple[str, Picture]]) -> Picture:
     columns: list[Picture] = []
     for position, (_, picture) in enumerate(panels):
         width = max(1, round(picture.shape[1] * height / picture.shape[0]))
-        columns.append(_resized(picture, height, width))
+        columns.append(resized(picture, height, width))
         if position < len(panels) - 1:
             columns.append(blank(height, gap))
     body = np.concatenate(columns, axis=1)
@@ -74,10 +74,11 @@ def shrunk(picture: Picture, max_side: int | None) -> Picture:
     factor = (max_side or max(height, width)) / max(height, width)
     if factor >= 1:
         return picture
-    return _resized(picture, max(1, round(height * factor)), max(1, round(width * factor)))
+    return resized(picture, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
-def _resized(picture: Picture, height: int, width: int) -> Picture:
+def resized(picture: Picture, height: int, width: int) -> Picture:
+    """The picture at another size; itself where it has that size."""
     if picture.shape[:2] == (height, width):
         return picture
     how = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_LINEAR
