@@ -105,7 +105,9 @@ def _ransac(
         matrix[:2, 2] = offset[np.minimum(squared, threshold**2).sum(axis=0).argmin()]
         return matrix
     fit = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
-    linear, _ = fit(target, source, method=cv2.RANSAC, ransacReprojThreshold=threshold)
+    # OpenCV 4.8 takes no columns of a wider table.
+    points = np.ascontiguousarray(target), np.ascontiguousarray(source)
+    linear, _ = fit(*points, method=cv2.RANSAC, ransacReprojThreshold=threshold)
     return None if linear is None else np.vstack([linear, [0.0, 0.0, 1.0]])
 
 
