@@ -155,8 +155,12 @@ class Outputs:
             files.pop("transform", None)
         for kind, path in files.items():
             if kind == "warped":
-                image = alignment.render(interpolation=interpolation, fill=fill, only_trusted=only_trusted)
-                notes = write_image(path, image, quality=quality)
+                # Rendered in the call: a name would keep the pixels while the other files are made.
+                notes = write_image(
+                    path,
+                    alignment.render(interpolation=interpolation, fill=fill, only_trusted=only_trusted),
+                    quality=quality,
+                )
             elif kind == "flow":
                 flow = alignment.flow
                 if only_trusted:

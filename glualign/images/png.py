@@ -90,13 +90,16 @@ def _chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
     return chunks, damaged
 
 
-def encode16(
-    pixels: npt.NDArray[np.uint16], icc: bytes | None, exif: bytes | None, text: str = ""
+def encode(
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
+    icc: bytes | None,
+    exif: bytes | None,
+    text: str = "",
 ) -> list[bytes]:
-    """A PNG of uint16 ``(H, W[, C])`` pixels with its profile, EXIF and an optional comment, in parts."""
+    """A PNG of uint8 or uint16 ``(H, W[, C])`` pixels with its profile, EXIF and a comment, in parts."""
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
     parts = [SIGNATURE, _chunk(b"IHDR", header)]
     if icc:
         parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
@@ -104,7 +107,7 @@ def encode16(
         parts.append(_chunk(b"eXIf", exif))
     if text:
         parts.append(_chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace")))
-    parts.extend(_chunk(b"IDAT", block) for block in _compressed_rows(pixels, 2 * channels))
+    parts.extend(_chunk(b"IDAT", block) for block in _compressed_rows(pixels, pixels.itemsize * channels))
     parts.append(_chunk(b"IEND", b""))
     return parts
 
@@ -119,7 +122,7 @@ def _compressed_rows(pixels: Array, pixel_bytes: int) -> list[bytes]:
     step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))
     blocks = []
     for top in range(0, len(pixels), step):
-        strip = pixels[top : top + step].astype(">u2")
+        strip = np.ascontiguousarray(pixels[top : top + step], pixels.dtype.newbyteorder(">"))
         rows = strip.reshape(len(strip), -1).view(np.uint8)
         filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
         filtered[:, 0] = _SUB

@@ -57,6 +57,8 @@ _FORMATS = {
 WRITABLE = tuple(_FORMATS)
 _WITH_PALETTE = ("PNG", "TIFF", "BMP")
 _JPEG_EXIF_BYTES = 65_533 - len(exif.PREFIX)
+_LARGE = 1 << 27
+"""Samples of an 8-bit PNG from which Pillow's copy of it, four bytes a pixel, is avoided."""
 
 
 def write_image(
@@ -142,8 +144,9 @@ def _holds(form: Format, image: Image) -> bool:
 def _encode(form: Format, image: Image, block: bytes | None, quality: int | None) -> list[bytes]:
     if image.palette is not None and form.name not in _WITH_PALETTE:
         image = image.as_colours()
-    if form.name == "PNG" and image.pixels.dtype == np.uint16:
-        return png.encode16(image.pixels, image.icc, block)
+    large = image.pixels.size > _LARGE and image.palette is None
+    if form.name == "PNG" and (image.pixels.dtype == np.uint16 or large):
+        return png.encode(image.pixels, image.icc, block)
     if form.name in ("PPM", "PGM", "PNM"):
         return [pnm.encode(image.pixels)]
     return [_with_pillow(form, image, block, quality)]

@@ -271,3 +271,16 @@ def test_to_rgb8_of_every_kind():
     assert out.tolist() == [[[1, 2, 3]]]
     assert out.flags.c_contiguous
     assert to_rgb8(Image(np.array([[[9, 0]]], np.uint8))).tolist() == [[[9, 9, 9]]]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_large_8_bit_png_are_written_without_a_copy_of_their_pixels(tmp_path, monkeypatch, channels):
+    """By the writer of 16 bit, which goes strip by strip; Pillow would take four bytes a pixel."""
+    from glualign.images import write
+
+    monkeypatch.setattr(write, "_LARGE", 10)
+    monkeypatch.setattr(write, "_with_pillow", None)
+    pixels = noise("uint8", channels)
+    write_image(tmp_path / "a.png", pixels)
+    stored = np.asarray(PillowImage.open(tmp_path / "a.png"))
+    np.testing.assert_array_equal(stored, pixels)

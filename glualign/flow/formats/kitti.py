@@ -34,7 +34,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
 
 def write(path: Path, flow: Flow) -> None:
     """Write a KITTI flow, rounded to 1/64 px; one that does not fit is refused."""
-    from glualign.images.png import encode16
+    from glualign.images.png import encode
 
     known = flow.known
     values = np.rint(flow.data[known].astype(np.float64) * _SCALE + _OFFSET)
@@ -44,4 +44,4 @@ def write(path: Path, flow: Flow) -> None:
     pixels = np.zeros((*flow.size, 3), np.uint16)
     pixels[known, :2] = values.astype(np.uint16)
     pixels[..., 2] = known
-    path.write_bytes(b"".join(encode16(pixels, None, None, f"Optical flow, {DIRECTION}")))
+    path.write_bytes(b"".join(encode(pixels, None, None, f"Optical flow, {DIRECTION}")))
