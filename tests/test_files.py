@@ -7,8 +7,16 @@ import threading
 
 import pytest
 
-from glualign.errors import GlualignError, ImageError, OutputError
-from glualign.files import atomic_path, flush_to_disk, open_regular, read_bytes, write_bytes, write_text
+from glualign.errors import GlualignError, ImageError, MissingExtraError, OutputError
+from glualign.files import (
+    atomic_path,
+    flush_to_disk,
+    open_regular,
+    read_bytes,
+    reading,
+    write_bytes,
+    write_text,
+)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links and permissions of POSIX")
 
@@ -132,3 +140,26 @@ def test_folders_that_cannot_be_flushed_mean_no_harm(tmp_path, monkeypatch, code
     flush_to_disk(tmp_path)
     with pytest.raises(OSError, match=os.strerror(code)):
         flush_to_disk(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (ImageError("is a thumbnail"), ImageError, "{path}: is a thumbnail"),
+        (MissingExtraError("needs h5py"), MissingExtraError, "{path}: needs h5py"),
+        (IndexError("beyond"), ImageError, "{path}: is truncated or damaged; .*beyond"),
+        (OSError(errno.EIO, "Input/output error"), ImageError, "{path}: cannot be read"),
+        (MemoryError(), ImageError, "{path}: there is not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left"),
+    ],
+)
+def test_what_a_decoder_raises_names_the_file_once(tmp_path, raised, kind, words):
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    with (
+        pytest.raises(kind, match=words.format(path=path)) as caught,
+        reading(path, ImageError),
+        reading(path, ImageError),
+    ):
+        raise raised
+    assert str(caught.value).count(str(path)) <= 1

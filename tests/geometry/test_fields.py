@@ -5,6 +5,7 @@ import pytest
 
 from glualign.geometry import (
     apply_transform,
+    fill_unknown,
     forward_backward_error,
     pixel_grid,
     resize_flow,
@@ -96,3 +97,14 @@ def test_the_way_back_is_read_between_pixels_exactly():
 def test_sample_of_many_channels_keeps_their_order():
     field = np.arange(24, dtype=np.float64).reshape(2, 3, 4)
     np.testing.assert_allclose(sample(field, np.array([0.5]), np.array([0.5]))[0], [8, 9, 10, 11])
+
+
+def test_unknown_pixels_continue_what_surrounds_them():
+    columns = np.broadcast_to(np.arange(64, dtype=np.float32)[:, None], (48, 64, 1))
+    values = np.concatenate([columns, columns + 100], axis=2)
+    known = np.ones((48, 64), bool)
+    known[16:32, 24:40] = False
+    filled = fill_unknown(np.where(known[..., None], values, np.nan), known)
+    np.testing.assert_array_equal(filled[known], values[known])
+    assert np.abs(filled - values)[~known].max() < 8  # half of the hole's width, where nothing is steeper
+    assert (fill_unknown(values, np.zeros_like(known)) == 0).all()
