@@ -96,11 +96,14 @@ def consistency(forward: Flow, backward: Flow) -> Floats:
 
 
 def from_transform(
-    matrix: npt.ArrayLike, target_size: tuple[int, int], source_size: tuple[int, int] | None = None
+    matrix: npt.ArrayLike,
+    target_size: tuple[int, int],
+    source_size: tuple[int, int] | None = None,
+    out: Floats | None = None,
 ) -> Flow:
     """The flow of a 3x3 matrix that maps homogeneous target pixels ``(x, y, 1)`` to source pixels.
 
-    Unknown where the matrix maps a pixel to or beyond the horizon.
+    Unknown where the matrix maps a pixel to or beyond the horizon. Written to ``out`` where that is given.
 
     Raises:
         FlowError: the matrix is not 3x3, not finite, or singular.
@@ -113,7 +116,7 @@ def from_transform(
         raise FlowError(f"a transform is a finite 3x3 matrix; got shape {transform.shape}")
     if np.linalg.matrix_rank(transform) < 3:
         raise FlowError("a transform must have an inverse; this matrix is singular")
-    return Flow(transform_flow(transform, target_size), source_size)
+    return Flow(transform_flow(transform, target_size, out), source_size)
 
 
 def jacobian_determinant(flow: Flow) -> Floats:

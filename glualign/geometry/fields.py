@@ -14,15 +14,16 @@ Field = Floats
 """``(H, W, 2)`` float32: x and y of a displacement or of a position."""
 
 
-def transform_flow(matrix: Matrix, size: Size) -> Field:
+def transform_flow(matrix: Matrix, size: Size, out: Field | None = None) -> Field:
     """``x -> M x - x`` on a frame of ``size``: the flow of a transform target -> source.
 
-    NaN at and beyond the horizon, seen from the side on which the centre of the frame is.
+    NaN at and beyond the horizon, seen from the side on which the centre of the frame is. Written to ``out``
+    where that is given.
     """
     height, width = size
     centre = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
     matrix = matrix * (np.sign(matrix[2] @ centre) or 1.0)
-    out = np.empty((height, width, 2), np.float32)
+    out = np.empty((height, width, 2), np.float32) if out is None else out
     for top, bottom in strips(size):
         here = pixel_grid((bottom - top, width), top=top).astype(np.float64)
         out[top:bottom] = apply_transform(matrix, here) - here

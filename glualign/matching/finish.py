@@ -54,6 +54,8 @@ def finish(
     else:
         working = refined.error * np.float32(max(pair.working) / max(refined.error.shape))
         residual, error = resize_flow(refined.flow, size), full_error(working, size)
+        if residual is refined.flow:  # it is measured below
+            residual = residual.copy()
     view = np.asarray(result.transform @ pair.from_target, np.float64)
     flow = Flow(to_source_pixels(residual, view), source_size=pair.source_size)
     target = pair.target.image
@@ -78,6 +80,7 @@ def finish(
     content = content_agreement(edges.target, compared)
     if transform != "dense":
         valid, similarity = holds_data(source, target, flow), compared.total
+        del error
         error = full_error(expected_error(cells, result, compared, imposed=imposed), size)
     if refined is None or transform != "dense":
         returned = forward_backward_error(cells, result.backward, stride=result.stride, exists=result.exists)
@@ -115,6 +118,8 @@ def fit_model(
 ) -> tuple[Flow, Matrix | None, float | None]:
     """The flow of the ``transform`` fitted to a flow, its matrix where it has one, and its share of inliers.
 
+    The fitted flow takes the memory of ``flow``: images may have hundreds of megapixels.
+
     Raises:
         FlowError: the transform cannot be fitted.
     """
@@ -124,7 +129,8 @@ def fit_model(
         spline = fit_tps(flow, weights)
         return spline.flow(flow.size, flow.source_size), None, spline.inlier_share
     fit = fit_transform(flow, transform, weights)
-    return from_transform(fit.matrix, flow.size, flow.source_size), fit.matrix, fit.inlier_share
+    fitted = from_transform(fit.matrix, flow.size, flow.source_size, out=flow.data)
+    return fitted, fit.matrix, fit.inlier_share
 
 
 def _are_equal(source: Image, target: Image) -> bool:
