@@ -35,6 +35,8 @@ _SOFTENING_STEPS = 8
 _FINAL_STEPS = 6
 # Tukey's biweight with 95 % efficiency under normal noise, whose deviation is 1.4826 times the median of |x|.
 _TUKEY = 4.685 * 1.4826
+# Pixels of a large image among which the points of a fit are drawn.
+_MOST_CANDIDATES = 1 << 20
 # Kernel values computed at a time: 32 MB.
 _CHUNK = 1 << 22
 
@@ -205,21 +207,36 @@ def _draw_points(
     Raises:
         FlowError: the weights are not of the flow's size.
     """
-    usable = flow.known
-    if weights is not None:
-        if weights.shape != flow.size:
-            raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
-        usable = usable & (np.nan_to_num(np.asarray(weights, np.float32)) > 0)
-    index = np.flatnonzero(usable)
+    if weights is not None and weights.shape != flow.size:
+        raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
+    pixels = flow.height * flow.width
+    if pixels <= _MOST_CANDIDATES:
+        candidates = np.arange(pixels)
+    else:  # to sort or weigh all of a large image would take 40 bytes a pixel
+        candidates = np.unique(generator.integers(0, pixels, _MOST_CANDIDATES))
+    index, chance = _usable(flow, weights, candidates)
+    if pixels > _MOST_CANDIDATES and index.size < max_points:  # hardly any pixel is usable: take them all
+        known = flow.known if weights is None else flow.known & (np.asarray(weights, np.float32) > 0)
+        index, chance = _usable(flow, weights, np.flatnonzero(known))
     if index.size > max_points:
-        chance = None
-        if weights is not None:
-            chance = np.asarray(weights, np.float64).ravel()[index]
+        if chance is not None:
             chance = chance / chance.sum()
         index = np.sort(generator.choice(index, max_points, replace=False, p=chance))
     rows, columns = np.divmod(index, flow.width)
     target = np.stack([columns, rows], axis=-1).astype(np.float64)
     return target, target + flow.data[rows, columns]
+
+
+def _usable(
+    flow: Flow, weights: Weights | None, index: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], Doubles | None]:
+    """Those of the pixels that are known and have a weight, and their weights."""
+    known = np.isfinite(flow.data.reshape(-1, 2)[index, 0])
+    if weights is None:
+        return index[known], None
+    values = np.nan_to_num(np.asarray(weights).reshape(-1)[index].astype(np.float64))
+    known &= values > 0
+    return index[known], values[known]
 
 
 def _agreement(distance: Doubles, threshold: float) -> tuple[float, float]:

@@ -82,3 +82,14 @@ def test_a_collapsed_flow_has_no_transform(model):
 def test_large_scale_is_refused():
     with pytest.raises(FlowError, match="changes the scale more than 50 times"):
         fit_transform(from_transform(similarity(0, 80, (0, 0)), SIZE), "similarity")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.001])
+def test_a_large_flow_is_fitted_by_a_sample_of_its_pixels(share):
+    """Also where hardly any pixel has a weight."""
+    matrix = np.array([[1.01, 0.02, 5.0], [-0.01, 0.99, -3.0], [0, 0, 1]])
+    flow = from_transform(matrix, (1100, 1300))
+    weights = (np.random.default_rng(0).random(flow.size) < share).astype(np.float32)
+    found = fit_transform(flow, "affine", weights)
+    np.testing.assert_allclose(found.matrix, matrix, atol=1e-3)
+    assert found.inlier_share == 1
