@@ -59,6 +59,11 @@ SECTIONS = {
         "`<set>/<pair>/`.\n\n"
         "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
     ),
+    "ablation": (
+        "What each step is worth",
+        "The default preset with one of its steps left out at a time, and with more.\n\n"
+        "    python benchmarks/ablation.py ROOT --limit 44 --json benchmarks/results/ablation.json",
+    ),
     "hpatches-240-graf": (
         "One scene in the HPatches protocol, 240 x 240",
         "The five pairs of the graffiti scene of the Oxford set, laid out as an HPatches sequence by "
@@ -222,7 +227,16 @@ def widths_section(content: dict[str, Any]) -> Iterable[str]:
     yield machine_line(content)
 
 
+def ablation_section(content: dict[str, Any]) -> Iterable[str]:
+    """What each step is worth."""
+    headers = ("steps", "median, px", "PCK-1", "PCK-5", "PCK@0.05", "s/pair")
+    yield table(headers, content["rows"], (1, 2, 3, 4, 5))
+    yield f"{content['pairs']} pairs, fp32; the median is over all of them, shares are means of the sets.\n"
+    yield machine_line(content)
+
+
 KINDS = {
+    "ablation": ablation_section,
     "evaluation": evaluation_section,
     "speed": speed_section,
     "reliability": reliability_section,

@@ -20,7 +20,6 @@ from glualign.geometry import (
     Matrix,
     Points,
     apply_transform,
-    keypoint_transform,
     magsac_homography,
     pixel_grid,
     resizing_matrix,
@@ -37,8 +36,10 @@ SCALES = (2.0, 0.5)
 """Source pixels per target pixel, relative to the resized source, of the last hypotheses."""
 CHANCE = 0.1
 """Share of the cells that agree with the best transform of unrelated images."""
+CERTAIN = 150.0
+"""Score (125 of 256 cells) from which no rotation is tried: wrong matches of a turned source reach 120."""
 PLAUSIBLE = 19.0
-"""Score (60 of 256 cells) from which nothing further is tried."""
+"""Score (60 of 256 cells) from which no other scale is tried."""
 NOTICED = 2.0
 """Score (37 of 256 cells) of a hypothesis that is worth rectifying."""
 CLEARLY = 1.25
@@ -88,18 +89,18 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
 
     Args:
         pair: of any network.
-        search: whether to try rotations, key points and scales where too few cells agree.
+        search: whether to try rotations and scales where too few cells agree.
         mirror: whether to try the source with left and right exchanged, too.
     """
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
     best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0, 0.0)))
-    for batch, exact in _hypotheses(pair, search=search, mirror=mirror):
-        if best.score >= PLAUSIBLE:
+    for batch, enough in _hypotheses(pair, search=search, mirror=mirror):
+        if best.score >= enough:
             break
         first = max(_score(pair, batch), key=lambda each: each.score, default=best)
         if first.score >= NOTICED:
-            candidate = first if exact else _rectified(pair, first)
+            candidate = _rectified(pair, first)
             if candidate.score > CLEARLY * best.score + BEYOND:
                 best = candidate
     transform = None
@@ -108,19 +109,16 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     return CoarseMotion(transform, best.agreed / 256)
 
 
-def _hypotheses(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[tuple[list[Matrix], bool]]:
-    """Batches of transforms to try, likeliest first, and whether they are exact already."""
+def _hypotheses(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[tuple[list[Matrix], float]]:
+    """Batches of transforms to try, likeliest first, and the score from which they are not."""
     quarters, eighths = ROTATIONS
     if mirror:
-        yield [_turned(pair, angle, mirror=True) for angle in (0.0, *quarters)], False
+        yield [_turned(pair, angle, mirror=True) for angle in (0.0, *quarters)], CERTAIN
     if search:
-        yield [_turned(pair, angle) for angle in quarters], False
-        yield [_turned(pair, angle) for angle in eighths], False
-        homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
-        if homography is not None:
-            yield [np.asarray(homography @ resizing_matrix(FRAME, pair.target_size), np.float64)], True
+        yield [_turned(pair, angle) for angle in quarters], CERTAIN
+        yield [_turned(pair, angle) for angle in eighths], CERTAIN
         for scale in SCALES:
-            yield [_turned(pair, angle, scale=scale) for angle in (0.0, *quarters, *eighths)], False
+            yield [_turned(pair, angle, scale=scale) for angle in (0.0, *quarters, *eighths)], PLAUSIBLE
 
 
 def _turned(pair: PairMatcher, degrees: float, *, scale: float = 1.0, mirror: bool = False) -> Matrix:

@@ -8,7 +8,7 @@ import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.geometry import Matrix, apply_transform, resizing_matrix
+from glualign.geometry import Matrix, apply_transform, keypoint_transform, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.fusion import LEAST, FusedMatch, fuse
 from glualign.matching.options import AlignOptions
@@ -17,6 +17,8 @@ from glualign.matching.similarity import EdgeSimilarity
 
 VISIBLE = 0.02
 """Share of the longer side by which two global motions must differ at a corner to be matched one by one."""
+CONVINCING = 0.25
+"""Edge similarity below which the homography through key points is tried, too."""
 TRUSTED = 2.0
 """Working pixels of forward-backward error below which a cell votes on the global motion."""
 INLIER = 1.2
@@ -50,10 +52,7 @@ def first_matches(pairs: Sequence[PairMatcher], options: AlignOptions) -> list[M
 def estimate(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
 ) -> FusedMatch:
-    """The first match, or its flow on top of the global motion that it supports.
-
-    Matched again under that motion only where it differs visibly from that of the first match: on nine pairs
-    of other modality, where it does not, the second match was never chosen.
+    """The best of the first match and those that follow it, and of one from key points where edges disagree.
 
     Args:
         pair: the pair.
@@ -61,8 +60,26 @@ def estimate(
         options: how much to try.
         first: from `first_matches`.
     """
-    best = fuse(first, edges, global_motion=options.fuse_global_motion)
-    result = first
+    best = _followed(pair, edges, options, first)
+    if options.search and best.similarity < CONVINCING:
+        homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
+        if homography is not None:
+            transform = np.asarray(homography @ np.linalg.inv(pair.from_target), np.float64)
+            best = max(
+                best, _followed(pair, edges, options, pair.match_transformed(transform)), key=_by_score
+            )
+    return best
+
+
+def _followed(
+    pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, result: MatchResult
+) -> FusedMatch:
+    """A match, or its flow on top of the global motion that it supports.
+
+    Matched again under that motion only where it differs visibly from that of the match: on nine pairs of
+    other modality, where it does not, the second match was never chosen.
+    """
+    best = fuse(result, edges, global_motion=options.fuse_global_motion)
     for step in range(1 + options.global_motion_steps if options.fuse_global_motion else 0):
         transform = fit_global_motion(result)
         if transform is None or edges.compare(transform).total <= LEAST:

@@ -18,7 +18,7 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
 from glualign.network.decoders import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.warping import prepare, working_size
+from glualign.network.warping import prepare, resize_bilinear, working_size
 
 Pixels = npt.NDArray[np.uint8]
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
@@ -121,7 +121,10 @@ class FlowPredictor:
                 return forward, []
             # The transformed features serve both directions.
             _, flow3 = network.coarse_flows(coarse_target, coarse_source)
-            return forward, _fields(network.fine_flows(target.working, source.working, flow3)[-1])
+            # A way back that is wrong misses by pixels, so 1/4 is fine enough for it.
+            ends = (each.working._replace(half=None) for each in (target, source))
+            backward = network.fine_flows(*ends, flow3)[-1]
+            return forward, _fields(resize_bilinear(backward, forward[0].shape[:2]))
 
     def match_coarse(
         self, sources: CoarseFeatures, targets: CoarseFeatures, *, level: int = 3

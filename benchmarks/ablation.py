@@ -1,0 +1,71 @@
+"""What each step of the default preset is worth: accuracy and seconds with each of them left out.
+
+    python benchmarks/ablation.py ../shared/eval --limit 44 --json benchmarks/results/ablation.json
+
+All variants run on every pair, pair by pair, so that the machine's other work falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from glualign.evaluation.datasets import open_dataset
+from glualign.evaluation.environment import environment
+from glualign.evaluation.methods import open_model
+from glualign.evaluation.metrics import PairMetrics, measure
+from glualign.files import write_text
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "the default": {},
+    "without the search": {"search": False},
+    "without a second match": {"global_motion_steps": 0},
+    "without fusion (and second match)": {"global_motion_steps": 0, "fuse_global_motion": False},
+    "without the simplest model": {"transform": "dense"},
+    "with refinement": {"refine": "auto"},
+    "preset fast": {"preset": "fast"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", type=Path, help="folder of pairs with ground truth")
+    parser.add_argument("--limit", type=int, help="so many pairs, evenly spread")
+    parser.add_argument("--json", type=Path, required=True)
+    arguments = parser.parse_args()
+    pairs = open_dataset("pairs", arguments.root).pairs
+    limit = min(arguments.limit or len(pairs), len(pairs))
+    chosen = [pairs[index * len(pairs) // limit] for index in range(limit)]
+    methods = {name: open_model("compact", {"precision": "fp32", **some}) for name, some in VARIANTS.items()}
+    found: dict[str, dict[str, list[PairMetrics]]] = {name: defaultdict(list) for name in methods}
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for pair in chosen:
+        sample = pair.load()
+        for name, method in methods.items():
+            estimate = method.estimate(sample)
+            measured = measure(sample.truth.errors(estimate.flow, sample.longer_side))
+            found[name][pair.group].append(measured)
+            seconds[name].append(estimate.seconds)
+        print(pair.name, flush=True)
+    rows = []
+    for name, groups in found.items():
+        median = statistics.median(each.aepe for group in groups.values() for each in group)
+        shares = [
+            statistics.fmean(statistics.fmean(share(each) for each in group) for group in groups.values())
+            for share in (lambda each: each.pck[0], lambda each: each.pck[2], lambda each: each.pck_alpha[0])
+        ]
+        figures = [f"{median:.2f}", *(f"{100 * value:.1f}" for value in shares)]
+        rows.append([name, *figures, f"{statistics.median(seconds[name]):.2f}"])
+    content = {"kind": "ablation", "rows": rows, "pairs": limit, "date": date.today().isoformat()}
+    write_text(arguments.json, json.dumps({**content, "machine": environment()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
