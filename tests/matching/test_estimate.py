@@ -78,7 +78,7 @@ def test_a_first_match_that_convinces_is_not_followed_by_another(wall):
 
 def test_key_points_find_what_the_first_match_does_not_where_a_search_is_wanted(wall):
     source, target, truth = turned(wall, 120, scale=1.3)
-    pair = known_pair(source, target, truth, reach=30)
+    pair = known_pair(source, target, truth, reach=3)
     edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
     lost = estimate(pair, edges, AlignOptions(search=False), first)
     assert lost.similarity < 0.25
