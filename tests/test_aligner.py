@@ -170,7 +170,7 @@ def test_save_writes_what_warp_writes(aligner, wall, tmp_path):
 
 def test_equal_images_are_trusted_and_their_error_is_measured(aligner, wall):
     found = aligner.align(wall, wall)
-    assert found.quality.median_error < 0.1
+    assert found.quality.median_error < 0.2
     assert np.median(found.confidence) > 0.97
     assert np.quantile(found.confidence, 0.1) > 0.9
 
