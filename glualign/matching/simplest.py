@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.matching.fusion import FusedMatch
+from glualign.matching.fusion import LEAST, FusedMatch
 from glualign.matching.options import Transform
 from glualign.matching.similarity import EdgeSimilarity, Similarity
 
@@ -38,7 +38,8 @@ def simplest_model(
     """
     dense = edges.compare(best.result.transform, best.flow)
     from_working = np.linalg.inv(edges.pair.from_target)
-    for model in MODELS:
+    # Edges that hardly agree explain nothing.
+    for model in MODELS if dense.total > LEAST else ():
         try:
             fit = fit_transform(flow, model, weights, max_points=4000)
         except FlowError:

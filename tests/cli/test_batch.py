@@ -59,7 +59,7 @@ def test_two_folders(folders, out) -> None:
     assert result.exit_code == 0, result.output
     stems = ("a", "b", "sub/a")
     assert set(results(out)) == {
-        f"{s}_{kind}" for s in stems for kind in ("warped.png", "flow.flo", "flow.png")
+        f"{s}_{kind}" for s in stems for kind in ("warped.png", "flow.flo", "flow.png", "transform.txt")
     }
     assert "3 in this run, 0 before" in result.stdout
     assert "1/3 a: " in result.stderr

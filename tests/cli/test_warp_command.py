@@ -39,14 +39,17 @@ def blank(tmp_path) -> Path:
     return path
 
 
-def test_a_shifted_pair_is_aligned_and_three_files_are_written(pair, tmp_path):
+def test_a_shifted_pair_is_aligned_and_one_matrix_describes_it(pair, tmp_path):
     result = glualign("warp", *pair, "-o", tmp_path / "out", *QUICK)
     assert result.exit_code == 0, result.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "source_warped.png",
         "source_flow.flo",
         "source_flow.png",
+        "source_transform.txt",
     }
+    matrix = np.loadtxt(tmp_path / "out" / "source_transform.txt")
+    np.testing.assert_allclose(matrix, [[1, 0, 10], [0, 1, 6], [0, 0, 1]], atol=1.0)
     flow = read_flow(tmp_path / "out" / "source_flow.flo").data
     assert flow.shape == (180, 180, 2)
     # The compact model at 256 pixels is good to a pixel here; the true motion is (10, 6) everywhere.
@@ -72,7 +75,8 @@ def test_json_is_one_object_on_stdout(pair, tmp_path):
     assert record["model"] == "compact"
     assert record["target"] == {"name": "target.png", "size": [180, 180]}
     assert 0 <= record["quality"]["valid_share"] <= 1
-    assert set(record["outputs"]) == {"warped", "flow", "flow_image", "mask"}
+    assert record["quality"]["motion"] == "similarity"
+    assert set(record["outputs"]) == {"warped", "flow", "flow_image", "transform", "mask"}
     assert all(Path(path).is_file() for path in record["outputs"].values())
     share = (read_image(tmp_path / "m.png").pixels == 255).mean()
     assert share == pytest.approx(record["quality"]["trusted_share"])
