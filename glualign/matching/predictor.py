@@ -122,9 +122,9 @@ class FlowPredictor:
             # The transformed features serve both directions.
             _, flow3 = network.coarse_flows(coarse_target, coarse_source)
             # A way back that is wrong misses by pixels, so 1/4 is fine enough for it.
-            ends = (each.working._replace(half=None) for each in (target, source))
-            backward = network.fine_flows(*ends, flow3)[-1]
-            return forward, _fields(resize_bilinear(backward, forward[0].shape[:2]))
+            moving, still = (each.working._replace(half=None) for each in (target, source))
+            backward = network.fine_flows(moving, still, flow3)[-1]
+            return forward, _fields(resize_bilinear(backward, (forward[0].shape[0], forward[0].shape[1])))
 
     def match_coarse(
         self, sources: CoarseFeatures, targets: CoarseFeatures, *, level: int = 3
