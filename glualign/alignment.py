@@ -102,7 +102,7 @@ class Alignment:
             warped = warped.replace(warped.pixels, nodata=nodata)
         if (hole := self.target.missing()) is not None:
             shown &= ~hole
-        elif fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
+        elif warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
             return warped.replace(warped.pixels, georeference=place)
         filled = fill_invalid(warped, shown & self.trusted if only_trusted else shown, fill, self.target)
         return filled.replace(filled.pixels, georeference=place)
