@@ -50,10 +50,10 @@ def finish(
     """
     size, result = pair.target_size, best.result
     if refined is None:
-        residual, error = resize_flow(best.flow, size, frame=pair.working), full_error(best.error, size)
+        residual, expected = resize_flow(best.flow, size, frame=pair.working), best.error
     else:
-        working = refined.error * np.float32(max(pair.working) / max(refined.error.shape))
-        residual, error = resize_flow(refined.flow, size), full_error(working, size)
+        expected = refined.error * np.float32(max(pair.working) / max(refined.error.shape))
+        residual = resize_flow(refined.flow, size)
         if residual is refined.flow:  # it is measured below
             residual = residual.copy()
     view = np.asarray(result.transform @ pair.from_target, np.float64)
@@ -65,23 +65,23 @@ def finish(
     valid, similarity = holds_data(source, target, flow), best.similarity
     matrix = inlier_share = None
     imposed = transform not in ("auto", "dense")
-    any_trusted = (valid & (error < TRUSTED_ERROR)).any()
-    weights = None
-    if any_trusted:
-        weights = confidence_of(error)
-        weights[~valid] = 0
+    # Computed again below: images may have hundreds of megapixels.
+    weights = full_error(expected, size)
+    any_trusted = bool((valid & (weights < TRUSTED_ERROR)).any())
+    weights = confidence_of(weights, out=weights)
+    weights[~valid] = 0
     if transform == "auto":
         transform = simplest_model(flow, weights, edges, best) if any_trusted else "dense"
     if transform != "dense":
-        flow, matrix, inlier_share = fit_model(flow, transform, weights)
-    del weights  # images may have hundreds of megapixels
+        flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
+    del weights
     cells = _on_cells(flow, result.transform, pair, result.stride)
     compared = edges.compare(result.transform, cells)
     content = content_agreement(edges.target, compared)
     if transform != "dense":
         valid, similarity = holds_data(source, target, flow), compared.total
-        del error
-        error = full_error(expected_error(cells, result, compared, imposed=imposed), size)
+        expected = expected_error(cells, result, compared, imposed=imposed)
+    error = full_error(expected, size)
     if refined is None or transform != "dense":
         returned = forward_backward_error(cells, result.backward, stride=result.stride, exists=result.exists)
         unit = max(size) / max(pair.working)
