@@ -288,8 +288,9 @@ def reasons(quality: Quality) -> str:
 def advice(alignment: Alignment) -> str:
     """What to try after a failed or doubtful verdict."""
     low, high = sorted((max(alignment.source.size), max(alignment.target.size)))
-    crop = " crop the larger image to what both show;" if high > 3 * low else ""
+    crop = "crop the larger image to what both show; " if high > 3 * low else ""
     return (
-        f"Try --preset accurate;{crop} --mirror if one image is mirrored; --transform homography for flat "
-        "scenes, affine or similarity for scans; and look whether both show the same thing at all"
+        f"Try the default preset if this was fast; {crop}--mirror if one image is mirrored; --init with a few "
+        "point pairs; --transform homography for flat scenes, affine or similarity for scans; and look whether "
+        "both show the same thing at all"
     )

@@ -218,7 +218,7 @@ def test_nothing_is_written_below_the_minimum_quality(pair, tmp_path, judged):
     assert not (tmp_path / "out").exists()
     result = glualign("warp", *pair, "-o", tmp_path / "out", "--min-quality", "doubtful", *QUICK)
     assert result.exit_code == 0
-    for words in ("edge similarity 0.05", "common edges differs", "differ by 7.50 px", "--preset accurate"):
+    for words in ("edge similarity 0.05", "common edges differs", "differ by 7.50 px", "--init with"):
         assert words in result.stdout
 
 
