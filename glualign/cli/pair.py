@@ -290,7 +290,7 @@ def advice(alignment: Alignment) -> str:
     low, high = sorted((max(alignment.source.size), max(alignment.target.size)))
     crop = "crop the larger image to what both show; " if high > 3 * low else ""
     return (
-        f"Try the default preset if this was fast; {crop}--mirror if one image is mirrored; --init with a few "
-        "point pairs; --transform homography for flat scenes, affine or similarity for scans; and look whether "
+        f"Try the default preset if this was fast; {crop}--mirror if one image is mirrored; --init with a "
+        "few point pairs; --transform homography for flat scenes, affine or similarity for scans; and look if "
         "both show the same thing at all"
     )

@@ -230,7 +230,7 @@ def test_a_failed_verdict_keeps_the_files_and_exits_with_4(pair, tmp_path, judge
     assert result.exit_code == 4
     assert out.is_file()
     (line,) = result.stderr.splitlines()
-    for words in ("failed", "edge similarity 0.05", "of the target's pixels are trusted", "Try --preset"):
+    for words in ("failed", "edge similarity 0.05", "of the target's pixels are trusted", "Try the default"):
         assert words in line
     assert glualign(command, *pair, out, "--quiet", "--min-quality", "none", *QUICK).exit_code == 0
     assert glualign(command, *pair, tmp_path / "n.flo", "--min-quality", "doubtful", *QUICK).exit_code == 1
