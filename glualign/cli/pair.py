@@ -291,6 +291,6 @@ def advice(alignment: Alignment) -> str:
     crop = "crop the larger image to what both show; " if high > 3 * low else ""
     return (
         f"Try the default preset if this was fast; {crop}--mirror if one image is mirrored; --init with a "
-        "few point pairs; --transform homography for flat scenes, affine or similarity for scans; and look if "
-        "both show the same thing at all"
+        "few point pairs; --transform homography for flat scenes, affine or similarity for scans; and look "
+        "if both show the same thing at all"
     )
