@@ -8,7 +8,7 @@ import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.geometry import Matrix, apply_transform, keypoint_transform, resizing_matrix
+from glualign.geometry import Matrix, keypoint_transform, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.fusion import LEAST, FusedMatch, fuse
 from glualign.matching.options import AlignOptions
@@ -85,7 +85,7 @@ def _followed(
         if transform is None or edges.compare(transform).total <= LEAST:
             break
         if step:
-            if _corner_distance(pair, result.transform, transform) < VISIBLE * max(pair.working):
+            if pair.corner_distance(result.transform, transform) < VISIBLE * max(pair.working):
                 break
             result = pair.match_transformed(transform)
             best = max(best, fuse(result, edges), key=_by_score)
@@ -119,11 +119,3 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
 
 def _by_score(match: FusedMatch) -> float:
     return match.score
-
-
-def _corner_distance(pair: PairMatcher, first: Matrix, second: Matrix) -> float:
-    """How far apart, in working pixels, two transforms put a corner of the frame at most."""
-    bottom, right = (side - 1.0 for side in pair.working)
-    corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
-    apart = apply_transform(np.asarray(np.linalg.inv(first) @ second, np.float64), corners) - corners
-    return float(np.nan_to_num(np.linalg.norm(apart, axis=1), nan=np.inf).max())

@@ -68,7 +68,7 @@ class AlignOptions:
 PRESETS: dict[str, AlignOptions] = {
     "fast": AlignOptions(global_motion_steps=0, search=False, fuse_global_motion=False),
     "balanced": AlignOptions(),
-    "accurate": AlignOptions(global_motion_steps=3, refine="auto"),
+    "accurate": AlignOptions(refine="auto"),
 }
 
 

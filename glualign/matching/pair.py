@@ -154,6 +154,13 @@ class PairMatcher:
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
         return np.asarray(shown, np.uint8), exists
 
+    def corner_distance(self, first: Matrix, second: Matrix) -> float:
+        """How far apart, in working pixels, two transforms put a corner of the frame at most."""
+        bottom, right = (side - 1.0 for side in self.working)
+        corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
+        apart = apply_transform(np.asarray(np.linalg.inv(first) @ second, np.float64), corners) - corners
+        return float(np.nan_to_num(np.linalg.norm(apart, axis=1), nan=np.inf).max())
+
     def _reduced(self, level: int) -> Pixels:
         """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
         while len(self._levels) <= level:
