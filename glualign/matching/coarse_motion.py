@@ -35,15 +35,18 @@ ROTATIONS = ((90.0, 180.0, 270.0), (45.0, 135.0, 225.0, 315.0))
 SCALES = (2.0, 0.5)
 """Source pixels per target pixel, relative to the resized source, of the last hypotheses."""
 CHANCE = 0.1
-"""Share of the cells that agree with the best transform of unrelated images."""
+"""Share of the cells that agree with the best transform of unrelated images: 0.07 in the median of 23 pairs
+of photographs of different scenes, 0.11 at most in nine of ten."""
 CERTAIN = 150.0
-"""Score (125 of 256 cells) from which no rotation is tried: wrong matches of a turned source reach 120."""
+"""Score (137 of 256 cells) from which no rotation is tried: wrong matches of a turned source reached 123 on
+homogr/LePoint2."""
 PLAUSIBLE = 19.0
 """Score (60 of 256 cells) from which no other scale is tried."""
 NOTICED = 2.0
-"""Score (37 of 256 cells) of a hypothesis that is worth rectifying."""
+"""Score (36 of 256 cells) of a hypothesis that is worth rectifying."""
 CLEARLY = 1.25
-"""A hypothesis replaces the one so far when its score is this many times as high, and `BEYOND` more."""
+"""A hypothesis replaces the one so far when its score is this many times as high, and `BEYOND` more; both
+were set, not tuned."""
 BEYOND = 2.0
 REACH = 11.0
 """Pixels of 256 within which a match agrees with a transform: two thirds of a cell."""
