@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from glualign.evaluation.datasets import Dataset
     from glualign.evaluation.methods import Method
-    from glualign.evaluation.results import PairResult
+    from glualign.evaluation.runner import PairResult
 
 # Named here as well as in the library, because help must not import it; a test keeps the two lists equal.
 DATASETS = (

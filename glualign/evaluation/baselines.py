@@ -46,16 +46,21 @@ def keypoints(detector: Literal["sift", "orb"], most: int, source: Pixels, targe
     return transform_flow(matrix, size_of(target))
 
 
-def dis(source: Pixels, target: Pixels) -> Field:
-    """Dense inverse search optical flow, medium preset, on the source resized to the target's size."""
-    solver = _cv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return _unstretch(solver.calc(*_equal_grey(source, target), None), source, target)
+def optical_flow(solve: Callable[[Any, Any], Any], source: Pixels, target: Pixels) -> Field:
+    """What ``solve`` finds from the target to the source resized to its size, in pixels of the source."""
+    grid = pixel_grid(size_of(target))
+    to_source = resizing_matrix(size_of(target), size_of(source))
+    return apply_transform(to_source, grid + solve(*_equal_grey(source, target))) - grid
 
 
-def farneback(source: Pixels, target: Pixels) -> Field:
-    """Farneback optical flow, five levels, window 21, on the source resized to the target's size."""
-    grey = _equal_grey(source, target)
-    return _unstretch(_cv.calcOpticalFlowFarneback(*grey, None, 0.5, 5, 21, 5, 7, 1.5, 0), source, target)
+def dis(target: Pixels, source: Pixels) -> Any:
+    """Dense inverse search optical flow of grey images of one size, medium preset."""
+    return _cv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(target, source, None)
+
+
+def farneback(target: Pixels, source: Pixels) -> Any:
+    """Farneback optical flow of grey images of one size, five levels, window 21."""
+    return _cv.calcOpticalFlowFarneback(target, source, None, 0.5, 5, 21, 5, 7, 1.5, 0)
 
 
 def ecc(source: Pixels, target: Pixels) -> Field:
@@ -63,18 +68,16 @@ def ecc(source: Pixels, target: Pixels) -> Field:
     full = size_of(target)
     scale = min(1.0, _ECC_SIDE / max(full))
     size = max(round(full[0] * scale), 1), max(round(full[1] * scale), 1)
-    small = [
-        cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in _equal_grey(source, target)
-    ]
+    grey = _equal_grey(source, target)
+    small = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in grey]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
     start = np.eye(3, dtype=np.float32)
     try:
-        _, found = _cv.findTransformECC(small[0], small[1], start, cv2.MOTION_HOMOGRAPHY, criteria)
+        _, found = _cv.findTransformECC(*small, start, cv2.MOTION_HOMOGRAPHY, criteria)
     except cv2.error as error:
         raise FlowError("the correlation does not converge") from error
     matrix: Matrix = resizing_matrix(size, size_of(source)) @ found @ resizing_matrix(full, size)
-    fault = transform_fault(matrix, full)
-    if fault:
+    if fault := transform_fault(matrix, full):
         raise FlowError(f"the homography {fault}")
     return transform_flow(matrix, full)
 
@@ -83,8 +86,8 @@ BASELINES: Mapping[str, Callable[[Pixels, Pixels], Field]] = {
     "identity": identity,
     "sift": partial(keypoints, "sift", 8000),
     "orb": partial(keypoints, "orb", 5000),
-    "dis": dis,
-    "farneback": farneback,
+    "dis": partial(optical_flow, dis),
+    "farneback": partial(optical_flow, farneback),
     "ecc": ecc,
 }
 
@@ -112,9 +115,3 @@ def _equal_grey(source: Pixels, target: Pixels) -> tuple[Any, Any]:
     """Grey target and grey source at the target's size."""
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (target, source)]
     return grey[0], cv2.resize(grey[1], size_of(target)[::-1], interpolation=cv2.INTER_AREA)
-
-
-def _unstretch(flow: Field, source: Pixels, target: Pixels) -> Field:
-    """A flow into the source resized to the target's size, turned into pixels of the source itself."""
-    grid = pixel_grid(size_of(target))
-    return apply_transform(resizing_matrix(size_of(target), size_of(source)), grid + flow) - grid

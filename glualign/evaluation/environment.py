@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,7 @@ def environment() -> dict[str, Any]:
     """Processor, cores, threads, GPU, platform, versions and commit, as JSON values."""
     import torch
 
-    versions = {"glualign": glualign.__version__}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    installed = {found.metadata["Name"].lower(): found.version for found in distributions()}
     return {
         "cpu": _cpu_model(),
         "cores": usable_cores(),
@@ -31,16 +26,15 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {"glualign": glualign.__version__}
+        | {name: installed[name] for name in _PACKAGES if name in installed},
         "commit": _commit(),
     }
 
 
 def usable_cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_model() -> str:
@@ -49,8 +43,8 @@ def _cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _commit() -> str | None:
@@ -59,9 +53,7 @@ def _commit() -> str | None:
     answers = []
     for arguments in (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", "."]):
         try:
-            done = subprocess.run([*git, *arguments], capture_output=True, text=True, timeout=20, check=True)
+            answers.append(subprocess.check_output([*git, *arguments], stderr=subprocess.DEVNULL, text=True))
         except (OSError, subprocess.SubprocessError):
             return None
-        answers.append(done.stdout.strip())
-    head, changed = answers
-    return head + ("+" if changed else "")
+    return answers[0].strip() + ("+" if answers[1].strip() else "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ FlowFunction = Callable[[Pixels, Pixels], Field]
 """From (source, target) to a flow (H, W, 2), target to source."""
 
 
-@dataclass(frozen=True, eq=False)
-class Estimate:
+class Estimate(NamedTuple):
     """The answer of a method."""
 
     flow: Field  # (H_t, W_t, 2) float32, target to source, in source pixels
@@ -32,8 +31,7 @@ class Estimate:
     note: str = ""  # why the method found no alignment and answered the identity; empty if it did
 
 
-@dataclass(frozen=True, eq=False)
-class Method:
+class Method(NamedTuple):
     """A named way to align two images."""
 
     name: str  # in tables
@@ -72,12 +70,11 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
     except (TypeError, ValueError) as error:
         raise GlualignError(f"{model}: the aligner does not take these options: {error}") from error
     loaded = load_model(model)
-    predictor = aligner.predictor
     settings = {
         "glualign": __version__,
         "sha256": sha256_of(loaded.path),
-        "device": predictor.device.type,
-        "precision": str(predictor.dtype).removeprefix("torch."),
+        "device": aligner.predictor.device.type,
+        "precision": str(aligner.predictor.dtype).removeprefix("torch."),
         **{key: str(value) for key, value in asdict(aligner.options).items()},
     }
     name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
@@ -94,9 +91,9 @@ def _align(aligner: Aligner, sample: Sample) -> tuple[Field, str]:
         encoded = [aligner.predictor.encode_coarse([image]) for image in (source, target)]
         return aligner.predictor.match_coarse(*encoded, level=4)[0][0]
 
-    if not sample.may_be_mirrored:
-        return full(sample.source, sample.target), ""
-    return flow_allowing_mirror(coarse, full, sample.source, sample.target), ""
+    if sample.may_be_mirrored:
+        return flow_allowing_mirror(coarse, full, sample.source, sample.target), ""
+    return full(sample.source, sample.target), ""
 
 
 def flow_allowing_mirror(coarse: FlowFunction, full: FlowFunction, source: Pixels, target: Pixels) -> Field:

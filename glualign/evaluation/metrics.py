@@ -8,7 +8,7 @@ GLU-Net.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,7 @@ FL_PIXELS = 3.0
 FL_SHARE = 0.05
 
 
-@dataclass(frozen=True, eq=False)
-class Errors:
+class Errors(NamedTuple):
     """The errors of one image's valid pixels."""
 
     epe: Doubles  # (N,) float64, end-point error in pixels of the source
@@ -33,8 +32,7 @@ class Errors:
     longer_side: float  # L of PCK at alpha times L, in pixels (usually the longer side of the source image)
 
 
-@dataclass(frozen=True)
-class PairMetrics:
+class PairMetrics(NamedTuple):
     """What one image pair contributes; shares are fractions in [0, 1], lengths are pixels."""
 
     pixels: int  # number of valid pixels (or points)
@@ -46,17 +44,16 @@ class PairMetrics:
     curve: tuple[int, ...]  # number of pixels with EPE <= alpha * L for each of `CURVE_ALPHAS`
 
 
-@dataclass(frozen=True)
-class GroupMetrics:
+class GroupMetrics(NamedTuple):
     """The metrics of a data set, or of one group of its pairs."""
 
     pairs: int  # number of pairs that were measured
     aepe: float  # mean over the pairs of their mean EPE
     median: float  # median over the pairs of their mean EPE: what a typical pair gives
-    pck: tuple[float, ...]  # PCK at `PIXEL_THRESHOLDS`, mean over the pairs (or pooled over all pixels)
-    pck_alpha: tuple[float, ...]  # PCK at `ALPHAS` times L, likewise
     fl: float  # share of Fl outliers among all valid pixels of all pairs
-    curve: tuple[float, ...]  # share of all valid pixels within each of `CURVE_ALPHAS` times their image's L
+    pck: Doubles  # PCK at `PIXEL_THRESHOLDS`, mean over the pairs (or pooled over all pixels)
+    pck_alpha: Doubles  # PCK at `ALPHAS` times L, likewise
+    curve: Doubles  # share of all valid pixels within each of `CURVE_ALPHAS` times their image's L
 
 
 def end_point_errors(
@@ -87,58 +84,33 @@ def measure(errors: Errors) -> PairMetrics:
         pixels=len(epe),
         aepe=float(epe.mean()),
         median=float(np.median(epe)),
-        pck=_floats([(epe <= threshold).mean() for threshold in PIXEL_THRESHOLDS]),
-        pck_alpha=_floats([(epe <= alpha * side).mean() for alpha in ALPHAS]),
+        pck=tuple(float((epe <= threshold).mean()) for threshold in PIXEL_THRESHOLDS),
+        pck_alpha=tuple(float((epe <= alpha * side).mean()) for alpha in ALPHAS),
         outliers=int(outliers.sum()),
         curve=tuple(np.searchsorted(np.sort(epe), CURVE_ALPHAS * side, side="right").tolist()),
     )
 
 
 def summarise(pairs: Sequence[PairMetrics], *, pooled_pck: bool = False) -> GroupMetrics:
-    """Metrics of a data set: AEPE and PCK averaged over images, Fl and the PCK curve over all pixels.
+    """Metrics of one or more pairs: AEPE and PCK averaged over images, Fl and the PCK curve over all pixels.
 
     With ``pooled_pck`` the PCK is taken over all pixels as well (the MegaDepth protocol).
-
-    Raises:
-        ValueError: ``pairs`` is empty.
     """
-    if not pairs:
-        raise ValueError("no pair to summarise")
-    pixels = np.array([pair.pixels for pair in pairs], dtype=np.float64)
-    weights = pixels if pooled_pck else np.ones_like(pixels)
-    averages = [pair.aepe for pair in pairs]
-    total = pixels.sum()
-    # The published code adds 1e-6 to the number of pixels of the curve; kept so that the numbers agree.
-    curve = np.sum([pair.curve for pair in pairs], axis=0) / (total + 1e-6)
+    pixels, aepe, _, pck, pck_alpha, outliers, curve = map(np.array, zip(*pairs, strict=True))
+    weights = pixels if pooled_pck else np.ones(len(pairs))
     return GroupMetrics(
         pairs=len(pairs),
-        aepe=float(np.mean(averages)),
-        median=float(np.median(averages)),
-        pck=_floats(np.average([pair.pck for pair in pairs], axis=0, weights=weights)),
-        pck_alpha=_floats(np.average([pair.pck_alpha for pair in pairs], axis=0, weights=weights)),
-        fl=float(sum(pair.outliers for pair in pairs) / total),
-        curve=_floats(curve),
+        aepe=float(aepe.mean()),
+        median=float(np.median(aepe)),
+        fl=float(outliers.sum() / pixels.sum()),
+        pck=np.average(pck, axis=0, weights=weights),
+        pck_alpha=np.average(pck_alpha, axis=0, weights=weights),
+        # The published code adds 1e-6 to the number of pixels of the curve; kept so that the numbers agree.
+        curve=curve.sum(axis=0) / (pixels.sum() + 1e-6),
     )
 
 
 def mean_of(groups: Sequence[GroupMetrics]) -> GroupMetrics:
-    """The unweighted mean of several groups (scenes of a rate, groups of a data set).
-
-    Raises:
-        ValueError: ``groups`` is empty.
-    """
-    if not groups:
-        raise ValueError("nothing to average")
-    return GroupMetrics(
-        pairs=sum(group.pairs for group in groups),
-        aepe=float(np.mean([group.aepe for group in groups])),
-        median=float(np.mean([group.median for group in groups])),
-        pck=_floats(np.mean([group.pck for group in groups], axis=0)),
-        pck_alpha=_floats(np.mean([group.pck_alpha for group in groups], axis=0)),
-        fl=float(np.mean([group.fl for group in groups])),
-        curve=_floats(np.mean([group.curve for group in groups], axis=0)),
-    )
-
-
-def _floats(values: npt.ArrayLike) -> tuple[float, ...]:
-    return tuple(np.asarray(values, np.float64).tolist())
+    """The unweighted mean of one or more groups (scenes of a rate, groups of a data set)."""
+    pairs, *columns = zip(*groups, strict=True)
+    return GroupMetrics(sum(pairs), *(np.mean(column, axis=0) for column in columns))

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from glualign.errors import DatasetError, GlualignError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
 from glualign.evaluation.methods import Method
-from glualign.evaluation.metrics import measure
-from glualign.evaluation.results import PairResult, as_csv, fingerprint, read_csv, write_csv
+from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS, PairMetrics, measure
+from glualign.files import write_text
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The outcome of one method on one pair."""
+
+    run: str  # fingerprint of the data set and of the method's settings
+    method: str  # name of the method
+    group: str  # row of the results table the pair belongs to
+    subgroup: str  # scene that is averaged first, if the protocol does so
+    pair: str  # name of the pair
+    seconds: float  # time of the estimate; 0 for a failed pair
+    error: str = ""  # why the pair failed; empty if it did not
+    note: str = ""  # why the method found no alignment and answered the identity
+    metrics: PairMetrics | None = None  # None for a failed pair
 
 
 def evaluate(
@@ -38,42 +58,46 @@ def evaluate(
     Raises:
         DatasetError: two methods have the same name, or a csv to resume from is not one.
     """
-    names = [method.name for method in methods]
-    if len(set(names)) != len(names):
-        raise DatasetError(f"{', '.join(names)}: two methods have the same name; name each one once")
-    partial_csv = partial_path(csv_path) if csv_path else None
-    earlier: list[PairResult] = []
-    if csv_path and partial_csv:
-        unfinished = read_csv(partial_csv) if resume and partial_csv.is_file() else []
-        earlier = (read_csv(csv_path) if resume and csv_path.is_file() else []) + unfinished
-        # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
-        write_csv(partial_csv, unfinished)
-    known = {result.key: result for result in earlier if not result.error}
     runs = {method.name: fingerprint(dataset.name, method.settings) for method in methods}
+    if len(runs) != len(methods):
+        names = ", ".join(method.name for method in methods)
+        raise DatasetError(f"{names}: two methods have the same name; name each one once")
+    known: dict[tuple[str, ...], PairResult] = {}
+    unfinished = partial_path(csv_path) if csv_path else None
+    if csv_path and unfinished:
+        earlier = [read_csv(path) if resume and path.is_file() else [] for path in (csv_path, unfinished)]
+        # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
+        write_text(unfinished, as_csv(earlier[1]))
+        known = {(r.run, r.method, r.pair): r for part in earlier for r in part if not r.error}
     results: list[PairResult] = []
     for pair in dataset.pairs:
-        keys = [(runs[name], name, pair.name) for name in names]
-        sample = _loaded(pair) if any(key not in known for key in keys) else None
-        for method, key in zip(methods, keys, strict=True):
-            if sample is None or key in known:
-                result = known[key]
-            else:
+        sample: Sample | Exception | None = None
+        for method in methods:
+            result = known.get((runs[method.name], method.name, pair.name))
+            if result is None:
+                sample = sample or _loaded(pair)
                 result = _measured(pair, method, runs[method.name], sample)
-                if partial_csv:
-                    with partial_csv.open("a", encoding="utf-8", newline="") as file:
+                if unfinished:
+                    with unfinished.open("a", encoding="utf-8", newline="") as file:
                         file.write(as_csv([result], header=False))
             results.append(result)
             if listener:
                 listener(result)
-    if csv_path and partial_csv:
-        write_csv(csv_path, results)
-        partial_csv.unlink(missing_ok=True)
+    if csv_path and unfinished:
+        write_text(csv_path, as_csv(results))
+        unfinished.unlink(missing_ok=True)
     return results
 
 
 def partial_path(csv_path: Path) -> Path:
     """Where the results of an unfinished run are kept."""
     return csv_path.with_name(csv_path.name + ".partial")
+
+
+def fingerprint(dataset: str, settings: Mapping[str, str]) -> str:
+    """Short hash of everything that decides a result, so that a resumed run never mixes settings."""
+    text = json.dumps([dataset, dict(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def load(pair: EvalPair) -> Sample:
@@ -106,3 +130,70 @@ def _measured(pair: EvalPair, method: Method, run: str, sample: Sample | Excepti
         unexpected = "" if isinstance(error, GlualignError) else f"{type(error).__name__}: "
         return result(seconds=0.0, error=f"{unexpected}{error}")
     return result(seconds=estimate.seconds, note=estimate.note, metrics=metrics)
+
+
+_TEXTS = ("run", "method", "group", "subgroup", "pair", "note", "error")
+_SHARES = (*(f"pck_{threshold:g}px" for threshold in PIXEL_THRESHOLDS), *(f"pck_{a:g}" for a in ALPHAS))
+COLUMNS = (
+    *_TEXTS[:5], "status", "pixels", "aepe", "median", *_SHARES, "outliers", "seconds", "note", "error",
+    "curve",
+)  # fmt: skip
+
+
+def as_csv(results: Iterable[PairResult], *, header: bool = True) -> str:
+    """Results as csv text; floats are written so that they read back exactly."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    for result in results:
+        row = {name: " ".join(getattr(result, name).split()) for name in _TEXTS}
+        row |= {"status": "failed" if result.error else "ok", "seconds": f"{result.seconds:.4f}"}
+        if metrics := result.metrics:
+            row |= {name: repr(getattr(metrics, name)) for name in ("pixels", "aepe", "median", "outliers")}
+            row |= dict(zip(_SHARES, map(repr, metrics.pck + metrics.pck_alpha), strict=True))
+            row["curve"] = ";".join(map(str, metrics.curve))
+        writer.writerow(row)
+    return buffer.getvalue()
+
+
+def read_csv(path: Path) -> list[PairResult]:
+    """Read the results of a csv file; a last line cut off by an interruption is left out.
+
+    Raises:
+        DatasetError: the file is not such a csv, or a line before the last is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = list(reader)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
+    if rows and set(COLUMNS) - set(reader.fieldnames or ()):
+        raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")
+    results = []
+    for index, row in enumerate(rows, 1):
+        try:
+            results.append(_from_row(row))
+        except (ValueError, KeyError, TypeError) as error:
+            if index < len(rows):
+                raise DatasetError(f"{path}, row {index}: damaged ({error}); leave out --resume") from error
+    return results
+
+
+def _from_row(row: Mapping[str, str]) -> PairResult:
+    metrics = None
+    if row["status"] == "ok":
+        shares = tuple(float(row[column]) for column in _SHARES)
+        metrics = PairMetrics(
+            pixels=int(row["pixels"]),
+            aepe=float(row["aepe"]),
+            median=float(row["median"]),
+            pck=shares[: len(PIXEL_THRESHOLDS)],
+            pck_alpha=shares[len(PIXEL_THRESHOLDS) :],
+            outliers=int(row["outliers"]),
+            curve=tuple(int(count) for count in row["curve"].split(";")),
+        )
+    elif row["status"] != "failed":
+        raise ValueError(f"unknown status {row['status']!r}")
+    return PairResult(**{name: row[name] for name in _TEXTS}, seconds=float(row["seconds"]), metrics=metrics)

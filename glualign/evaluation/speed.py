@@ -54,6 +54,10 @@ def model_contender(name: str, model: GLUNet, precision: Precision, device: torc
     return Contender(name, _PRECISION_NAMES[predictor.dtype], "channels last", _one_pair(predictor))
 
 
+def _one_pair(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
+    return lambda source, target: predictor.predict([(source, target)])[0]
+
+
 def time_contenders(
     contenders: Sequence[Contender], *, sizes: Iterable[Size], threads: Iterable[int], repeat: int
 ) -> list[Timing]:
@@ -65,23 +69,45 @@ def time_contenders(
     before = torch.get_num_threads()
     timings: list[Timing] = []
     try:
-        for count in threads:
+        for count, size in ((count, size) for count in threads for size in sizes):
             torch.set_num_threads(count)
-            for size in sizes:
-                timings += _time_round(contenders, size, count, repeat)
+            pair = make_pair(size)
+            rounds = [[_seconds(each, pair) for each in contenders] for _ in range(repeat + 1)]
+            taken = list(zip(*rounds[1:], strict=True))
+            references = (t for c, t in zip(contenders, taken, strict=True) if c.is_reference)
+            base = next(map(statistics.median, references), None)
+            timings += [
+                {
+                    "model": contender.model,
+                    "precision": contender.precision,
+                    "layout": contender.layout,
+                    "width": size[1],
+                    "height": size[0],
+                    "threads": count,
+                    "seconds_median": statistics.median(seconds),
+                    "seconds_min": min(seconds),
+                    "seconds_max": max(seconds),
+                    "repeats": repeat,
+                    "speedup": base and base / statistics.median(seconds),
+                }
+                for contender, seconds in zip(contenders, taken, strict=True)
+            ]
     finally:
         torch.set_num_threads(before)
     return timings
 
 
+def _seconds(contender: Contender, pair: tuple[Pixels, Pixels]) -> float:
+    start = time.perf_counter()
+    contender.predict(*pair)
+    return time.perf_counter() - start
+
+
 def speed_document(timings: Sequence[Timing], device: str) -> dict[str, Any]:
     """The timings as one JSON document with the machine they were taken on."""
     chosen = choose_device(device)
-    return {
-        **header("speed", "Seconds per pair"),
-        "device": chosen.type if chosen.type == "cpu" else describe_device(chosen),
-        "rows": timings,
-    }
+    name = chosen.type if chosen.type == "cpu" else describe_device(chosen)
+    return {**header("speed", "Seconds per pair"), "device": name, "rows": timings}
 
 
 def make_pair(size: Size) -> tuple[Pixels, Pixels]:
@@ -93,36 +119,3 @@ def make_pair(size: Size) -> tuple[Pixels, Pixels]:
     rotation = cv2.getRotationMatrix2D((width / 2, height / 2), 40, 1.0)
     target = cv2.warpAffine(source, rotation, (width, height), borderMode=cv2.BORDER_REFLECT)
     return source, np.asarray(target, np.uint8)
-
-
-def _time_round(contenders: Sequence[Contender], size: Size, threads: int, repeat: int) -> list[Timing]:
-    pair = make_pair(size)
-    seconds: list[list[float]] = [[] for _ in contenders]
-    for repetition in range(repeat + 1):
-        for contender, taken in zip(contenders, seconds, strict=True):
-            start = time.perf_counter()
-            contender.predict(*pair)
-            if repetition > 0:
-                taken.append(time.perf_counter() - start)
-    medians = [statistics.median(taken) for taken in seconds]
-    base = next((m for m, each in zip(medians, contenders, strict=True) if each.is_reference), None)
-    return [
-        {
-            "model": contender.model,
-            "precision": contender.precision,
-            "layout": contender.layout,
-            "width": size[1],
-            "height": size[0],
-            "threads": threads,
-            "seconds_median": median,
-            "seconds_min": min(taken),
-            "seconds_max": max(taken),
-            "repeats": repeat,
-            "speedup": base and base / median,
-        }
-        for contender, taken, median in zip(contenders, seconds, medians, strict=True)
-    ]
-
-
-def _one_pair(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
-    return lambda source, target: predictor.predict([(source, target)])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
@@ -25,7 +26,7 @@ from glualign.evaluation.metrics import (
     mean_of,
     summarise,
 )
-from glualign.evaluation.results import PairResult
+from glualign.evaluation.runner import PairResult
 from glualign.files import write_text
 from glualign.plain import plain
 
@@ -36,6 +37,8 @@ HEADERS = (
     "notes",
 )  # fmt: skip
 RIGHT_ALIGNED = tuple(range(2, 11))
+SPEED_HEADERS = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
+SPEED_RIGHT_ALIGNED = (1, 5, 6, 7)
 _MISSING = "-"
 _DIGITS = 6  # digits after the point; more is noise that makes two documents look different
 
@@ -53,59 +56,51 @@ def group_results(dataset: Dataset, results: Sequence[PairResult]) -> list[Row]:
     """Those of every group and then of the whole data set, the methods in their order inside each."""
     methods = list(dict.fromkeys(result.method for result in results))
     groups = [group for group in dataset.groups if group != ALL]
-    found: list[Row] = []
-    metrics: dict[str, list[GroupMetrics]] = {method: [] for method in methods}
+    rows: list[Row] = []
+    measured: dict[str, list[tuple[GroupMetrics, float]]] = defaultdict(list)
     for group in (*groups, ALL):
         for method in methods:
             chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
-            measured = _measured(chosen, dataset.pooled_pck)
+            metrics = _measured(chosen, dataset.pooled_pck)
             seconds = [result.seconds for result in chosen if result.metrics]
-            found.append(
-                {
-                    "group": group,
-                    "method": method,
-                    "failed": sum(result.metrics is None for result in chosen),
-                    "unsolved": sum(bool(result.note) for result in chosen if result.metrics),
-                    "seconds_per_pair": float(np.median(seconds)) if seconds else math.nan,
-                    "metrics": _as_json(measured) if measured else None,
-                }
-            )
-            if measured and group != ALL:
-                metrics[method].append(measured)
-    if len(groups) < 2:
-        return found
-    for method in methods:
-        of_groups = [row for row in found if row["method"] == method and row["group"] != ALL]
-        seconds = [row["seconds_per_pair"] for row in of_groups if row["metrics"]]
-        found.append(
-            {
-                "group": MEAN_OF_GROUPS,
-                "method": method,
-                "failed": sum(row["failed"] for row in of_groups),
-                "unsolved": sum(row["unsolved"] for row in of_groups),
-                "seconds_per_pair": float(np.mean(seconds)) if seconds else math.nan,
-                "metrics": _as_json(mean_of(metrics[method])) if metrics[method] else None,
-            }
-        )
-    return found
+            median = float(np.median(seconds)) if seconds else math.nan
+            rows.append(_row(group, method, chosen, metrics, median))
+            if metrics and group != ALL:
+                measured[method].append((metrics, median))
+    for method in methods if len(groups) > 1 else ():
+        chosen = [r for r in results if r.method == method and r.group != ALL]
+        found = measured[method]
+        mean = mean_of([metrics for metrics, _ in found]) if found else None
+        seconds_per_pair = float(np.mean([each for _, each in found])) if found else math.nan
+        rows.append(_row(MEAN_OF_GROUPS, method, chosen, mean, seconds_per_pair))
+    return rows
 
 
 def _measured(results: Sequence[PairResult], pooled: bool) -> GroupMetrics | None:
     """The metrics of a group: inside a scene over its pairs, then the mean of the scenes."""
-    scenes: dict[str, list[PairMetrics]] = {}
+    scenes: dict[str, list[PairMetrics]] = defaultdict(list)
     for result in results:
         if result.metrics:
-            scenes.setdefault(result.subgroup, []).append(result.metrics)
-    found = [summarise(pairs, pooled_pck=pooled) for pairs in scenes.values()]
-    return mean_of(found) if len(found) > 1 else next(iter(found), None)
+            scenes[result.subgroup].append(result.metrics)
+    return mean_of([summarise(p, pooled_pck=pooled) for p in scenes.values()]) if scenes else None
 
 
-def _as_json(metrics: GroupMetrics) -> dict[str, Any]:
+def _row(
+    group: str, method: str, results: Sequence[PairResult], metrics: GroupMetrics | None, seconds: float
+) -> Row:
     return {
-        **{name: getattr(metrics, name) for name in ("pairs", "aepe", "median", "fl")},
-        "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, metrics.pck, strict=True)},
-        "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, metrics.pck_alpha, strict=True)},
-        "curve_pck": list(metrics.curve),
+        "group": group,
+        "method": method,
+        "failed": sum(result.metrics is None for result in results),
+        "unsolved": sum(bool(result.note) for result in results if result.metrics),
+        "seconds_per_pair": seconds,
+        "metrics": metrics
+        and {
+            **{name: getattr(metrics, name) for name in ("pairs", "aepe", "median", "fl")},
+            "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, metrics.pck, strict=True)},
+            "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, metrics.pck_alpha, strict=True)},
+            "curve_pck": metrics.curve.tolist(),
+        },
     }
 
 
@@ -118,14 +113,14 @@ def table_cells(dataset: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
         most = max((row["metrics"]["pairs"] for row in ours if row["metrics"]), default=0)
         for published in _published():
             if (published["dataset"], published["group"]) == (dataset, name):
-                aepe, *shares = (
-                    float(published[key]) if published[key] else None
-                    for key in ("aepe", "pck_1", "pck_3", "pck_5", "pck_005", "fl")
+                lengths, shares = (
+                    [float(published[key]) if published[key] else None for key in keys]
+                    for keys in (("aepe",), ("pck_1", "pck_3", "pck_5", "pck_005", "fl"))
                 )
                 pairs = published["pairs"]
                 lead = name or "all pairs", f"{published['method']} (published)", pairs or _MISSING
                 note = f"official set: {pairs} pairs" if pairs not in ("", str(most)) else ""
-                cells.append((*lead, _pixels(aepe), _MISSING, *map(_percent, shares), _MISSING, note))
+                cells.append((*lead, *_numbers([*lengths, None], shares), _MISSING, note))
     return cells
 
 
@@ -147,18 +142,27 @@ def _cells(row: Row) -> tuple[str, ...]:
     metrics = row["metrics"]
     if metrics is None:
         return (*lead, "0", *[_MISSING] * 8, note)
-    shares = (*(metrics["pck_px"][key] for key in "135"), metrics["pck_alpha"]["0.05"], metrics["fl"])
-    lengths = _pixels(metrics["aepe"]), _pixels(metrics["median"])
-    seconds = f"{row['seconds_per_pair']:.3f}"
-    return (*lead, str(metrics["pairs"]), *lengths, *map(_percent, shares), seconds, note)
+    shares = [*(metrics["pck_px"][key] for key in "135"), metrics["pck_alpha"]["0.05"], metrics["fl"]]
+    numbers = _numbers([metrics["aepe"], metrics["median"]], shares)
+    return (*lead, str(metrics["pairs"]), *numbers, f"{row['seconds_per_pair']:.3f}", note)
 
 
-def _pixels(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:.2f}"
+def _numbers(lengths: Sequence[float | None], shares: Sequence[float | None]) -> list[str]:
+    """Lengths in pixels and shares in percent as text."""
+    return [_MISSING if value is None else f"{value:.2f}" for value in lengths] + [
+        _MISSING if value is None else f"{100 * value:.1f}" for value in shares
+    ]
 
 
-def _percent(value: float | None) -> str:
-    return _MISSING if value is None else f"{100 * value:.1f}"
+def speed_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """The rows of a speed document as text under `SPEED_HEADERS`."""
+    for row in rows:
+        yield (
+            f"{row['width']}x{row['height']}",
+            *(str(row[name]) for name in ("threads", "model", "precision", "layout")),
+            *(f"{row[name]:.3f}" for name in ("seconds_median", "seconds_min")),
+            f"{row['speedup']:.1f}" if row["speedup"] else _MISSING,
+        )
 
 
 def header(kind: str, title: str) -> dict[str, Any]:
@@ -190,27 +194,5 @@ def _without_curve(row: Row) -> Row:
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON document, atomically; NaN becomes null."""
-    write_text(path, json.dumps(_rounded(plain(content)), indent=1, ensure_ascii=False) + "\n")
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, _DIGITS) if isinstance(value, float) else value
-
-
-SPEED_HEADERS = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
-SPEED_RIGHT_ALIGNED = (1, 5, 6, 7)
-
-
-def speed_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """The rows of a speed document as text under `SPEED_HEADERS`."""
-    for row in rows:
-        yield (
-            f"{row['width']}x{row['height']}",
-            *(str(row[name]) for name in ("threads", "model", "precision", "layout")),
-            *(f"{row[name]:.3f}" for name in ("seconds_median", "seconds_min")),
-            f"{row['speedup']:.1f}" if row["speedup"] else _MISSING,
-        )
+    rounded = json.loads(json.dumps(plain(content)), parse_float=lambda text: round(float(text), _DIGITS))
+    write_text(path, json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")

@@ -44,14 +44,11 @@ class DenseTruth:
 
 @dataclass(frozen=True, eq=False)
 class PointTruth:
-    """Corresponding points: ``target`` and ``source`` (N, 2) float64, x and y in pixels of their images.
-
-    ``sampling`` says how the flow is read at a target point: "bilinear" at the point itself, or at the
-    "rounded" pixel, as some protocols do.
-    """
+    """Corresponding points: ``target`` and ``source`` (N, 2) float64, x and y in pixels of their images."""
 
     target: Points
     source: Points
+    # How the flow is read at a target point: at the point itself, or at the pixel it rounds to.
     sampling: Literal["bilinear", "rounded"] = "bilinear"
 
     def errors(self, flow: npt.NDArray[np.floating], longer_side: float) -> Errors:
@@ -90,13 +87,12 @@ def homography_truth(matrix: Matrix, target_size: Size, source_size: Size) -> De
     tolerance at the edge) is that of the published HPatches reader, so that border pixels fall on the same
     side.
     """
-    grid = pixel_grid(target_size)
-    homogeneous = np.concatenate([grid, np.ones_like(grid[..., :1])], axis=2).astype(np.float64)
-    mapped = (homogeneous @ matrix.T).astype(np.float32)
+    grid = pixel_grid(target_size).astype(np.float64)
+    mapped = (np.dstack([grid, np.ones(target_size)]) @ matrix.T).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         position = mapped[..., :2] / (mapped[..., 2:] + np.float32(1e-8))
     last = np.array([source_size[1] - 1, source_size[0] - 1])
     mask = np.asarray(((position >= 0) & (position <= last)).all(axis=2))
-    flow = np.asarray(position - grid.astype(np.float64), np.float32)
+    flow = np.asarray(position - grid, np.float32)
     flow[~np.isfinite(flow).all(axis=2)] = 0.0
     return DenseTruth(flow, mask)

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from glualign.evaluation.datasets.base import Dataset, Pixels, Sample
 from glualign.evaluation.methods import Method
-from glualign.evaluation.results import PairResult
-from glualign.evaluation.runner import load
+from glualign.evaluation.runner import PairResult, load
 from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, table_cells
 from glualign.evaluation.truth import PointTruth, size_of
 from glualign.flow import Flow, warp

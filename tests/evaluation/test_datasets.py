@@ -8,7 +8,7 @@ import pytest
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import DATASETS, open_dataset
-from glualign.evaluation.datasets.eth3d import read_list
+from glualign.evaluation.datasets.points import read_list
 from glualign.evaluation.truth import DenseTruth, PointTruth
 from glualign.flow import write_flow
 from tests.evaluation.fakes import make_pairs, texture, write_image
@@ -145,7 +145,7 @@ def test_spair_reads_layout_annotation_and_images(tmp_path):
     sample = dataset.pairs[0].load()
     np.testing.assert_array_equal(sample.truth.flow[10, 12], [-2, 1])
     assert sample.longer_side == 30
-    with pytest.raises(DatasetError, match=r"000002-s-u:cat\.json: annotation not found"):
+    with pytest.raises(DatasetError, match=r"000002-s-u:cat\.json: no such file"):
         dataset.pairs[1].load()
 
 

@@ -2,8 +2,7 @@ import pytest
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
-from glualign.evaluation.results import fingerprint, read_csv
-from glualign.evaluation.runner import evaluate, partial_path
+from glualign.evaluation.runner import evaluate, fingerprint, partial_path, read_csv
 from glualign.evaluation.tables import group_results, table_cells
 from tests.evaluation.fakes import Offset, make_pairs
 

@@ -8,37 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
+from typing import NamedTuple
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
-from glualign.evaluation.datasets.eth3d import eth3d
 from glualign.evaluation.datasets.flows import chairs, kitti, middlebury, sintel, tss
 from glualign.evaluation.datasets.hpatches import hpatches
 from glualign.evaluation.datasets.pairs import pairs
-from glualign.evaluation.datasets.points import megadepth, pf_pascal, pf_willow, spair
+from glualign.evaluation.datasets.points import eth3d, megadepth, pf_pascal, pf_willow, spair
 
 __all__ = ["DATASETS", "Dataset", "EvalPair", "Sample", "open_dataset"]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How a data set is read.
+class _Layout(NamedTuple):
+    """How a data set is read."""
 
-    Attributes:
-        title: heading of its table; ``{root}`` stands for the folder's name.
-        how: where it comes from, and what ROOT holds.
-        list_pairs: from ROOT, and ``pair_list`` where there is one, to its pairs.
-        pooled_pck: PCK is taken over all points of the data set, not image by image.
-    """
-
-    title: str
-    how: str
-    list_pairs: Callable[..., Iterable[EvalPair]]
-    pooled_pck: bool = False
+    title: str  # heading of its table; ``{root}`` stands for the folder's name
+    how: str  # where it comes from, and what ROOT holds
+    list_pairs: Callable[..., Iterable[EvalPair]]  # from ROOT, and ``pair_list`` where there is one
+    pooled_pck: bool = False  # PCK is taken over all points of the data set, not image by image
 
 
 _HPATCHES = (
@@ -54,15 +45,20 @@ _SINTEL = (
     "flow/ and invalid/"
 )
 _PROPOSAL_FLOW = (
-    "download PF-dataset-{} (https://www.di.ens.fr/willow/research/proposalflow/) and put {} into ROOT, "
+    "download PF-dataset-{} (https://www.di.ens.fr/willow/research/proposalflow/) and put {}.csv into ROOT, "
     "or name it with --list"
 )
-_WILLOW = _PROPOSAL_FLOW.format("WILLOW", "test_pairs_pf.csv")
-_PASCAL = _PROPOSAL_FLOW.format("PASCAL", "test_pairs_pf_pascal.csv")
+_WILLOW = _PROPOSAL_FLOW.format("WILLOW", "test_pairs_pf")
+_PASCAL = _PROPOSAL_FLOW.format("PASCAL", "test_pairs_pf_pascal")
 _SPAIR = (
     "download SPair-71k (https://cvlab.postech.ac.kr/research/SPair-71k/); ROOT holds JPEGImages/, "
     "PairAnnotation/ and Layout/"
 )
+_OBJECTS: Mapping[str, tuple[str, str, Callable[..., Iterable[EvalPair]]]] = {
+    "pf-willow": ("PF-WILLOW", _WILLOW, pf_willow),
+    "pf-pascal": ("PF-PASCAL", _PASCAL, pf_pascal),
+    "spair": ("SPair-71k", _SPAIR, spair),
+}
 
 DATASETS: Mapping[str, _Layout] = {
     "pairs": _Layout(
@@ -82,8 +78,12 @@ DATASETS: Mapping[str, _Layout] = {
         for year, images in ((2012, "colored_0"), (2015, "image_2"))
         for suffix, pixels, truth in (("", "all", "flow_occ"), ("-noc", "non-occluded", "flow_noc"))
     },
-    "sintel-clean": _Layout("MPI-Sintel training, clean pass", _SINTEL, partial(sintel, rendering="clean")),
-    "sintel-final": _Layout("MPI-Sintel training, final pass", _SINTEL, partial(sintel, rendering="final")),
+    **{
+        f"sintel-{name}": _Layout(
+            f"MPI-Sintel training, {name} pass", _SINTEL, partial(sintel, rendering=name)
+        )
+        for name in ("clean", "final")
+    },
     "middlebury": _Layout(
         "Middlebury optical flow",
         "download other-color-twoframes and other-gt-flow (https://vision.middlebury.edu/flow/data/); ROOT "
@@ -102,12 +102,11 @@ DATASETS: Mapping[str, _Layout] = {
         "PASCAL/, each with folders of image1.png, image2.png, flow1.flo, flow2.flo, mask1.png, mask2.png",
         tss,
     ),
-    "pf-willow": _Layout("PF-WILLOW", _WILLOW, partial(pf_willow, side="image")),
-    "pf-willow-box": _Layout("PF-WILLOW", _WILLOW, partial(pf_willow, side="box")),
-    "pf-pascal": _Layout("PF-PASCAL", _PASCAL, partial(pf_pascal, side="image")),
-    "pf-pascal-box": _Layout("PF-PASCAL", _PASCAL, partial(pf_pascal, side="box")),
-    "spair": _Layout("SPair-71k", _SPAIR, partial(spair, side="image")),
-    "spair-box": _Layout("SPair-71k", _SPAIR, partial(spair, side="box")),
+    **{
+        f"{name}{suffix}": _Layout(title, how, partial(list_pairs, side=side))
+        for name, (title, how, list_pairs) in _OBJECTS.items()
+        for suffix, side in (("", "image"), ("-box", "box"))
+    },
     "eth3d": _Layout(
         "ETH3D",
         "download the two-view lists of GLU-Net (info_ETH3D_files) and the ETH3D multi-view videos "
@@ -138,16 +137,16 @@ def open_dataset(
     """
     if name not in DATASETS:
         raise DatasetError(f"{name}: unknown data set; known are {', '.join(DATASETS)}")
-    layout, folder = DATASETS[name], Path(root)
-    if pair_list is not None and "pair_list" not in signature(layout.list_pairs).parameters:
+    title, how, list_pairs, pooled_pck = DATASETS[name]
+    if pair_list is not None and "pair_list" not in signature(list_pairs).parameters:
         raise DatasetError(f"{name}: takes no list of pairs, it is read from its folders")
+    folder = Path(root)
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; {layout.how}")
-    options = {} if pair_list is None else {"pair_list": Path(pair_list)}
+        raise DatasetError(f"{folder}: no such folder; {how}")
     try:
-        found = tuple(layout.list_pairs(folder, **options))
+        found = tuple(list_pairs(folder, **({} if pair_list is None else {"pair_list": Path(pair_list)})))
     except DatasetError as error:
-        raise DatasetError(f"{error}; {layout.how}") from error
+        raise DatasetError(f"{error}; {how}") from error
     if not found:
-        raise DatasetError(f"{folder}: no pair found; {layout.how}")
-    return Dataset(name, layout.title.format(root=folder.name), found, layout.pooled_pck)
+        raise DatasetError(f"{folder}: no pair found; {how}")
+    return Dataset(name, title.format(root=folder.name), found, pooled_pck)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from glualign.arrays import Bytes, Doubles
 from glualign.errors import DatasetError
 from glualign.evaluation.truth import DenseTruth, Truth, size_of
+from glualign.files import read_bytes, reading
 from glualign.flow import read_flow
-from glualign.geometry import Matrix, Points, Size
+from glualign.geometry import Matrix, Size
 from glualign.images import read_image, to_rgb8
 
 Pixels = Bytes
+MOST_BYTES = 1 << 30
+"""Of a list of pairs or an annotation: the longest that is published holds some megabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,13 @@ class Sample:
     source: Pixels  # (H_s, W_s, 3) uint8 RGB, the image that moves
     target: Pixels  # (H_t, W_t, 3) uint8 RGB, the image whose grid the flow lives on
     truth: Truth  # what the flow is compared with
-    longer_side: float  # L of PCK at alpha times L, in pixels
+    side: float | None = None  # L of PCK at alpha times L in pixels, where it is not that of the source image
     may_be_mirrored: bool = False  # the protocol lets a method try the mirrored target as well (TSS)
+
+    @property
+    def longer_side(self) -> float:
+        """L of PCK at alpha times L, in pixels."""
+        return float(max(self.source.shape[:2]) if self.side is None else self.side)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,20 +71,14 @@ class Dataset:
         return tuple(dict.fromkeys(pair.group for pair in self.pairs))
 
 
-def longer_side(image: npt.NDArray[np.generic]) -> float:
-    """The longer side of an image, in pixels."""
-    return float(max(image.shape[:2]))
-
-
-def load_rgb(path: Path) -> Pixels:
-    """Read an image as (H, W, 3) uint8 RGB."""
-    require_file(path, "image")
+def load_rgb(*paths: Path) -> Pixels:
+    """Read the first of ``paths`` that is a file as (H, W, 3) uint8 RGB."""
+    path = next((path for path in paths if path.is_file()), paths[0])
     return np.asarray(to_rgb8(read_image(path)), dtype=np.uint8)
 
 
 def load_flow(path: Path, size: Size) -> DenseTruth:
     """Read a dense true flow that must have ``size`` (height, width); unknown pixels are masked out."""
-    require_file(path, "ground-truth flow")
     flow = read_flow(path)
     _require_size(f"{path}: the flow", flow.size, size)
     return DenseTruth(np.nan_to_num(flow.data), flow.known)
@@ -89,21 +91,26 @@ def load_mask(path: Path, size: Size) -> Pixels:
     return mask
 
 
-def load_table(path: Path, columns: int, what: str) -> Doubles:
-    """Read a text file of numbers with ``columns`` columns; lines starting with ``#`` are comments."""
-    require_file(path, what)
-    try:
-        table = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a table of numbers ({error})") from error
+def _require_size(what: str, size: Size, expected: Size) -> None:
+    if size != expected:
+        raise DatasetError(f"{what} is {size[1]} x {size[0]} pixels, its image {expected[1]} x {expected[0]}")
+
+
+def load_table(path: Path, columns: int) -> Doubles:
+    """Read a text file of finite numbers with ``columns`` columns; lines starting with ``#`` are comments."""
+    with reading(path, DatasetError) as stream:
+        try:
+            table = np.loadtxt(stream, dtype=np.float64, ndmin=2)
+        except ValueError as error:
+            raise DatasetError(f"{path}: not a table of numbers ({error})") from error
     if table.size == 0 or table.shape[1] != columns or not np.isfinite(table).all():
-        raise DatasetError(f"{path}: expected rows of {columns} finite numbers ({what})")
+        raise DatasetError(f"{path}: expected rows of {columns} finite numbers")
     return table
 
 
 def load_homography(path: Path) -> Matrix:
     """Read a 3x3 matrix that can be inverted."""
-    return invertible(load_table(path, 3, "homography"), str(path))
+    return invertible(load_table(path, 3), str(path))
 
 
 def invertible(matrix: Matrix, where: str) -> Matrix:
@@ -117,20 +124,23 @@ def invertible(matrix: Matrix, where: str) -> Matrix:
     return matrix
 
 
+def read_text(path: Path) -> str:
+    """A list of pairs or an annotation, in UTF-8."""
+    return read_bytes(path, MOST_BYTES, error=DatasetError).decode("utf-8-sig", "replace")
+
+
 def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str, str]]]:
     """The rows of a csv file with a header, each with where it stands, "file, line n".
 
     Raises:
         DatasetError: the file is missing, or one of ``columns`` in its header.
     """
-    require_file(path, "list of pairs")
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="", restval="")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", restval="")
-            rows: list[tuple[str, Mapping[str, str]]] = [
-                (f"{path}, line {reader.line_num}", row) for row in reader
-            ]
-    except (csv.Error, UnicodeDecodeError) as error:
+        rows: list[tuple[str, Mapping[str, str]]] = [
+            (f"{path}, line {reader.line_num}", row) for row in reader
+        ]
+    except csv.Error as error:
         raise DatasetError(f"{path}: not a csv file ({error})") from error
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
     if missing:
@@ -138,41 +148,24 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str
     return rows
 
 
-def numbers(row: Mapping[str, str], column: str, where: str) -> Doubles:
-    """The numbers in a cell, separated by ``;``.
+def numbers(row: Mapping[str, str], columns: Iterable[str], where: str) -> Doubles:
+    """Some cells of a row, each N numbers separated by ``;``, as an array (N, number of columns).
 
     Raises:
-        DatasetError: the cell is empty or holds something else.
+        DatasetError: a cell is empty, holds something else, or not as many numbers as the first.
     """
-    try:
-        values = np.array([float(part) for part in row[column].split(";") if part.strip()])
-    except (ValueError, AttributeError) as error:
-        raise DatasetError(f"{where}: {column} holds {row[column]!r}, expected numbers") from error
-    if values.size == 0:
-        raise DatasetError(f"{where}: {column} is empty")
-    return values
-
-
-def point_columns(row: Mapping[str, str], where: str) -> tuple[Points, Points]:
-    """Points (N, 2) of the source, columns XA and YA, and of the target, XB and YB."""
-    columns = {name: numbers(row, name, where) for name in ("XA", "YA", "XB", "YB")}
-    count = len(columns["XA"])
-    for name, values in columns.items():
-        if len(values) != count:
-            raise DatasetError(f"{where}: {count} values in XA but {len(values)} in {name}")
-    points = np.stack(list(columns.values()), axis=1)
-    return points[:, :2], points[:, 2:]
-
-
-def require_file(path: Path, what: str) -> None:
-    """Raise a `DatasetError` unless ``path`` is a file."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: {what} not found")
-
-
-def first_file(*paths: Path) -> Path:
-    """The first of ``paths`` that is a file, or the first of all if none is."""
-    return next((path for path in paths if path.is_file()), paths[0])
+    found: dict[str, list[float]] = {}
+    for column in columns:
+        try:
+            found[column] = [float(part) for part in row[column].split(";") if part.strip()]
+        except ValueError as error:
+            raise DatasetError(f"{where}: {column} holds {row[column]!r}, expected numbers") from error
+        first, count = next(iter(found)), len(found[column])
+        if count == 0:
+            raise DatasetError(f"{where}: {column} is empty")
+        if count != len(found[first]):
+            raise DatasetError(f"{where}: {len(found[first])} values in {first} but {count} in {column}")
+    return np.array(list(found.values())).T
 
 
 def require_folder(root: Path, *names: str) -> Path:
@@ -203,8 +196,3 @@ def padded(images: tuple[Pixels, Pixels]) -> tuple[Pixels, Pixels]:
         np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))) for image in images
     )
     return first, second
-
-
-def _require_size(what: str, size: Size, expected: Size) -> None:
-    if size != expected:
-        raise DatasetError(f"{what} is {size[1]} x {size[0]} pixels, its image {expected[1]} x {expected[0]}")

@@ -21,9 +21,8 @@ _TSS_GROUPS = ("FG3DCar", "JODS", "PASCAL")
 
 def kitti(root: Path, *, images: str, truth: str) -> Iterator[base.EvalPair]:
     """KITTI training, frames 10 and 11; in flow_occ the pixels that leave the view count, in flow_noc not."""
-    folder = _training(root)
-    truths = base.require_folder(folder, truth)
-    frames = base.require_folder(folder, images)
+    folder = base.require_folder(root, "training", ".")
+    truths, frames = base.require_folder(folder, truth), base.require_folder(folder, images)
     for path in sorted(truths.glob("*_10.png")):
         name = path.stem.removesuffix("_10")
         # The published reader turns exact zeros into 1e-10, which makes any error there exceed 5 % for Fl.
@@ -33,9 +32,8 @@ def kitti(root: Path, *, images: str, truth: str) -> Iterator[base.EvalPair]:
 
 def sintel(root: Path, *, rendering: Literal["clean", "final"]) -> Iterator[base.EvalPair]:
     """MPI-Sintel training, frames n and n + 1; pixels marked in ``invalid/`` do not count."""
-    folder = _training(root)
-    flows = base.require_folder(folder, "flow")
-    images = base.require_folder(folder, rendering)
+    folder = base.require_folder(root, "training", ".")
+    flows, images = base.require_folder(folder, "flow"), base.require_folder(folder, rendering)
     for path in sorted(flows.glob("*/frame_*.flo")):
         scene, number = path.parent.name, int(path.stem.removeprefix("frame_"))
         frames = (images / scene / f"frame_{n:04d}.png" for n in (number, number + 1))
@@ -46,8 +44,7 @@ def sintel(root: Path, *, rendering: Literal["clean", "final"]) -> Iterator[base
 
 def middlebury(root: Path) -> Iterator[base.EvalPair]:
     """The eight sequences with public ground truth, frames 10 and 11."""
-    flows = base.require_folder(root, "other-gt-flow")
-    images = base.require_folder(root, "other-data")
+    flows, images = base.require_folder(root, "other-gt-flow"), base.require_folder(root, "other-data")
     for folder in sorted(path for path in flows.iterdir() if path.is_dir()):
         frames = (images / folder.name / f"frame{n}.png" for n in (10, 11))
         yield base.EvalPair(folder.name, partial(_load, folder / "flow10.flo", *frames))
@@ -62,18 +59,14 @@ def chairs(root: Path, *, pair_list: Path | None = None) -> Iterator[base.EvalPa
     beside = (folder / "FlyingChairs_train_val.txt" for folder in (root, data))
     split = pair_list or next((path for path in beside if path.is_file()), None)
     stems = sorted(path.name.removesuffix("_flow.flo") for path in data.glob("*_flow.flo"))
-    labels = ["2"] * len(stems)
-    if split:
-        base.require_file(split, "list of pairs")
-        labels = split.read_text(encoding="utf-8", errors="replace").split()
-        if len(labels) != len(stems):
-            raise DatasetError(
-                f"{split}: lists {len(labels)} pairs, the folder holds {len(stems)}; use the matching list"
-            )
-    for stem, label in zip(stems, labels, strict=True):
-        if label == "2":
-            files = (data / f"{stem}_{end}" for end in ("flow.flo", "img1.ppm", "img2.ppm"))
-            yield base.EvalPair(stem, partial(_load, *files))
+    labels = base.read_text(split).split() if split else ["2"] * len(stems)
+    if len(labels) != len(stems):
+        raise DatasetError(
+            f"{split}: lists {len(labels)} pairs, the folder holds {len(stems)}; use the matching list"
+        )
+    for stem in (stem for stem, label in zip(stems, labels, strict=True) if label == "2"):
+        files = (data / f"{stem}_{end}" for end in ("flow.flo", "img1.ppm", "img2.ppm"))
+        yield base.EvalPair(stem, partial(_load, *files))
 
 
 def tss(root: Path) -> Iterator[base.EvalPair]:
@@ -93,10 +86,6 @@ def tss(root: Path) -> Iterator[base.EvalPair]:
                 yield base.EvalPair(name, partial(_load_tss, folder, target), group)
 
 
-def _training(root: Path) -> Path:
-    return root / "training" if (root / "training").is_dir() else root
-
-
 def _load(
     flow: Path, target: Path, source: Path, *, invalid: Path | None = None, least: float = 0.0
 ) -> base.Sample:
@@ -106,17 +95,15 @@ def _load(
     truth = base.load_flow(flow, size)
     mask = truth.mask & (base.load_mask(invalid, size) == 0) if invalid else truth.mask
     field = np.where(np.abs(truth.flow) < least, np.float32(least), truth.flow)
-    return base.Sample(*images, DenseTruth(field, mask), base.longer_side(images[0]))
+    return base.Sample(*images, DenseTruth(field, mask))
 
 
-def _load_tss(folder: Path, target_number: int) -> base.Sample:
-    target = base.load_rgb(folder / f"image{target_number}.png")
-    source = base.load_rgb(folder / f"image{3 - target_number}.png")
-    size = size_of(target)
-    truth = base.load_flow(folder / f"flow{target_number}.flo", size)
-    mask = (base.load_mask(folder / f"mask{target_number}.png", size) == 255) & truth.mask
+def _load_tss(folder: Path, number: int) -> base.Sample:
+    source, target = (base.load_rgb(folder / f"image{n}.png") for n in (3 - number, number))
+    truth = base.load_flow(folder / f"flow{number}.flo", size_of(target))
+    mask = (base.load_mask(folder / f"mask{number}.png", size_of(target)) == 255) & truth.mask
     # The protocol pads both images to a common size; L stays that of the source before padding.
     images = base.padded((source, target))
     edge = [(0, images[1].shape[axis] - target.shape[axis]) for axis in (0, 1)]
     padded = DenseTruth(np.pad(truth.flow, [*edge, (0, 0)], mode="edge"), np.pad(mask, edge))
-    return base.Sample(*images, padded, base.longer_side(source), may_be_mirrored=True)
+    return base.Sample(*images, padded, max(source.shape), may_be_mirrored=True)

@@ -14,7 +14,7 @@ from glualign.evaluation.truth import homography_truth
 from glualign.geometry import Matrix
 
 _GROUPS = {2: "I", 3: "II", 4: "III", 5: "IV", 6: "V"}
-_MATRIX = tuple(f"H{row}{column}" for row in "123" for column in "123")
+_NUMBERS = ("Him", "Wim", *(f"H{row}{column}" for row in "123" for column in "123"))
 
 
 def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
@@ -27,7 +27,7 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
             2) to use instead of the folders and their H_1_k files.
     """
     if pair_list:
-        for where, row in base.read_rows(pair_list, ("obj", "im1", "im2", "Him", "Wim", *_MATRIX)):
+        for where, row in base.read_rows(pair_list, ("obj", "im1", "im2", *_NUMBERS)):
             k = int(row["im2"]) if row["im2"].isdigit() else 0
             load = partial(_load_from_row, root / row["obj"], row, where, square)
             name = f"{row['obj']}/{row['im1']}-{row['im2']}"
@@ -40,33 +40,24 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
 
 
 def _load_from_folder(scene: Path, k: int, square: int | None) -> base.Sample:
-    matrix = base.load_homography(scene / f"H_1_{k}")
-    source, target = _image(scene, "1"), _image(scene, str(k))
-    return _sample(source, target, matrix, source.shape[:2], square)
+    return _sample(scene, ("1", str(k)), base.load_homography(scene / f"H_1_{k}"), None, square)
 
 
 def _load_from_row(scene: Path, row: Mapping[str, str], where: str, square: int | None) -> base.Sample:
-    values = [float(base.numbers(row, column, where)[0]) for column in (*_MATRIX, "Him", "Wim")]
-    matrix = base.invertible(np.array(values[:9]).reshape(3, 3), f"{where}: H11 ... H33")
-    source, target = _image(scene, row["im1"]), _image(scene, row["im2"])
-    return _sample(source, target, matrix, (values[9], values[10]), square)
-
-
-def _image(scene: Path, stem: str) -> base.Pixels:
-    # The release has .ppm; lossless copies are accepted because many people keep them so.
-    return base.load_rgb(base.first_file(scene / f"{stem}.ppm", scene / f"{stem}.png"))
+    (values,) = base.numbers(row, _NUMBERS, where)
+    matrix = base.invertible(values[2:].reshape(3, 3), f"{where}: H11 ... H33")
+    return _sample(scene, (row["im1"], row["im2"]), matrix, (values[0], values[1]), square)
 
 
 def _sample(
-    source: base.Pixels,
-    target: base.Pixels,
-    matrix: Matrix,
-    reference_size: tuple[float, ...],
-    square: int | None,
+    scene: Path, stems: tuple[str, str], matrix: Matrix, size: tuple[float, float] | None, square: int | None
 ) -> base.Sample:
-    """Both images at the size of the evaluation; ``matrix`` maps source to target pixels as they came."""
+    """Both images at the size of the evaluation; ``matrix`` maps source (of ``size``) to target pixels."""
+    # The release has .ppm; lossless copies are accepted because many people keep them so.
+    source, target = (base.load_rgb(*(scene / f"{stem}.{end}" for end in ("ppm", "png"))) for stem in stems)
     height, width = (square, square) if square else target.shape[:2]
-    to_source = np.diag([width / reference_size[1], height / reference_size[0], 1.0])
+    source_height, source_width = size or source.shape[:2]
+    to_source = np.diag([width / source_width, height / source_height, 1.0])
     to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
     to_moving = np.asarray(np.linalg.inv(to_target @ matrix @ np.linalg.inv(to_source)), np.float64)
     truth = homography_truth(to_moving, (height, width), (height, width))
@@ -74,4 +65,4 @@ def _sample(
         np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         for image in (source, target)
     )
-    return base.Sample(source, target, truth, max(height, width))
+    return base.Sample(source, target, truth)

@@ -11,9 +11,7 @@ from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import PointTruth, Truth, homography_truth, size_of
 from glualign.geometry import Size
 
-_FLOW = "flow.flo"
-_MATRIX = "H_target_to_source.txt"
-_POINTS = "points_target_source.txt"
+_TRUTHS = (_FLOW, _MATRIX, _POINTS) = ("flow.flo", "H_target_to_source.txt", "points_target_source.txt")
 
 
 def pairs(root: Path) -> Iterator[base.EvalPair]:
@@ -24,16 +22,14 @@ def pairs(root: Path) -> Iterator[base.EvalPair]:
     ``points_target_source.txt`` (rows x_t y_t x_s y_s).
     """
     for folder in sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_dir()):
-        files = list(folder.iterdir())
-        if any(path.stem in ("source", "target") or path.name in (_FLOW, _MATRIX, _POINTS) for path in files):
+        if any(path.stem in ("source", "target") or path.name in _TRUTHS for path in folder.iterdir()):
             group = "" if folder.parent == root else folder.parent.name
             yield base.EvalPair(folder.relative_to(root).as_posix(), partial(_load, folder), group)
 
 
 def _load(folder: Path) -> base.Sample:
     source, target = (base.load_rgb(_image(folder, stem)) for stem in ("source", "target"))
-    truth = _truth(folder, size_of(target), size_of(source))
-    return base.Sample(source, target, truth, base.longer_side(source))
+    return base.Sample(source, target, _truth(folder, size_of(target), size_of(source)))
 
 
 def _truth(folder: Path, target_size: Size, source_size: Size) -> Truth:
@@ -42,7 +38,7 @@ def _truth(folder: Path, target_size: Size, source_size: Size) -> Truth:
     if (folder / _MATRIX).is_file():
         return homography_truth(base.load_homography(folder / _MATRIX), target_size, source_size)
     if (folder / _POINTS).is_file():
-        table = base.load_table(folder / _POINTS, 4, "points")
+        table = base.load_table(folder / _POINTS, 4)
         return PointTruth(table[:, :2], table[:, 2:])
     raise DatasetError(f"{folder}: no ground truth; it needs {_FLOW}, {_MATRIX} or {_POINTS}")
 

@@ -1,8 +1,10 @@
-"""Corresponding points as ground truth: PF-WILLOW, PF-PASCAL, SPair-71k, and MegaDepth (or RobotCar)."""
+"""Corresponding points as ground truth: PF-WILLOW, PF-PASCAL, SPair-71k, MegaDepth (or RobotCar), ETH3D."""
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,17 +13,34 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from glualign.arrays import Doubles
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
 from glualign.evaluation.truth import PointTruth, scattered, size_of
+from glualign.files import read_bytes
 from glualign.geometry import Points
 
 # What alpha is multiplied with in PCK: the longer side of the source image, or of the object's box in it.
 Side = Literal["image", "box"]
+_POINTS = ("XA", "YA", "XB", "YB")  # of the source, of the target
 
 # MegaDepth in the protocol of RANSAC-Flow: the smaller side is 480, then both are multiples of 16.
 _SMALLER_SIDE = 480
 _STRIDE = 16
+
+_ETH3D_SCENES = (
+    "lakeside", "sand_box", "storage_room", "storage_room_2", "tunnel",
+    "delivery_area", "electro", "forest", "playground", "terrains",
+)  # fmt: skip
+_ETH3D_RATES = (3, 5, 7, 9, 11, 13, 15)
+_ETH3D_KEYS = ("source_image", "target_image", "Xs", "Ys", "Xt", "Yt")
+
+# The lists are pickles. Only what rebuilds a numpy array may be named in them; everything else is refused.
+_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
+    (module, name)
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    for name in ("_reconstruct", "scalar")
+}
 
 
 def pf_willow(root: Path, *, side: Side, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
@@ -33,91 +52,71 @@ def pf_willow(root: Path, *, side: Side, pair_list: Path | None = None) -> Itera
         yield base.EvalPair(name, partial(_load_willow, root, row, where, side), group)
 
 
+def _load_willow(root: Path, row: Mapping[str, str], where: str, side: Side) -> base.Sample:
+    cells = [column for column in row if column not in ("imageA", "imageB", "")]
+    if len(cells) != 40:
+        raise DatasetError(f"{where}: {len(cells)} coordinates, expected 40 (10 points in two images)")
+    points = base.numbers(row, cells, where)[0].reshape(4, 10).T
+    return _objects(_find(root, row["imageA"]), _find(root, row["imageB"]), points, side)
+
+
 def pf_pascal(root: Path, *, side: Side, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """PF-PASCAL: a csv with source_image, target_image, class, XA, YA (source), XB, YB (``;`` between)."""
     path = pair_list or root / "test_pairs_pf_pascal.csv"
-    columns = ("source_image", "target_image", "class", "XA", "YA", "XB", "YB")
-    for where, row in base.read_rows(path, columns):
+    for where, row in base.read_rows(path, ("source_image", "target_image", "class", *_POINTS)):
         name = f"{Path(row['source_image']).stem} {Path(row['target_image']).stem}"
-        load = partial(_load_pascal, root, row, where, side)
-        yield base.EvalPair(name, load, f"class {row['class']}")
+        yield base.EvalPair(name, partial(_load_pascal, root, row, where, side), f"class {row['class']}")
+
+
+def _load_pascal(root: Path, row: Mapping[str, str], where: str, side: Side) -> base.Sample:
+    points = base.numbers(row, _POINTS, where)
+    return _objects(_find(root, row["source_image"]), _find(root, row["target_image"]), points, side)
 
 
 def spair(root: Path, *, side: Side, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """SPair-71k: the pairs of Layout/large/test.txt with their annotations in PairAnnotation/test."""
     base.require_folder(root, "PairAnnotation")
     path = pair_list or root / "Layout" / "large" / "test.txt"
-    base.require_file(path, "list of pairs")
-    for name in path.read_text(encoding="utf-8", errors="replace").split():
+    for name in base.read_text(path).split():
         load = partial(_load_spair, root, name, path.stem, side)
         yield base.EvalPair(name, load, name.rpartition(":")[2])
+
+
+def _load_spair(root: Path, name: str, split: str, side: Side) -> base.Sample:
+    path = root / "PairAnnotation" / split / f"{name}.json"
+    # A colon separates the category; copies of the data set on some file systems have an underscore instead.
+    renamed = path.with_name(path.name.replace(":", "_"))
+    text = base.read_text(renamed if renamed.is_file() else path)
+    try:
+        entry: dict[str, Any] = json.loads(text)
+        images = root / "JPEGImages" / entry["category"]
+        sides = [np.array(entry[key], dtype=np.float64).reshape(-1, 2) for key in ("src_kps", "trg_kps")]
+        points = np.concatenate(sides, axis=1)
+        left, top, right, bottom = (float(value) for value in entry["src_bndbox"])
+        paths = images / entry["src_imname"], images / entry["trg_imname"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not a SPair annotation ({type(error).__name__}: {error})") from error
+    return _objects([paths[0]], [paths[1]], points, side, box=max(right - left, bottom - top))
 
 
 def megadepth(root: Path, *, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """MegaDepth: points A lie in the source, points B in the target; their motion is read at the pixel."""
     path = pair_list or root / "test1600Pairs.csv"
-    columns = ("scene", "source_image", "target_image", "XA", "YA", "XB", "YB")
+    columns = ("scene", "source_image", "target_image", *_POINTS)
     for index, (where, row) in enumerate(base.read_rows(path, columns)):
         yield base.EvalPair(f"{index:04d}", partial(_load_megadepth, root, row, where))
 
 
-def _load_willow(root: Path, row: Mapping[str, str], where: str, side: Side) -> base.Sample:
-    cells = [column for column in row if column not in ("imageA", "imageB", "")]
-    if len(cells) != 40:
-        raise DatasetError(f"{where}: {len(cells)} coordinates, expected 40 (10 points in two images)")
-    values = np.array([base.numbers(row, column, where)[0] for column in cells]).reshape(4, 10)
-    images = _find(root, row["imageA"]), _find(root, row["imageB"])
-    return _objects(*images, values[:2].T, values[2:].T, side)
-
-
-def _load_pascal(root: Path, row: Mapping[str, str], where: str, side: Side) -> base.Sample:
-    images = _find(root, row["source_image"]), _find(root, row["target_image"])
-    return _objects(*images, *base.point_columns(row, where), side)
-
-
-def _load_spair(root: Path, name: str, split: str, side: Side) -> base.Sample:
-    # A colon separates the category; copies of the data set on some file systems have an underscore instead.
-    folder = root / "PairAnnotation" / split
-    path = base.first_file(folder / f"{name}.json", folder / f"{name.replace(':', '_')}.json")
-    base.require_file(path, "annotation")
-    try:
-        entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        images = root / "JPEGImages" / entry["category"]
-        points = [np.array(entry[key], dtype=np.float64).reshape(-1, 2) for key in ("src_kps", "trg_kps")]
-        source, target = np.stack(points)
-        left, top, right, bottom = (float(value) for value in entry["src_bndbox"])
-        paths = images / entry["src_imname"], images / entry["trg_imname"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not a SPair annotation ({type(error).__name__}: {error})") from error
-    return _objects(*paths, source, target, side, box=max(right - left, bottom - top))
-
-
-def _objects(
-    source_path: Path, target_path: Path, source: Points, target: Points, side: Side, box: float | None = None
-) -> base.Sample:
-    """``box`` is the longer side of the object's box; None: of the box around its points."""
-    images = base.load_rgb(source_path), base.load_rgb(target_path)
-    if box is None:
-        box = float((source.max(axis=0) - source.min(axis=0)).max())
-    length = box if side == "box" else base.longer_side(images[0])
-    return base.Sample(*images, scattered(target, source, size_of(images[1])), length)
-
-
-def _find(root: Path, name: str) -> Path:
-    """The image, whether the list names it from ROOT or from the folder that holds ROOT."""
-    return base.first_file(root / name, root / name.partition("/")[2])
-
-
 def _load_megadepth(root: Path, row: Mapping[str, str], where: str) -> base.Sample:
-    source_points, target_points = base.point_columns(row, where)
+    points = base.numbers(row, _POINTS, where)
     folder = root / row["scene"].strip("/")
-    source, source_points = _fit(base.load_rgb(folder / row["source_image"]), source_points)
-    target, target_points = _fit(base.load_rgb(folder / row["target_image"]), target_points)
-    shown = np.ones(len(source_points), dtype=bool)
-    for points, image in ((source_points, source), (target_points, target)):
-        shown &= ((points >= 0) & (points < image.shape[1::-1])).all(axis=1)
+    source, source_points = _fit(base.load_rgb(folder / row["source_image"]), points[:, :2])
+    target, target_points = _fit(base.load_rgb(folder / row["target_image"]), points[:, 2:])
+    shown = np.ones(len(points), dtype=bool)
+    for found, image in ((source_points, source), (target_points, target)):
+        shown &= ((found >= 0) & (found < image.shape[1::-1])).all(axis=1)
     truth = PointTruth(target_points[shown], source_points[shown], sampling="rounded")
-    return base.Sample(*base.padded((source, target)), truth, base.longer_side(source))
+    return base.Sample(*base.padded((source, target)), truth, max(source.shape))
 
 
 def _fit(image: base.Pixels, points: Points) -> tuple[base.Pixels, Points]:
@@ -127,3 +126,85 @@ def _fit(image: base.Pixels, points: Points) -> tuple[base.Pixels, Points]:
     new_width, new_height = (round(side / ratio) // _STRIDE * _STRIDE for side in (width, height))
     resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.LANCZOS)
     return np.asarray(resized, dtype=np.uint8), points * [new_width / width, new_height / height]
+
+
+def eth3d(root: Path) -> Iterator[base.EvalPair]:
+    """ETH3D: groups are the rates, frames 3 to 15 apart; inside a rate scenes are averaged first."""
+    lists = base.require_folder(root, "info_ETH3D_files", ".")
+    paths = {
+        (rate, scene): lists / f"{scene}_every_5_rate_of_{rate}"
+        for rate in _ETH3D_RATES
+        for scene in _ETH3D_SCENES
+    }
+    if not any(path.is_file() for path in paths.values()):
+        raise DatasetError(f"{lists}: holds no list such as {next(iter(paths.values())).name}")
+    for (rate, scene), path in paths.items():
+        group = f"rate {rate}"
+        try:
+            entries = read_list(path)
+        except DatasetError as error:
+            yield base.EvalPair(path.name, base.broken(error), group, scene)
+            continue
+        for index, entry in enumerate(entries):
+            load = partial(_load_eth3d, root, entry, f"{path}, entry {index}")
+            yield base.EvalPair(f"{group}/{scene}/{index:04d}", load, group, scene)
+
+
+class _ListUnpickler(pickle.Unpickler):
+    """Reads lists, dictionaries, text, numbers and numpy arrays, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a list of pairs")
+        return super().find_class(module, name)
+
+
+def read_list(path: Path) -> list[Mapping[str, Any]]:
+    """The entries of one list of ETH3D, each with source_image, target_image, Xs, Ys, Xt, Yt.
+
+    Raises:
+        DatasetError: the file is unreadable, or holds anything but such entries.
+    """
+    data = read_bytes(path, base.MOST_BYTES, error=DatasetError)
+    try:
+        entries = _ListUnpickler(io.BytesIO(data), encoding="latin1").load()  # written by Python 2 in part
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DatasetError(f"{path}: not a list of pairs ({error})") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DatasetError(f"{path}: not a list of pairs")
+    return entries
+
+
+def _load_eth3d(root: Path, entry: Mapping[str, Any], where: str) -> base.Sample:
+    missing = [key for key in _ETH3D_KEYS if key not in entry]
+    if missing:
+        raise DatasetError(f"{where}: lacks {', '.join(missing)}")
+    try:
+        columns = [np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in _ETH3D_KEYS[2:]]
+        points = np.stack(columns, axis=1)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{where}: unusable points ({error})") from error
+    folders = (root, root / "multiview_training", root / "multiview_testing")
+    source, target = (
+        base.load_rgb(*(folder / str(entry[key]) for folder in folders)) for key in _ETH3D_KEYS[:2]
+    )
+    return base.Sample(source, target, scattered(points[:, 2:], points[:, :2], size_of(target)))
+
+
+def _objects(
+    source: list[Path], target: list[Path], points: Doubles, side: Side, box: float | None = None
+) -> base.Sample:
+    """Points (N, 4), x and y in the source and in the target, whose images lie in the first of these places.
+
+    ``box`` is the longer side of the object's box in the source; None: of the box around its points.
+    """
+    images = base.load_rgb(*source), base.load_rgb(*target)
+    if box is None:
+        box = float(np.ptp(points[:, :2], axis=0).max())
+    truth = scattered(points[:, 2:], points[:, :2], size_of(images[1]))
+    return base.Sample(*images, truth, box if side == "box" else None)
+
+
+def _find(root: Path, name: str) -> list[Path]:
+    """Where an image may lie: the list names it from ROOT or from the folder that holds ROOT."""
+    return [root / name, root / name.partition("/")[2]]
