@@ -1,34 +1,33 @@
 """Coordinates: pixel grids, frames, transforms and flow fields as arrays; numpy and OpenCV, never torch."""
 
-from glualign.geometry.fields import (
-    Field,
-    fill_unknown,
-    forward_backward_error,
-    resize_flow,
-    sample,
-    transform_flow,
-)
 from glualign.geometry.frames import (
     EDGE_TOLERANCE,
     SCALE_LIMIT,
+    Field,
     Matrix,
     Points,
     Size,
     apply_transform,
+    fill_unknown,
+    forward_backward_error,
     inside,
     local_scale,
     pixel_grid,
     positions,
+    resize_flow,
     resizing_matrix,
     rotation_scale_matrix,
+    sample,
     strips,
     transform_fault,
+    transform_flow,
 )
-from glualign.geometry.keypoints import keypoint_homography, keypoint_transform
 from glualign.geometry.robust import (
     TransformModel,
     affine_basis,
     fit_points,
+    keypoint_homography,
+    keypoint_transform,
     magsac_homography,
     thin_plate_kernel,
     transfer_errors,

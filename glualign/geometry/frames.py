@@ -1,4 +1,4 @@
-"""Pixel frames: where their pixels are, what lies inside, and 3 x 3 transforms between them; numpy only.
+"""Pixel frames, 3 x 3 transforms between them, and flow fields on them as arrays ``(H, W, 2)``.
 
 A transform maps homogeneous pixels ``(x, y, 1)`` of one frame to those of another. Integer coordinates are
 pixel centres. The torch twins of these functions, for batches of normalised affine maps inside the network,
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from glualign.arrays import Array, Doubles, Floats, Mask
@@ -18,6 +19,8 @@ Matrix = Doubles
 """``(3, 3)`` float64."""
 Points = Doubles
 """``(N, 2)`` float64, columns x and y in pixels."""
+Field = Floats
+"""``(H, W, 2)`` float32: x and y of a displacement or of a position."""
 Size = tuple[int, int]
 """``(height, width)``."""
 
@@ -123,7 +126,7 @@ def local_scale(matrix: Matrix, size: Size) -> float:
     """Length in the transform's image of one pixel at the centre of a frame of ``size``."""
     centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2, 1.0])
     with np.errstate(all="ignore"):
-        scale = _local_scales(matrix, centre @ matrix[2])
+        scale = np.sqrt(np.abs(np.linalg.det(matrix) / (centre @ matrix[2]) ** 3))
     return float(scale) if np.isfinite(scale) else 1.0
 
 
@@ -147,7 +150,8 @@ def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str |
     depth = corners @ matrix[2]
     if not (depth * np.sign(depth[0]) > 1e-6 * np.abs(depth).max()).all():
         return "puts the horizon inside the picture"
-    scales = _local_scales(matrix, depth)
+    # The root of the area change det / depth^3.
+    scales = np.sqrt(np.abs(np.linalg.det(matrix) / depth**3))
     if not ((scales >= 1 / SCALE_LIMIT) & (scales <= SCALE_LIMIT)).all():
         return f"changes the scale more than {SCALE_LIMIT:g} times"
     if not mirror and np.linalg.det(matrix) * depth[0] < 0:
@@ -155,6 +159,120 @@ def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str |
     return None
 
 
-def _local_scales(matrix: Matrix, depth: Doubles) -> Doubles:
-    """Change of lengths at points of homogeneous ``depth``: the root of the area change det / depth^3."""
-    return np.asarray(np.sqrt(np.abs(np.linalg.det(matrix) / depth**3)))
+def transform_flow(matrix: Matrix, size: Size, out: Field | None = None) -> Field:
+    """``x -> M x - x`` on a frame of ``size``: the flow of a transform target -> source.
+
+    NaN at and beyond the horizon, seen from the side on which the centre of the frame is. Written to ``out``
+    where that is given.
+    """
+    height, width = size
+    centre = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    matrix = matrix * (np.sign(matrix[2] @ centre) or 1.0)
+    out = np.empty((height, width, 2), np.float32) if out is None else out
+    for top, bottom in strips(size):
+        here = pixel_grid((bottom - top, width), top=top).astype(np.float64)
+        out[top:bottom] = apply_transform(matrix, here) - here
+    return out
+
+
+def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] = "nan") -> Doubles:
+    """Bilinear values of ``field`` at positions ``(x, y)``.
+
+    In float64 and written out, because OpenCV rounds positions to 1/32 px (4.x always, 5.0 for two channels).
+    A neighbour that is NaN makes the value NaN only where its weight is not zero.
+
+    Args:
+        field: ``(H, W)`` or ``(H, W, C)``.
+        x: columns, any shape; NaN gives NaN.
+        y: rows, same shape.
+        outside: ``"nan"``, or ``"edge"`` to read the nearest pixel of the frame.
+
+    Returns:
+        float64 of the shape of ``x`` (``+ (C,)``).
+    """
+    height, width = field.shape[:2]
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    readable = inside(x, y, (height, width)) if outside == "nan" else np.isfinite(x) & np.isfinite(y)
+    x = np.clip(np.where(readable, x, 0.0), 0, width - 1)
+    y = np.clip(np.where(readable, y, 0.0), 0, height - 1)
+    left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    fx, fy = x - left, y - top
+    flat = field.reshape(height * width, -1)
+    values = np.zeros((*x.shape, flat.shape[1]))
+    for row, share in ((top, 1 - fy), (np.minimum(top + 1, height - 1), fy)):
+        for column, weight in ((left, share * (1 - fx)), (np.minimum(left + 1, width - 1), share * fx)):
+            corner = flat.take(row * width + column, 0)
+            values += np.where(weight[..., None] > 0, weight[..., None] * corner, 0.0)
+    values[~readable] = np.nan
+    return values[..., 0] if field.ndim == 2 else values
+
+
+def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
+    """The same motion on a grid of another size, bilinear under the half-pixel convention.
+
+    Args:
+        flow: ``(H, W, 2)``; source and target are resized alike.
+        size: new ``(height, width)``.
+        frame: ``(height, width)`` in whose pixels ``flow`` counts; None: its own grid. A flow on cells of
+            the network's answer counts in pixels of the working size.
+
+    Returns:
+        ``(*size, 2)`` float32 in pixels of ``size``. Unknown (NaN) where a neighbour with a weight is.
+    """
+    flow = np.asarray(flow, np.float32)
+    height, width = frame or flow.shape[:2]
+    if flow.shape[:2] != size:
+        unknown = np.isnan(flow).any(axis=2)
+        known = np.where(unknown[..., None], np.float32(0), flow) if unknown.any() else flow
+        resized = cv2.resize(known, size[::-1], interpolation=cv2.INTER_LINEAR)
+        if unknown.any():
+            share = cv2.resize(unknown.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+            resized[share > 1e-5] = np.nan
+        flow = np.asarray(resized, np.float32)
+    if (height, width) == size:
+        return flow
+    unit = np.array([size[1] / width, size[0] / height], np.float32)
+    return np.asarray(flow * unit, np.float32)
+
+
+def forward_backward_error(forward: Array, backward: Array, *, cell: int = 1) -> Floats:
+    """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
+
+    Args:
+        forward: ``(h, w, 2)`` target -> source, in pixels.
+        backward: ``(h', w', 2)`` source -> target, in pixels.
+        cell: pixels from one cell to the next, where the flows are on a coarser grid than their pixels.
+
+    Returns:
+        ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where ``x + f(x)`` leaves the
+        area of the source's pixels.
+    """
+    out = np.empty(forward.shape[:2], np.float32)
+    for top, bottom in strips((forward.shape[0], forward.shape[1])):
+        rows = forward[top:bottom]
+        x, y = positions(rows / cell, top)
+        error = np.linalg.norm(rows + sample(backward, x, y, outside="edge"), axis=2)
+        left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
+        error[left & np.isfinite(x)] = np.inf
+        out[top:bottom] = error
+    return out
+
+
+def fill_unknown(values: Array, known: Mask) -> Floats:
+    """``(H, W, C)`` float32: values where ``known``, elsewhere a smooth continuation of those around.
+
+    Values and weights are halved to a single pixel, then filled from coarse to fine (pull-push: Gortler et
+    al. 1996, The Lumigraph). 0 where nothing is known.
+    """
+    weight: Array = known.astype(np.float32)
+    levels: list[tuple[Array, Array]] = [(np.where(known[..., None], values, 0).astype(np.float32), weight)]
+    while max(weight.shape) > 1:
+        half = tuple((side + 1) // 2 for side in weight.shape[::-1])
+        value, weight = (cv2.resize(part, half, interpolation=cv2.INTER_AREA) for part in levels[-1])
+        levels.append((value, weight))
+    filled: Array = np.zeros(levels[-1][0].shape, np.float32)
+    for value, weight in reversed(levels):
+        coarse = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        share = weight[..., None]
+        filled = np.where(share > 0, value / np.maximum(share, 1e-6), coarse)
+    return filled

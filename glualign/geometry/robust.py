@@ -1,27 +1,37 @@
-"""One transform through many point pairs, most of which agree: MAGSAC++, RANSAC, reweighted least squares.
+"""One transform through many point pairs, most of which agree: given pairs, or key points of two images.
 
 And the basis functions of thin-plate splines (Bookstein 1989, Principal Warps).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Doubles
+from glualign.arrays import Array, Bytes, Doubles, Floats
 from glualign.errors import FlowError
-from glualign.geometry.frames import Matrix, Points, apply_transform
+from glualign.geometry.frames import Matrix, Points, apply_transform, resizing_matrix, transform_fault
 
 TransformModel = Literal["homography", "affine", "similarity", "translation"]
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
 """Point pairs that determine a transform of each kind."""
-
+# What each kind changes of the first numbers of the unit matrix, row by row.
+_FREE: dict[TransformModel, Doubles] = {
+    "homography": np.eye(8),
+    "affine": np.eye(6),
+    "similarity": np.array([[1, 0, 0, 0, 1, 0], [0, -1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]]),
+    "translation": np.eye(6)[[2, 5]],
+}
 _HYPOTHESES = 200
 _SCORED_POINTS = 2000
 _REFITS = 12
+RATIO = 0.8
+"""Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""
+
+_cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
 
 def fit_points(
@@ -54,10 +64,22 @@ def fit_points(
         raise FlowError(f"transform {model!r} is not one of {', '.join(MINIMAL_POINTS)}")
     if len(target) < MINIMAL_POINTS[model]:
         raise FlowError(f"a {model} needs {MINIMAL_POINTS[model]} points, got {len(target)}")
+    # OpenCV 4.8 takes no columns of a wider table.
+    target, source = np.ascontiguousarray(target), np.ascontiguousarray(source)
+    matrix: Matrix | None
     if model == "homography":
         matrix, _ = magsac_homography(target, source, threshold)
+    elif model == "translation":
+        generator = generator or np.random.default_rng(0)
+        offset = (source - target)[generator.permutation(len(target))[:_SCORED_POINTS]]
+        squared = np.square(offset[:, None] - offset[:_HYPOTHESES]).sum(axis=2)
+        # MSAC: inliers cost their squared distance, outliers the same for all.
+        matrix = np.eye(3)
+        matrix[:2, 2] = offset[np.minimum(squared, threshold**2).sum(axis=0).argmin()]
     else:
-        matrix = _ransac(model, target, source, threshold, generator or np.random.default_rng(0))
+        fit = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
+        linear, _ = fit(target, source, method=cv2.RANSAC, ransacReprojThreshold=threshold)
+        matrix = None if linear is None else np.vstack([linear, [0.0, 0.0, 1.0]])
     for _ in range(_REFITS):
         if matrix is None:
             break
@@ -94,57 +116,107 @@ def transfer_errors(matrix: Matrix, target: Points, source: Points) -> Doubles:
     return np.asarray(np.nan_to_num(distance, nan=np.inf))
 
 
-def _ransac(
-    model: TransformModel, target: Points, source: Points, threshold: float, generator: np.random.Generator
-) -> Matrix | None:
-    if model == "translation":
-        offset = (source - target)[generator.permutation(len(target))[:_SCORED_POINTS]]
-        squared = np.square(offset[:, None] - offset[:_HYPOTHESES]).sum(axis=2)
-        # MSAC: inliers cost their squared distance, outliers the same for all.
-        matrix = np.eye(3)
-        matrix[:2, 2] = offset[np.minimum(squared, threshold**2).sum(axis=0).argmin()]
-        return matrix
-    fit = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
-    # OpenCV 4.8 takes no columns of a wider table.
-    points = np.ascontiguousarray(target), np.ascontiguousarray(source)
-    linear, _ = fit(*points, method=cv2.RANSAC, ransacReprojThreshold=threshold)
-    return None if linear is None else np.vstack([linear, [0.0, 0.0, 1.0]])
-
-
 def _least_squares(model: TransformModel, target: Points, source: Points, weight: Doubles) -> Matrix | None:
-    """The weighted least-squares transform, or None where the points do not determine it."""
-    if weight.sum() <= 0:
+    """The weighted least-squares transform, or None where the points do not determine it.
+
+    Of a homography the algebraic error counts (Hartley and Zisserman, section 4.1.2), in centred coordinates.
+    """
+    target, source, weight = target[weight > 0], source[weight > 0], weight[weight > 0]
+    if not len(weight):
         return None
     share = weight / weight.sum()
     centre_p, centre_q = share @ target, share @ source
-    p, q = target - centre_p, source - centre_q
-    moments, products = (p * share[:, None]).T @ p, (p * share[:, None]).T @ q
-    spread = float(np.trace(moments))
-    centred = np.eye(3)
-    if model != "translation" and spread < 1e-12:
+    unit = max(1e-6, float(np.sqrt(share @ np.square(target - centre_p).sum(axis=1))))
+    p, q = (target - centre_p).T / unit, (source - centre_q).T / unit
+    free = _FREE[model]
+    design = np.zeros((free.shape[1], 2, len(share)))  # by number of the matrix, for u and v of every point
+    design[:2, 0] = design[3:5, 1] = p
+    design[2, 0] = design[5, 1] = 1
+    if model == "homography":
+        design[6:] = -q * p[:, None]
+    basis = free @ design.reshape(len(design), -1)
+    weighted = basis * np.tile(share, 2)
+    if np.linalg.cond(weighted @ basis.T) > 1e10:
         return None
-    if model == "similarity":  # as complex numbers: q = (a + ib) p
-        a, b = np.trace(products) / spread, (products[0, 1] - products[1, 0]) / spread
-        centred[:2, :2] = [[a, -b], [b, a]]
-    elif model == "affine":
-        if np.linalg.det(moments) < 1e-9 * spread**2:
-            return None
-        centred[:2, :2] = np.linalg.solve(moments, products).T
-    elif model == "homography":  # direct linear transform, section 4.4 of Hartley and Zisserman
-        to_p, to_q = np.sqrt([spread, share @ np.square(q).sum(axis=1)])
-        if min(to_p, to_q) < 1e-6:
-            return None
-        homogeneous, none = np.column_stack([p / to_p, np.ones(len(p))]), np.zeros((len(p), 3))
-        rows = [
-            np.column_stack([homogeneous, none, -q[:, :1] / to_q * homogeneous]),
-            np.column_stack([none, homogeneous, -q[:, 1:] / to_q * homogeneous]),
-        ]
-        system = sum((row * share[:, None]).T @ row for row in rows)
-        solution = np.linalg.eigh(system)[1][:, 0].reshape(3, 3)
-        centred = np.diag([to_q, to_q, 1]) @ solution @ np.diag([1 / to_p, 1 / to_p, 1])
-    before, after = np.eye(3), np.eye(3)
-    before[:2, 2], after[:2, 2] = -centre_p, centre_q
-    return np.asarray(after @ centred @ before)
+    before, fitted, after = np.eye(3), np.eye(3), np.eye(3)
+    before[:, 2] = *-centre_p, unit
+    fitted.flat[: len(design)] += np.linalg.solve(weighted @ basis.T, weighted @ (q - p).ravel()) @ free
+    after[:2] = np.column_stack([unit * np.eye(2), centre_q])
+    return np.asarray(after @ fitted @ before)
+
+
+def keypoint_transform(source: Bytes, target: Bytes) -> Matrix | None:
+    """The homography of `keypoint_homography` with settings for a hypothesis; None where there is none."""
+    try:
+        return keypoint_homography(source, target)
+    except FlowError:
+        return None
+
+
+def keypoint_homography(
+    source: Bytes,
+    target: Bytes,
+    *,
+    detector: Literal["sift", "orb"] = "sift",
+    most: int = 4000,
+    max_side: int | None = 1200,
+    threshold: float = 2.0,
+    fewest: int = 12,
+) -> Matrix:
+    """Homography, target pixel -> source pixel, through key points: ratio test and MAGSAC++.
+
+    Args:
+        source: ``(H, W, 3)`` uint8 RGB.
+        target: ``(H, W, 3)`` uint8 RGB.
+        detector: SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB.
+        most: key points per image.
+        max_side: larger images are reduced to this longer side first; None: never.
+        threshold: largest distance of an inlier, in pixels of the reduced source.
+        fewest: matches, and inliers among them, that are needed.
+
+    Returns:
+        3x3 float64, ``matrix[2, 2] == 1``.
+
+    Raises:
+        FlowError: too few points agree, or on nothing plausible; the message says which.
+    """
+    (points_s, found_s, to_s), (points_t, found_t, to_t) = (
+        _detect(image, detector, most, max_side) for image in (source, target)
+    )
+    if min(len(points_s), len(points_t)) < max(2, fewest):
+        raise FlowError(f"{min(len(points_s), len(points_t))} key points")
+    matcher = cv2.BFMatcher(cv2.NORM_L2 if detector == "sift" else cv2.NORM_HAMMING)
+    nearest = matcher.knnMatch(found_t, found_s, k=2)
+    good = [pair[0] for pair in nearest if len(pair) == 2 and pair[0].distance < RATIO * pair[1].distance]
+    if len(good) < fewest:
+        raise FlowError(f"{len(good)} matches")
+    matched_t = points_t[[match.queryIdx for match in good]]
+    matched_s = points_s[[match.trainIdx for match in good]]
+    matrix, inliers = magsac_homography(matched_t, matched_s, threshold)
+    if matrix is None or inliers < fewest:
+        raise FlowError(f"{inliers} inliers among {len(good)} matches")
+    full = np.asarray(np.linalg.inv(to_s) @ matrix @ to_t, np.float64)
+    # The appearance of a key point is not that of its mirror image.
+    fault = transform_fault(full, (target.shape[0], target.shape[1]), mirror=False)
+    if fault:
+        raise FlowError(f"the homography {fault}")
+    return np.asarray(full / full[2, 2], np.float64)
+
+
+def _detect(image: Bytes, detector: str, most: int, max_side: int | None) -> tuple[Floats, Array, Matrix]:
+    """Key points ``(N, 2)``, their descriptors, and the transform to the size they were found at."""
+    height, width = image.shape[:2]
+    scale = min(1.0, max_side / max(height, width)) if max_side else 1.0
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) if scale < 1 else image
+    finder = (_cv.SIFT_create if detector == "sift" else _cv.ORB_create)(nfeatures=most)
+    keypoints, descriptors = finder.detectAndCompute(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), None)
+    if descriptors is None:
+        return np.empty((0, 2), np.float32), np.empty((0, 1), np.float32), np.eye(3)
+    if detector == "sift":
+        descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
+    points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
+    return points, descriptors, resizing_matrix((height, width), size)
 
 
 def thin_plate_kernel(points: Points, controls: Points) -> Points:
