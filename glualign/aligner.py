@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from glualign.matching.options import (
     Transform,
     choose_options,
 )
-from glualign.matching.pair import MatchResult, PairMatcher, PreparedImage, prepare_images
+from glualign.matching.pair import PairMatcher, PreparedImage, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
@@ -45,6 +45,13 @@ ImageLike = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Imag
 
 LONGEST_ASPECT = 40.0
 """More elongated images would be resized beyond recognition."""
+
+
+class _Opened(NamedTuple):
+    """An image to be aligned, and its features where they are known."""
+
+    image: Image
+    prepared: PreparedImage | None = None
 
 
 class Aligner:
@@ -115,8 +122,7 @@ class Aligner:
         Raises:
             ImageError: as `align`.
         """
-        image = _checked(image)
-        return prepare_images(self.predictor, [image], max_side=self.options.max_side)[0]
+        return prepare_images(self.predictor, [_opened(image).image], max_side=self.options.max_side)[0]
 
     def align(
         self,
@@ -146,11 +152,13 @@ class Aligner:
             FlowError: the transform that the options ask for does not fit, or ``init`` is of another size or
                 not a finite 3x3 matrix.
         """
-        source, target = _masked(source, source_mask), _masked(target, target_mask)
+        if source_mask is not None:
+            source = _opened(source, source_mask).image
+        if target_mask is not None:
+            target = _opened(target, target_mask).image
         if init is None:
             return self.align_many([(source, target)])[0]
-        moving, target = _image(_known(source)), _known(target)
-        size = _image(target).size
+        moving, size = _opened(source).image, _opened(target).image.size
         known = init if isinstance(init, Flow) else from_transform(init, size, moving.size)
         if known.size != size:
             raise FlowError(
@@ -159,16 +167,14 @@ class Aligner:
             )
         moved, reached = warp_image(moving, known)
         if not reached.all():
-            moved = moved.replace(moved.pixels, ignored=~reached)
+            moved = moved.replace(ignored=~reached)
         # A model that is asked for is fitted to the composition, not to what is left after ``init``.
         model = self.options.transform
         rest = copy.copy(self)
         left: Transform = "auto" if model == "auto" and not isinstance(init, Flow) else "dense"
         rest.options = replace(self.options, transform=left)
         found = rest.align_many([(moved, target)])[0]
-        matrix = None
-        if found.transform is not None:
-            matrix = np.asarray(init, np.float64) @ found.transform
+        matrix = None if found.transform is None else np.asarray(init, np.float64) @ found.transform
         return _composed(found, known, moving, model, matrix)
 
     def align_many(
@@ -182,32 +188,53 @@ class Aligner:
             ImageError: as `align`; nothing is aligned then.
             FlowError: as `align`.
         """
-        spent: dict[str, float] = {}
-        with self._timed(spent, "read", share=max(1, len(pairs))):
-            sources = [_known(source) for source, _ in pairs]
-            targets = [_known(target) for _, target in pairs]
+        steps: dict[str, float] = {}
+        with self._timed(steps, "read", share=max(1, len(pairs))):
+            opened = [(_opened(source), _opened(target)) for source, target in pairs]
         groups: dict[tuple[int, int], list[int]] = {}
-        for index, target in enumerate(targets):
-            groups.setdefault(_image(target).size, []).append(index)
+        for index, (_, target) in enumerate(opened):
+            groups.setdefault(target.image.size, []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
-            steps = dict(spent)
-            with self._timed(steps, "match", share=len(members)):
-                prepared = self._prepared([targets[index] for index in members])
-                matchers = [
-                    self._matcher(sources[index], target)
-                    for index, target in zip(members, prepared, strict=True)
-                ]
-                firsts = first_matches(matchers, self.options)
-            for index, matcher, first in zip(members, matchers, firsts, strict=True):
-                results[index] = self._align(_image(sources[index]), matcher, first, dict(steps))
+            found = self._align_group([opened[index] for index in members], steps)
+            results.update(zip(members, found, strict=True))
         return [results[index] for index in range(len(pairs))]
 
-    def _prepared(self, targets: Sequence[Image | PreparedImage]) -> list[PreparedImage]:
-        """Targets of one size, those that are images encoded as one batch."""
-        images = [target for target in targets if isinstance(target, Image)]
-        fresh = iter(prepare_images(self.predictor, images, max_side=self.options.max_side) if images else ())
-        return [target if isinstance(target, PreparedImage) else next(fresh) for target in targets]
+    def _align_group(
+        self, pairs: Sequence[tuple[_Opened, _Opened]], spent: Mapping[str, float]
+    ) -> Iterator[Alignment]:
+        """Align pairs whose targets have one size; ``spent`` are seconds of a pair by step so far."""
+        shared = dict(spent)
+        with self._timed(shared, "match", share=len(pairs)):
+            images = [target.image for _, target in pairs if target.prepared is None]
+            options = {"max_side": self.options.max_side}
+            encoded = iter(prepare_images(self.predictor, images, **options) if images else ())
+            matchers = []
+            for source, given in pairs:
+                target, known = given.prepared or next(encoded), source.prepared
+                pixels = known.pixels if known else to_rgb8(source.image)
+                fits = known and (known.working, known.max_side) == (target.working, target.max_side)
+                features = known.features if known and fits else None
+                missing = source.image.missing()
+                matchers.append(PairMatcher(self.predictor, pixels, target, missing, features))
+            firsts = first_matches(matchers, self.options)
+        for (source, _), matcher, first in zip(pairs, matchers, firsts, strict=True):
+            steps = dict(shared)
+            with self._timed(steps, "match"):
+                edges = EdgeSimilarity(matcher)
+                best = estimate(matcher, edges, self.options, first)
+            with self._timed(steps, "refine"):
+                refined = refine(best, matcher) if self.options.refine == "auto" else None
+            with self._timed(steps, "flow"):
+                found = finish(best, matcher, edges, refined, source.image, self.options.transform)
+            yield Alignment(
+                source=source.image,
+                target=matcher.target.image,
+                **vars(found),
+                model=self.model,
+                device=self.device,
+                timings={**steps, "total": sum(steps.values())},
+            )
 
     @contextmanager
     def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:
@@ -216,36 +243,6 @@ class Aligner:
         started = time.perf_counter()
         yield
         steps[name] = steps.get(name, 0.0) + (time.perf_counter() - started) / share
-
-    def _matcher(self, source: Image | PreparedImage, target: PreparedImage) -> PairMatcher:
-        if isinstance(source, Image):
-            return PairMatcher(self.predictor, to_rgb8(source), target, source.missing())
-        known = (source.working, source.max_side) == (target.working, target.max_side)
-        features = source.features if known else None
-        return PairMatcher(self.predictor, source.pixels, target, source.missing, features)
-
-    def _align(
-        self, source: Image, matcher: PairMatcher, first: MatchResult, steps: dict[str, float]
-    ) -> Alignment:
-        with self._timed(steps, "match"):
-            edges = EdgeSimilarity(matcher)
-            best = estimate(matcher, edges, self.options, first)
-        with self._timed(steps, "refine"):
-            refined = refine(best, matcher) if self.options.refine == "auto" else None
-        with self._timed(steps, "flow"):
-            found = finish(best, matcher, edges, refined, source, self.options.transform)
-        return Alignment(
-            source=source,
-            target=matcher.target.image,
-            flow=found.flow,
-            trusted=found.trusted,
-            confidence=found.confidence,
-            quality=found.quality,
-            transform=found.transform,
-            model=self.model,
-            device=self.device,
-            timings={**steps, "total": sum(steps.values())},
-        )
 
 
 def _composed(
@@ -256,12 +253,12 @@ def _composed(
     Both motions together are ``matrix``, if given; else the ``transform`` is fitted to their composition.
     """
     flow = compose(found.flow, Flow(known.data, source.size))
-    valid = holds_data(source, found.target, flow)
     if matrix is not None:
         matrix, inlier_share = matrix / matrix[2, 2], found.quality.inlier_share
         flow = from_transform(matrix, flow.size, source.size)
     else:
-        weights = np.where(valid, found.confidence, 0).astype(np.float32) if valid.any() else None
+        valid = holds_data(source, found.target, flow)
+        weights = np.where(valid, found.confidence, np.float32(0)) if valid.any() else None
         flow, matrix, inlier_share = fit_model(flow, transform, weights)
     valid = holds_data(source, found.target, flow)
     trusted = valid & found.trusted
@@ -280,30 +277,21 @@ def _composed(
         source=source,
         flow=flow,
         trusted=trusted,
-        confidence=np.where(valid, found.confidence, 0).astype(np.float32),
+        confidence=np.where(valid, found.confidence, np.float32(0)),
         quality=quality,
         transform=matrix,
     )
 
 
-def _known(given: ImageLike | PreparedImage) -> Image | PreparedImage:
-    return given if isinstance(given, PreparedImage) else _checked(given)
-
-
-def _image(known: Image | PreparedImage) -> Image:
-    return known.image if isinstance(known, PreparedImage) else known
-
-
-def _masked(given: ImageLike | PreparedImage, mask: ImageLike | None) -> ImageLike | PreparedImage:
-    if mask is None:
-        return given
+def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> _Opened:
+    """Read an image, ignore what ``mask`` says, and refuse one that cannot be matched."""
     if isinstance(given, PreparedImage):
-        raise ImageError("a mask for a prepared image comes too late; prepare an image that has it")
-    return as_image(given).ignore(as_image(mask))
-
-
-def _checked(given: ImageLike) -> Image:
+        if mask is not None:
+            raise ImageError("a mask for a prepared image comes too late; prepare an image that has it")
+        return _Opened(given.image, given)
     image = as_image(given)
+    if mask is not None:
+        image = image.ignore(as_image(mask))
     height, width = image.size
     if min(height, width) < SMALLEST_SIDE:
         raise ImageError(
@@ -313,4 +301,4 @@ def _checked(given: ImageLike) -> Image:
         raise ImageError(
             f"{image.name}: {width}x{height} is more elongated than {LONGEST_ASPECT:.0f}:1; crop it"
         )
-    return image
+    return _Opened(image)

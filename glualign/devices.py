@@ -31,8 +31,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            found = f"{count} CUDA device{'s' if count != 1 else ''}" if count else "no CUDA device"
-            raise DeviceError(f"device {name!r} is not there ({found} found); use --device cpu")
+            raise DeviceError(f"device {name!r} is not there (CUDA devices: {count}); use --device cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' is not there; use --device cpu")
     return device
@@ -45,7 +44,11 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
         DeviceError: the precision is unknown, or the device cannot compute in it.
     """
     if precision == "auto":
-        return torch.bfloat16 if _has_fast_bf16(device) else torch.float32
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        if device.type == "cpu":  # oneDNN emulates bf16 on older processors, no faster than fp32
+            names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+            fast = any(getattr(torch.cpu, name, bool)() for name in names)
+        return torch.bfloat16 if fast else torch.float32
     if precision not in _DTYPES:
         raise DeviceError(f"precision {precision!r} is unknown; use auto, fp32, bf16 or fp16")
     if precision == "fp16" and device.type == "cpu":
@@ -55,7 +58,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 def precision_note(precision: str, device: torch.device) -> str:
     """What to know of a precision on a device before computing in it; empty when there is nothing."""
-    if precision == "bf16" and not _has_fast_bf16(device):
+    if precision == "bf16" and choose_dtype("auto", device) != torch.bfloat16:
         return f"bf16 is emulated on {device}, several times slower than fp32; auto takes the faster one"
     return ""
 
@@ -65,13 +68,3 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
-
-
-def _has_fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device.type == "cpu":
-        # oneDNN emulates bf16 on older processors, where it is no faster than fp32.
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
-    return False

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ImageColor
 
-from glualign.arrays import Array, Bytes, Mask
+from glualign.arrays import Array, Mask
 from glualign.errors import ImageError
 from glualign.images import Image, to_rgb8
 
 if TYPE_CHECKING:
     from glualign.flow import Flow, FlowRows, Interpolation
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey (BT.601)."""
 
 
 def warp_image(
@@ -89,48 +92,22 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
     fill = fill_of(fill)
     if fill != "#000000":
         warped = warped.as_colours()
-    if fill == "transparent":
-        return _transparent(warped, valid)
-    pixels = warped.pixels.copy()
+    pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
+    full = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
     if fill == "#000000":
         pixels[~valid] = warped.blank
         return warped.replace(pixels)
-    if fill == "target":
-        shown = _in_format_of(warped, to_rgb8(target)[~valid])
-    else:
-        colour = np.array([[int(fill[at : at + 2], 16) for at in (1, 3, 5)]], np.uint8)
-        shown = _in_format_of(warped, colour)
-    if warped.channels == 1:
-        pixels[~valid] = shown[:, 0]
-    else:
-        pixels[~valid, : warped.colours] = shown
-        pixels[~valid, warped.colours :] = _full(warped) if warped.has_alpha else 0
+    if fill == "transparent":
+        if not warped.has_alpha:
+            pixels = np.dstack([pixels, np.full(valid.shape, full, kind)])
+            extra = (*extra, 2) if extra is not None else None
+        pixels[~valid] = 0
+        return warped.replace(pixels, extrasamples=extra)
+    shown: Array = to_rgb8(target)[~valid] if fill == "target" else np.array([ImageColor.getrgb(fill)])
+    if warped.colours == 1:
+        shown = (shown @ _LUMA)[:, None]
+    scaled = shown * (full / 255)
+    bands = pixels.reshape(*valid.shape, -1)
+    bands[~valid, : warped.colours] = scaled if kind.kind == "f" else np.rint(scaled)
+    bands[~valid, warped.colours :] = full if warped.has_alpha else 0
     return warped.replace(pixels)
-
-
-def _transparent(warped: Image, valid: Mask) -> Image:
-    extra = warped.extrasamples
-    if warped.has_alpha:
-        pixels = warped.pixels.copy()
-    else:
-        colour = warped.pixels if warped.pixels.ndim == 3 else warped.pixels[..., None]
-        alpha = np.full((*valid.shape, 1), _full(warped), warped.pixels.dtype)
-        pixels = np.concatenate([colour, alpha], axis=2)
-        extra = (*extra, 2) if extra is not None else None
-    pixels[~valid] = 0
-    return warped.replace(pixels, extrasamples=extra)
-
-
-def _full(image: Image) -> float:
-    return 1.0 if image.pixels.dtype.kind == "f" else float(np.iinfo(image.pixels.dtype).max)
-
-
-def _in_format_of(image: Image, rgb: Bytes) -> Array:
-    """``(N, 3)`` 8-bit RGB as ``(N, colours)`` in the depth of ``image``, grey when it is grey."""
-    import cv2
-
-    colours = rgb
-    if image.colours == 1 and len(rgb):
-        colours = np.asarray(cv2.cvtColor(rgb[None], cv2.COLOR_RGB2GRAY)[0], np.uint8)[:, None]
-    scaled = colours.astype(np.float64) * (_full(image) / 255)
-    return (scaled if image.pixels.dtype.kind == "f" else np.rint(scaled)).astype(image.pixels.dtype)

@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,8 +96,7 @@ class Outputs:
 
     def files(self) -> dict[str, Path]:
         """The planned files by kind."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {kind: path for kind, path in named.items() if path is not None}
+        return {kind: path for kind, path in vars(self).items() if path is not None}
 
     def check(
         self, inputs: Iterable[PathLike] = (), *, warped: Image | None = None, beside: Iterable[PathLike] = ()
@@ -155,12 +154,9 @@ class Outputs:
             files.pop("transform", None)
         for kind, path in files.items():
             if kind == "warped":
-                # Rendered in the call: a name would keep the pixels while the other files are made.
-                notes = write_image(
-                    path,
-                    alignment.render(interpolation=interpolation, fill=fill, only_trusted=only_trusted),
-                    quality=quality,
-                )
+                drawn = alignment.render(interpolation=interpolation, fill=fill, only_trusted=only_trusted)
+                notes = write_image(path, drawn, quality=quality)
+                del drawn  # its pixels, while the other files are made
             elif kind == "flow":
                 flow = alignment.flow
                 if only_trusted:
@@ -168,16 +164,15 @@ class Outputs:
                 write_flow(path, flow)
             elif kind == "flow_image":
                 write_image(path, alignment.flow_picture())
-            elif kind == "mask":
-                write_mask(path, alignment.trusted, alignment.target.georeference)
-            elif kind == "confidence":
-                write_mask(path, alignment.confidence, alignment.target.georeference)
+            elif kind in ("mask", "confidence"):
+                values = alignment.trusted if kind == "mask" else alignment.confidence
+                write_mask(path, values, alignment.target.georeference)
+            elif kind == "transform":
+                _write_transform(path, alignment)
             elif kind == "gcps":
                 write_gcps(path, alignment)
-            elif kind == "matches":
-                write_matches(path, find_matches(alignment))
             else:
-                _write_transform(path, alignment)
+                write_matches(path, find_matches(alignment))
         return files, notes
 
 
@@ -250,16 +245,16 @@ def check_outputs(paths: Iterable[PathLike], inputs: Iterable[PathLike] = ()) ->
         OutputError: an output is an input, another output, a folder or a device, its name is too long, or
             it lies where nothing can be written.
     """
-    taken = {identity for name in inputs for identity in _identities(os.fspath(name))}
+    taken = {name for path in inputs for name in (os.path.realpath(path), identity(path))} - {None}
     seen: dict[str, Path] = {}
     for path in map(Path, paths):
         if "\0" in str(path):
             raise OutputError(f"{path}: a file name cannot hold a NUL character")
-        if not taken.isdisjoint(_identities(str(path))):
+        if taken & {real := os.path.realpath(path), identity(path)}:
             raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
         if os.path.exists(path) and not os.path.isfile(path):
             raise OutputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}; give a file name")
-        real = unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
+        real = unicodedata.normalize("NFC", real).casefold()
         if real in seen:
             other = "" if seen[real] == path else f" as {seen[real]}"
             raise OutputError(f"{path}: two results have this name{other}; choose another for one of them")
@@ -277,21 +272,20 @@ def check_outputs(paths: Iterable[PathLike], inputs: Iterable[PathLike] = ()) ->
             raise OutputError(f"{path}: cannot be written (no permission in {parent}); choose another folder")
 
 
-def _identities(path: str) -> Iterable[object]:
-    """What two names of one file have in common: the real path, and the inode of a file that exists."""
-    real = path
+def identity(path: PathLike) -> tuple[int, int] | None:
+    """What all names of one file have in common; None where there is no file, or no such number."""
     try:
-        real = os.path.realpath(path)
-        found = os.stat(real)
-    except (OSError, ValueError):  # nothing is there, or nothing can be
-        return (real,)
-    return (real, (found.st_dev, found.st_ino)) if found.st_ino else (real,)
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
 def _write_transform(path: Path, alignment: Alignment) -> None:
     """Write the 3x3 matrix, target pixel -> source pixel, as ``.json`` or as rows of text."""
     matrix = alignment.transform
     assert matrix is not None
+    text = "\n".join(" ".join(f"{value:.17g}" for value in row) for row in matrix)
     if path.suffix.lower() == ".json":
         content = {
             "direction": "target to source",
@@ -299,7 +293,5 @@ def _write_transform(path: Path, alignment: Alignment) -> None:
             "source_size": list(alignment.source.size),
             "target_size": list(alignment.target.size),
         }
-        write_text(path, json.dumps(content, indent=2) + "\n")
-    else:
-        rows = "\n".join(" ".join(f"{value:.17g}" for value in row) for row in matrix)
-        write_text(path, rows + "\n")
+        text = json.dumps(content, indent=2)
+    write_text(path, f"{text}\n")

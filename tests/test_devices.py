@@ -15,7 +15,8 @@ def aligning(precision: str) -> Aligning:
 def test_bf16_is_the_default_where_it_is_fast_and_warned_about_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fast: bool
 ) -> None:
-    monkeypatch.setattr("glualign.devices._has_fast_bf16", lambda _: fast)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: fast, raising=False)
     assert choose_dtype("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
     assert bool(precision_note("bf16", CPU)) is not fast
     assert precision_note("auto", CPU) == precision_note("fp32", CPU) == ""
