@@ -1,22 +1,25 @@
-"""Point matches of an aligned pair, for structure from motion: sampled from the flow, written as files."""
+"""Point matches for structure from motion: of one aligned pair, or of many images as one scene.
+
+Positions are in pixels with integer coordinates at pixel centres, as in `glualign.flow`; COLMAP counts from
+the corner, so half a pixel is added for it.
+"""
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.errors import OutputError
-from glualign.files import atomic_path, write_text
+from glualign.arrays import Array, Doubles, Floats
+from glualign.errors import MissingExtraError, OutputError
+from glualign.files import PathLike, atomic_path, write_text
 from glualign.flow import to_source
-from glualign.scene import WRITERS as SCENE_WRITERS
-from glualign.scene import Scene, check_scene_path, write_scene
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -25,6 +28,10 @@ MOST = 2000
 """Matches of a pair unless another number is asked for."""
 LEAST_CONFIDENCE = 0.5
 """Confidence that a match needs unless another is asked for."""
+_SCENE_FORMATS = (".h5", ".txt")
+_FORMATS = (".csv", ".npz", *_SCENE_FORMATS)
+_DESCRIPTOR = " 0" * 128
+"""COLMAP's text import wants one per key point; matches that are imported do not use it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +39,30 @@ class Matches:
     """Points of a source and a target that show the same thing.
 
     Attributes:
-        source: ``(N, 2)`` float64, x and y in source pixels, integers at pixel centres.
+        source: ``(N, 2)`` float64, x and y in source pixels.
         target: ``(N, 2)`` float64, x and y in target pixels.
         confidence: ``(N,)`` float32, 0 to 1.
         names: names of the source and the target image.
     """
 
-    source: npt.NDArray[np.float64]
-    target: npt.NDArray[np.float64]
-    confidence: npt.NDArray[np.float32]
+    source: Doubles
+    target: Doubles
+    confidence: Floats
     names: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Key points of images, and which of them show the same thing.
+
+    Attributes:
+        points: by name of an image, ``(N, 2)`` float64, x and y in pixels.
+        pairs: by the names of two images: ``(M, 2)`` int64 of indices into the points of both, and ``(M,)``
+            float32 confidence, 0 to 1. No index occurs twice in a column.
+    """
+
+    points: Mapping[str, Doubles]
+    pairs: Mapping[tuple[str, str], tuple[npt.NDArray[np.int64], Floats]]
 
 
 def find_matches(
@@ -75,40 +96,62 @@ def find_matches(
     order = np.flatnonzero(kept)
     if len(order) > most:
         order = np.sort(order[np.argsort(-alignment.confidence[y, x][order], kind="stable")[:most]])
-    return Matches(
-        source[order],
-        target[order],
-        alignment.confidence[y, x][order],
-        (alignment.source.name, alignment.target.name),
-    )
+    names = alignment.source.name, alignment.target.name
+    return Matches(source[order], target[order], alignment.confidence[y, x][order], names)
 
 
-def write_matches(path: str | os.PathLike[str], matches: Matches) -> None:
+def write_matches(path: PathLike, matches: Matches | Scene) -> None:
     """Write matches in the form that the extension names.
 
     ``.csv``: columns source_x, source_y, target_x, target_y, confidence. ``.npz``: keypoints0, keypoints1 (of
-    source and target) and confidence. ``.h5`` and ``.txt``: as `write_scene`.
+    source and target) and confidence. These hold one pair only. ``.h5``: key points and matches as hloc
+    stores them, in one file. ``.txt``: COLMAP's raw match list, with a folder ``STEM_keypoints`` of its key
+    point files beside it.
 
     Raises:
         OutputError: unknown extension, images of one name where names tell them apart, or no place to write.
         MissingExtraError: ``.h5`` without h5py.
     """
-    check_matches_path(path, matches.names)
-    _WRITERS[Path(path).suffix.lower()](Path(path), matches)
+    path = Path(path)
+    suffix = path.suffix.lower()
+    check_matches_path(path, matches.names if isinstance(matches, Matches) else None)
+    if suffix in _SCENE_FORMATS:
+        if isinstance(matches, Matches):
+            indices = np.repeat(np.arange(len(matches.source))[:, None], 2, axis=1)
+            points = dict(zip(matches.names, (matches.source, matches.target), strict=True))
+            matches = Scene(points, {matches.names: (indices, matches.confidence)})
+        (_write_h5 if suffix == ".h5" else _write_txt)(path, matches)
+    elif isinstance(matches, Scene):
+        raise OutputError(f"{path}: holds one pair; use one of {' '.join(_SCENE_FORMATS)} for a scene")
+    elif suffix == ".csv":
+        rows = io.StringIO()
+        table = np.column_stack([matches.source, matches.target, matches.confidence])
+        header = "source_x,source_y,target_x,target_y,confidence"
+        np.savetxt(rows, table, "%.4f", ",", header=header, comments="")
+        write_text(path, rows.getvalue())
+    else:
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(
+                stream,
+                keypoints0=matches.source.astype(np.float32),
+                keypoints1=matches.target.astype(np.float32),
+                confidence=matches.confidence,
+                names=np.array(matches.names),
+            )
 
 
-def check_matches_path(path: str | os.PathLike[str], names: tuple[str, str] = ("", " ")) -> None:
-    """Refuse a file that `write_matches` could not write; raises as it does."""
+def check_matches_path(path: PathLike, names: tuple[str, str] | None = None) -> None:
+    """Refuse a file that `write_matches` could not write for a pair of these names; raises as it does."""
     suffix = Path(path).suffix.lower()
-    if suffix not in _WRITERS:
-        raise OutputError(f"{path}: not a format of matches; use one of {' '.join(_WRITERS)}")
-    if suffix in SCENE_WRITERS and names[0] == names[1]:
+    if suffix not in _FORMATS:
+        raise OutputError(f"{path}: not a format of matches; use one of {' '.join(_FORMATS)}")
+    if suffix in _SCENE_FORMATS and names and names[0] == names[1]:
         raise OutputError(f"{path}: {suffix} tells images apart by name, and both are called {names[0]}")
-    if suffix in SCENE_WRITERS:
-        check_scene_path(path)
+    if suffix == ".h5" and find_spec("h5py") is None:
+        raise MissingExtraError(f"{path}: .h5 needs h5py: pip install 'glualign[hdf5]'")
 
 
-def spread(trust: npt.NDArray[Any], most: int) -> npt.NDArray[np.int64]:
+def spread(trust: Array, most: int) -> npt.NDArray[np.int64]:
     """``(N, 2)`` x and y of the largest value of every cell of a grid with about ``most`` cells in use."""
     y, x = np.nonzero(trust >= 0)
     values = trust[y, x]
@@ -122,34 +165,27 @@ def spread(trust: npt.NDArray[Any], most: int) -> npt.NDArray[np.int64]:
         step *= 1.05
 
 
-def _write_csv(path: Path, matches: Matches) -> None:
-    rows = io.StringIO()
-    table = np.column_stack([matches.source, matches.target, matches.confidence])
-    np.savetxt(rows, table, "%.4f", ",", header="source_x,source_y,target_x,target_y,confidence", comments="")
-    write_text(path, rows.getvalue())
+def _write_h5(path: Path, scene: Scene) -> None:
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, points in scene.points.items():
+            file.create_group(name)["keypoints"] = points.astype(np.float32)
+        for names, (indices, confidence) in scene.pairs.items():
+            matches = np.full(len(scene.points[names[0]]), -1, np.int32)
+            scores = np.zeros(len(matches), np.float16)
+            matches[indices[:, 0]], scores[indices[:, 0]] = indices[:, 1], confidence
+            pair = file.create_group("/".join(name.replace("/", "-") for name in names))
+            pair["matches0"], pair["matching_scores0"] = matches, scores
 
 
-def _write_npz(path: Path, matches: Matches) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            keypoints0=matches.source.astype(np.float32),
-            keypoints1=matches.target.astype(np.float32),
-            confidence=matches.confidence,
-            names=np.array(matches.names),
-        )
-
-
-def _scene(matches: Matches) -> Scene:
-    """The two images alone."""
-    indices = np.repeat(np.arange(len(matches.source))[:, None], 2, axis=1)
-    points = dict(zip(matches.names, (matches.source, matches.target), strict=True))
-    return Scene(points, {matches.names: (indices, matches.confidence)})
-
-
-_WRITERS: dict[str, Callable[[Path, Matches], None]] = {
-    ".csv": _write_csv,
-    ".npz": _write_npz,
-    ".h5": lambda path, matches: write_scene(path, _scene(matches)),
-    ".txt": lambda path, matches: write_scene(path, _scene(matches)),
-}
+def _write_txt(path: Path, scene: Scene) -> None:
+    folder = path.with_name(f"{path.stem}_keypoints")
+    for name, points in scene.points.items():
+        lines = [f"{x + 0.5:.4f} {y + 0.5:.4f} 1 0{_DESCRIPTOR}\n" for x, y in points]
+        write_text(folder / f"{name}.txt", f"{len(points)} 128\n" + "".join(lines))
+    blocks = []
+    for names, (indices, _) in scene.pairs.items():
+        rows = "".join(f"{first} {second}\n" for first, second in indices)
+        blocks.append(f"{' '.join(names)}\n{rows}\n")
+    write_text(path, "".join(blocks))

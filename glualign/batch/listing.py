@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from glualign.errors import BatchError
@@ -49,32 +49,44 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
 
     Hidden files and folders (a leading dot) and what is in ``skip`` are left out: folders (the output folder
     may lie inside the sources), and patterns of file names such as ``*_mask.png``. Links to files are
-    followed, links to folders are not: they may form a loop.
+    followed, links to folders are not: they may form a loop. A link that leads nowhere is listed.
 
     Raises:
         BatchError: nothing is there, or no image is among what is there.
     """
-    path = Path(where)
-    if os.path.isfile(path):
-        return Listing(path.parent, (path.name,))
-    pattern = None
-    if not os.path.isdir(path):
-        path, pattern = _split_glob(path)
-    if not os.path.isdir(path):
+    root, pattern, skip = Path(where), None, list(skip)
+    if os.path.isfile(root):
+        return Listing(root.parent, (root.name,))
+    for position, part in enumerate(root.parts if not os.path.isdir(root) else ()):
+        if any(mark in part for mark in "*?[") and not os.path.exists(Path(*root.parts[: position + 1])):
+            root, pattern = Path(*root.parts[:position]), root.parts[position:]
+            break
+    if not os.path.isdir(root):
         raise BatchError(f"{where}: no such folder")
-    try:
-        found = list(_walk(path, recursive or (pattern is not None and len(pattern) > 1), skip))
-    except OSError as error:
+    recursive = recursive or (pattern is not None and len(pattern) > 1)
+    skipped = {os.path.realpath(folder) for folder in skip}
+    left_out = [".*", *(path.name for path in skip if "*" in path.name)]
+
+    def fail(error: OSError) -> None:
         raise BatchError(f"{error.filename or where}: cannot be listed ({error.strerror})") from error
+
+    found = []
+    for folder, folders, files in os.walk(root, onerror=fail):
+        for name in files:
+            path = Path(folder, name)
+            is_file = os.path.isfile(path) or not os.path.exists(path)  # no pipes and devices
+            if is_file and not any(fnmatchcase(name, each) for each in left_out):
+                found.append(path.relative_to(root).as_posix())
+        inner = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = [name for name in inner if os.path.realpath(os.path.join(folder, name)) not in skipped]
     if pattern is not None:
         found = [name for name in found if _matches(name.split("/"), pattern)]
-    images = [name for name in found if _is_image(name)]
+    images = natural_sort(name for name in found if is_image(name))
     if not images:
         what = f"none of its {len(found)} files has an image extension" if found else "no file matches"
         raise BatchError(f"{where}: no images ({what})")
-    others = natural_sort(name for name in found if not _is_image(name))
-    ignored = (f"{path / name}: not an image by its extension" for name in others)
-    return Listing(path, natural_sort(images), tuple(ignored))
+    others = natural_sort(name for name in found if not is_image(name))
+    return Listing(root, images, tuple(f"{root / name}: not an image by its extension" for name in others))
 
 
 def stem_of(name: str) -> str:
@@ -83,40 +95,9 @@ def stem_of(name: str) -> str:
     return str(pure.with_suffix("")) if pure.suffix and pure.stem else name
 
 
-def strip_image_extension(name: str) -> str:
-    """``name`` without a trailing image extension; any other dot stays."""
-    return stem_of(name) if _is_image(name) else name
-
-
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a name has the extension of an image."""
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
-
-
-def _walk(root: Path, recursive: bool, skip: Iterable[Path]) -> Iterator[str]:
-    """Relative names of the files below ``root``. A link that leads nowhere is one: the run reports it."""
-    skip = list(skip)
-    skipped = {os.path.realpath(folder) for folder in skip}
-    patterns = [".*", *(path.name for path in skip if "*" in path.name)]
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for folder, folders, files in os.walk(root, onerror=fail):
-        place = PurePath(folder).relative_to(root)
-        names = [name for name in files if not any(fnmatchcase(name, each) for each in patterns)]
-        for path in (os.path.join(folder, name) for name in names):
-            if os.path.isfile(path) or not os.path.exists(path):  # no pipes and devices
-                yield (place / os.path.basename(path)).as_posix()
-        inner = [name for name in folders if recursive and not name.startswith(".")]
-        folders[:] = [name for name in inner if os.path.realpath(os.path.join(folder, name)) not in skipped]
-
-
-def _split_glob(path: Path) -> tuple[Path, list[str] | None]:
-    """The folder in front of the first wildcard, and the parts of the pattern below it (None without one)."""
-    for position, part in enumerate(path.parts):
-        if any(mark in part for mark in "*?[") and not os.path.exists(Path(*path.parts[: position + 1])):
-            return Path(*path.parts[:position]), list(path.parts[position:])
-    return path, None
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import collections.abc
+import errno
 import hashlib
 import json
-import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from glualign import __version__
 from glualign.batch.pairs import Shard, name_fault
@@ -21,6 +24,10 @@ from glualign.files import atomic_path, flush_to_disk, open_regular
 
 Status = Literal["done", "failed"]
 Check = Literal["mtime", "sha256"]
+
+# File systems without locks (some Lustre and FUSE mounts) answer with one of these; work goes on unlocked
+# there.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @dataclass(frozen=True)
@@ -43,21 +50,28 @@ class Input:
     def of(cls, path: Path, check: Check = "mtime") -> Input:
         """The file as it is now."""
         name = os.path.abspath(path)
-        try:
+        with suppress(OSError, ValueError):
             found = os.stat(path)
-            if not stat.S_ISREG(found.st_mode):
-                return cls(name)
-            if check == "mtime":
-                return cls(name, found.st_size, found.st_mtime_ns)
-            with _hashing:
-                return cls(name, found.st_size, None, _sha256(name, found.st_size, found.st_mtime_ns))
-        except (OSError, ValueError):
-            return cls(name)
+            if stat.S_ISREG(found.st_mode):
+                size, changed = found.st_size, found.st_mtime_ns
+                if check == "mtime":
+                    return cls(name, size, changed)
+                return cls(name, size, sha256=_sha256(name, size, changed))
+        return cls(name)
 
     def is_like(self, now: Input) -> bool:
         """Whether the file is still what it was: by content if its hash is known, else by path and time."""
-        known = (self.size, self.mtime_ns, self.sha256) == (now.size, now.mtime_ns, now.sha256)
-        return known and (now.sha256 is not None or self.path == now.path)
+        return self == (replace(now, path=self.path) if now.sha256 else now)
+
+
+@lru_cache(maxsize=1 << 16)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    """Hash of a file's content; that of a target of many pairs is computed once while it stays the same."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -117,73 +131,41 @@ class Record:
             raise ValueError("nested too deeply") from error
         if not isinstance(data, dict):
             raise ValueError("not an object")
-        for name, holds in _FIELDS.items():
-            if name not in data or not holds(data[name]):
+        types = _TYPES[Record]
+        for name, kind in types.items():
+            if name not in data or not _fits(data[name], kind):
                 raise ValueError(f"{name} is not what it should be")
-        if not all(
-            name.startswith(f"{data['key']}_") and name_fault(name) is None for name in data["outputs"]
-        ):
+        key = data["key"]
+        if name_fault(key) or any(not n.startswith(f"{key}_") or name_fault(n) for n in data["outputs"]):
             raise ValueError("an output that is not named after its key")
         inputs = {name: Input(**data[name]) for name in ("source", "target")}
-        return cls(**{name: data[name] for name in _FIELDS} | inputs | {"notes": tuple(data["notes"])})
+        return cls(**{name: data[name] for name in types} | inputs | {"notes": tuple(data["notes"])})
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+_TYPES: dict[Any, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (Input, Record)}
 
 
-def _is_number(value: object) -> bool:
-    if isinstance(value, int):
-        return not isinstance(value, bool) and abs(value) < 1 << 63
-    return isinstance(value, float) and math.isfinite(value)
-
-
-def _is_plain(value: object, depth: int = 8) -> bool:
-    """Whether a value can be written as it was read: JSON reads numbers and depths that it cannot write."""
-    if isinstance(value, (dict, list)):
-        parts = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_is_plain(part, depth - 1) for part in parts)
-    return value is None or isinstance(value, (str, bool)) or _is_number(value)
-
-
-def _is_mapping(value: object, holds: Callable[[object], bool] = _is_plain) -> bool:
-    return isinstance(value, dict) and all(map(holds, value.values()))
-
-
-def _is_input(value: object) -> bool:
-    if not isinstance(value, dict) or not _is_text(value.get("path")):
-        return False
-    kinds = {"path": _is_text, "size": _is_number, "mtime_ns": _is_number, "sha256": _is_text}
-    return all(name in kinds and (item is None or kinds[name](item)) for name, item in value.items())
-
-
-_FIELDS: dict[str, Callable[[object], bool]] = {
-    "key": lambda value: isinstance(value, str) and name_fault(value) is None,
-    "status": lambda value: value in ("done", "failed"),
-    "source": _is_input,
-    "target": _is_input,
-    "options": _is_mapping,
-    "outputs": lambda value: _is_mapping(value, _is_number),
-    "quality": _is_mapping,
-    "seconds": lambda value: _is_mapping(value, _is_number),
-    "error": lambda value: value is None or isinstance(value, str),
-    "notes": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "finished": _is_text,
-    "version": _is_text,
-}
-
-
-_hashing = Lock()
-
-
-@lru_cache(maxsize=1 << 16)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    """Hash of a file's content; that of a target of many pairs is computed once while it stays the same."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _fits(value: Any, kind: Any, depth: int = 8) -> bool:
+    """Whether a value that was read from JSON is of an annotated type, and can be written as JSON again."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if types := _TYPES.get(kind):
+        known = isinstance(value, dict) and value.keys() <= types.keys()
+        return known and all(_fits(value.get(name), each) for name, each in types.items())
+    if origin is Literal:
+        return value in parts
+    if origin is UnionType:
+        return any(_fits(value, each) for each in parts)
+    if origin is collections.abc.Mapping or (kind is Any and isinstance(value, dict)):
+        each = parts[1] if parts else Any
+        return (
+            isinstance(value, dict) and depth > 0 and all(_fits(v, each, depth - 1) for v in value.values())
+        )
+    if origin is collections.abc.Sequence or (kind is Any and isinstance(value, list)):
+        each = parts[0] if parts else Any
+        return isinstance(value, list) and depth > 0 and all(_fits(v, each, depth - 1) for v in value)
+    if type(value) in (int, float):  # JSON reads numbers that it cannot write
+        return kind in (Any, float, type(value)) and abs(value) < 1 << 63
+    return value is None or isinstance(value, (str, bool)) if kind is Any else type(value) is kind
 
 
 def run_file(out: Path, name: str, shard: Shard | None = None) -> Path:
@@ -227,19 +209,20 @@ def latest(*groups: Iterable[Record]) -> dict[str, Record]:
 
 
 class Manifest:
-    """Appends records; each is on the disk (fsync) when `append` returns.
+    """The records that stand, each on the disk (fsync) when `append` returns.
 
-    Opening it rewrites the file, atomically, to the records that still stand: lines of pairs that are about
-    to be done again go away, so that the file never has two lines for one pair, and an interrupted
-    ``--overwrite`` goes on where it stopped.
+    Opening it rewrites the file, atomically, to those that stood: lines of pairs that are about to be done
+    again go away, so that the file never has two lines for one pair, and an interrupted ``--overwrite`` goes
+    on where it stopped.
+
+    Attributes:
+        records: by key.
     """
 
     def __init__(self, path: Path, standing: Iterable[Record]) -> None:
         self.path = path
-        with atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
-                file.writelines(f"{record.to_json()}\n".encode("ascii") for record in standing)
-            flush_to_disk(temporary)
+        self.records = {record.key: record for record in standing}
+        self._write_all()
         self._file = path.open("ab", buffering=0)
         self._end = os.fstat(self._file.fileno()).st_size
 
@@ -247,27 +230,22 @@ class Manifest:
         """Close the file."""
         self._file.close()
 
-    def append(self, record: Record, lost: Iterable[Record] = ()) -> None:
+    def append(self, record: Record) -> None:
         """Add one line. Not for use from several threads at once.
 
-        Args:
-            record: to be added.
-            lost: all records, this one included: what is written anew when another program removed, cut or
-                changed the file.
-
         Raises:
-            BatchError: the file was not as this run left it.
+            BatchError: another program removed, cut or changed the file, which is written anew.
             OutputError: the line could not be written; the file is as it was before.
         """
-        line = f"{record.to_json()}\n".encode("ascii")
-        descriptor = self._file.fileno()
+        self.records[record.key] = record
+        line, descriptor = f"{record.to_json()}\n".encode("ascii"), self._file.fileno()
         try:
             there = os.stat(self.path)
             is_ours = there.st_size == self._end and os.path.samestat(there, os.fstat(descriptor))
         except OSError:
             is_ours = False
         if not is_ours:
-            Manifest(self.path, lost).close()
+            self._write_all()
             raise BatchError(
                 f"{self.path}: was removed or changed by another program while this run was writing it; "
                 "its lines are restored. Give the same command again"
@@ -281,3 +259,69 @@ class Manifest:
             os.ftruncate(descriptor, self._end)
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._end += len(line)
+
+    def _write_all(self) -> None:
+        with atomic_path(self.path) as temporary:
+            with temporary.open("wb") as file:
+                file.writelines(f"{record.to_json()}\n".encode("ascii") for record in self.records.values())
+            flush_to_disk(temporary)
+
+
+@contextmanager
+def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
+    """Keep other runs out of ``folder`` while the block runs; the system drops the lock of a dead process.
+
+    A whole run excludes everything; shards exclude whole runs and the same shard, not each other. The lock
+    files stay behind and mean nothing by themselves. Symbolic links are not followed: one in place of the
+    folder or of a lock would let two runs lock different files.
+
+    Raises:
+        BatchError: another run is at work there, or the lock file cannot be made.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    # The lock of the whole is shared by shards, that of a shard by nobody.
+    names = [folder / "lock"] if shard is None else [folder / "lock", folder / f"lock-{shard}"]
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if link := next((path for path in (folder, *names) if path.is_symlink()), None):
+                raise OSError(errno.ELOOP, f"{link.name} is a symbolic link")
+            files = []
+            for path in names:
+                files.append(os.open(path, flags, 0o666))
+                stack.callback(os.close, files[-1])
+            free = all(_lock(file, shared=shard is not None and file == files[0]) for file in files)
+        except OSError as error:
+            raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
+        if not free:
+            which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
+            raise BatchError(
+                f"{folder.parent}: another run is writing into this folder{which}; wait for it or choose "
+                "another -o"
+            )
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int, *, shared: bool) -> bool:
+        # Windows has no shared form of this lock: there, a whole run and a shard of it do not see each other.
+        with suppress(OSError):
+            if not shared:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            return True
+        return False
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int, *, shared: bool) -> bool:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        return True

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
+import json
 import os
+import re
+import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from glualign.batch.listing import list_images, stem_of, strip_image_extension
+from glualign.batch.listing import is_image, list_images, stem_of
 from glualign.errors import BatchError
-from glualign.files import PathLike
+from glualign.files import PathLike, read_bytes
 
 BOOKKEEPING = ".glualign"
 """Folder in the output folder with the locks and the results that are being written."""
 Reference = Literal["previous", "first"]
+_COLUMNS = ("source", "target", "output")
+_LONGEST = 1 << 32
+"""Bytes of a list: some twenty million pairs."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +63,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``I/N``.
-
-        Raises:
-            BatchError: not two whole numbers with ``1 <= I <= N``.
-        """
-        try:
-            index, count = map(int, text.split("/"))
-        except ValueError as error:
-            raise BatchError(f"shard {text!r}: write it as I/N, for example 3/16") from error
-        return cls(index, count)
+        """Read ``I/N``; raises `BatchError` unless these are whole numbers with ``1 <= I <= N``."""
+        if not re.fullmatch(r"\d+/\d+", text):
+            raise BatchError(f"shard {text!r}: write it as I/N, for example 3/16")
+        return cls(*map(int, text.split("/")))
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,8 @@ def match_folders(
     Raises:
         BatchError: a folder is missing or empty, or nothing matches.
     """
-    skipped = list(skip)
-    moving = list_images(sources, recursive=recursive, skip=skipped)
-    fixed = list_images(targets, recursive=recursive, skip=skipped)
+    skip = list(skip)
+    moving, fixed = (list_images(where, recursive=recursive, skip=skip) for where in (sources, targets))
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for name in fixed.names:
         by_stem[_composed(stem_of(name))].append(name)
@@ -131,10 +133,11 @@ def match_folders(
         if len(same) == 1 or name in same:
             used.add(_composed(stem))
             found.append(Pair(stem, moving.root / name, fixed.root / (name if name in same else same[0])))
-        elif same:
-            unmatched.append(f"{moving.root / name}: {len(same)} targets have this stem: {', '.join(names)}")
         else:
-            unmatched.append(f"{moving.root / name}: no target {stem}.* in {fixed.root}")
+            what = f"{len(same)} targets have this stem: {', '.join(names)}"
+            unmatched.append(
+                f"{moving.root / name}: {what if same else f'no target {stem}.* in {fixed.root}'}"
+            )
     for stem, names in by_stem.items():
         if stem not in used:
             unmatched += [f"{fixed.root / name}: no source {stem}.* in {moving.root}" for name in names]
@@ -202,37 +205,114 @@ def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None =
     Raises:
         BatchError: the list is empty, or two rows ask for the same output.
     """
-    listed = [row._replace(fault=row.fault or _names_fault(row)) for row in rows]
+    listed = [row._replace(fault=row.fault or _row_fault(row)) for row in rows]
     if not listed:
         raise BatchError("the list of pairs is empty")
-    outside = [folder / row.source for row in listed if not row.fault and _is_outside(row)]
+    outside = [folder / row.source for row in listed if not row.fault and _is_outside(row.source)]
     try:
-        common = (
-            os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in outside])
-            if outside
-            else ""
-        )
+        common = os.path.commonpath([path.absolute().parent for path in outside]) if outside else ""
     except ValueError as error:
         raise BatchError("the sources lie on several drives; give the list an output column") from error
     pairs, asked = [], set()
     for number, row in enumerate(listed):
         source, fault = folder / row.source, row.fault
         if row.output:
-            key = strip_image_extension(PurePath(row.output).as_posix())
+            key = PurePath(row.output).as_posix()
+            key = stem_of(key) if is_image(key) else key
         else:
-            path = os.path.relpath(source, common) if _is_outside(row) and not fault else row.source
-            key = stem_of(Path(os.path.normpath(path)).as_posix())
-        fault = fault or name_fault(key)
-        if fault:
+            below = os.path.relpath(source, common) if not fault and _is_outside(row.source) else row.source
+            key = stem_of(Path(os.path.normpath(below)).as_posix())
+        if fault := fault or name_fault(key):
             key, fault = f"row-{number + 1}", f"{row.where}: {fault}" if row.where else fault
         elif row.output:
             asked.add(number)
         pairs.append(Pair(key, source, folder / row.target, fault))
-    often = Counter(_folded(pairs[number].key) for number in asked)
-    for key, count in often.items():
+    for key, count in Counter(_folded(pairs[number].key) for number in asked).items():
         if count > 1:
             raise BatchError(f"the list of pairs names the output {key} {count} times; each must differ")
     return replace(_told_apart(pairs, asked=asked), file=file)
+
+
+def read_pairs(location: PathLike) -> PairList:
+    """Read a list of pairs: ``.jsonl``/``.ndjson`` as JSON lines, others as CSV, ``-`` (stdin) as either.
+
+    Columns are ``source``, ``target`` and, optionally, ``output``. Relative paths start at the folder of the
+    list, for stdin at the current folder. A malformed row becomes a pair with a fault; the others stand.
+
+    Raises:
+        BatchError: the list cannot be read, has no header, is empty, or asks for one output twice.
+    """
+    name = os.fspath(location)
+    file = None if name == "-" else Path(name)
+    try:
+        data = sys.stdin.buffer.read() if file is None else read_bytes(file, _LONGEST, error=BatchError)
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        # Bytes that are no text stay names.
+        text = (
+            data.decode("utf-16", "surrogatepass")
+            if is_utf16
+            else data.decode("utf-8-sig", "surrogateescape")
+        )
+    except (OSError, ValueError, AttributeError) as error:  # closed standard input is None
+        raise BatchError(f"{name}: cannot be read ({error})") from error
+    if file is None:
+        name, is_json = "standard input", text.lstrip().startswith("{")
+    else:
+        is_json = file.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+    rows = _json_rows(text) if is_json else _csv_rows(text, name)
+    listed = (_row(row, f"{name}, line {line}") for line, row in rows)
+    return from_rows(listed, folder=Path() if file is None else file.parent, file=file)
+
+
+def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line number and columns of each row, or what is wrong with it."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    try:
+        header = [column.strip() for column in reader.fieldnames or ()]
+    except csv.Error:
+        header = []
+    if not {"source", "target"} <= set(header) <= set(_COLUMNS):
+        raise BatchError(
+            f"{name}: the first line must name the columns source,target or source,target,output; "
+            f"it has {','.join(header) or 'nothing'}"
+        )
+    reader.fieldnames = header
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield reader.reader.line_num, f"is not CSV ({error})"
+            continue
+        if row is None:
+            return
+        yield reader.line_num, row if None not in row else "more fields than columns; quote names with commas"
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line number and object of each row, or what is wrong with it."""
+    for line, entry in enumerate(text.split("\n"), start=1):
+        if not entry.strip():
+            continue
+        try:
+            row = json.loads(entry)
+        except (ValueError, RecursionError) as error:
+            row = f"is not JSON ({getattr(error, 'msg', None) or error})"
+        else:
+            if not isinstance(row, dict):
+                row = 'must be an object such as {"source": ..., "target": ...}'
+        yield line, row
+
+
+def _row(row: Mapping[str, Any] | str, where: str) -> Row:
+    if isinstance(row, str):
+        return Row("", "", where=where, fault=row)
+    values = {column: row.get(column) or "" for column in _COLUMNS}
+    for column, value in values.items():
+        if not isinstance(value, str):
+            return Row("", "", where=where, fault=f"{column} must be text")
+        if not value and column != "output":
+            return Row("", "", where=where, fault=f"no {column}")
+    return Row(values["source"], values["target"], values["output"] or None, where)
 
 
 def name_fault(name: str) -> str | None:
@@ -246,7 +326,7 @@ def name_fault(name: str) -> str | None:
     return None
 
 
-def _names_fault(row: Row) -> str | None:
+def _row_fault(row: Row) -> str | None:
     for column, text in (("source", row.source), ("target", row.target)):
         if reason := _text_fault(text):
             return f"{column} {text!r} {reason}"
@@ -278,16 +358,13 @@ def _told_apart(
         for i in free:
             if often[_folded(keys[i])] > 1:
                 keys[i] += ending(pairs[i])
-    every, seen = set(map(_folded, keys)), {_folded(keys[i]) for i in asked}
-    numbers: defaultdict[str, int] = defaultdict(lambda: 2)
+    taken, numbers = {_folded(keys[i]) for i in asked}, Counter[str]()
     for i in free:
-        folded = _folded(keys[i])
-        if folded in seen:
-            while _folded(f"{keys[i]}_{numbers[folded]}") in every:
-                numbers[folded] += 1
-            keys[i] = f"{keys[i]}_{numbers[folded]}"
-            every.add(_folded(keys[i]))
-        seen.add(folded)
+        key = keys[i]
+        while _folded(keys[i]) in taken:
+            numbers[_folded(key)] += 1
+            keys[i] = f"{key}_{numbers[_folded(key)] + 1}"
+        taken.add(_folded(keys[i]))
     named = (replace(pair, key=key) for pair, key in zip(pairs, keys, strict=True))
     return PairList(tuple(named), tuple(unmatched))
 
@@ -301,5 +378,5 @@ def _folded(key: str) -> str:
     return _composed(_composed(key).casefold())
 
 
-def _is_outside(row: Row) -> bool:
-    return os.path.isabs(row.source) or os.path.normpath(row.source).split(os.sep)[0] == os.pardir
+def _is_outside(source: str) -> bool:
+    return os.path.isabs(source) or os.path.normpath(source).split(os.sep)[0] == os.pardir

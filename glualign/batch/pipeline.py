@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import errno
-import itertools
-import math
 import os
+import secrets
 import shutil
-import stat
 import time
 import warnings
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -43,16 +41,15 @@ THREADS = 2
 """Threads that read, and as many that write: more gained nothing beside the network on two cores."""
 
 
+@dataclass(frozen=True)
 class Writer:
     """Puts the outputs of a pair in place: written aside, flushed to the disk, then renamed.
 
-    A process that dies leaves rubbish in its own folder below ``aside`` only, which the next run empties.
+    A process that dies leaves rubbish below ``aside`` only, which the next run empties.
     """
 
-    def __init__(self, out: Path, aside: Path) -> None:
-        self.out = out
-        self.aside = aside
-        self._numbers = itertools.count()
+    out: Path
+    aside: Path
 
     def __call__(
         self, alignment: Alignment, key: str, settings: Settings
@@ -62,9 +59,8 @@ class Writer:
         Raises:
             BatchError: the disk is full or cannot be written at all.
         """
-        folder = self.aside / f"{os.getpid()}-{next(self._numbers)}"
         below, _, stem = key.rpartition("/")
-        final = self.out / below
+        folder, final = self.aside / secrets.token_hex(8), self.out / below
         sizes: dict[str, int] = {}
         try:
             folder.mkdir(parents=True)
@@ -117,13 +113,11 @@ def process(
     """
     aligner = aligner or settings.make_aligner()
     size = settings.batch_size or (8 if aligner.device.startswith("cuda") else 1)
-    waiting = deque(pairs)
-    stages = _Stages(pairs, settings, aligner, writer)
+    stages, waiting = _Stages(pairs, settings, aligner, writer), deque(pairs)
     reading: deque[Future[_Work]] = deque()
     writing: deque[Future[Record]] = deque()
     in_flight: deque[int] = deque()  # pixels of the pairs in ``reading`` and ``writing``, oldest first
-    readers = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
-    writers = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
+    readers, writers = (ThreadPoolExecutor(THREADS, thread_name_prefix=name) for name in ("read", "write"))
     try:
         while not stop():
             while waiting and len(reading) < 2 * THREADS + size:
@@ -133,7 +127,10 @@ def process(
                 in_flight.append(pixels)
                 reading.append(readers.submit(stages.read, waiting.popleft()))
             if reading:
-                group = _take_group(reading, size)
+                group = [reading.popleft().result()]
+                sizes = group[0].sizes
+                while reading and sizes and len(group) < size and reading[0].result().sizes == sizes:
+                    group.append(reading.popleft().result())
                 if stop():
                     break
                 stages.align(group)
@@ -147,8 +144,8 @@ def process(
         while writing:
             yield writing.popleft().result()
     finally:
-        readers.shutdown(wait=True, cancel_futures=True)
-        writers.shutdown(wait=True, cancel_futures=True)
+        for pool in (readers, writers):
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -157,13 +154,13 @@ class _Work:
 
     pair: Pair
     record: Record
-    images: tuple[Image, Image] | None = None
+    images: Sequence[Image] = ()
     alignment: Alignment | None = None
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Those of the images; none without images."""
-        return [image.size for image in self.images or ()]
+        return [image.size for image in self.images]
 
     def note(self, **changes: Any) -> None:
         """Change fields of the record."""
@@ -180,29 +177,20 @@ class _Work:
         except Exception as error:
             text = " ".join(str(error).split())
             self.note(error=text if isinstance(error, GlualignError) else f"{type(error).__name__}: {text}")
-            self.images = self.alignment = None
         finally:
             self.note(seconds={**self.record.seconds, name: round(time.perf_counter() - started, 4)})
-
-
-def _take_group(reading: deque[Future[_Work]], limit: int) -> list[_Work]:
-    """The next pair and, up to ``limit``, those right behind it with images of the same sizes."""
-    group = [reading.popleft().result()]
-    while reading and group[0].sizes and len(group) < limit and reading[0].result().sizes == group[0].sizes:
-        group.append(reading.popleft().result())
-    return group
 
 
 class _Stages:
     """The three stages with what they share: images that are used again, the target prepared last."""
 
     def __init__(self, pairs: Sequence[Pair], settings: Settings, aligner: Aligner, writer: Writer) -> None:
-        self._settings = settings
-        self._aligner = aligner
-        self._writer = writer
-        self._images = _SharedImages(settings.read, pairs)
+        self._settings, self._aligner, self._writer = settings, aligner, writer
         self._prepared: tuple[Image, Any] | None = None
-        self._claimed = lru_cache(maxsize=1000)(_claimed_pixels)
+        self._uses = Counter(path for pair in pairs for path in (pair.source, pair.target) if not pair.fault)
+        self._kept: dict[Path, Future[Image]] = {}
+        self._lock = Lock()
+        self._claimed = lru_cache(maxsize=10_000)(_claimed_pixels)
 
     def claimed_pixels(self, pair: Pair) -> int:
         """Pixels of source and target as their headers have it."""
@@ -214,38 +202,48 @@ class _Stages:
         work = _Work(pair, Record(pair.key, "failed", source, target, options={}, error=pair.fault))
         if not pair.fault:
             with work.stage("read"):
-                work.images = images = (self._images(pair.source), self._images(pair.target))
+                images = [self._image(path) for path in paths]
                 notes = [(image, note) for image in images for note in (*image.notes, *display_notes(image))]
                 work.note(notes=tuple(f"{image.name}: {note}" for image, note in notes))
+                work.images = images
         return work
 
-    def align(self, group: list[_Work]) -> None:
-        if len(group) > 1 and self._align_together(group):
-            return
-        for work in group:
-            if work.images is not None:
-                source, target = work.images
-                work.images = None
-                with work.stage("align"):
-                    work.alignment = self._aligner.align(source, self._reusable(target))
+    def _image(self, path: Path) -> Image:
+        """Decode an image; one that further pairs use is kept for them while there is room."""
+        with self._lock:
+            self._uses[path] -= 1
+            known = self._kept.pop(path, None)
+            future: Future[Image] = Future() if known is None else known
+            if self._uses[path] > 0:
+                self._kept[path] = future
+            # Those used last stay: half as many pixels as may be in flight, but one.
+            while len(self._kept) > 1 and sum(map(self._claimed, self._kept)) > PIXELS_IN_FLIGHT // 2:
+                del self._kept[next(iter(self._kept))]
+        if known is None:
+            try:
+                future.set_result(self._settings.read(path))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
 
-    def _align_together(self, group: list[_Work]) -> bool:
-        """One forward pass for all; False if it failed, and then each is tried on its own."""
-        started = time.perf_counter()
-        pairs: list[tuple[Image, Any]] = [work.images for work in group if work.images is not None]
-        try:
-            if all(target is pairs[0][1] for _, target in pairs):
-                pairs = [(source, self._reusable(target)) for source, target in pairs]
-            alignments = self._aligner.align_many(pairs)
-        except BatchError:
-            raise
-        except Exception:
-            return False
-        for work, alignment in zip(group, alignments, strict=True):
-            work.images, work.alignment = None, alignment
-            seconds = round((time.perf_counter() - started) / len(group), 4)
-            work.note(seconds={**work.record.seconds, "align": seconds})
-        return True
+    def align(self, group: list[_Work]) -> None:
+        """Align pairs of equal sizes in one forward pass, or, where that fails, one by one."""
+        works = [work for work in group if work.images]
+        pairs = [(work.images[0], work.images[1]) for work in works]
+        for work in works:
+            work.images = ()
+        if len(works) > 1:
+            common = all(target is pairs[0][1] for _, target in pairs)
+            started = time.perf_counter()
+            with suppress(Exception):
+                given = [(source, self._reusable(target) if common else target) for source, target in pairs]
+                for work, work.alignment in zip(works, self._aligner.align_many(given), strict=True):
+                    seconds = round((time.perf_counter() - started) / len(works), 4)
+                    work.note(seconds={**work.record.seconds, "align": seconds})
+                return
+        for work, (source, target) in zip(works, pairs, strict=True):
+            with work.stage("align"):
+                work.alignment = self._aligner.align(source, self._reusable(target))
 
     def _reusable(self, target: Image) -> Any:
         """The target with its features, which are kept while the same image comes again."""
@@ -255,56 +253,21 @@ class _Stages:
         return self._prepared[1]
 
     def write(self, work: _Work) -> Record:
-        if work.alignment is not None:
+        alignment, work.alignment = work.alignment, None
+        if alignment is not None:
             with work.stage("write"):
-                error, keep = self._settings.refusal(work.alignment)
+                error, keep = self._settings.refusal(alignment)
                 if keep:
-                    outputs, notes = self._writer(work.alignment, work.pair.key, self._settings)
+                    outputs, notes = self._writer(alignment, work.pair.key, self._settings)
                     work.note(outputs=outputs, notes=(*work.record.notes, *notes))
-                work.note(error=error, quality=plain(work.alignment.quality))
-        work.alignment = None
+                work.note(error=error, quality=plain(alignment.quality))
         finished = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         return replace(work.record, status="failed" if work.record.error else "done", finished=finished)
 
 
-class _SharedImages:
-    """Decodes images; those that several pairs use are kept for them while there is room."""
-
-    def __init__(self, read: Callable[[Path], Image], pairs: Sequence[Pair]) -> None:
-        self._read = read
-        self._uses = Counter(path for p in pairs if not p.fault for path in (p.source, p.target))
-        self._kept: OrderedDict[Path, Future[Image]] = OrderedDict()
-        self._lock = Lock()
-
-    def __call__(self, path: Path) -> Image:
-        with self._lock:
-            self._uses[path] -= 1
-            known = self._kept.pop(path, None)
-            future: Future[Image] = known if known is not None else Future()
-            if self._uses[path] > 0:
-                self._kept[path] = future
-        if known is None:
-            try:
-                future.set_result(self._read(path))
-            except BaseException as error:
-                future.set_exception(error)
-            with self._lock:  # the images used last stay: half as many pixels as may be in flight, but one
-                pixels = 0
-                for kept, image in reversed(list(self._kept.items())):
-                    if image.done() and image.exception() is None:
-                        pixels += math.prod(image.result().size)
-                        if pixels > PIXELS_IN_FLIGHT // 2 and kept != next(reversed(self._kept)):
-                            del self._kept[kept]
-        return future.result()
-
-
 def _claimed_pixels(path: Path) -> int:
     """Pixels by the header of an image file; where Pillow cannot tell, as many as the file has bytes."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return 0
-    if not stat.S_ISREG(found.st_mode):
+    if not os.path.isfile(path):
         return 0
     try:
         with warnings.catch_warnings():
@@ -314,7 +277,7 @@ def _claimed_pixels(path: Path) -> int:
     except PillowImage.DecompressionBombError:
         return PIXELS_IN_FLIGHT
     except Exception:  # whatever a damaged header does to Pillow: the file is refused when it is read
-        return found.st_size
+        return path.stat().st_size if path.exists() else 0
 
 
 def _disk_refuses(error: BaseException | None) -> bool:

@@ -7,8 +7,8 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from glualign.batch.manifest import Record
@@ -54,7 +54,10 @@ class RayEngine:
         size = max(1, min(self.chunk, len(pairs) // self.workers))
         absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]
         chunks = [absolute[start : start + size] for start in range(0, len(absolute), size)]
-        with self._connected(ray):
+        ours = not ray.is_initialized()  # a connection that the caller made is used and left alone
+        if ours:
+            self._connect(ray)
+        try:
             # Each record is handed over at once, and without a word.
             context = ray.data.DataContext.get_current()
             context.target_max_block_size, context.enable_progress_bars = 1, False
@@ -72,57 +75,47 @@ class RayEngine:
                 num_cpus=self.cpus,
                 num_gpus=self.gpus,
             )
-            try:
-                for row in results.iter_rows():
-                    if row["fatal"]:
-                        raise BatchError(row["fatal"])
-                    yield Record.from_json(row["record"])
-                    if stop():
-                        return
-            except ray.exceptions.RayError as error:
-                raise BatchError(f"Ray gave up: {_last_line(error)}") from error
+            for row in results.iter_rows():
+                if row["fatal"]:
+                    raise BatchError(row["fatal"])
+                yield Record.from_json(row["record"])
+                if stop():
+                    return
+        except ray.exceptions.RayError as error:
+            raise BatchError(f"Ray gave up: {_last_line(error)}") from error
+        finally:
+            if ours:
+                ray.shutdown()
 
-    @contextmanager
-    def _connected(self, ray: Any) -> Iterator[None]:
-        """Join the cluster, or start a local one; a connection the caller made is used and left alone."""
-        if ray.is_initialized():
-            yield
-            return
+    def _connect(self, ray: Any) -> None:
+        """Join the cluster, or start a local one."""
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             # One core more than the actors take, for Ray Data's own tasks.
             options |= {"num_cpus": math.ceil(self.workers * self.cpus) + 1, "include_dashboard": False}
-            if self.gpus:
-                options["num_gpus"] = math.ceil(self.workers * self.gpus)
+            options |= {"num_gpus": math.ceil(self.workers * self.gpus)} if self.gpus else {}
         try:
             ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
         except Exception as error:  # Ray raises bare Exception, too, when a node does not start in time
-            raise BatchError(
-                f"no Ray cluster at {self.address or 'this machine'}: {_last_line(error)}"
-            ) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+            where = self.address or "this machine"
+            raise BatchError(f"no Ray cluster at {where}: {_last_line(error)}") from error
 
 
 class _Actor:
     """Lives in a worker process; makes the aligner once and runs the local engine over each chunk."""
 
     def __init__(self, settings: Settings, writer: Writer) -> None:
-        self._settings = settings
+        self._run = partial(process, settings=settings, writer=writer, stop=lambda: False)
         self._aligner = settings.make_aligner()
-        self._writer = Writer(writer.out, writer.aside / f"ray-{os.urandom(6).hex()}")
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        for packed in batch["pairs"]:
-            work = (pickle.loads(packed), self._settings, self._writer, lambda: False)
-            try:
-                for record in process(*work, aligner=self._aligner):
+        try:
+            for packed in batch["pairs"]:
+                for record in self._run(pickle.loads(packed), aligner=self._aligner):
                     yield {"record": [record.to_json()], "fatal": [""]}
-            except BatchError as error:
-                # As a row, not as an exception: Ray would bury the message in its own.
-                yield {"record": [""], "fatal": [str(error)]}
+        except BatchError as error:
+            # As a row, not as an exception: Ray would bury the message in its own.
+            yield {"record": [""], "fatal": [str(error)]}
 
 
 def _import_ray() -> Any:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from glualign import __version__
-from glualign.batch.lock import hold
-from glualign.batch.manifest import Check, Input, Manifest, Record, latest, read_records, run_file
+from glualign.batch.manifest import Check, Input, Manifest, Record, hold, latest, read_records, run_file
 from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
-from glualign.batch.summary import Summary, summarise, write_summary
 from glualign.errors import BatchError
-from glualign.files import PathLike
-from glualign.outputs import check_outputs
+from glualign.files import PathLike, write_text
+from glualign.outputs import check_outputs, identity
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
 """Works through pairs and yields a record for each; starts nothing new once the last argument says so."""
-
-
 Redo = Literal["changed", "failed", "all"]
+
+_FILES = ("report.html", "merged.png", "merged.tif", "matches.h5", "matches.txt")
+"""Files about a whole batch, beside those that each run writes."""
+_VERDICTS = ("failed", "doubtful", "good")  # from worst to best
+_COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,39 @@ class Progress:
     plan: Plan
     finished: int
     record: Record | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of one run.
+
+    Attributes:
+        total: pairs in the list (or the shard).
+        done: aligned in this run.
+        skipped: done before and unchanged.
+        failed: failed in this run or before: in error, or with a verdict that does not pass.
+        remaining: not reached, because the run was stopped.
+        seconds: wall time of this run.
+        rate: pairs finished (done or failed) in this run per second.
+        verdicts: how many aligned pairs, now or before, have the verdict ``good``, ``doubtful``, ``failed``.
+        errors: pairs that could not be aligned or written at all, now or before.
+        failures: key and reason of each failed pair.
+        again: why pairs that had been finished were done again, and how many for each reason.
+        unmatched: files that are in no pair, and why.
+    """
+
+    total: int
+    done: int
+    skipped: int
+    failed: int
+    remaining: int
+    seconds: float
+    rate: float
+    verdicts: Mapping[str, int]
+    errors: int
+    failures: Mapping[str, str]
+    again: Mapping[str, int]
+    unmatched: Sequence[str]
 
 
 def align_batch(
@@ -105,30 +142,45 @@ def align_batch(
         records, merged = _known(out, shard, {pair.key for pair in own.pairs})
         plan = _make_plan(own, records, options, settings.check, out, redo=redo)
         redone = {pair.key for pair in plan.todo}
-        standing = {key: record for key, record in records.items() if key not in redone}
+        standing = [record for key, record in records.items() if key not in redone]
         finished: list[str] = []
 
         def halt() -> bool:
             return stop() or (fail_fast and "failed" in finished)
 
         on_progress(Progress(plan, 0))
-        with closing(Manifest(run_file(out, "manifest.jsonl", shard), standing.values())) as manifest:
+        with closing(Manifest(run_file(out, "manifest.jsonl", shard), standing)) as manifest:
             for path in merged:
                 path.unlink()
-            if plan.todo:
-                for record in engine(plan.todo, settings, Writer(out, aside), halt):
-                    standing[record.key] = record = replace(record, options=options)
-                    manifest.append(record, lost=standing.values())
-                    before = records.get(record.key, record).outputs if record.outputs else {}
-                    for name in set(before) - set(record.outputs):  # what the new options no longer produce
-                        with suppress(OSError):
-                            (out / name).unlink()
-                    finished.append(record.status)
-                    on_progress(Progress(plan, len(finished), record))
+            for record in engine(plan.todo, settings, Writer(out, aside), halt) if plan.todo else ():
+                record = replace(record, options=options)
+                manifest.append(record)
+                before = records.get(record.key, record).outputs if record.outputs else {}
+                for name in set(before) - set(record.outputs):  # what the new options no longer produce
+                    with suppress(OSError):
+                        (out / name).unlink()
+                finished.append(record.status)
+                on_progress(Progress(plan, len(finished), record))
         shutil.rmtree(aside, ignore_errors=True)
-        current = [standing[pair.key] for pair in own.pairs if pair.key in standing]
-        summary = summarise(own, plan, current, seconds=time.monotonic() - started)
-        write_summary(out, summary, current, shard)
+        current = [manifest.records[pair.key] for pair in own.pairs if pair.key in manifest.records]
+        seconds = time.monotonic() - started
+        failures = {record.key: record.error or "" for record in current if record.status == "failed"}
+        verdicts = Counter(record.verdict for record in current)
+        summary = Summary(
+            total=len(own),
+            done=len(current) - len(failures) - len(plan.done),
+            skipped=len(plan.done),
+            failed=len(failures),
+            remaining=len(own) - len(current),
+            seconds=round(seconds, 3),
+            rate=round(len(finished) / max(seconds, 1e-9), 4),
+            verdicts={word: verdicts[word] for word in reversed(_VERDICTS)},
+            errors=sum(not record.verdict for record in current if record.status == "failed"),
+            failures=failures,
+            again=plan.again,
+            unmatched=own.unmatched,
+        )
+        _write_summary(out, summary, current, shard)
     return summary
 
 
@@ -144,8 +196,7 @@ def _make_plan(
     """Sort the pairs into what is to be done and what stands.
 
     A record stands if it was made by this version with the same options from inputs that have not changed,
-    and if its outputs are there in full size. ``redo`` says what is done again although nothing changed:
-    nothing (``changed``), pairs that failed (``failed``), or everything (``all``).
+    and if its outputs are there in full size. ``redo`` is as in `align_batch`.
     """
     todo: list[Pair] = []
     standing: dict[str, list[Record]] = {"done": [], "failed": []}
@@ -224,23 +275,49 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
         return
     sound = [pair for pair in pairs.pairs if pair.fault is None]
     outputs = [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
-    outputs += [
-        out / name for name in ("report.html", "merged.png", "merged.tif", "matches.h5", "matches.txt")
-    ]
+    outputs += [out / name for name in _FILES]
     for pair in sound:
         folder, _, stem = pair.key.rpartition("/")
         outputs += [out / folder / name for name in settings.names(stem, pair.source)]
-    there = {identity: path for path in outputs if (identity := _identity(path))}
+    there = {number: path for path in outputs if (number := identity(path))}
     inputs = {path for pair in sound for path in (pair.source, pair.target)}
     inputs |= {pairs.file} if pairs.file else set()
-    hit = {path for path in inputs if there and _identity(path) in there}
-    check_outputs((path for path in there.values() if hit), hit)
+    if there and (hit := [path for path in inputs if (identity(path) or ()) in there]):
+        check_outputs(there.values(), hit)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What all names of one file have in common; None where there is no file."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
+def worst_first(records: Sequence[Record]) -> list[Record]:
+    """Pairs in error, then by verdict, then by the share of valid pixels; equal ones keep their order."""
+
+    def badness(record: Record) -> tuple[int, float]:
+        share = record.quality.get("valid_share")
+        rank = _VERDICTS.index(record.verdict) if record.verdict in _VERDICTS else -1
+        return rank, float(share) if isinstance(share, (int, float)) else 1.0
+
+    return sorted(records, key=badness)
+
+
+def _write_summary(out: Path, summary: Summary, records: Sequence[Record], shard: Shard | None) -> None:
+    """Write ``summary.json`` and ``summary.csv`` (one row a pair), the shard in the name if there is one."""
+    text = json.dumps(asdict(summary), indent=2, allow_nan=False)
+    write_text(run_file(out, "summary.json", shard), text + "\n")
+    figures = [
+        {_cell(name): value for name, value in record.quality.items() if type(value) in (int, float)}
+        for record in records
+    ]
+    table = io.StringIO(newline="")
+    names = [*_COLUMNS, *sorted({name for row in figures for name in row} - set(_COLUMNS))]
+    writer = csv.DictWriter(table, names, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for record, row in zip(records, figures, strict=True):
+        words = (record.key, record.status, record.verdict, record.source.path, record.target.path)
+        cells = (*map(_cell, words), round(sum(record.seconds.values()), 3), _cell(record.error or ""))
+        writer.writerow(row | dict(zip(_COLUMNS, cells, strict=True)))
+    # A name that is not valid Unicode still has to fit into a UTF-8 file.
+    text = table.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    write_text(run_file(out, "summary.csv", shard), text)
+
+
+def _cell(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula: with an apostrophe in front where it would."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

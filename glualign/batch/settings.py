@@ -93,31 +93,16 @@ class Settings:
         return {**known, "device": place.type, "precision": str(dtype).removeprefix("torch.")}
 
     def make_aligner(self) -> Aligner:
-        """The aligner, with its weights loaded.
-
-        Raises:
-            CheckpointError: unknown model, or unusable file of weights.
-            DeviceError: the device or precision is not there.
-        """
+        """The aligner, with its weights loaded; raises as `Aligner.from_pretrained`."""
         from glualign.aligner import Aligner
 
-        return Aligner.from_pretrained(
-            self.model,
-            device=self.device,
-            precision=self.precision,  # type: ignore[arg-type]
-            preset=self.preset,  # type: ignore[arg-type]
-            **self.align,
-        )
+        how = {name: getattr(self, name) for name in ("device", "precision", "preset")}
+        return Aligner.from_pretrained(self.model, **how, **self.align)
 
     def read(self, path: Path) -> Image:
         """Decode one image file."""
-        return read_image(
-            path,
-            apply_orientation=self.apply_orientation,
-            page=self.page,
-            max_pixels=self.max_pixels,
-            mask_from=self.mask_from,
-        )
+        how = ("apply_orientation", "page", "max_pixels", "mask_from")
+        return read_image(path, **{name: getattr(self, name) for name in how})
 
     def names(self, stem: str, source: Path) -> Sequence[str]:
         """The names of the files that `write` may make of a pair.

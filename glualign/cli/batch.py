@@ -212,15 +212,15 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
         )
     display.summary(summary, out)
     if options["merge"] and not (options["shard"] or summary.remaining):
-        from glualign.batch.merge import merge
+        from glualign.batch.combine import merge_images
 
-        display.wrote("merged", merge(current_records(out, pairs), out, options["merge"]))
+        display.wrote("merged", merge_images(current_records(out, pairs), out, options["merge"]))
     if options["matches"] in SCENE_FORMATS and not (options["shard"] or summary.remaining):
-        from glualign.batch.scene import join_matches
-        from glualign.scene import write_scene
+        from glualign.batch.combine import join_matches
+        from glualign.matches import write_matches
 
         joined = out / f"matches.{options['matches']}"
-        write_scene(joined, join_matches(current_records(out, pairs), out, settings.flow_extension))
+        write_matches(joined, join_matches(current_records(out, pairs), out, settings.flow_extension))
         display.wrote("matches", joined)
     if options["report"]:
         from glualign.report.contact_sheet import write_contact_sheet
@@ -273,9 +273,9 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         named["device"] = "cuda"  # of the actors; this machine may have none
     kinds = {*options["kinds"], *(("warped", "confidence") if options["merge"] else ())}
     if options["matches"] in SCENE_FORMATS:
-        from glualign.scene import check_scene_path
+        from glualign.matches import check_matches_path
 
-        check_scene_path(f"matches.{options['matches']}")
+        check_matches_path(f"matches.{options['matches']}")
         kinds |= {"flow", "mask", "confidence"}
     elif options["matches"]:
         kinds |= {"matches"}

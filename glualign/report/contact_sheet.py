@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from glualign.batch.listing import EXTENSIONS
 from glualign.batch.manifest import Record
-from glualign.batch.summary import Summary, worst_first
+from glualign.batch.run import Summary, worst_first
 from glualign.images import Image, read_image, to_rgb8
 from glualign.report.page import picture_url, write_page
 

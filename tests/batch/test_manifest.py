@@ -9,9 +9,8 @@ import pytest
 from batch_fakes import fake_settings, picture, picture_folders
 
 from glualign.batch import Shard, align_batch, current_records, match_folders, onto_target, read_pairs
-from glualign.batch.lock import hold
-from glualign.batch.manifest import Input, Manifest, Record, latest, read_records, run_file
-from glualign.batch.summary import worst_first
+from glualign.batch.manifest import Input, Manifest, Record, hold, latest, read_records, run_file
+from glualign.batch.run import worst_first
 from glualign.errors import BatchError, OutputError
 
 

@@ -413,10 +413,9 @@ def test_reasons_for_doing_pairs_again_are_counted(folders, out) -> None:
 def test_what_auto_meant_is_part_of_the_options(monkeypatch) -> None:
     import torch
 
-    from glualign import devices
-
     def precision(has_bf16: bool) -> str:
-        monkeypatch.setattr(devices, "_has_fast_bf16", lambda device: has_bf16)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda: has_bf16, raising=False)
         return Settings(device="cpu").identity()["precision"]
 
     assert (precision(True), precision(False)) == ("bfloat16", "float32")

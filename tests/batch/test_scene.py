@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from glualign.alignment import Alignment
+from glualign.batch.combine import join_matches
 from glualign.batch.manifest import Input, Record
-from glualign.batch.scene import join_matches
 from glualign.errors import BatchError
 from glualign.flow import Flow
 from glualign.images import Image
+from glualign.matches import write_matches
 from glualign.outputs import Outputs
-from glualign.scene import write_scene
 
 SIZE = (120, 160)
 FOCAL = 150.0
@@ -95,7 +95,7 @@ def test_key_points_are_shared_by_the_pairs_of_an_image(records, tmp_path):
 def test_hloc_finds_each_pair(records, tmp_path):
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     scene = join_matches(records, tmp_path, ".flo")
-    write_scene(tmp_path / "m.h5", scene)
+    write_matches(tmp_path / "m.h5", scene)
     with h5py.File(tmp_path / "m.h5") as file:
         matches = np.array(file["2.png/0.png"]["matches0"])
         assert len(matches) == len(file["2.png"]["keypoints"])
@@ -105,7 +105,7 @@ def test_hloc_finds_each_pair(records, tmp_path):
 
 def test_colmap_reconstructs_the_scene(records, tmp_path):
     pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is not installed")
-    write_scene(tmp_path / "m.txt", join_matches(records, tmp_path, ".flo"))
+    write_matches(tmp_path / "m.txt", join_matches(records, tmp_path, ".flo"))
     database = tmp_path / "database.db"
     options = pycolmap.ImageReaderOptions(
         camera_model="PINHOLE", camera_params=f"{FOCAL},{FOCAL},{CENTRE[0] + 0.5},{CENTRE[1] + 0.5}"

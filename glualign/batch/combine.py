@@ -1,0 +1,217 @@
+"""What is made of all pairs of a batch: one merged image, or the matches of all as one scene."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from glualign.arrays import Bytes, Doubles, Floats
+from glualign.batch.manifest import Record
+from glualign.batch.pairs import BOOKKEEPING
+from glualign.errors import BatchError
+from glualign.flow import read_flow, to_source
+from glualign.images import read_image, write_image
+from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, spread
+
+Merge = Literal["mean", "median", "min", "max"]
+MERGED_KINDS = ("warped", "confidence")
+"""The kinds of output that a merge reads."""
+JOINED_KINDS = ("flow", "mask", "confidence")
+"""The kinds of output that a scene is made from."""
+SAME = 1.0
+"""Pixels below which two positions in an image are one key point."""
+_DEPTHS = ("uint8", "uint16", "int16", "float32")
+_STRIP_VALUES = 16_000_000
+"""Values of all images that are merged at one time: 64 MB as float32."""
+
+
+def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
+    """Write ``merged.png`` (``.tif`` where PNG cannot hold it) into the output folder of a batch.
+
+    A pixel's value is taken over the images that reach it: their mean, weighted by confidence, or their
+    median, least or greatest value; no data, or 0, where none does. Depth and channels are those of the
+    images, metadata those of the first. The images are kept on the disk and merged in strips, so that memory
+    does not grow with their number.
+
+    Args:
+        records: of pairs with one target; those that failed are left out.
+        out: the output folder, with the warped images and the confidences (`MERGED_KINDS`) of the pairs.
+        how: ``mean``, ``median``, ``min`` or ``max``.
+
+    Returns:
+        The file.
+
+    Raises:
+        BatchError: nothing to merge, or the pairs differ in target, size, depth or channels.
+        ImageError, OutputError: a file cannot be read or written.
+    """
+    done = _done(records, out)
+    if len({record.target.path for record in done}) > 1:
+        raise BatchError(f"{out}: only pairs with one target can be merged; give --target, or --onto first")
+    first = read_image(_output_of(done[0], out, "warped")).as_colours()
+    shape, kind = first.pixels.shape, first.pixels.dtype
+    if kind.name not in _DEPTHS:
+        raise BatchError(
+            f"{done[0].source.path}: {kind} pixels cannot be merged; convert to 8 or 16 bit or float"
+        )
+    merged = np.zeros(shape, kind)
+    with tempfile.TemporaryDirectory(dir=out / BOOKKEEPING, prefix="merge-") as scratch:
+        pixels = np.memmap(Path(scratch) / "pixels", kind, "w+", shape=(len(done), *shape))
+        weights = np.memmap(Path(scratch) / "weights", np.uint8, "w+", shape=(len(done), *shape[:2]))
+        for number, record in enumerate(done):
+            image = read_image(_output_of(record, out, "warped")).as_colours()
+            if (image.pixels.shape, image.pixels.dtype) != (shape, kind):
+                raise BatchError(
+                    f"{record.source.path}: differs from {done[0].source.path} in size, depth or channels; "
+                    "only images of one kind can be merged"
+                )
+            pixels[number] = image.pixels
+            weights[number] = read_image(_output_of(record, out, "confidence")).pixels
+            if (missing := image.missing()) is not None:
+                weights[number][missing] = 0
+        rows = max(1, _STRIP_VALUES // (len(done) * merged[:1].size))
+        for top in range(0, shape[0], rows):
+            strip = slice(top, top + rows)
+            value = _merged(np.asarray(pixels[:, strip], np.float32), np.asarray(weights[:, strip]), how)
+            value = np.where(np.isnan(value), first.blank, value)
+            merged[strip] = value if kind.kind == "f" else np.rint(value)
+        del pixels, weights  # Windows removes no file that is mapped
+    path = out / ("merged.png" if kind.name in ("uint8", "uint16") else "merged.tif")
+    write_image(path, first.replace(merged))
+    return path
+
+
+def _merged(pixels: Floats, weights: Bytes, how: Merge) -> Floats:
+    """One strip: ``(N, h, W[, C])`` values, ``(N, h, W)`` weights to ``(h, W[, C])``, NaN where all are 0."""
+    weights = weights.reshape(weights.shape + (1,) * (pixels.ndim - weights.ndim))
+    pixels = np.where(weights > 0, pixels, np.float32(np.nan))
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of pixels that no image reaches
+        if how == "mean":
+            found = np.nansum(pixels * weights, axis=0) / weights.sum(axis=0, dtype=np.float32)
+        elif how == "median":
+            ordered = np.sort(pixels, axis=0)  # NaN comes last
+            count = np.broadcast_to((weights > 0).sum(axis=0, keepdims=True), (1, *pixels.shape[1:]))
+            middle = [np.take_along_axis(ordered, at // 2, axis=0)[0] for at in ((count - 1).clip(0), count)]
+            found = (middle[0] + middle[1]) / 2
+        else:
+            found = (np.nanmin if how == "min" else np.nanmax)(pixels, axis=0)
+    return np.asarray(found, np.float32)
+
+
+def _done(records: Sequence[Record], out: Path) -> list[Record]:
+    done = [record for record in records if record.status == "done"]
+    if not done:
+        raise BatchError(f"{out}: nothing to put together, no pair is done")
+    return done
+
+
+def _output_of(record: Record, out: Path, kind: str, extension: str = "") -> Path:
+    """The file of one kind, and of one extension where a kind has several, that a pair's record names."""
+    for name in record.outputs:
+        if Path(name).stem.endswith(f"_{kind}") and name.endswith(extension):
+            return out / name
+    raise BatchError(f"{out}: no {kind} of {record.key}; give --overwrite to have it written")
+
+
+def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> Scene:
+    """Matches of all pairs that are done, of which those that meet in an image share its key points.
+
+    The key points that a target has by now are matched first; further ones are spread over what they leave
+    free. So an image that is the target of many pairs has one set of key points, and along a sequence they
+    are followed from frame to frame. Images are named by their path below the folder that holds them all.
+
+    Args:
+        records: of the batch; those that failed are left out.
+        out: the output folder, with the outputs (`JOINED_KINDS`) of the pairs.
+        flow_extension: of the flow files.
+
+    Raises:
+        BatchError: no pair is done, or outputs are missing.
+        FlowError, ImageError: a file cannot be read.
+    """
+    done = _done(records, out)
+    paths = {path for record in done for path in (record.source.path, record.target.path)}
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    images = {path: _KeyPoints() for path in sorted(paths)}
+    names = {path: Path(os.path.relpath(path, folder)).as_posix() for path in images}
+    pairs = {}
+    for record in done:
+        flow = read_flow(_output_of(record, out, "flow", flow_extension))
+        confidence = np.asarray(read_image(_output_of(record, out, "confidence")).pixels, np.float32) / 255
+        trusted = read_image(_output_of(record, out, "mask")).pixels > 0
+        eligible = np.where(trusted & (confidence >= LEAST_CONFIDENCE), confidence, np.float32(-1))
+        source, target = images[record.source.path], images[record.target.path]
+        points = target.chosen(eligible)
+        values = eligible[_rows_and_columns(points, eligible.shape)]
+        at = np.asarray(to_source(flow, points), np.float64)
+        kept = (values >= 0) & np.isfinite(at).all(axis=1)
+        first, second = source.indices(at[kept]), target.indices(points[kept])
+        indices, confident = np.stack([first, second], axis=1), values[kept]
+        for column in (0, 1):  # where two became one key point, the more confident match stays
+            order = np.argsort(-confident, kind="stable")
+            _, best = np.unique(indices[order, column], return_index=True)
+            chosen = np.sort(order[best])
+            indices, confident = indices[chosen], confident[chosen]
+        pairs[names[record.source.path], names[record.target.path]] = indices, confident
+    return Scene({names[path]: points.array() for path, points in images.items()}, pairs)
+
+
+class _KeyPoints:
+    """Key points of one image; a position within `SAME` of one of them is that one."""
+
+    def __init__(self) -> None:
+        self._positions: list[tuple[float, float]] = []
+        self._cells: dict[tuple[int, int], int] = {}
+
+    def array(self) -> Doubles:
+        return np.asarray(self._positions, np.float64).reshape(-1, 2)
+
+    def chosen(self, eligible: Floats) -> Doubles:
+        """Those there are by now, and more where they leave room, about `MOST` together.
+
+        Args:
+            eligible: ``(H, W)`` confidence of this image's pixels as a target; below 0 where it has no match.
+        """
+        known = self.array()
+        step = max(1.0, float(np.sqrt((eligible >= 0).sum() / MOST)))
+        taken = np.zeros(tuple(int(side / step) + 1 for side in eligible.shape), np.bool_)
+        rows, columns = _rows_and_columns(known, eligible.shape)
+        taken[(rows / step).astype(int), (columns / step).astype(int)] = True
+        y, x = (np.arange(side) / step for side in eligible.shape)
+        free = ~taken[y.astype(int)[:, None], x.astype(int)[None]]
+        there = int((eligible[rows, columns] >= 0).sum())
+        return np.concatenate([known, spread(np.where(free, eligible, -1), max(1, MOST - there))])
+
+    def indices(self, positions: Doubles) -> npt.NDArray[np.int64]:
+        """Index of each position ``(N, 2)``; one that is far from all key points becomes one."""
+        found = []
+        for x, y in positions.tolist():
+            column, row = round(x), round(y)
+            near = (self._cells.get((column + i, row + j)) for j in (0, -1, 1) for i in (0, -1, 1))
+            index = next((k for k in near if k is not None and self._distance(k, x, y) < SAME), None)
+            if index is None:
+                index = len(self._positions)
+                self._positions.append((x, y))
+                self._cells[column, row] = index
+            found.append(index)
+        return np.asarray(found, np.int64)
+
+    def _distance(self, index: int, x: float, y: float) -> float:
+        u, v = self._positions[index]
+        return float(np.hypot(u - x, v - y))
+
+
+def _rows_and_columns(
+    points: Doubles, size: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The pixels of a picture of ``size`` that points fall on."""
+    columns, rows = np.clip(np.rint(points), 0, np.array(size[::-1]) - 1).astype(np.int64).T
+    return rows, columns
