@@ -12,15 +12,13 @@ from glualign.errors import ImageError
 from glualign.images import Image, to_rgb8
 
 if TYPE_CHECKING:
-    from glualign.flow import Flow, FlowRows, Interpolation
+    from glualign.flow import Flow, Interpolation
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (BT.601)."""
 
 
-def warp_image(
-    image: Image, flow: Flow | FlowRows, interpolation: Interpolation | None = None
-) -> tuple[Image, Mask]:
+def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = None) -> tuple[Image, Mask]:
     """An image of the source drawn on the target grid, with all of its bands.
 
     Args:

@@ -145,14 +145,14 @@ def has_points(path: str | Path) -> bool:
 def apply_to_image(
     given: str, written: Path, applying: Applying, reading: Reading, writing: Writing, *, quiet: bool
 ) -> dict[str, Any]:
-    """Warp one image; flow and image are read in strips where their size asks for it.
+    """Warp one image; the image is read in strips where its size asks for it.
 
     Returns:
         What to tell about it.
     """
     from glualign.cli.console import print_notes
     from glualign.fill import fill_invalid, warp_image
-    from glualign.flow import open_flow
+    from glualign.flow import read_flow
     from glualign.georeference import map_affine, resized
     from glualign.images import read_image, write_image
     from glualign.images.write import check_writable
@@ -161,7 +161,7 @@ def apply_to_image(
     place = read_image(applying.georeference, max_pixels=None) if applying.georeference else None
     (image,) = reading.images(given, quiet=quiet, matched=False)
     size = applying.source_size
-    flow = read(applying.flow_file, size) if size else open_flow(applying.flow_file)
+    flow = read(applying.flow_file, size) if size else read_flow(applying.flow_file)
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
     warped, valid = warp_image(image, flow, writing.interpolation)
     if flow.source_size is None and image.size != flow.size and valid.mean() < _FEWEST_VALID:

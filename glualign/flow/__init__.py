@@ -1,6 +1,7 @@
 """Flow fields as arrays: files, warping, algebra and fitting; numpy and OpenCV only, never torch."""
 
-from glualign.flow.algebra import (
+from glualign.flow.field import (
+    Flow,
     compose,
     consistency,
     folding_share,
@@ -8,9 +9,8 @@ from glualign.flow.algebra import (
     jacobian_determinant,
     resize,
 )
-from glualign.flow.field import Flow, FlowRows
+from glualign.flow.files import FLOW_EXTENSIONS, read_flow, write_flow
 from glualign.flow.fit import Fit, ThinPlateSpline, fit_tps, fit_transform
-from glualign.flow.formats import FLOW_EXTENSIONS, open_flow, read_flow, write_flow
 from glualign.flow.initial import read_initial
 from glualign.flow.inverse import invert, to_source, to_target
 from glualign.flow.warp import Interpolation, warp
@@ -20,7 +20,6 @@ __all__ = [
     "FLOW_EXTENSIONS",
     "Fit",
     "Flow",
-    "FlowRows",
     "Interpolation",
     "ThinPlateSpline",
     "TransformModel",
@@ -32,7 +31,6 @@ __all__ = [
     "from_transform",
     "invert",
     "jacobian_determinant",
-    "open_flow",
     "read_flow",
     "read_initial",
     "resize",

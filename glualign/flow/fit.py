@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Doubles, Floats, Mask
+from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError, OptionError
 from glualign.flow.field import Flow
 from glualign.geometry import (
@@ -41,21 +43,16 @@ _MOST_CANDIDATES = 1 << 20
 _CHUNK = 1 << 22
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(NamedTuple):
     """A transform fitted to a flow.
 
     Attributes:
-        model: what kind of transform it is.
         matrix: 3x3 float64, homogeneous target pixels -> source pixels, ``matrix[2, 2] == 1``.
         inlier_share: share (0 to 1) of the flow within the threshold of it.
-        residual: median distance of those inliers from it, in source pixels.
     """
 
-    model: TransformModel
     matrix: Doubles
     inlier_share: float
-    residual: float
 
 
 def fit_transform(
@@ -87,7 +84,7 @@ def fit_transform(
     fault = transform_fault(matrix, flow.size)
     if fault:
         raise FlowError(f"no real {model}: the one that fits best {fault}")
-    return Fit(model, matrix, *_agreement(transfer_errors(matrix, target, source), threshold))
+    return Fit(matrix, float((transfer_errors(matrix, target, source) <= threshold).mean()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +100,6 @@ class ThinPlateSpline:
         affine: ``(2, 3)`` float64, homogeneous target pixels -> source pixels.
         unit: target pixels per unit of distance in the kernel.
         inlier_share: share (0 to 1) of the flow within the threshold of the spline.
-        residual: median distance of those inliers from it, in source pixels.
     """
 
     controls: Points
@@ -111,7 +107,6 @@ class ThinPlateSpline:
     affine: Points
     unit: float
     inlier_share: float
-    residual: float
 
     def __call__(self, points: npt.ArrayLike) -> Points:
         """Source positions ``(N, 2)`` of target positions ``(N, 2)``, as (x, y)."""
@@ -195,7 +190,7 @@ def fit_tps(
         unbent @ solution[:-3],
         np.column_stack([linear, solution[-3] - linear @ centre]),
         unit,
-        *_agreement(_distances(basis, solution, source), threshold),
+        float((_distances(basis, solution, source) <= threshold).mean()),
     )
 
 
@@ -209,40 +204,21 @@ def _draw_points(
     """
     if weights is not None and weights.shape != flow.size:
         raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
-    pixels = flow.height * flow.width
-    if pixels <= _MOST_CANDIDATES:
-        candidates = np.arange(pixels)
-    else:  # to sort or weigh all of a large image would take 40 bytes a pixel
-        candidates = np.unique(generator.integers(0, pixels, _MOST_CANDIDATES))
-    index, chance = _usable(flow, weights, candidates)
-    if pixels > _MOST_CANDIDATES and index.size < max_points:  # hardly any pixel is usable: take them all
-        known = flow.known if weights is None else flow.known & (np.asarray(weights, np.float32) > 0)
-        index, chance = _usable(flow, weights, np.flatnonzero(known))
-    if index.size > max_points:
-        if chance is not None:
-            chance = chance / chance.sum()
-        index = np.sort(generator.choice(index, max_points, replace=False, p=chance))
-    rows, columns = np.divmod(index, flow.width)
-    target = np.stack([columns, rows], axis=-1).astype(np.float64)
-    return target, target + flow.data[rows, columns]
-
-
-def _usable(
-    flow: Flow, weights: Weights | None, index: npt.NDArray[np.intp]
-) -> tuple[npt.NDArray[np.intp], Doubles | None]:
-    """Those of the pixels that are known and have a weight, and their weights."""
-    known = np.isfinite(flow.data.reshape(-1, 2)[index, 0])
-    if weights is None:
-        return index[known], None
-    values = np.nan_to_num(np.asarray(weights).reshape(-1)[index].astype(np.float64))
-    known &= values > 0
-    return index[known], values[known]
-
-
-def _agreement(distance: Doubles, threshold: float) -> tuple[float, float]:
-    """The share of distances within ``threshold``, and their median."""
-    inliers = distance <= threshold
-    return float(inliers.mean()), float(np.median(distance[inliers])) if inliers.any() else float("nan")
+    # To sort or weigh all pixels of a large image would take 40 bytes each.
+    step = math.ceil(math.sqrt(flow.height * flow.width / _MOST_CANDIDATES))
+    for stride in sorted({step, 1}, reverse=True):  # all where hardly any pixel of the sample is usable
+        chance: Array = np.isfinite(flow.data[::stride, ::stride, 0])
+        if weights is not None:
+            chance = np.where(chance, np.nan_to_num(weights[::stride, ::stride]), 0)
+        rows, columns = np.nonzero(chance > 0)
+        if rows.size >= max_points:
+            break
+    if rows.size > max_points:
+        share = chance[rows, columns].astype(np.float64)
+        chosen = generator.choice(rows.size, max_points, replace=False, p=share / share.sum())
+        rows, columns = rows[chosen], columns[chosen]
+    target = stride * np.stack([columns, rows], axis=-1).astype(np.float64)
+    return target, target + flow.data[stride * rows, stride * columns]
 
 
 def _robust(basis: Doubles, energy: Doubles, source: Points, smoothing: float, threshold: float) -> Points:

@@ -13,9 +13,8 @@ import numpy as np
 from glualign.arrays import Doubles
 from glualign.errors import FlowError
 from glualign.files import read_bytes
-from glualign.flow.algebra import from_transform
-from glualign.flow.field import Flow
-from glualign.flow.formats import FLOW_EXTENSIONS, read_flow
+from glualign.flow.field import Flow, from_transform
+from glualign.flow.files import FLOW_EXTENSIONS, read_flow
 from glualign.geometry import TransformModel, fit_points, transform_fault
 
 INITIAL_FORMS = (

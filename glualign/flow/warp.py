@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Array, Doubles, Floats, Mask
+from glualign.arrays import Array, Doubles, Mask
 from glualign.errors import FlowError
-from glualign.flow.field import Flow, FlowRows
+from glualign.flow.field import Flow
 from glualign.geometry import EDGE_TOLERANCE, inside, positions
 
 Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
 
-_FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+_FLAGS = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
 _OPENCV_TYPES = ("uint8", "uint16", "int16", "float32")
 # cv2.remap refuses images and maps of 32,767 pixels a side and more.
 _REMAP_LIMIT = 32_000
@@ -29,7 +34,7 @@ _MEAN_WINDOW = (9, 9)
 
 def warp(
     pixels: Array,
-    flow: Flow | FlowRows,
+    flow: Flow,
     *,
     interpolation: Interpolation = "linear",
     alpha: bool | None = None,
@@ -57,8 +62,8 @@ def warp(
     Raises:
         FlowError: the flow belongs to a source of another size, or an argument is invalid.
     """
-    if interpolation not in get_args(Interpolation):
-        raise FlowError(f"interpolation {interpolation!r} is not one of {', '.join(get_args(Interpolation))}")
+    if interpolation not in _FLAGS:
+        raise FlowError(f"interpolation {interpolation!r} is not one of {', '.join(_FLAGS)}")
     if pixels.ndim not in (2, 3) or pixels.size == 0:
         raise FlowError(f"cannot warp an array of shape {pixels.shape}; expected (H, W) or (H, W, C)")
     source_size = (int(pixels.shape[0]), int(pixels.shape[1]))
@@ -79,24 +84,10 @@ def warp(
     tile_width = min(width, _TILE_WIDTH)
     step = max(1, min(_TILE_PIXELS // tile_width, _REMAP_LIMIT))
     for top in range(0, height, step):
-        rows = flow.rows(top, min(top + step, height))
         for left in range(0, width, tile_width):
-            tile = np.s_[top : top + len(rows), left : left + tile_width]
-            x, y = positions(rows[:, left : left + tile_width], top, left)
-            valid[tile] = seen = sampler.readable(x, y)
-            if seen.any():
-                sampler.read(x, y, seen, out=warped[tile])
+            tile = np.s_[top : top + step, left : left + tile_width]
+            sampler.read(*positions(flow.data[tile], top, left), warped[tile], valid[tile])
     return warped.reshape(height, width, *pixels.shape[2:]), valid
-
-
-def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Computed values as ``dtype``: integers rounded and kept in range, bool by half."""
-    if dtype == np.bool_:
-        return np.asarray(values >= 0.5)
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        values = np.clip(np.rint(values), limits.min, limits.max)
-    return np.asarray(values.astype(dtype, copy=False))
 
 
 class _Sampler:
@@ -106,37 +97,34 @@ class _Sampler:
         self, source: Array, interpolation: Interpolation, with_alpha: bool, missing: Mask | None
     ) -> None:
         self.source, self.missing, self.with_alpha = source, missing, with_alpha
-        self.flag = _FLAGS.get(interpolation)  # None: nearest
-        # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
-        self.wide = np.float32 if interpolation == "cubic" else np.float64
+        self.flag = _FLAGS[interpolation]
 
-    def readable(self, x: Doubles, y: Doubles) -> Mask:
-        """Whether positions ``(h, w)`` lie in the source and between pixels that all hold data."""
-        height, width, _ = self.source.shape
-        seen = inside(x, y, (height, width))
-        if self.missing is None or not seen.any():
-            return seen
-        reach = 0.0 if self.flag is None else 0.5 - EDGE_TOLERANCE
-        # The pixels on either side; the same one where the position is on it.
-        above, below = (_nearest(y[seen] + side, height) for side in (-reach, reach))
-        left, right = (_nearest(x[seen] + side, width) for side in (-reach, reach))
-        sides = [self.missing[row, column] for row in (above, below) for column in (left, right)]
-        seen[seen] = ~np.any(sides, axis=0)
-        return seen
+    def read(self, x: Doubles, y: Doubles, out: Array, valid: Mask) -> None:
+        """Write values at positions ``(h, w)`` into ``out`` ``(h, w, C)``, and where there is one.
 
-    def read(self, x: Doubles, y: Doubles, seen: Mask, out: Array) -> None:
-        """Write values at positions ``(h, w)`` into ``out`` ``(h, w, C)``, where ``seen``."""
+        A position is valid in the source and between pixels that all hold data.
+        """
         height, width, channels = self.source.shape
-        if self.flag is None:
-            out[seen] = self.source[_nearest(y[seen], height), _nearest(x[seen], width)]
+        seen = inside(x, y, (height, width))
+        if self.missing is not None:
+            reach = 0.0 if self.flag == cv2.INTER_NEAREST else 0.5 - EDGE_TOLERANCE
+            # The pixels on either side; the same one where the position is on it.
+            above, below = (_nearest(y[seen] + side, height) for side in (-reach, reach))
+            before, behind = (_nearest(x[seen] + side, width) for side in (-reach, reach))
+            sides = [self.missing[row, column] for row in (above, below) for column in (before, behind)]
+            seen[seen] = ~np.any(sides, axis=0)
+        valid[:] = seen
+        columns, rows = np.clip(x[seen], 0, width - 1), np.clip(y[seen], 0, height - 1)
+        if not columns.size:
             return
-        # One bad number in a map upsets some versions of remap, so every position is a real one.
-        x = np.clip(np.where(seen, x, 0.0), 0, width - 1)
-        y = np.clip(np.where(seen, y, 0.0), 0, height - 1)
-        columns, rows = x[seen], y[seen]
+        if self.flag == cv2.INTER_NEAREST:
+            out[seen] = self.source[_nearest(rows, height), _nearest(columns, width)]
+            return
         if max(np.ptp(columns), np.ptp(rows)) < _REMAP_LIMIT - 4 * _MARGIN:
-            # Unseen positions may lie outside this crop; remap repeats its edge there.
-            np.copyto(out, self._remap_crop(x, y, columns, rows), where=seen[..., None])
+            # Unseen positions become real ones: a bad number in a map upsets some versions of remap.
+            map_x, map_y = np.full(x.shape, columns[0]), np.full(y.shape, rows[0])
+            map_x[seen], map_y[seen] = columns, rows
+            np.copyto(out, self._interpolated(map_x, map_y), where=seen[..., None])
             return
         # A tile that gathers from all over a huge source: one crop after the other.
         values = np.empty((columns.size, channels), self.source.dtype)
@@ -145,44 +133,50 @@ class _Sampler:
         for index in np.unique(block):
             here = np.flatnonzero(block == index)
             for chosen in (here[start : start + side] for start in range(0, here.size, side)):
-                bx, by = columns[chosen], rows[chosen]
-                values[chosen] = self._remap_crop(bx[None], by[None], bx, by)[0]
+                values[chosen] = self._interpolated(columns[None, chosen], rows[None, chosen])[0]
         out[seen] = values
 
-    def _remap_crop(self, x: Doubles, y: Doubles, columns: Doubles, rows: Doubles) -> Array:
-        """Values at ``x, y``, from the part of the source that holds ``columns`` and ``rows``."""
-        left, top = max(0, int(columns.min()) - _MARGIN), max(0, int(rows.min()) - _MARGIN)
-        part = np.s_[top : int(rows.max()) + _MARGIN + 1, left : int(columns.max()) + _MARGIN + 1]
-        crop = self.source[part]
-        if self.missing is not None and self.missing[part].any():
-            crop = _with_means(crop, self.missing[part])
-        map_x, map_y = (x - left).astype(np.float32), (y - top).astype(np.float32)
-        if self.with_alpha and crop.shape[2] > 1 and not _opaque(crop[..., -1]):
-            return self._remap_premultiplied(crop, map_x, map_y)
-        if crop.dtype.name in _OPENCV_TYPES:
-            return self._remap(crop, map_x, map_y)
-        return _cast(self._remap(crop.astype(self.wide), map_x, map_y), crop.dtype)
-
-    def _remap_premultiplied(self, crop: Array, map_x: Floats, map_y: Floats) -> Array:
-        kind = self.wide if crop.dtype.itemsize > 2 else np.float32
-        work: Array = crop.astype(kind)
-        np.multiply(work[..., :-1], work[..., -1:], out=work[..., :-1])
-        found = self._remap(work, map_x, map_y)
-        # Cubic and Lanczos ring: alpha may leave the range that the source has.
-        opacity = np.clip(found[..., -1:], 0, work[..., -1].max())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            colour = np.where(opacity > 0, found[..., :-1] / opacity, 0)
-        return _cast(np.concatenate([colour, opacity], axis=2), crop.dtype)
-
-    def _remap(self, crop: Array, map_x: Floats, map_y: Floats) -> Array:
+    def _interpolated(self, x: Doubles, y: Doubles) -> Array:
+        """Values ``(h, w, C)`` at positions in the source that are less than remap's limit apart."""
+        left, top = max(0, int(x.min()) - _MARGIN), max(0, int(y.min()) - _MARGIN)
+        place = np.s_[top : int(y.max()) + _MARGIN + 1, left : int(x.max()) + _MARGIN + 1]
+        crop, count = self.source[place], self.source.shape[2]
+        if self.missing is not None and self.missing[place].any():
+            crop = _with_means(crop, self.missing[place])
+        kind, map_x, map_y = crop.dtype, (x - left).astype(np.float32), (y - top).astype(np.float32)
+        # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
+        wide = np.float32 if kind.itemsize < 4 or self.flag == cv2.INTER_CUBIC else np.float64
+        full = np.iinfo(kind).max if kind.kind in "iu" else 1.0
+        with_alpha = self.with_alpha and count > 1 and crop[..., -1].min() < full
+        if with_alpha:
+            crop = crop.astype(wide)
+            crop[..., :-1] *= crop[..., -1:]
+        elif kind.name not in _OPENCV_TYPES:
+            crop = crop.astype(wide)
         # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
-        count = crop.shape[2]
         step = next(step for step in (4, 3, 1) if count % step != 2)
-        parts = [np.ascontiguousarray(crop[..., start : start + step]) for start in range(0, count, step)]
-        found = [
-            cv2.remap(part, map_x, map_y, self.flag or 0, borderMode=cv2.BORDER_REPLICATE) for part in parts
-        ]
-        return np.concatenate([values.reshape(*map_x.shape, -1) for values in found], axis=2)
+        found = np.empty((*x.shape, count), crop.dtype)
+        for at in range(0, count, step):
+            part = np.ascontiguousarray(crop[..., at : at + step])
+            values = cv2.remap(part, map_x, map_y, self.flag, borderMode=cv2.BORDER_REPLICATE)
+            found[..., at : at + step] = values.reshape(*x.shape, -1)
+        if with_alpha:
+            # Cubic and Lanczos ring: alpha may leave the range that the source has.
+            opacity = found[..., -1:] = np.clip(found[..., -1:], 0, crop[..., -1].max())
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[..., :-1] = np.where(opacity > 0, found[..., :-1] / opacity, 0)
+        return _cast(found, kind)
+
+
+def _cast(values: Array, kind: np.dtype[Any]) -> Array:
+    """Computed values as ``kind``: integers rounded and kept in range, bool by half."""
+    if values.dtype == kind:
+        return values
+    if kind == np.bool_:
+        return np.asarray(values >= 0.5)
+    if kind.kind in "iu":
+        values = np.clip(np.rint(values), np.iinfo(kind).min, np.iinfo(kind).max)
+    return values.astype(kind)
 
 
 def _nearest(positions: Doubles, length: int) -> npt.NDArray[np.intp]:
@@ -199,8 +193,3 @@ def _with_means(crop: Array, missing: Mask) -> Array:
         mean = cv2.blur(known, _MEAN_WINDOW)[missing] / np.maximum(share, 1e-6)
         out[missing, channel] = _cast(mean, crop.dtype)
     return out
-
-
-def _opaque(channel: Array) -> bool:
-    full = np.iinfo(channel.dtype).max if channel.dtype.kind in "iu" else 1.0
-    return bool(channel.min() >= full)

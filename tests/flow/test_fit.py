@@ -30,9 +30,7 @@ def test_recovered_through_a_third_of_gross_errors(model):
     fit = fit_transform(disturbed(TRUTH[model]), model)
     difference = from_transform(fit.matrix, SIZE).data - from_transform(TRUTH[model], SIZE).data
     assert np.abs(difference).max() < 0.3
-    assert fit.model == model
     assert fit.inlier_share == pytest.approx(0.65, abs=0.02)
-    assert 0.2 < fit.residual < 0.5
     assert fit.matrix[2, 2] == 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glualign.errors import FlowError, OutputError
-from glualign.flow import FLOW_EXTENSIONS, Flow, open_flow, read_flow, write_flow
+from glualign.flow import FLOW_EXTENSIONS, Flow, read_flow, write_flow
 from tests.flow.fields import smooth_flow
 
 # Largest difference in pixels after writing and reading: KITTI stores steps of 1/64 px.
@@ -285,7 +285,6 @@ def test_nan_in_flo_is_unknown(tmp_path):
     values[3] = np.nan
     (tmp_path / "nan.flo").write_bytes(b"PIEH" + struct.pack("<ii", 2, 2) + values.tobytes())
     assert read_flow(tmp_path / "nan.flo").known.tolist() == [[True, False], [True, True]]
-    assert np.isnan(open_flow(tmp_path / "nan.flo").rows(0, 1)[0, 1]).all()
 
 
 def test_kitti_with_255_where_known(tmp_path):
@@ -445,12 +444,3 @@ def test_only_a_plain_data_set_of_flo5_is_read(tmp_path, kind, words):
         flo5_with(kind, file, h5py, tmp_path)
     with pytest.raises(FlowError, match=words):
         read_flow(tmp_path / "a.flo5")
-
-
-@pytest.mark.parametrize("extension", [".flo", ".npz"])
-def test_rows_of_an_opened_flow(tmp_path, flow, extension):
-    write_flow(tmp_path / f"flow{extension}", flow)
-    opened = open_flow(tmp_path / f"flow{extension}")
-    assert opened.size == flow.size
-    np.testing.assert_array_equal(opened.rows(2, 31), flow.data[2:31])
-    np.testing.assert_array_equal(opened.rows(flow.height - 1, flow.height), flow.data[-1:])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from glualign.errors import FlowError
-from glualign.flow import Flow, from_transform, warp, write_flow
-from glualign.flow.formats import open_flow
+from glualign.flow import Flow, from_transform, warp
 from tests.flow.fields import smooth_flow
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
@@ -163,15 +162,6 @@ def test_tiles_leave_no_seams():
     inner = np.s_[3:-3, 3:-3]
     assert valid[inner].all()
     assert np.abs(warped - expected)[inner].max() < 4e-3  # a pixel off at a seam would be 0.1
-
-
-def test_a_file_in_strips_gives_the_same(tmp_path):
-    pixels, flow = noise((90, 120, 3)), smooth_flow()
-    write_flow(tmp_path / "flow.flo", flow)
-    for result, expected in zip(
-        warp(pixels, open_flow(tmp_path / "flow.flo")), warp(pixels, flow), strict=True
-    ):
-        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("channels", [2, 6, 14])

@@ -1,33 +1,35 @@
-"""Flow files, chosen by extension; each format is a module with ``read`` and ``write``.
+"""Flow files: the format from the extension.
 
-Messages of what they raise begin with what is wrong: the file's name is put in front here.
+Messages of what the formats raise begin with what is wrong: the file's name is put in front here.
 """
 
 from __future__ import annotations
 
 import os
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 from glualign.arrays import Array
 from glualign.errors import FlowError, GlualignError
 from glualign.files import atomic_path, reading
-from glualign.flow.field import Flow, FlowRows
-from glualign.flow.formats.checks import MAX_FLOW_PIXELS, check_grid
+from glualign.flow import archives, itk, raw
+from glualign.flow.field import Flow
+from glualign.flow.raw import MAX_FLOW_PIXELS, check_grid
 
-_MODULES = {
-    ".flo": "flo",
-    ".png": "kitti",
-    ".pfm": "pfm",
-    ".npy": "numpy_files",
-    ".npz": "numpy_files",
-    ".flo5": "flo5",
-    ".nrrd": "itk",
-    ".mha": "itk",
+_Reader = Callable[[Path, BinaryIO, int | None], Flow]
+_Writer = Callable[[Path, Flow], object]
+_FORMATS: dict[str, tuple[_Reader, _Writer]] = {
+    ".flo": (raw.read_flo, raw.write_flo),
+    ".png": (raw.read_kitti, raw.write_kitti),
+    ".pfm": (raw.read_pfm, raw.write_pfm),
+    ".npy": (archives.read_npy, archives.write_npy),
+    ".npz": (archives.read_npz, archives.write_npz),
+    ".flo5": (archives.read_flo5, archives.write_flo5),
+    ".nrrd": (itk.read, itk.write),
+    ".mha": (itk.read, itk.write),
 }
-FLOW_EXTENSIONS = tuple(_MODULES)
+FLOW_EXTENSIONS = tuple(_FORMATS)
 
 
 def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW_PIXELS) -> Flow:
@@ -42,27 +44,16 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
     """
     location = Path(path)
     with reading(location, FlowError) as stream:
-        module = _module(location, stream)
-        flow: Flow = module.read(location, max_pixels)
+        _check_extension(location)
+        if stream.seek(0, 2) == 0:
+            raise FlowError("the file is empty")
+        stream.seek(0)
+        flow = _FORMATS[location.suffix.lower()][0](location, stream, max_pixels)
         if flow.source_size is not None:
             check_grid(flow.source_size[1], flow.source_size[0], max_pixels, "a source of ")
         if not flow.known.any():
             raise FlowError("holds no known flow; every pixel is NaN or marked unknown")
     return flow
-
-
-def open_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW_PIXELS) -> FlowRows:
-    """Open a flow file for reading in strips: ``.flo`` stays on disk, other formats are read whole.
-
-    Raises:
-        FlowError: as `read_flow`; damaged values are found when their rows are read.
-    """
-    location = Path(path)
-    if location.suffix.lower() != ".flo":
-        return read_flow(location, max_pixels=max_pixels)
-    with reading(location, FlowError) as stream:
-        rows: FlowRows = _module(location, stream).open_rows(location, max_pixels)
-    return rows
 
 
 def write_flow(path: str | os.PathLike[str], flow: Flow | Array) -> None:
@@ -76,20 +67,15 @@ def write_flow(path: str | os.PathLike[str], flow: Flow | Array) -> None:
         OutputError: the file cannot be written.
     """
     location = Path(path)
-    module = _module(location)
+    _check_extension(location)
     with atomic_path(location) as temporary:
         try:
-            module.write(temporary, flow if isinstance(flow, Flow) else Flow(flow))
+            _FORMATS[location.suffix.lower()][1](temporary, flow if isinstance(flow, Flow) else Flow(flow))
         except GlualignError as error:
             raise type(error)(f"{location}: {error}") from error
 
 
-def _module(path: Path, stream: BinaryIO | None = None) -> ModuleType:
-    """The format's module, chosen by the extension; an empty ``stream`` is refused."""
-    name = _MODULES.get(path.suffix.lower())
-    if name is None:
+def _check_extension(path: Path) -> None:
+    if path.suffix.lower() not in _FORMATS:
         kind = path.suffix or "a name without extension"
         raise FlowError(f"{path}: {kind} is not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
-    if stream is not None and stream.seek(0, 2) == 0:
-        raise FlowError("the file is empty")
-    return import_module(f"glualign.flow.formats.{name}")

@@ -14,28 +14,23 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.flow.formats.checks import (
-    DIRECTION,
-    MAX_DEFLATE_RATIO,
-    check_grid,
-    import_extra,
-    unknown_to_nan,
-)
+from glualign.flow.raw import DIRECTION, MAX_DEFLATE_RATIO, check_grid, import_extra, unknown_to_nan
 
 _HEADER_BYTES = 65536
 _DIRECTION_KEY, _SIZE_KEY = "glualign_direction", "glualign_source_size"
 _SILENCE = threading.Lock()
 
 
-def read(path: Path, max_pixels: int | None) -> Flow:
+def read(path: Path, stream: BinaryIO, max_pixels: int | None) -> Flow:
     """Read a displacement field; one in 3-D is read when it has one slice and no motion across it."""
     itk = import_extra("SimpleITK", "itk")
-    packed_from = _check_header(path)
+    packed_from = _check_header(path, stream)
     reader = itk.ImageFileReader()
     reader.SetImageIO("MetaImageIO" if path.suffix.lower() == ".mha" else "NrrdImageIO")
     reader.SetFileName(str(path))
@@ -63,7 +58,7 @@ def read(path: Path, max_pixels: int | None) -> Flow:
     except RuntimeError as error:
         raise FlowError("cannot be read by ITK; it is damaged or truncated") from error
     values = itk.GetArrayViewFromImage(image).reshape(height, width, axes)
-    if packed_from and not _inflates_to(path, packed_from, values.nbytes):
+    if packed_from and not _inflates_to(stream, packed_from, values.nbytes):
         raise FlowError("its compressed values are damaged or truncated")
     if axes == 3 and values[..., 2].any():
         raise FlowError("moves pixels out of the plane; a flow is in two dimensions")
@@ -84,7 +79,7 @@ def write(path: Path, flow: Flow) -> None:
     itk.WriteImage(image, str(path), useCompression=True)
 
 
-def _check_header(path: Path) -> int:
+def _check_header(path: Path, stream: BinaryIO) -> int:
     """Refuse what ITK must not see: values in another file, and dimensions at which MetaIO crashes.
 
     MetaIO (SimpleITK 2.5) writes past its arrays when NDims is more than 10 or comes late.
@@ -92,8 +87,7 @@ def _check_header(path: Path) -> int:
     Returns:
         Offset of the values if they are deflated, else 0.
     """
-    with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
+    head = stream.read(_HEADER_BYTES)
     if path.suffix.lower() == ".mha":
         text, _, rest = head.partition(b"ElementDataFile")
         start = head.find(b"\n", len(text)) + 1
@@ -113,16 +107,15 @@ def _check_header(path: Path) -> int:
     return start if packed else 0
 
 
-def _inflates_to(path: Path, start: int, expected: int) -> bool:
+def _inflates_to(stream: BinaryIO, start: int, expected: int) -> bool:
     """Whether the deflated values are sound and of the expected length; MetaIO overlooks it."""
     inflate, length = zlib.decompressobj(wbits=47), 0
-    with path.open("rb") as stream:
-        stream.seek(start)
-        while not inflate.eof and length <= expected and (data := stream.read(1 << 16)):
-            try:
-                length += len(inflate.decompress(data))
-            except zlib.error:
-                return False
+    stream.seek(start)
+    while not inflate.eof and length <= expected and (data := stream.read(1 << 16)):
+        try:
+            length += len(inflate.decompress(data))
+        except zlib.error:
+            return False
     return inflate.eof and length == expected
 
 
