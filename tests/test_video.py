@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from glualign import video
 from glualign.cli.main import cli
-from glualign.cli.video import STYLES
+from glualign.cli.pictures import VIDEO_STYLES
 from glualign.errors import ImageError, OutputError
 from glualign.flow import Flow
 from glualign.images import Image
@@ -68,14 +68,14 @@ def test_frames_are_those_of_the_range(clip: Path) -> None:
         np.testing.assert_array_equal(frame, expected)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", VIDEO_STYLES)
 def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: video.Style) -> None:
     aligner = PerfectAligner()
     pictures = list(video_pictures(Clip(clip), aligner, VideoOptions(style), 12))
     assert len(pictures) == 11
     assert aligner.prepared == 12, "the features of a frame are computed once"
     assert len({picture.shape for picture in pictures}) == 1
-    assert STYLES == video.STYLES
+    assert VIDEO_STYLES == video.STYLES
 
 
 def test_the_scale_is_that_of_the_longest_motion_of_the_clip(clip: Path) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from glualign.cli.console import print_json, warn
 from glualign.cli.options import (
     COUNT,
+    FOLDER,
+    MIN_QUALITY,
     POSITIVE,
+    QUIET,
     Aligning,
     Reading,
     Writing,
-    align_options,
-    min_quality_option,
-    quiet_option,
-    reading_options,
-    writing_options,
+    command,
+    option,
 )
 
 if TYPE_CHECKING:
@@ -27,134 +27,103 @@ if TYPE_CHECKING:
 
 SCENE_FORMATS = ("h5", "txt")  # files of matches that hold all pairs
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
-PATH, FOLDER = click.Path(), click.Path(file_okay=False)
+PATH = click.Path()
 
 
-def _kinds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    kinds = [kind.strip() for kind in value.split(",")]
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = [kind.strip() for kind in text.split(",")]
     if unknown := sorted(set(kinds) - set(KINDS)):
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(KINDS)}.", context, parameter)
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(KINDS)}.")
     return tuple(kind.replace("-", "_") for kind in kinds)
 
 
-@click.command(short_help="Align many pairs of images into the folder OUT.")
-@click.argument("sources", required=False, type=PATH)
-@click.argument("targets", required=False, type=PATH)
-@click.option("-o", "--output", required=True, type=FOLDER, metavar="OUT", help="Folder for the results.")
-@click.option("--target", type=PATH, metavar="FILE", help="Align every one of SOURCES onto this image.")
-@click.option(
-    "--sequence",
-    type=PATH,
-    metavar="DIR|VIDEO",
-    help="Align the frames in DIR, in natural order, onto each other; those of a VIDEO are written to "
-    "OUT/NAME_frames first.",
+def _extension(text: str) -> str:
+    return f".{text.lstrip('.')}"
+
+
+@command(
+    click.Argument(["sources"], required=False, type=PATH),
+    click.Argument(["targets"], required=False, type=PATH),
+    option("-o, --output OUT  Folder for the results.", FOLDER, required=True),
+    option("--target FILE  Align every one of SOURCES onto this image.", PATH),
+    option(
+        "--sequence DIR|VIDEO  Align the frames in DIR, in natural order, onto each other; those of a VIDEO "
+        "are written to OUT/NAME_frames first.",
+        PATH,
+    ),
+    option(
+        "--onto [previous|first]  With --sequence: the frame that each frame is aligned onto.",
+        default="previous",
+    ),
+    option(
+        "--pairs FILE|-  List of pairs, .csv with a header or .jsonl: source, target and, optionally, "
+        "output, the name of the results in OUT. Relative paths start at the list's folder. - reads standard "
+        "input.",
+        click.Path(allow_dash=True),
+    ),
+    option("--recursive/--no-recursive  Look into sub-folders as well.", default=True),
+    option(
+        "--format EXT  Format of the warped images, such as png or tif.",
+        _extension,
+        name="extension",
+        show_default="the source's",
+    ),
+    option("--flow-format EXT  Format of the flow, such as flo or npz.", _extension, "flo"),
+    option(
+        "--write KINDS  What to write of each pair, with commas between: warped, flow, flow-image (its "
+        "picture), mask, confidence (8-bit images), transform (where one is fitted).",
+        _kinds,
+        "warped,flow,flow-image,transform",
+        name="kinds",
+    ),
+    option(
+        "--merge [mean|median|min|max]  With one target: also merge all aligned sources into OUT/merged.png, "
+        "or .tif; the mean is weighted by confidence."
+    ),
+    option(
+        "--matches [csv|npz|h5|txt]  Also write point matches: csv or npz of each pair, as `glualign "
+        "matches` does; h5 (hloc) or txt (COLMAP) of all pairs as one scene, OUT/matches.h5 or .txt."
+    ),
+    Writing,
+    Aligning,
+    MIN_QUALITY(),
+    Reading,
+    option(
+        "--resume  Leave pairs alone that were done, or failed, with these inputs and options (the default).",
+        name="redo",
+        flag_value="changed",
+        default=True,
+        show_default=False,
+    ),
+    option("--retry-failed  Resume, and try failed pairs again.", name="redo", flag_value="failed"),
+    option("--overwrite  Do every pair again.", name="redo", flag_value="all"),
+    option(
+        "--check [mtime|sha256]  How changed inputs are noticed: by path, size and time of change, or by "
+        "content.",
+        default="mtime",
+    ),
+    option("--fail-fast  Stop after the first pair that fails."),
+    option(
+        "--batch-size N  Successive pairs of equal size that share a forward pass.",
+        COUNT,
+        show_default="8 on CUDA, else 1",
+    ),
+    option("--shard I/N  Do part I (from 1) of N only; a later run without --shard merges."),
+    option("--engine [local|ray]  Run in this process, or on a Ray cluster (extra `ray`).", default="local"),
+    option(
+        "--ray-address ADDRESS  Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
+        show_default="Ray is started on this machine",
+    ),
+    option("--ray-workers N  Ray actors, each with the model in memory.", COUNT, 1),
+    option("--ray-cpus X  Cores for each actor.", POSITIVE, 1.0),
+    option("--ray-gpus X  GPUs for each actor; with 0.5 two share one.", click.FloatRange(min=0), 0.0),
+    option("--dry-run  Print the pairs as JSON lines and do nothing."),
+    option("--report  Write OUT/report.html: thumbnails of the pairs, the worst first."),
+    option("--log-json  Print JSON lines on stdout: the start, each pair, the summary."),
+    QUIET(),
+    short_help="Align many pairs of images into the folder OUT.",
 )
-@click.option(
-    "--onto",
-    type=click.Choice(["previous", "first"]),
-    default="previous",
-    help="With --sequence: the frame that each frame is aligned onto.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(allow_dash=True),
-    metavar="FILE|-",
-    help="List of pairs, .csv with a header or .jsonl: source, target and, optionally, output, the name "
-    "of the results in OUT. Relative paths start at the list's folder. - reads standard input.",
-)
-@click.option("--recursive/--no-recursive", default=True, help="Look into sub-folders as well.")
-@click.option(
-    "--format",
-    "extension",
-    metavar="EXT",
-    show_default="the source's",
-    help="Format of the warped images, such as png or tif.",
-)
-@click.option("--flow-format", metavar="EXT", default="flo", help="Format of the flow, such as flo or npz.")
-@click.option(
-    "--write",
-    "kinds",
-    metavar="KINDS",
-    callback=_kinds,
-    default="warped,flow,flow-image,transform",
-    help="What to write of each pair, with commas between: warped, flow, flow-image (its picture), mask, "
-    "confidence (8-bit images), transform (where one is fitted).",
-)
-@click.option(
-    "--merge",
-    type=click.Choice(["mean", "median", "min", "max"]),
-    help="With one target: also merge all aligned sources into OUT/merged.png, or .tif; the mean is "
-    "weighted by confidence.",
-)
-@click.option(
-    "--matches",
-    type=click.Choice(["csv", "npz", "h5", "txt"]),
-    help="Also write point matches: csv or npz of each pair, as `glualign matches` does; h5 (hloc) or txt "
-    "(COLMAP) of all pairs as one scene, OUT/matches.h5 or .txt.",
-)
-@writing_options
-@align_options
-@min_quality_option
-@reading_options
-@click.option(
-    "--resume",
-    "redo",
-    flag_value="changed",
-    default=True,
-    show_default=False,
-    help="Leave pairs alone that were done, or failed, with these inputs and options (the default).",
-)
-@click.option("--retry-failed", "redo", flag_value="failed", help="Resume, and try failed pairs again.")
-@click.option("--overwrite", "redo", flag_value="all", help="Do every pair again.")
-@click.option(
-    "--check",
-    type=click.Choice(["mtime", "sha256"]),
-    default="mtime",
-    help="How changed inputs are noticed: by path, size and time of change, or by content.",
-)
-@click.option("--fail-fast", is_flag=True, help="Stop after the first pair that fails.")
-@click.option(
-    "--batch-size",
-    type=COUNT,
-    metavar="N",
-    show_default="8 on CUDA, else 1",
-    help="Successive pairs of equal size that share a forward pass.",
-)
-@click.option(
-    "--shard", metavar="I/N", help="Do part I (from 1) of N only; a later run without --shard merges."
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    help="Run in this process, or on a Ray cluster (extra `ray`).",
-)
-@click.option(
-    "--ray-address",
-    metavar="ADDRESS",
-    show_default="Ray is started on this machine",
-    help="Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
-)
-@click.option(
-    "--ray-workers", type=COUNT, metavar="N", default=1, help="Ray actors, each with the model in memory."
-)
-@click.option("--ray-cpus", type=POSITIVE, metavar="X", default=1.0, help="Cores for each actor.")
-@click.option(
-    "--ray-gpus",
-    type=click.FloatRange(min=0),
-    metavar="X",
-    default=0.0,
-    help="GPUs for each actor; with 0.5 two share one.",
-)
-@click.option("--dry-run", is_flag=True, help="Print the pairs as JSON lines and do nothing.")
-@click.option(
-    "--report", is_flag=True, help="Write OUT/report.html: thumbnails of the pairs, the worst first."
-)
-@click.option(
-    "--log-json", is_flag=True, help="Print JSON lines on stdout: the start, each pair, the summary."
-)
-@quiet_option
-def command(sources: str | None, targets: str | None, **options: Any) -> None:
+def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any) -> None:
     """Align many pairs of images into the folder OUT.
 
     SOURCES and TARGETS are folders, or globs in quotes. Images are paired by their relative path without the
@@ -178,23 +147,22 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
     from glualign.cli.batch_display import Display, Interruption
-    from glualign.cli.console import warn
 
-    out = Path(options["output"])
-    pairs = _pairs(sources, targets, out, options)
+    out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
+    pairs = _pairs(out, masked=reading.mask_from == "file", **options)
     if options["dry_run"]:
         for pair in pairs.pairs:
-            names = {"source": str(pair.source), "target": str(pair.target), "output": pair.key}
             if pair.fault:
                 warn(pair.fault)
             else:
-                click.echo(json.dumps(names))
+                names = {"source": pair.source, "target": pair.target, "output": pair.key}
+                print_json(names, ascii_only=True)
         for line in pairs.unmatched:
             warn(line)
         return
     if options["merge"] and len({pair.target for pair in pairs.pairs}) > 1:
         raise click.UsageError("--merge needs sources with one target (--target FILE).")
-    settings = _settings(options)
+    settings = _settings(writing, aligning, reading, options)
     ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
     display, interruption = Display(quiet=options["quiet"], as_json=options["log_json"]), Interruption()
     display.unmatched(pairs.unmatched)
@@ -211,11 +179,12 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
             stop=lambda: interruption.code != 0,
         )
     display.summary(summary, out)
-    if options["merge"] and not (options["shard"] or summary.remaining):
+    complete = not (options["shard"] or summary.remaining)
+    if options["merge"] and complete:
         from glualign.batch.combine import merge_images
 
         display.wrote("merged", merge_images(current_records(out, pairs), out, options["merge"]))
-    if options["matches"] in SCENE_FORMATS and not (options["shard"] or summary.remaining):
+    if scene and complete:
         from glualign.batch.combine import join_matches
         from glualign.matches import write_matches
 
@@ -230,7 +199,7 @@ def command(sources: str | None, targets: str | None, **options: Any) -> None:
         raise click.exceptions.Exit(interruption.code or 3)
 
 
-def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping[str, Any]) -> PairList:
+def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool, **options: Any) -> PairList:
     """The pairs that the arguments name, in exactly one of the four ways."""
     from glualign.batch import match_folders, onto_target, read_pairs, sequence
 
@@ -238,8 +207,10 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
         raise click.UsageError(
             f"{targets} is a file; to align every source onto it, give --target {targets}."
         )
-    masks = [Path("*_mask.png")] if options["mask_from"] == "file" else []
-    where: dict[str, Any] = {"recursive": options["recursive"], "skip": [out, *masks]}
+    where: dict[str, Any] = {
+        "recursive": options["recursive"],
+        "skip": [out, *([Path("*_mask.png")] if masked else [])],
+    }
     match sources, targets, options["target"], options["sequence"], options["pairs"]:
         case str(), str(), None, None, None:
             return match_folders(sources, targets, **where)
@@ -261,14 +232,11 @@ def _pairs(sources: str | None, targets: str | None, out: Path, options: Mapping
     )
 
 
-def _settings(options: Mapping[str, Any]) -> Settings:
+def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: Mapping[str, Any]) -> Settings:
     from glualign.batch import Settings
 
-    aligning = Aligning.of(options)
-    if not options["quiet"] and options["engine"] != "ray":
-        aligning.warn_if_slow()
-    align = aligning.arguments()
-    named = {name: align.pop(name) for name in ("device", "precision", "preset") if name in align}
+    align = aligning.arguments(show=not options["quiet"] and options["engine"] != "ray")
+    named = {name: align.pop(name) for name in ("model", "device", "precision", "preset")}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
     kinds = {*options["kinds"], *(("warped", "confidence") if options["merge"] else ())}
@@ -279,16 +247,13 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         kinds |= {"flow", "mask", "confidence"}
     elif options["matches"]:
         kinds |= {"matches"}
-    extension = options["extension"]
     return Settings(
-        model=options["model"],
         **named,
         align=align,
-        **Reading.of(options).arguments(),
         kinds=sorted(kinds),
-        extension=f".{extension.lstrip('.')}" if extension else None,
-        flow_extension=f".{options['flow_format'].lstrip('.')}",
+        flow_extension=options["flow_format"],
         matches_extension=f".{options['matches'] or 'csv'}",
-        **vars(Writing.of(options)),
-        **{name: options[name] for name in ("min_quality", "check", "batch_size")},
+        **vars(reading),
+        **vars(writing),
+        **{name: options[name] for name in ("extension", "min_quality", "check", "batch_size")},
     )

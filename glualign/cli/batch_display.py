@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from glualign.batch import Progress, Summary
-from glualign.cli.console import print_facts, progress_on, warn
+from glualign.cli.console import note, print_json, print_table, progress_on, warn
 
 _LINES_SHOWN = 20
 """Of files in no pair, and of failures: the rest is in the summary's files."""
@@ -40,13 +39,13 @@ class Interruption:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-        def note(number: int, frame: FrameType | None) -> None:
+        def taken(number: int, frame: FrameType | None) -> None:
             self.code = 128 + number
             restore()
-            click.echo("glualign: finishing the pair at hand; once more to stop at once", err=True)
+            note("glualign: finishing the pair at hand; once more to stop at once")
 
         for number in before:
-            signal.signal(number, note)
+            signal.signal(number, taken)
         try:
             yield
         finally:
@@ -87,51 +86,49 @@ class Display:
     def progress(self, progress: Progress) -> None:
         """Show the plan, or a pair that was finished."""
         plan, record = progress.plan, progress.record
+        logs = self.bar.disable and not self._quiet and not self._json
         if record is None:
             self._started = time.monotonic()
             counts = {"todo": len(plan.todo), "done": len(plan.done), "failed": len(plan.failed)}
             self.bar.update(self._task, description="Aligning", total=len(plan.todo))
-            if self._json:
-                _print_json({"event": "start", **counts})
-            elif self.bar.disable and not self._quiet:
+            self._event("start", counts)
+            if logs:
                 line = "{todo} pairs to do, {done} done before, {failed} failed before".format(**counts)
-                click.echo(line, err=True)
+                note(line)
             if plan.again and not self._json:
                 reasons = "; ".join(f"{count} {reason}" for reason, count in plan.again.items())
                 warn(f"{sum(plan.again.values())} pairs are done again: {reasons}")
             return
-        if self._json:
-            _print_json({"event": "pair", **asdict(record)})
-        elif record.status == "failed":
-            self._line(f"{record.key}: failed: {record.error}")
-        elif self.bar.disable and not self._quiet:
+        self._event("pair", asdict(record))
+        if record.status == "failed" and not self._json:
+            note(f"{record.key}: failed: {record.error}")
+        elif logs:
             seconds = sum(record.seconds.values())
             place = f"{progress.finished}/{len(plan.todo)}"
-            self._line(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
-        if not (self._quiet or self._json):
-            for note in record.notes:
-                self._line(f"{record.key}: {note}")
+            line = f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)"
+            note(line)
+        for text in () if self._quiet or self._json else record.notes:
+            note(f"{record.key}: {text}")
         rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
         self.bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
 
     def summary(self, summary: Summary, out: Path) -> None:
         """Show what the batch came to, and where."""
-        if self._json:
-            _print_json({"event": "summary", **asdict(summary)})
+        self._event("summary", asdict(summary))
         if self._json or self._quiet:
             return
         verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
-        facts = [
-            ("Pairs", str(summary.total)),
-            ("Done", f"{summary.done} in this run, {summary.skipped} before"),
-            ("Verdicts", f"{verdicts}, {summary.errors} in error"),
-            ("Failed", str(summary.failed or "")),
-            ("Not reached", str(summary.remaining or "")),
-            ("In no pair", f"{len(summary.unmatched)} files" if summary.unmatched else ""),
-            ("Time", f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s"),
-            ("Written to", str(out)),
-        ]
-        print_facts([fact for fact in facts if fact[1]])
+        facts = {
+            "Pairs": str(summary.total),
+            "Done": f"{summary.done} in this run, {summary.skipped} before",
+            "Verdicts": f"{verdicts}, {summary.errors} in error",
+            "Failed": str(summary.failed or ""),
+            "Not reached": str(summary.remaining or ""),
+            "In no pair": f"{len(summary.unmatched)} files" if summary.unmatched else "",
+            "Time": f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s",
+            "Written to": str(out),
+        }
+        print_table([(name, value) for name, value in facts.items() if value])
         for key, reason in list(summary.failures.items())[:_LINES_SHOWN]:
             click.echo(f"failed: {key}: {reason}")
         if summary.failed > _LINES_SHOWN:
@@ -141,18 +138,10 @@ class Display:
 
     def wrote(self, what: str, path: Path) -> None:
         """Show where a file made from all pairs is."""
-        if self._json:
-            _print_json({"event": what, "file": str(path)})
-        elif not self._quiet:
+        self._event(what, {"file": str(path)})
+        if not (self._json or self._quiet):
             click.echo(f"{what}: {path}")
 
-    def _line(self, text: str) -> None:
-        if self.bar.disable:
-            click.echo(text, err=True)
-        else:
-            self.bar.console.print(text, markup=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    # ASCII, so that file names of any bytes pass through any pipe; flushed, because somebody is waiting.
-    click.echo(json.dumps(value, allow_nan=False))
+    def _event(self, name: str, values: Mapping[str, Any]) -> None:
+        if self._json:  # in ASCII, so that file names of any bytes pass through any pipe
+            print_json({"event": name, **values}, ascii_only=True)

@@ -1,127 +1,278 @@
 """What commands print: results on stdout, progress and warnings on stderr, nothing that a file made up.
 
 File names, headers and error messages come from outside: `escaped` is the one place where their control
-characters become visible. Imported inside command functions only, because rich would slow ``--help`` down.
+characters become visible. rich is imported inside functions only, because it would slow ``--help`` down.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from rich import progress
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-from rich.table import Table
-from rich.text import Text
+import click
 
-from glualign.cli.streams import escaped
+from glualign.errors import GlualignError, OutputError
+from glualign.files import PIPE_LIMIT
 from glualign.plain import plain
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+
+# Control characters (C0, then DEL and C1), line separators, marks that turn the direction of text, lone
+# surrogates: all of them in a name, all but tab and line feed in printed lines, and beneath rich, which
+# strips other sequences from what it is given, all but those that start the codes of colours and cursor.
+_BEYOND_C0 = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_IN_NAMES = re.compile(f"[\x00-\x1f{_BEYOND_C0}]")
+_IN_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_BEYOND_C0}]")
+_IN_CODES = re.compile(f"\x1b(?!\\[)|[{_BEYOND_C0}]")
 # A pipe has no width; tables must not be folded or cut on their way into grep or a file.
 _PIPE_WIDTH = 400
 
 
-class SafeConsole(Console):
-    """A rich console that escapes what it is given to print, and animates on a real terminal only."""
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether a person looks at it: ``FORCE_COLOR`` must not put spinner frames into a log."""
-        isatty = getattr(self.file, "isatty", None)
-        return bool(isatty and isatty())
-
-    @property  # type: ignore[misc]  # nobody sets it
-    def file(self) -> Any:
-        """Where rich writes: past `SafeStream`, also while a progress bar has its own stream before it."""
-        file = super().file
-        return getattr(file, "rich_proxied_file", file)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Segments as rich makes them, their text escaped; its own control codes pass."""
-        for segment in super().render(renderable, options):
-            if segment.control:
-                yield segment
-            else:
-                yield Segment(escaped(segment.text, keep="\n"), segment.style)
+def escaped(text: str, unsafe: re.Pattern[str] = _IN_NAMES, encoding: str | None = None) -> str:
+    r"""``text`` with what a terminal would obey, or ``encoding`` lacks, as ``\uXXXX``, the form of JSON."""
+    text = unsafe.sub(lambda match: _visible(match[0]), text)
+    return text if encoding is None else text.encode(encoding, "glualign-visible").decode(encoding)
 
 
-console = SafeConsole(highlight=False, emoji=False)
-error_console = SafeConsole(stderr=True, highlight=False, emoji=False)
+def _visible(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True))
 
 
-def _show(table: Table) -> None:
-    if console.is_terminal:
-        console.print(table)
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return _visible(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("glualign-visible", _replace)
+
+
+class SafeStream:
+    """A text stream that escapes what it is given, and names itself when nothing more can be written.
+
+    Attributes:
+        for_codes: the same stream for text of rich, whose codes of colours and cursor pass.
+    """
+
+    def __init__(self, stream: Any, name: str, unsafe: re.Pattern[str] = _IN_LINES) -> None:
+        self._stream = stream
+        self._name = name
+        self._unsafe = unsafe
+        self.for_codes = self if unsafe is _IN_CODES else SafeStream(stream, name, _IN_CODES)
+
+    def write(self, text: str) -> int:
+        """Write ``text``; raises `OutputError` where the stream cannot take it."""
+        if self._stream is None:
+            raise OutputError(f"{self._name} is closed; nothing can be printed (--quiet prints nothing)")
+        shown = escaped(text, self._unsafe, getattr(self._stream, "encoding", None) or "utf-8")
+        if shown:  # click writes empty text to see what kind of stream it has, and ignores the answer
+            self._guarded(self._stream.write, shown)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush; raises `OutputError` where the stream cannot take what is left."""
+        if self._stream is not None:
+            self._guarded(self._stream.flush)
+
+    def write_file(self, file: BinaryIO) -> None:
+        """Write the bytes of a file; raises `OutputError` where the stream cannot take them."""
+        self.flush()
+        self._guarded(shutil.copyfileobj, file, self._stream.buffer)
+        self.flush()
+
+    def _guarded(self, action: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except OSError as error:
+            # What is left in the buffer goes nowhere, or Python would try again at its end.
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise OutputError(f"{self._name}: cannot be written ({error.strerror})") from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """Have everything that is printed within the block go through a `SafeStream`."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = SafeStream(before[0], "standard output")
+    # Errors that cannot be shown must not hide the exit code.
+    stderr: Any = before[1] or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = SafeStream(stderr, "standard error")
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+# How files begin whose format is chosen by their extension; images are known by their content.
+_BEGINNINGS = {
+    b"PIEH": ".flo",
+    b"\x93NUMPY": ".npy",
+    b"PK": ".npz",
+    b"\x89PNG": ".png",
+    b"Pf": ".pfm",
+    b"PF": ".pfm",
+    b"NRRD": ".nrrd",
+    b"\x89HDF": ".flo5",
+    b"ObjectType": ".mha",
+}
+
+
+@contextmanager
+def files_for_dashes(values: dict[str, Any], stdin: tuple[str, ...], extension: str) -> Iterator[None]:
+    """Have files of a temporary folder in place of every ``-`` for the time of the block.
+
+    Args:
+        values: of the parameters of a command, by name; ``output`` is the one that is written.
+        stdin: names of those that name input files, one or several each.
+        extension: of the file that goes to standard output, where ``format`` does not say.
+    """
+    files = {key: [values[key]] if isinstance(values[key], str) else values[key] for key in stdin}
+    dashes = sum(list(several).count("-") for several in files.values())
+    if dashes > 1:
+        raise click.UsageError("- is standard input, which holds one file only.")
+    if not dashes and values["output"] != "-":
+        yield
         return
-    wide = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False, emoji=False, color_system=None)
-    with wide.capture() as captured:
-        wide.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    with TemporaryDirectory(prefix="glualign-") as folder:
+        file = _stdin_file(folder) if dashes else ""
+        for key, several in files.items():
+            named = tuple(file if one == "-" else one for one in several)
+            values[key] = named[0] if isinstance(values[key], str) else named
+        if values["output"] != "-":
+            yield
+            return
+        if values.get("as_json") or sys.stdout.isatty():
+            raise click.UsageError("- is for a pipe: not with --json, nor on a terminal.")
+        file = os.path.join(folder, f"stdout{values['format'] or extension}")
+        values.update(output=file, quiet=True)
+        try:
+            yield
+        finally:
+            if os.path.exists(file):
+                with open(file, "rb") as stream:
+                    cast("SafeStream", sys.stdout).write_file(stream)
 
 
-def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print name and value in two aligned columns."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts:
-        grid.add_row(Text(escaped(name)), Text(escaped(value)))
-    _show(grid)
+def _stdin_file(folder: str) -> str:
+    """What standard input holds, as a file with the extension that its content asks for."""
+    content = sys.stdin.buffer.read(PIPE_LIMIT + 1) if sys.stdin is not None else b""
+    if len(content) > PIPE_LIMIT:
+        raise GlualignError(f"standard input holds more than {PIPE_LIMIT / 1e9:.1f} GB; give a file")
+    if not content:
+        raise GlualignError("standard input is empty; - reads an image or a flow from it")
+    found = [extension for start, extension in _BEGINNINGS.items() if content.startswith(start)]
+    path = os.path.join(folder, f"stdin{found[0] if found else ''}")
+    with open(path, "wb") as stream:
+        stream.write(content)
+    return path
 
 
 def print_table(
-    headers: Sequence[str],
     rows: Iterable[Sequence[str]],
+    headers: Sequence[str] = (),
     *,
     title: str | None = None,
     right: Sequence[int] = (),
 ) -> None:
-    """Print a table; the columns whose positions are in ``right`` (numbers) are aligned to the right."""
+    """Print rows in aligned columns; without ``headers`` they are pairs of a name and a value.
+
+    The columns whose positions are in ``right`` (numbers) are aligned to the right.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
-    )
-    for position, header in enumerate(headers):
-        table.add_column(header, justify="right" if position in right else "left", overflow="fold")
+        title=title, title_justify="left", box=None, pad_edge=False, show_header=bool(headers),
+        header_style="bold", padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for position, header in enumerate(headers or ("", "")):
+        named = not headers and position == 0
+        table.add_column(
+            header,
+            justify="right" if position in right else "left",
+            style="bold" if named else None,
+            no_wrap=named,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(Text(escaped(cell)) for cell in row))
-    _show(table)
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=console.file)
 
 
-def print_json(value: Any) -> None:
+def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values for a person, of what ``--json`` prints; what is empty is left out."""
+    forms = {"share": "{:.1%}", "length": "{:.2f} px", "bytes": "{:,}", "size": "{:,} bytes"}
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            rows += fact_rows(value)
+        elif isinstance(value, (list, tuple)):
+            rows += [(name, str(item)) for item in value]
+        elif name.endswith("height"):  # joins the width before it
+            rows[-1] = (name.replace("height", "size"), f"{rows[-1][1]} x {value} px")
+        elif value not in (None, ""):
+            rows.append((name, forms.get(name.rpartition("_")[2], "{}").format(value)))
+    return [(name.replace("_", " "), value) for name, value in rows]
+
+
+def print_json(value: Any, *, ascii_only: bool = False) -> None:
     """Print one JSON document: paths as text, numbers that JSON has no word for (NaN, infinity) as null."""
-    print(json.dumps(plain(value), ensure_ascii=False))
+    print(json.dumps(plain(value), ensure_ascii=ascii_only), flush=True)
+
+
+def note(text: str) -> None:
+    """Print one line on stderr."""
+    print(escaped(text), file=sys.stderr)
 
 
 def warn(message: str) -> None:
     """Print one warning line on stderr."""
-    error_console.print(Text(escaped(f"glualign: warning: {message}")), soft_wrap=True)
+    note(f"glualign: warning: {message}")
 
 
-def print_notes(name: str, notes: Iterable[str], *, show: bool = True) -> None:
-    """Print what reading or writing the image ``name`` has to say, one warning line each, if ``show``."""
-    for note in notes if show else ():
-        warn(f"{name}: {note}")
+def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) -> Progress:
+    """A progress display on stderr; one that shows nothing without a terminal or ``show``.
 
+    What is printed meanwhile appears above it. Descriptions are not escaped.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
 
-def progress_on(*columns: progress.ProgressColumn, show: bool, transient: bool = True) -> progress.Progress:
-    """A progress display on stderr; one that shows nothing without a terminal or ``show``."""
-    if show and error_console.is_terminal:
-        return progress.Progress(*columns, console=error_console, transient=transient)
+    shown = show and sys.stderr.isatty()
     # Before 14.3, rich ends a disabled display with an empty line.
-    return progress.Progress(*columns, console=Console(file=io.StringIO()), disable=True)
+    console = _console(sys.stderr) if shown else Console(file=io.StringIO())
+    return Progress(*columns, console=console, transient=transient, disable=not shown)
 
 
 @contextmanager
 def counted(total: int, description: str = "", *, show: bool) -> Iterator[Callable[[], None]]:
     """Show a bar with the time left during the block; yields what to call after each of ``total`` steps."""
-    columns = progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn()
-    with progress_on(progress.TextColumn("{task.description}"), *columns, show=show) as bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with progress_on(TextColumn("{task.description}"), *columns, show=show) as bar:
         task = bar.add_task(description, total=total)
         yield lambda: bar.advance(task)
 
@@ -132,11 +283,15 @@ def status(message: str, *, show: bool = True) -> Iterator[Callable[[str], None]
 
     Yields what to call with the name of each step as it begins; one that is over is shown with its seconds.
     """
-    description = progress.TextColumn("{task.description}", markup=False)
-    columns = (progress.SpinnerColumn(), description, progress.TimeElapsedColumn())
-    with progress_on(*columns, show=show) as bar:
+    if not (show and sys.stderr.isatty()):
+        yield lambda step: None
+        return
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    steps: list[tuple[str, float]] = []
+    description = TextColumn("{task.description}", markup=False)
+    with progress_on(SpinnerColumn(), description, TimeElapsedColumn(), show=True) as bar:
         task = bar.add_task(escaped(message), total=None)
-        steps: list[tuple[str, float]] = []
 
         def begin(name: str) -> None:
             if not steps or steps[-1][0] != name:
@@ -145,3 +300,21 @@ def status(message: str, *, show: bool = True) -> Iterator[Callable[[str], None]
             bar.update(task, description=escaped(" ".join([message, *over, name])))
 
         yield begin
+
+
+def _console(stream: Any) -> Console:
+    """A rich console on a stream, colourful and of limited width on a real terminal only.
+
+    ``FORCE_COLOR`` must not put spinner frames into a log.
+    """
+    from rich.console import Console
+
+    terminal = bool(getattr(stream, "isatty", bool)())
+    return Console(
+        file=getattr(stream, "for_codes", stream),
+        force_terminal=terminal,
+        color_system="auto" if terminal else None,
+        width=None if terminal else _PIPE_WIDTH,
+        highlight=False,
+        emoji=False,
+    )

@@ -12,21 +12,24 @@ from typing import Any, cast
 import click
 
 from glualign import __version__
-from glualign.cli.streams import safe_streams
+from glualign.cli.console import safe_streams
 from glualign.errors import GlualignError
 
-# Section of the help -> commands. Modules import little more than click at the top, so that help waits for
-# neither torch nor OpenCV.
+# Section of the help -> commands and their modules. These import little more than click at the top, so that
+# help waits for neither torch nor OpenCV.
 SECTIONS = {
-    "Align": ("warp", "flow", "matches", "batch"),
-    "Work with flow files": ("apply", "invert", "compose", "resize-flow", "convert", "info"),
-    "Look": ("viz", "report", "video"),
-    "Models and measurements": ("weights", "evaluate", "bench", "train"),
+    "Align": {"warp": "pair", "flow": "pair", "matches": "pair", "batch": "batch"},
+    "Work with flow files": {
+        "apply": "apply",
+        **dict.fromkeys(("invert", "compose", "resize-flow", "convert", "info"), "flow_files"),
+    },
+    "Look": dict.fromkeys(("viz", "report", "video"), "pictures"),
+    "Models and measurements": {
+        "weights": "weights",
+        **dict.fromkeys(("evaluate", "bench", "train"), "measure"),
+    },
 }
-COMMANDS = [name for names in SECTIONS.values() for name in names]
-# Modules of several commands, which are functions there; another is `command` in the module of its name.
-SHARED = {"warp": "pair", "flow": "pair"}
-SHARED |= dict.fromkeys(("invert", "compose", "resize-flow", "convert"), "flow_files")
+COMMANDS = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
 
 class CommandGroup(click.Group):
@@ -34,24 +37,21 @@ class CommandGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All command names, in the order of the table above."""
-        return COMMANDS
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"glualign.cli.{SHARED.get(cmd_name, cmd_name)}")
-        found = getattr(module, cmd_name.replace("-", "_") if cmd_name in SHARED else "command")
-        return cast("click.Command", found)
+        """The command of that name, or None.
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest names in the message when there is no such command."""
-        near = get_close_matches(args[0], COMMANDS, n=2)
-        if args[0] not in COMMANDS and near:
-            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?", ctx)
-        return super().resolve_command(ctx, args)
+        Raises:
+            UsageError: there is none; with the nearest names.
+        """
+        if cmd_name in COMMANDS:
+            module = import_module(f"glualign.cli.{COMMANDS[cmd_name]}")
+            return cast("click.Command", getattr(module, cmd_name.replace("-", "_")))
+        near = get_close_matches(cmd_name, COMMANDS, n=2)
+        if near and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command {cmd_name!r}. Did you mean {' or '.join(near)}?", ctx)
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands under their section headings."""
@@ -69,7 +69,8 @@ class CommandGroup(click.Group):
         with safe_streams():
             try:
                 try:
-                    return super().main(*args, **kwargs)
+                    given = args[0] if args else kwargs.get("args")
+                    return super().main(*args, obj=[*(sys.argv[1:] if given is None else given)], **kwargs)
                 finally:
                     sys.stdout.flush()
             except BrokenPipeError:

@@ -1,24 +1,24 @@
-"""The options that several commands share, each declared once, and the dataclasses they are parsed into.
+"""How commands are declared, the options that several share, and ``-`` as a file to read or write.
 
-A command receives what was parsed as ``**options`` and takes its part with `Options.of`. This module imports
-click and nothing heavier, so that ``--help`` stays instant.
+This module imports click and nothing heavier, so that ``--help`` stays instant.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from glualign.cli.console import fact_rows, files_for_dashes, print_json, print_table, warn
 from glualign.errors import ImageError
 
 if TYPE_CHECKING:
-    from typing import Self
-
-    from glualign.aligner import Aligner
     from glualign.flow import Interpolation
     from glualign.images import Image
 
@@ -29,342 +29,300 @@ SMALLEST_MAX_SIDE = 16
 MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
 
 FILE = click.Path(dir_okay=False)
+FOLDER = click.Path(file_okay=False)
 STREAM = click.Path(dir_okay=False, allow_dash=True)
 COUNT = click.IntRange(min=1)
+NATURAL = click.IntRange(min=0)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
+def option(
+    declaration: str, type: Any = None, default: Any = None, *, name: str = "", **more: Any
+) -> click.Option:
+    """An option, declared as its help shows it.
+
+    Args:
+        declaration: names, the metavar of the value or its choices, two spaces, and what it means:
+            ``"--onto [next|first]  Frame to align onto."``; without metavar and type it is a switch.
+        type: of the value, or a function from text that raises `click.BadParameter`.
+        default: value when it is not given; ``show_default`` is the same in words.
+        name: of the parameter; empty: click takes the longest flag's.
+        more: further arguments of `click.Option`.
+    """
+    flags, _, text = declaration.partition("  ")
+    words = flags.replace(",", "").split()
+    metavar = None if words[-1].startswith("-") else words.pop()
+    switch = {"is_flag": True} if type is None and metavar is None else {}
+    if metavar and metavar.startswith("["):
+        type, metavar = click.Choice(metavar[1:-1].split("|")), None
+    given = {"metavar": metavar, "type": type, "default": default}
+    given = {key: value for key, value in given.items() if value is not None}
+    return click.Option([*filter(None, [name]), *words], help=text, **switch, **given, **more)
+
+
+def declared(declaration: str | partial[click.Option], *arguments: Any, **more: Any) -> Any:
+    """A field of a dataclass of options: a shared option, or the arguments of `option`."""
+    if not isinstance(declaration, partial):
+        declaration = partial(option, declaration, *arguments, **more)
+    return field(metadata={"option": declaration})
+
+
+def command(
+    *parts: click.Parameter | type,
+    short_help: str | None = None,
+    name: str = "",
+    stdin: tuple[str, ...] = (),
+    stdout: str = "",
+    output_required: bool = False,
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command.
+
+    Args:
+        parts: parameters in the order of the help. A dataclass stands for the options of its fields, which
+            the function receives as one object, named after the class.
+        short_help: one line for the list of commands; None: the start of the function's docstring.
+        name: of the command; empty: the function's.
+        stdin: parameters that name input files, for which ``-`` is standard input.
+        stdout: extension of standard output where ``--format`` does not say. The parameters ``out`` (an
+            argument) and ``output`` (``-o``, ``-`` for standard output) become one ``output``.
+        output_required: whether one of them must be given.
+    """
+    groups = {part.__name__.lower(): part for part in parts if isinstance(part, type)}
+    parameters: list[click.Parameter] = []
+    for part in parts:
+        if isinstance(part, click.Parameter):
+            parameters.append(part)
+        else:
+            parameters += [each.metadata["option"](name=each.name) for each in fields(part)]
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        def run(**values: Any) -> Any:
+            if stdout:
+                given = [name for name in (values.pop("out", None), values["output"]) if name is not None]
+                if len(given) == 2:
+                    raise click.UsageError("The output is given twice, as an argument and with -o.")
+                if output_required and not given:
+                    raise click.UsageError("Missing output: give OUT or --output.")
+                values["output"] = given[0] if given else None
+            with files_for_dashes(values, stdin, stdout) if stdout else nullcontext():
+                for key, group in groups.items():
+                    values[key] = group(**{each.name: values.pop(each.name) for each in fields(group)})
+                return function(**values)
+
+        return click.Command(
+            name or function.__name__.replace("_", "-"),
+            callback=run,
+            params=parameters,
+            help=function.__doc__,
+            short_help=short_help,
+        )
+
+    return decorate
+
+
+def command_line() -> str:
+    """The command as it was given to the shell."""
+    return shlex.join(["glualign", *click.get_current_context().obj])
+
+
+def size(text: str) -> tuple[int, int]:
+    """``WxH`` on the command line, ``(height, width)`` in the program."""
+    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", text.strip())
+    if match is None or 0 in (int(match[1]), int(match[2])):
+        raise click.BadParameter(f"{text!r} is not a size in pixels such as 1920x1080.")
+    return int(match[2]), int(match[1])
+
+
+def _device(text: str) -> str:
+    name = text.strip().lower()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise click.BadParameter(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps.")
+    return name
+
+
+def _fill(text: str) -> str:
+    from glualign.fill import fill_of
+
+    try:
+        return fill_of(text)
+    except ImageError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+def _max_side(context: click.Context, parameter: click.Parameter, value: int) -> int | None:
+    if 0 < value < SMALLEST_MAX_SIDE:
+        raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
+    return value or None
+
+
+DEVICE = partial(
+    option,
+    "--device DEVICE  Where to compute: auto (the fastest there is), cpu, cuda, cuda:N (the N-th GPU), mps.",
+    _device,
+    "auto",
+)
+PRECISION = partial(
+    option,
+    "--precision [auto|fp32|bf16|fp16]  Number format of the convolutions: auto is bf16 where the "
+    "hardware has it; fp32 is exact, slower.",
+    default="auto",
+)
+MIN_QUALITY = partial(
+    option,
+    "--min-quality  Worst verdict to accept. Worse: nothing is written, exit code 1. Files of a failed "
+    "alignment are kept, with exit code 4; with none the exit code is 0.",
+    click.Choice(MIN_QUALITIES),
+    "failed",
+)
+QUALITY = partial(
+    option,
+    "--quality 1-100  Quality of JPEG, WebP, HEIC and AVIF output.",
+    click.IntRange(1, 100),
+    show_default="95",
+)
+QUIET = partial(option, "-q, --quiet  Print nothing but errors.")
+JSON = partial(option, "--json  Print one JSON object on stdout instead of the summary.", name="as_json")
+FORMAT = option(
+    "--format EXT  Format of standard output, or of the image written into a folder, such as png or tif.",
+    callback=lambda context, parameter, value: f".{value.lstrip('.')}" if value else None,
+)
+MASK = option(
+    "--mask  Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply where "
+    "valid.",
+    FILE,
+)
+CONFIDENCE = option(
+    "--confidence  Also write the confidence here (8-bit image): from 0 to 255 where certain.", FILE
+)
+
+
 @dataclass(frozen=True)
-class Options:
-    """Values of options; the fields have the names of click's parameters."""
+class Aligning:
+    """How to align; ``preset`` None: not given."""
 
-    @classmethod
-    def of(cls, parsed: Mapping[str, Any]) -> Self:
-        """The part of what click parsed that belongs here."""
-        return cls(**{field.name: parsed[field.name] for field in fields(cls)})
+    model: str = declared(
+        "-m, --model NAME|FILE  Model: a name from `glualign weights list`, or a file of weights "
+        "(.safetensors, .pth, .pth.tar).",
+        default="compact",
+    )
+    device: str = declared(DEVICE)
+    precision: str = declared(PRECISION)
+    max_side: int | None = declared(
+        "--max-side PX  Longer side in pixels the network works at; results have full size. 0: the image's "
+        "own size.",
+        NATURAL,
+        1024,
+        callback=_max_side,
+    )
+    preset: str | None = declared(
+        "--preset [fast|balanced|accurate]  Speed against accuracy; fast does not look for large rotations "
+        "and zooms.",
+        show_default="balanced",
+    )
+    transform: str = declared(
+        "--transform  Motion: the simplest model that explains the pair, else free (auto); free for every "
+        "pixel (dense); or one model of all of it (tps: a smooth bend).",
+        click.Choice(TRANSFORMS),
+        "auto",
+    )
+    mirror: bool = declared(
+        "--mirror  Also consider that the source is mirrored, left for right (not with --preset fast)."
+    )
 
+    def arguments(self, *, show: bool) -> dict[str, Any]:
+        """Keyword arguments for `Aligner.from_pretrained`.
 
-@dataclass(frozen=True)
-class Aligning(Options):
-    """What `align_options` say: how to align. None: not given, the preset decides."""
-
-    model: str
-    device: str
-    precision: str
-    max_side: int | None
-    preset: str | None
-    transform: str
-    mirror: bool
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `Aligner.from_pretrained` beside the model."""
+        Prints a warning where the precision asked for is emulated, if ``show``.
+        """
         if self.mirror and self.preset == "fast":
             raise click.UsageError("--mirror needs a search, which --preset fast leaves out.")
-        given = {name: getattr(self, name) for name in ("device", "precision", "transform", "mirror")}
-        if self.preset is not None:
-            given["preset"] = self.preset
-        if self.max_side is not None:
-            given["max_side"] = self.max_side or None  # 0 on the command line: the image's own size
-        return given
+        if show and self.precision == "bf16":
+            from glualign.devices import choose_device, precision_note
 
-    def warn_if_slow(self) -> None:
-        """Print a warning where the precision asked for is emulated."""
-        from glualign.cli.console import warn
-        from glualign.devices import choose_device, precision_note
-
-        if self.precision == "bf16" and (note := precision_note("bf16", choose_device(self.device))):
-            warn(note)
-
-    def aligner(self) -> Aligner:
-        """The aligner that these options describe.
-
-        Raises:
-            CheckpointError: unknown model or unusable file of weights.
-            DeviceError: the device or precision is not there.
-        """
-        from glualign.aligner import Aligner
-
-        return Aligner.from_pretrained(self.model, **self.arguments())
+            if note := precision_note("bf16", choose_device(self.device)):
+                warn(note)
+        given = {each.name: getattr(self, each.name) for each in fields(Aligning)}
+        return {**given, "preset": self.preset or "balanced"}
 
 
 @dataclass(frozen=True)
-class Reading(Options):
-    """What `reading_options` say: how images are read."""
+class Reading:
+    """How images are read: keyword arguments of `glualign.images.read_image`."""
 
-    exif: bool
-    page: int
-    max_pixels: int
-    mask_from: str | None
+    apply_orientation: bool = declared(
+        "--exif/--no-exif  Turn photographs upright as their EXIF orientation says, or take the pixels as "
+        "stored.",
+        default=True,
+    )
+    page: int = declared("--page N  Page of a multi-page TIFF to read, counted from 0.", NATURAL, 0)
+    max_pixels: int | None = declared(
+        "--max-pixels N  Refuse images with more pixels (width x height) than this. 0: no limit.",
+        NATURAL,
+        300_000_000,
+        show_default="300,000,000",
+        callback=lambda context, parameter, value: value or None,
+    )
+    mask_from: str | None = declared(
+        "--mask-from [alpha|file]  Ignore pixels that are clear (alpha), or black in NAME_mask.png beside "
+        "the image (file)."
+    )
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `glualign.images.read_image`."""
-        limit = self.max_pixels or None  # 0 on the command line: no limit
-        given = {"apply_orientation": self.exif, "page": self.page, "mask_from": self.mask_from}
-        return {**given, "max_pixels": limit}
-
-    def images(
-        self, *paths: str, quiet: bool, masks: tuple[str | None, ...] = (), matched: bool = True
-    ) -> list[Image]:
-        """Read images; what there is to know of them is printed as warnings unless ``quiet``.
+    def image(self, path: str, mask: str | None = None, *, quiet: bool, matched: bool = True) -> Image:
+        """Read an image; what there is to know of it is printed as warnings unless ``quiet``.
 
         Args:
-            paths: of the files.
+            path: of the file.
+            mask: an image file that is black where the image is to be ignored.
             quiet: print nothing.
-            masks: image files that are black where the image is to be ignored, one for each or none at all.
-            matched: also say how the network will see them.
+            matched: also say how the network will see it.
 
         Raises:
-            ImageError: one cannot be read.
+            ImageError: it cannot be read.
         """
-        from glualign.cli.console import print_notes
         from glualign.images import display_notes, read_image
 
-        images = []
-        for path, mask in zip(paths, masks or [None] * len(paths), strict=True):
-            image = read_image(path, **self.arguments())
-            notes = (*image.notes, *display_notes(image)) if matched else image.notes
-            print_notes(image.name, notes, show=not quiet)
-            if mask:
-                image = image.ignore(read_image(mask, apply_orientation=self.exif))
-            images.append(image)
-        return images
+        image = read_image(path, **{each.name: getattr(self, each.name) for each in fields(Reading)})
+        for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
+            warn(f"{image.name}: {note}")
+        if mask:
+            return image.ignore(read_image(mask, apply_orientation=self.apply_orientation))
+        return image
 
 
 @dataclass(frozen=True)
-class Writing(Options):
-    """What `writing_options` say: how warped images are drawn and written."""
+class Writing:
+    """How warped images are drawn and written: keyword arguments of `Outputs.write`."""
 
-    interpolation: Interpolation | None
-    fill: str
-    quality: int | None
+    interpolation: Interpolation | None = declared(
+        "--interp  How source pixels are sampled; nearest keeps labels intact.",
+        click.Choice(INTERPOLATIONS),
+        show_default="linear, nearest for label images",
+    )
+    fill: str = declared(
+        "--fill FILL  Pixels without a source: a colour (name or hex), transparent (adds alpha), target "
+        "(shows it).",
+        _fill,
+        "#000000",
+        show_default="black",
+    )
+    quality: int | None = declared(QUALITY)
 
 
 @dataclass(frozen=True)
-class Telling(Options):
-    """What `verbosity_options` say: how a command tells what it did."""
+class Telling:
+    """How a command tells what it did."""
 
-    as_json: bool
-    quiet: bool
+    as_json: bool = declared(JSON)
+    quiet: bool = declared(QUIET)
 
     @property
     def shows(self) -> bool:
         """Whether a person reads along."""
         return not (self.as_json or self.quiet)
 
-    def tell(self, record: Mapping[str, Any], rows: Callable[[], list[tuple[str, str]]]) -> None:
-        """Print ``record`` as JSON, or ``rows`` (name and value), or nothing, as asked for."""
-        from glualign.cli.console import print_facts, print_json
-
+    def tell(self, record: Mapping[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> None:
+        """Print ``record`` as JSON, or ``rows`` (name and value; None: `fact_rows`), or nothing."""
         if self.as_json:
             print_json(record)
         elif not self.quiet:
-            print_facts(rows())
-
-
-def _device(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    text = value.strip().lower()
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text):
-        raise click.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.", context, parameter)
-    return text
-
-
-def _working_side(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
-    if value is not None and 0 < value < SMALLEST_MAX_SIDE:
-        raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
-    return value
-
-
-def _fill(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    from glualign.fill import fill_of
-
-    try:
-        return fill_of(value)
-    except ImageError as error:
-        raise click.BadParameter(f"{error}.", context, parameter) from None
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
-    """``WxH`` on the command line, ``(height, width)`` in the program."""
-
-    name = "size"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What the help shows."""
-        return "WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the text."""
-        match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", value.strip())
-        if match is None or 0 in (int(match[1]), int(match[2])):
-            self.fail(f"{value!r} is not a size in pixels such as 1920x1080.", param, ctx)
-        return int(match[2]), int(match[1])
-
-
-def stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One decorator that applies several, so that ``--help`` lists them in the order given here."""
-
-    def decorate(command: Any) -> Any:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-model_option = click.option(
-    "-m",
-    "--model",
-    metavar="NAME|FILE",
-    default="compact",
-    help="Model: a name from `glualign weights list`, or a file of weights (.safetensors, .pth, .pth.tar).",
-)
-device_option = click.option(
-    "--device",
-    metavar="DEVICE",
-    callback=_device,
-    default="auto",
-    help="Where to compute: auto (the fastest there is), cpu, cuda, cuda:N (the N-th GPU), mps.",
-)
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    help="Number format of the convolutions: auto is bf16 where the hardware has it; fp32 is exact, slower.",
-)
-model_options = stack(
-    model_option,
-    device_option,
-    precision_option,
-    click.option(
-        "--max-side",
-        type=click.IntRange(min=0),
-        metavar="PX",
-        callback=_working_side,
-        show_default="1024",
-        help="Longer side in pixels the network works at; results have full size. 0: the image's own size.",
-    ),
-)
-
-method_options = stack(
-    click.option(
-        "--preset",
-        type=click.Choice(["fast", "balanced", "accurate"]),
-        show_default="balanced",
-        help="Speed against accuracy; fast does not look for large rotations and zooms.",
-    ),
-    click.option(
-        "--transform",
-        type=click.Choice(TRANSFORMS),
-        default="auto",
-        help="Motion: the simplest model that explains the pair, else free (auto); free for every pixel "
-        "(dense); or one model of all of it (tps: a smooth bend).",
-    ),
-    click.option(
-        "--mirror",
-        is_flag=True,
-        help="Also consider that the source is mirrored, left for right (not with --preset fast).",
-    ),
-)
-align_options = stack(model_options, method_options)
-min_quality_option = click.option(
-    "--min-quality",
-    type=click.Choice(MIN_QUALITIES),
-    default="failed",
-    help="Worst verdict to accept. Worse: nothing is written, exit code 1. Files of a failed alignment are "
-    "kept, with exit code 4; with none the exit code is 0.",
-)
-
-reading_options = stack(
-    click.option(
-        "--exif/--no-exif",
-        "exif",
-        default=True,
-        help="Turn photographs upright as their EXIF orientation says, or take the pixels as stored.",
-    ),
-    click.option(
-        "--page",
-        type=click.IntRange(min=0),
-        metavar="N",
-        default=0,
-        help="Page of a multi-page TIFF to read, counted from 0.",
-    ),
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(min=0),
-        metavar="N",
-        default=300_000_000,
-        show_default="300,000,000",
-        help="Refuse images with more pixels (width x height) than this. 0: no limit.",
-    ),
-    click.option(
-        "--mask-from",
-        type=click.Choice(["alpha", "file"]),
-        help="Ignore pixels that are clear (alpha), or black in NAME_mask.png beside the image (file).",
-    ),
-)
-
-quality_option = click.option(
-    "--quality",
-    type=click.IntRange(1, 100),
-    metavar="1-100",
-    show_default="95",
-    help="Quality of JPEG, WebP, HEIC and AVIF output.",
-)
-mask_option = click.option(
-    "--mask",
-    type=FILE,
-    help="Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply where valid.",
-)
-confidence_option = click.option(
-    "--confidence",
-    type=FILE,
-    help="Also write the confidence here (8-bit image): from 0 to 255 where certain.",
-)
-writing_options = stack(
-    click.option(
-        "--interp",
-        "interpolation",
-        type=click.Choice(INTERPOLATIONS),
-        show_default="linear, nearest for label images",
-        help="How source pixels are sampled; nearest keeps labels intact.",
-    ),
-    click.option(
-        "--fill",
-        metavar="FILL",
-        callback=_fill,
-        default="#000000",
-        show_default="black",
-        help="Pixels without a source: a colour (name or hex), transparent (adds alpha), target (shows it).",
-    ),
-    quality_option,
-)
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of the summary."
-)
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-verbosity_options = stack(json_option, quiet_option)
-pair_options = stack(
-    click.option(
-        "--only-trusted",
-        is_flag=True,
-        help="Leave out what the source reaches but forward and backward flow disagree on: filled in images, "
-        "unknown in flow.",
-    ),
-    align_options,
-    click.option(
-        "--init",
-        type=FILE,
-        help="Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point pairs "
-        "(.csv: source x, y, target x, y). What is left is estimated on top of it.",
-    ),
-    min_quality_option,
-    click.option(
-        "--source-mask",
-        type=FILE,
-        help="Image of the source's size, black where the source has no say (sky, people, time stamps).",
-    ),
-    click.option("--target-mask", type=FILE, help="The same for the target."),
-    reading_options,
-    verbosity_options,
-)
+            print_table(fact_rows(record) if rows is None else rows)

@@ -1,29 +1,34 @@
-"""``glualign warp`` and ``glualign flow``: align a pair, write what was asked for, tell what came of it."""
+"""``glualign warp``, ``flow`` and ``matches``: align a pair, write what was asked for, tell of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from glualign.cli.console import status, warn
 from glualign.cli.options import (
+    CONFIDENCE,
+    COUNT,
     FILE,
+    FORMAT,
+    MASK,
     MIN_QUALITIES,
+    MIN_QUALITY,
     STREAM,
     WITHOUT_MATRIX,
     Aligning,
     Reading,
     Telling,
     Writing,
-    confidence_option,
-    mask_option,
-    pair_options,
-    writing_options,
+    command,
+    command_line,
+    declared,
+    option,
 )
-from glualign.cli.streams import format_option, streamable
 from glualign.errors import GlualignError
 
 if TYPE_CHECKING:
@@ -33,43 +38,106 @@ if TYPE_CHECKING:
     from glualign.outputs import Outputs
 
 EXIT_FAILED_VERDICT = 4
+PAIR = (
+    click.Argument(["source"], type=click.Path(allow_dash=True)),
+    click.Argument(["target"], type=click.Path(allow_dash=True)),
+)
+ONLY_TRUSTED = option(
+    "--only-trusted  Leave out what the source reaches but forward and backward flow disagree on: filled "
+    "in images, unknown in flow."
+)
 
 
-@click.command(short_help="Warp SOURCE onto the pixel grid of TARGET.")
-@click.argument("source", type=click.Path(allow_dash=True))
-@click.argument("target", type=click.Path(allow_dash=True))
-@click.argument("out", required=False, type=click.Path(allow_dash=True))
-@click.option("-o", "--output", metavar="DIR|FILE|-", show_default="this folder", help="The same as OUT.")
-@format_option
-@click.option("--flow", type=FILE, help="Write the flow here, format by extension.")
-@click.option("--flow-image", type=FILE, help="Write the picture of the flow here.")
-@mask_option
-@confidence_option
-@click.option(
-    "--matrix", type=FILE, help="Write the fitted 3x3 transform, target to source, here (.txt or .json)."
+@dataclass(frozen=True)
+class Pairing(Reading, Aligning):
+    """How a pair is read and aligned, and how good the alignment has to be."""
+
+    init: str | None = declared(
+        "--init  Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point "
+        "pairs (.csv: source x, y, target x, y). What is left is estimated on top of it.",
+        FILE,
+    )
+    min_quality: str = declared(MIN_QUALITY)
+    source_mask: str | None = declared(
+        "--source-mask  Image of the source's size, black where the source has no say (sky, people, time "
+        "stamps).",
+        FILE,
+    )
+    target_mask: str | None = declared("--target-mask  The same for the target.", FILE)
+
+    def check(self, outputs: Outputs, *inputs: str, **more: Any) -> None:
+        """Refuse outputs that cannot work, or would overwrite one of the inputs."""
+        beside = filter(None, (self.init, self.source_mask, self.target_mask))
+        outputs.check([*inputs, *beside], **more)
+
+    def images(self, source: str, target: str, *, quiet: bool, matched: bool = True) -> tuple[Image, Image]:
+        """Read both images with their masks; what there is to know of them is printed unless ``quiet``."""
+        pair = (source, self.source_mask), (target, self.target_mask)
+        moving, fixed = (self.image(name, mask, quiet=quiet, matched=matched) for name, mask in pair)
+        return moving, fixed
+
+    def align(self, source: Image, target: Image, *, show: bool) -> Alignment:
+        """Align two images; progress goes to a terminal only, and only if ``show``.
+
+        Raises:
+            GlualignError: the model, the device or ``init`` is unusable, an image cannot be matched, or the
+                verdict is worse than ``min_quality``: with its reasons and what to try.
+        """
+        from glualign.aligner import Aligner
+        from glualign.flow import read_initial
+
+        known = read_initial(self.init, target.size, source.size) if self.init else None
+        with status(f"Loading {self.model} ...", show=show):
+            aligner = Aligner.from_pretrained(**self.arguments(show=show))
+        with status(f"Aligning {source.name} to {target.name}:", show=show) as aligner.on_step:
+            alignment = aligner.align(source, target, init=known)
+        quality = alignment.quality
+        if MIN_QUALITIES.index(quality.verdict) < MIN_QUALITIES.index(self.min_quality):
+            raise GlualignError(
+                f"{source.name}: the alignment is {quality.verdict}, --min-quality asks for "
+                f"{self.min_quality}; nothing was written ({reasons(quality)}). {advice(alignment)}"
+            )
+        return alignment
+
+    def tell(self, alignment: Alignment, written: Mapping[str, Path], telling: Telling) -> None:
+        """Print the summary, the JSON object or nothing; a failed alignment ends in exit code 4.
+
+        Raises:
+            Exit: the verdict is failed and ``min_quality`` is not none.
+        """
+        telling.tell({**alignment.summary(), "outputs": written}, summary_rows(alignment, written))
+        if alignment.quality.verdict == "failed" and self.min_quality != "none":
+            warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
+            raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
+
+
+@command(
+    *PAIR,
+    click.Argument(["out"], required=False, type=click.Path(allow_dash=True)),
+    option("-o, --output DIR|FILE|-  The same as OUT.", show_default="this folder"),
+    FORMAT,
+    option("--flow  Write the flow here, format by extension.", FILE),
+    option("--flow-image  Write the picture of the flow here.", FILE),
+    MASK,
+    CONFIDENCE,
+    option("--matrix  Write the fitted 3x3 transform, target to source, here (.txt or .json).", FILE),
+    option("--report  Write an HTML report here, as `glualign report` does.", FILE),
+    option(
+        "--gcps  Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is a "
+        "GeoTIFF.",
+        FILE,
+    ),
+    option("--matches  Write point matches here (.csv, .npz, .h5, .txt), as `glualign matches` does.", FILE),
+    Writing,
+    ONLY_TRUSTED,
+    Pairing,
+    Telling,
+    stdin=("source", "target"),
+    stdout=".png",
+    short_help="Warp SOURCE onto the pixel grid of TARGET.",
 )
-@click.option("--report", type=FILE, help="Write an HTML report here, as `glualign report` does.")
-@click.option(
-    "--gcps",
-    type=FILE,
-    help="Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is a GeoTIFF.",
-)
-@click.option(
-    "--matches",
-    type=FILE,
-    help="Write point matches here (.csv, .npz, .h5, .txt), as `glualign matches` does.",
-)
-@writing_options
-@pair_options
-@streamable("source", "target", default=".png")
 def warp(
-    source: str,
-    target: str,
-    min_quality: str,
-    only_trusted: bool,
-    init: str | None,
-    report: str | None,
-    **options: Any,
+    source: str, target: str, writing: Writing, pairing: Pairing, telling: Telling, **options: Any
 ) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
@@ -100,52 +168,50 @@ def warp(
       glualign warp scan.tif drawing.png out/ --init points.csv
       cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
-    from glualign.cli.console import print_notes, status
-    from glualign.cli.report import command_line
     from glualign.georeference import map_affine
     from glualign.outputs import expected_image
 
-    aligning, reading = Aligning.of(options), Reading.of(options)
-    writing, telling = Writing.of(options), Telling.of(options)
-    if options["matrix"] and aligning.transform in ("auto", *WITHOUT_MATRIX):
+    if options["matrix"] and pairing.transform in ("auto", *WITHOUT_MATRIX):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
-    masks = options["source_mask"], options["target_mask"]
-    moving, fixed = reading.images(source, target, quiet=telling.quiet, masks=masks)
+    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
     if options["gcps"]:
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
-    outputs = plan(source, expected, options)
-    outputs.check(
-        filter(None, (source, target, *masks, init)), warped=expected, beside=filter(None, [report])
-    )
-    if report:
+    outputs = plan(source, expected, pairing.transform, options)
+    page = options["report"]
+    pairing.check(outputs, source, target, warped=expected, beside=filter(None, [page]))
+    if page:
         from glualign.report.alignment import build_report
         from glualign.report.page import environment
 
         environment()
-    alignment = align_pair(moving, fixed, aligning, init=init, show=telling.shows, minimum=min_quality)
+    alignment = pairing.align(moving, fixed, show=telling.shows)
     with status("Writing ...", show=telling.shows):
-        written, notes = outputs.write(alignment, only_trusted=only_trusted, **vars(writing))
-        if report:
-            build_report(alignment, report, command=command_line(click.get_current_context()))
-            written["report"] = Path(report)
-    print_notes(source, notes, show=not telling.quiet)
-    tell(alignment, written, telling, min_quality)
+        written, notes = outputs.write(alignment, only_trusted=options["only_trusted"], **vars(writing))
+        if page:
+            build_report(alignment, page, command=command_line())
+            written["report"] = Path(page)
+    for note in () if telling.quiet else notes:
+        warn(f"{source}: {note}")
+    pairing.tell(alignment, written, telling)
 
 
-@click.command(short_help="Write the flow of a pair to a file.")
-@click.argument("source", type=click.Path(allow_dash=True))
-@click.argument("target", type=click.Path(allow_dash=True))
-@click.argument("out", required=False, type=STREAM)
-@click.option("-o", "--output", type=STREAM, metavar="FILE|-", help="The same as OUT.")
-@format_option
-@mask_option
-@confidence_option
-@pair_options
-@streamable("source", "target", default=".flo", required=True)
-def flow(
-    source: str, target: str, only_trusted: bool, min_quality: str, init: str | None, **options: Any
-) -> None:
+@command(
+    *PAIR,
+    click.Argument(["out"], required=False, type=STREAM),
+    option("-o, --output FILE|-  The same as OUT.", STREAM),
+    FORMAT,
+    MASK,
+    CONFIDENCE,
+    ONLY_TRUSTED,
+    Pairing,
+    Telling,
+    stdin=("source", "target"),
+    stdout=".flo",
+    output_required=True,
+    short_help="Write the flow of a pair to a file.",
+)
+def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
     """Estimate the flow between SOURCE and TARGET and write it to the file OUT.
 
     The extension of OUT chooses the format: .flo, .png (KITTI, 16 bit), .pfm, .npy, .npz, .flo5, .nrrd, .mha.
@@ -161,20 +227,66 @@ def flow(
     """
     from glualign.outputs import Outputs
 
-    reading, telling = Reading.of(options), Telling.of(options)
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     outputs = Outputs(**{kind: Path(name) for kind, name in names.items() if name})
-    masks = options["source_mask"], options["target_mask"]
-    outputs.check(filter(None, (source, target, *masks, init)))
-    moving, fixed = reading.images(source, target, quiet=telling.quiet, masks=masks)
-    alignment = align_pair(
-        moving, fixed, Aligning.of(options), init=init, show=telling.shows, minimum=min_quality
-    )
-    written, _ = outputs.write(alignment, only_trusted=only_trusted)
-    tell(alignment, written, telling, min_quality)
+    pairing.check(outputs, source, target)
+    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    alignment = pairing.align(moving, fixed, show=telling.shows)
+    written, _ = outputs.write(alignment, only_trusted=options["only_trusted"])
+    pairing.tell(alignment, written, telling)
 
 
-def plan(source: str, expected: Image, options: Mapping[str, Any]) -> Outputs:
+@command(
+    click.Argument(["source"], type=click.Path()),
+    click.Argument(["target"], type=click.Path()),
+    option("-o, --output  Where to write.", FILE, required=True),
+    option("--max N  Matches at most, spread evenly over what is trusted.", COUNT, 2000, name="most"),
+    option("--min-confidence X  Least confidence of a match.", click.FloatRange(0, 1), 0.5),
+    option(
+        "--points FILE  Key points in target pixels (.csv with x and y, .json) to match, instead of an even "
+        "spread.",
+        click.Path(),
+    ),
+    Pairing,
+    Telling,
+    short_help="Write point matches of a pair, for structure from motion.",
+)
+def matches(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
+    """Find points of SOURCE and TARGET that show the same thing, where the flow is trusted.
+
+    The extension of FILE chooses the format: .csv (source_x, source_y, target_x, target_y, confidence; apply
+    reads it), .npz (keypoints0 of the source, keypoints1 of the target, confidence), .h5 (key points and
+    matches as hloc stores them, extra hdf5), or .txt (COLMAP's raw match list, with a folder of its key point
+    files beside it). Positions are in pixels, integers at pixel centres; COLMAP's are half a pixel more.
+
+    Exit codes: 0 done; 4 done, but the verdict is failed: the images hardly show the same thing; 1 an error.
+
+    \b
+    Examples:
+      glualign matches left.jpg right.jpg -o matches.csv
+      glualign matches left.jpg right.jpg -o pair.h5 --max 5000 --min-confidence 0.7
+    """
+    from glualign.cli.keypoints import read_keypoints
+    from glualign.matches import check_matches_path, find_matches, write_matches
+    from glualign.outputs import Outputs
+
+    output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
+    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    pairing.check(Outputs(matches=output), *filter(None, (source, target, points)))
+    check_matches_path(output, (moving.name, fixed.name))
+    wanted = read_keypoints(points, "target").points if points else None
+    alignment = pairing.align(moving, fixed, show=telling.shows)
+    found = find_matches(alignment, most=options["most"], least_confidence=least, points=wanted)
+    if not len(found.confidence):
+        raise GlualignError(
+            f"{source}: no match is trusted with a confidence of {least:g}; "
+            f"the verdict is {alignment.quality.verdict}"
+        )
+    write_matches(output, found)
+    pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
+
+
+def plan(source: str, expected: Image, transform: str, files: Mapping[str, Any]) -> Outputs:
     """The files to write: one image, or a folder of results; and what was named beside.
 
     Raises:
@@ -183,60 +295,16 @@ def plan(source: str, expected: Image, options: Mapping[str, Any]) -> Outputs:
     from glualign.images import WRITABLE
     from glualign.outputs import DEFAULT_KINDS, Outputs, is_folder, warped_extension
 
-    output = options["output"] or "."
+    output = files["output"] or "."
     if is_folder(output, WRITABLE):
-        extension = options["format"] or warped_extension(source, expected)
-        kinds = set(DEFAULT_KINDS) - ({"transform"} if options["transform"] in WITHOUT_MATRIX else set())
+        extension = files["format"] or warped_extension(source, expected)
+        kinds = set(DEFAULT_KINDS) - ({"transform"} if transform in WITHOUT_MATRIX else set())
         outputs = Outputs.in_folder(output, Path(source).stem, extension, kinds=kinds)
     else:
         outputs = Outputs(warped=Path(output))
     named = ("flow", "flow_image", "mask", "confidence", "gcps", "matches")
-    beside = {"transform": options["matrix"], **{kind: options[kind] for kind in named}}
+    beside = {"transform": files["matrix"], **{kind: files[kind] for kind in named}}
     return replace(outputs, **{kind: Path(name) for kind, name in beside.items() if name})
-
-
-def align_pair(
-    source: Image, target: Image, how: Aligning, *, show: bool, init: str | None = None, minimum: str = "none"
-) -> Alignment:
-    """Align two images as the options say, from the motion in the file ``init`` where one is given.
-
-    Progress goes to a terminal only, and only if ``show``.
-
-    Raises:
-        GlualignError: the model, the device or ``init`` is unusable, an image cannot be matched, or the
-            verdict is worse than ``minimum`` (``--min-quality``): with its reasons and what to try.
-    """
-    from glualign.cli.console import status
-    from glualign.flow import read_initial
-
-    if show:
-        how.warn_if_slow()
-    known = read_initial(init, target.size, source.size) if init else None
-    with status(f"Loading {how.model} ...", show=show):
-        aligner = how.aligner()
-    with status(f"Aligning {source.name} to {target.name}:", show=show) as aligner.on_step:
-        alignment = aligner.align(source, target, init=known)
-    quality = alignment.quality
-    if MIN_QUALITIES.index(quality.verdict) < MIN_QUALITIES.index(minimum):
-        raise GlualignError(
-            f"{source.name}: the alignment is {quality.verdict}, --min-quality asks for {minimum}; "
-            f"nothing was written ({reasons(quality)}). {advice(alignment)}"
-        )
-    return alignment
-
-
-def tell(alignment: Alignment, written: Mapping[str, Path], telling: Telling, minimum: str) -> None:
-    """Print the summary, the JSON object or nothing; a failed alignment ends the command with exit code 4.
-
-    Raises:
-        Exit: the verdict is failed and ``minimum``, from ``--min-quality``, is not none.
-    """
-    from glualign.cli.console import warn
-
-    telling.tell({**alignment.summary(), "outputs": written}, lambda: summary_rows(alignment, written))
-    if alignment.quality.verdict == "failed" and minimum != "none":
-        warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
-        raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
 
 
 def summary_rows(alignment: Alignment, written: Mapping[str, Path]) -> list[tuple[str, str]]:

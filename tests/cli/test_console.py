@@ -8,12 +8,12 @@ from glualign.cli import console
 
 def test_facts_in_a_pipe_are_neither_folded_nor_padded(capsys):
     long = "x" * 300
-    console.print_facts([("a", long), ("name", "[bold]v[/bold]")])
+    console.print_table([("a", long), ("name", "[bold]v[/bold]")])
     assert capsys.readouterr().out.splitlines() == [f"a     {long}", "name  [bold]v[/bold]"]
 
 
 def test_numbers_in_a_table_are_aligned_to_the_right(capsys):
-    console.print_table(("set", "px"), [("one", "1.5"), ("two", "12.5")], right=(1,))
+    console.print_table([("one", "1.5"), ("two", "12.5")], ("set", "px"), right=(1,))
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         "set    px",
         "one   1.5",
@@ -35,7 +35,8 @@ def test_progress_is_for_terminals_only(capsys):
 def test_steps_that_are_over_are_shown_with_their_seconds(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
-    monkeypatch.setattr(console, "error_console", console.SafeConsole(file=terminal, width=120))
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
     clock = iter((10.0, 12.5, 12.75))
     monkeypatch.setattr(console, "monotonic", lambda: next(clock))
     with console.status("Aligning a to b:") as begin:

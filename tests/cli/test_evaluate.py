@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from glualign.cli import evaluate as evaluate_command
+from glualign.cli import measure
 from glualign.cli.main import cli
 from tests.evaluation.fakes import make_pairs
 
@@ -25,8 +25,8 @@ def test_the_names_in_the_help_are_those_of_the_library():
     from glualign.evaluation.baselines import BASELINES
     from glualign.evaluation.datasets import DATASETS
 
-    assert tuple(DATASETS) == evaluate_command.DATASETS
-    assert tuple(BASELINES) == evaluate_command.BASELINES
+    assert tuple(DATASETS) == measure.DATASETS
+    assert tuple(BASELINES) == measure.BASELINES
 
 
 def test_baselines_side_by_side_with_every_output(root, tmp_path):

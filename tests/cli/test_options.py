@@ -9,21 +9,20 @@ import pytest
 from glualign.cli import options
 
 
-def parse(decorator, *arguments: str) -> dict:
-    """The options that a command decorated so would receive."""
+def parse(part, *arguments: str):
+    """What a command with the options of a dataclass receives."""
     received: dict = {}
 
-    @click.command()
-    @decorator
+    @options.command(part)
     def command(**parsed):
         received.update(parsed)
 
     command.main(list(arguments), standalone_mode=False)
-    return received
+    return received[part.__name__.lower()]
 
 
-def parameters(decorator) -> dict[str, click.Option]:
-    command = click.command()(decorator(lambda **_: None))
+def parameters(part) -> dict[str, click.Option]:
+    command = options.command(part)(lambda **_: None)
     return {parameter.name: parameter for parameter in command.params}
 
 
@@ -31,7 +30,7 @@ def test_options_of_the_aligner_that_only_presets_set_are_not_on_the_command_lin
     from glualign.aligner import AlignOptions
 
     known = {field.name for field in fields(AlignOptions)}
-    assert known & set(parameters(options.align_options)) == {"max_side", "transform", "mirror"}
+    assert known & set(parameters(options.Aligning)) == {"max_side", "transform", "mirror"}
 
 
 def test_choices_are_those_of_the_library():
@@ -39,7 +38,7 @@ def test_choices_are_those_of_the_library():
     from glualign.flow import Interpolation
     from glualign.matching.quality import Verdict
 
-    method = parameters(options.method_options)
+    method = parameters(options.Aligning)
     assert set(method["preset"].type.choices) == set(PRESETS)
     assert set(method["transform"].type.choices) == set(get_args(Transform))
     assert set(options.INTERPOLATIONS) == set(get_args(Interpolation))
@@ -51,23 +50,31 @@ def test_defaults_in_the_help_are_those_of_the_library():
     from glualign.images import DEFAULT_MAX_PIXELS
     from glualign.images.write import DEFAULT_QUALITY
 
-    assert parameters(options.model_options)["max_side"].show_default == str(AlignOptions().max_side)
-    pixels = parameters(options.reading_options)["max_pixels"]
+    assert parameters(options.Aligning)["max_side"].default == AlignOptions().max_side
+    pixels = parameters(options.Reading)["max_pixels"]
     assert (pixels.default, pixels.show_default) == (DEFAULT_MAX_PIXELS, f"{DEFAULT_MAX_PIXELS:,}")
-    assert parameters(options.quality_option)["quality"].show_default == str(DEFAULT_QUALITY)
+    assert parameters(options.Writing)["quality"].show_default == str(DEFAULT_QUALITY)
     assert options.SMALLEST_MAX_SIDE == SMALLEST_SIDE
 
 
-def test_only_what_was_given_reaches_the_aligner():
-    given = options.Aligning.of(parse(options.align_options)).arguments()
-    assert given == {"device": "auto", "precision": "auto", "transform": "auto", "mirror": False}
-    given = options.Aligning.of(parse(options.align_options, "--preset", "accurate", "--mirror")).arguments()
+def test_what_is_not_given_is_as_in_the_library():
+    from glualign.aligner import AlignOptions
+    from glualign.matching.options import choose_options
+
+    given = parse(options.Aligning).arguments(show=False)
+    named = {name: given.pop(name) for name in ("model", "device", "precision", "preset")}
+    assert named == {"model": "compact", "device": "auto", "precision": "auto", "preset": "balanced"}
+    assert choose_options("balanced", given) == AlignOptions()
+
+
+def test_what_is_given_reaches_the_aligner():
+    given = parse(options.Aligning, "--preset", "accurate", "--mirror").arguments(show=False)
     assert (given["preset"], given["mirror"]) == ("accurate", True)
 
 
 def test_a_mirrored_source_needs_a_search():
     with pytest.raises(click.UsageError, match="--preset fast"):
-        options.Aligning.of(parse(options.align_options, "--preset", "fast", "--mirror")).arguments()
+        parse(options.Aligning, "--preset", "fast", "--mirror").arguments(show=False)
 
 
 @pytest.mark.parametrize(
@@ -81,26 +88,25 @@ def test_a_mirrored_source_needs_a_search():
     ],
 )
 def test_colours_are_given_by_name_or_hex(text, fill):
-    assert options.Writing.of(parse(options.writing_options, "--fill", text)).fill == fill
+    assert parse(options.Writing, "--fill", text).fill == fill
 
 
 @pytest.mark.parametrize(("given", "side"), [("0", None), ("640", 640)])
 def test_zero_means_the_size_of_the_image(given, side):
-    parsed = parse(options.align_options, "--max-side", given)
-    assert options.Aligning.of(parsed).arguments()["max_side"] == side
+    assert parse(options.Aligning, "--max-side", given).arguments(show=False)["max_side"] == side
 
 
 def test_zero_means_no_limit():
-    reading = options.Reading.of(parse(options.reading_options, "--max-pixels", "0", "--no-exif")).arguments()
-    assert reading == {"apply_orientation": False, "page": 0, "mask_from": None, "max_pixels": None}
+    reading = parse(options.Reading, "--max-pixels", "0", "--no-exif")
+    assert vars(reading) == {"apply_orientation": False, "page": 0, "mask_from": None, "max_pixels": None}
 
 
 @pytest.mark.parametrize("text", ["cpu", "CUDA:1", " mps "])
 def test_devices_are_spelt_in_any_case(text):
-    assert parse(options.model_options, "--device", text)["device"] == text.strip().lower()
+    assert parse(options.Aligning, "--device", text).device == text.strip().lower()
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "cpu:0"])
 def test_devices_that_do_not_exist_are_refused(text):
     with pytest.raises(click.BadParameter, match="auto, cpu, cuda, cuda:N, mps"):
-        parse(options.model_options, "--device", text)
+        parse(options.Aligning, "--device", text)

@@ -84,11 +84,11 @@ def test_what_was_kept_needs_the_flow(folder):
 def test_without_a_flow_the_pair_is_aligned(folder, monkeypatch):
     asked = []
 
-    def align_pair(source, target, aligning, *, show):
-        asked.append((aligning.model, source.name, target.name))
+    def align(pairing, source, target, *, show):
+        asked.append((pairing.model, source.name, target.name))
         return saved_alignment(source, target, read_flow("flow.flo"), "fake")
 
-    monkeypatch.setattr("glualign.cli.pair.align_pair", align_pair)
+    monkeypatch.setattr("glualign.cli.pair.Pairing.align", align)
     result = run("source.png", "target.png", "-o", "report.html", "-q", "--model", "compact")
     assert result.exit_code == 0, result.output
     assert result.output == ""

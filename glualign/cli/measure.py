@@ -1,0 +1,291 @@
+"""``glualign evaluate``, ``bench`` and ``train``: how good a model is, how fast, and how to make another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glualign.cli.console import counted, note, print_table, status
+from glualign.cli.options import COUNT, DEVICE, FOLDER, PRECISION, QUIET, command, option, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+
+    from glualign.evaluation.methods import Method
+    from glualign.evaluation.runner import PairResult
+    from glualign.evaluation.speed import Contender
+
+# Named here as well as in the library, because help must not import it; a test keeps the two lists equal.
+DATASETS = (
+    "pairs", "hpatches-240", "hpatches", "kitti-2012", "kitti-2012-noc", "kitti-2015", "kitti-2015-noc",
+    "sintel-clean", "sintel-final", "middlebury", "chairs", "tss", "pf-willow", "pf-willow-box", "pf-pascal",
+    "pf-pascal-box", "spair", "spair-box", "eth3d", "megadepth",
+)  # fmt: skip
+BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
+EXIT_WITH_FAILURES = 3
+_LISTED_FAILURES = 20
+PATH = click.Path(dir_okay=False, path_type=Path)
+EXISTING = click.Path(exists=True, file_okay=False)
+
+
+@command(
+    click.Argument(["dataset"], type=click.Choice(DATASETS), metavar="DATASET"),
+    click.Argument(["root"], type=click.Path(path_type=Path)),
+    option(
+        "-m, --model NAME|FILE[@PRESET]  Model to measure: a name from `glualign weights list` or a file of "
+        "weights, with @fast or @accurate behind it for another preset. May be repeated. Default: compact, "
+        "unless a baseline is asked for.",
+        name="models",
+        multiple=True,
+    ),
+    option(
+        "-b, --baseline  Method of OpenCV to measure beside the models. May be repeated.",
+        click.Choice(BASELINES),
+        name="baselines",
+        multiple=True,
+    ),
+    option(
+        "--option KEY=VALUE  Setting of the aligner, for example preset=accurate or max_side=512. May be "
+        "repeated.",
+        name="settings",
+        multiple=True,
+    ),
+    option(
+        "--list FILE  List of pairs, for the data sets that have one and keep it elsewhere.",
+        PATH,
+        name="pair_list",
+    ),
+    option("--limit N  Measure N pairs only, spread evenly over the data set.", COUNT),
+    DEVICE(),
+    PRECISION(),
+    option("--csv FILE  Write one line per pair and method.", PATH),
+    option("--json FILE  Write the table, PCK curves and failures with machine, versions and commit.", PATH),
+    option("--html FILE  Write a page with the table and pictures of the worst and the median pairs.", PATH),
+    option("--resume  Take over what --csv holds for the same settings; failed pairs are tried again."),
+    QUIET(),
+    short_help="Measure accuracy by the published protocols.",
+)
+def evaluate(dataset: str, root: Path, pair_list: Path | None, limit: int | None, **options: Any) -> None:
+    """Measure models and baselines on the DATASET in the folder ROOT, in its published protocol.
+
+    \b
+    DATASET is one of
+      pairs           folders <set>/<pair> with source.*, target.* and flow.flo,
+                      H_target_to_source.txt or points_target_source.txt
+      hpatches-240, hpatches, tss, eth3d, megadepth
+      kitti-2012, kitti-2015 (all pixels), kitti-2012-noc, kitti-2015-noc
+      sintel-clean, sintel-final, middlebury, chairs
+      pf-willow, pf-pascal, spair (PCK relative to the image), and each with
+      -box (relative to the object)
+
+    A pair that cannot be measured is listed, the others go on, and the exit code is 3. A baseline that finds
+    no alignment is counted with the identity. Times are medians of the estimate alone, without reading files.
+
+    \b
+    Example:
+      glualign evaluate pairs my-pairs/ --model compact --baseline sift --html out.html
+      glualign evaluate hpatches-240 hpatches-sequences-release/ --csv hp.csv --resume
+    """
+    from glualign.evaluation.datasets import open_dataset
+    from glualign.evaluation.runner import evaluate
+    from glualign.evaluation.tables import (
+        HEADERS,
+        RIGHT_ALIGNED,
+        document,
+        group_results,
+        table_cells,
+        write_document,
+    )
+    from glualign.outputs import check_outputs
+
+    if options["resume"] and not options["csv"]:
+        raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
+    written = [options[name] for name in ("csv", "json", "html") if options[name]]
+    check_outputs(written, filter(None, (*options["models"], pair_list)))
+    data = open_dataset(dataset, root, pair_list=pair_list)
+    if limit is not None and limit < len(data):
+        chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))
+        data = replace(data, pairs=chosen, title=f"{data.title} ({limit} of {len(data)} pairs)")
+    methods = _methods(options)
+    with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
+        results = evaluate(
+            data,
+            methods,
+            csv_path=options["csv"],
+            resume=options["resume"],
+            listener=lambda result: advance(),
+        )
+    groups = group_results(data, results)
+    content = document(data, methods, groups, results)
+    if options["json"]:
+        write_document(options["json"], content)
+    if options["html"]:
+        from glualign.report.evaluation import panels, write_evaluation
+
+        write_evaluation(options["html"], content, panels(data, methods[0], results, 3))
+    if not options["quiet"]:
+        print_table(table_cells(data.name, groups), HEADERS, title=data.title, right=RIGHT_ALIGNED)
+        click.echo("AEPE and median over pairs in px, PCK and Fl in %, time in s.")
+    failures = [result for result in results if result.error]
+    if failures:
+        note(f"{len(failures)} of {len(results)} results failed:")
+        for text in _failure_lines(failures):
+            note(f"  {text}")
+        raise click.exceptions.Exit(EXIT_WITH_FAILURES)
+
+
+def _methods(options: dict[str, Any]) -> list[Method]:
+    from glualign.evaluation.baselines import open_baseline
+    from glualign.evaluation.methods import open_model
+
+    models = options["models"] or (() if options["baselines"] else ("compact",))
+    settings = {name: options[name] for name in ("device", "precision")} | _settings(options["settings"])
+    methods: list[Method] = [open_model(model, settings) for model in dict.fromkeys(models)]
+    return methods + [open_baseline(name) for name in dict.fromkeys(options["baselines"])]
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` as keyword arguments: numbers, true, false and none as such, the rest as text."""
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, _, value = (part.strip() for part in text.partition("="))
+        if not key or not value:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--option")
+        try:
+            parsed = json.loads(value.lower().replace("none", "null"))
+        except ValueError:
+            parsed = value
+        settings[key.replace("-", "_")] = parsed
+    return settings
+
+
+def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
+    """A line per failure; a pair that no method could use appears once."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for result in failures:
+        lines.setdefault((result.pair, result.error), []).append(result.method)
+    for (pair, error), methods in list(lines.items())[:_LISTED_FAILURES]:
+        yield f"{pair} ({', '.join(methods)}): {error}"
+    if len(lines) > _LISTED_FAILURES:
+        yield f"... and {len(lines) - _LISTED_FAILURES} more; --csv and --json list all of them"
+
+
+@command(
+    option(
+        "-m, --model NAME|FILE  Model to time: a name from `glualign weights list` or a file of weights. May "
+        "be repeated.",
+        default=("compact",),
+        name="models",
+        multiple=True,
+    ),
+    option(
+        "--size WxH  Size of both images. May be repeated.",
+        size,
+        ("520x520", "1024x768"),
+        name="sizes",
+        multiple=True,
+    ),
+    option(
+        "--precision [auto|fp32|bf16|fp16]  Number format of the convolutions. May be repeated.",
+        default=("fp32", "auto"),
+        name="precisions",
+        multiple=True,
+    ),
+    option("--threads N  CPU threads. May be repeated.", COUNT, multiple=True, show_default="all cores"),
+    option("--repeat N  Timed repetitions, after one that warms up; the table shows their median.", COUNT, 5),
+    option(
+        "--reference/--no-reference  Also time GLU-Net as published (fp32, channels first, random weights) "
+        "and give speed-ups over it.",
+        default=True,
+    ),
+    DEVICE(),
+    option("--json FILE  Write the timings with machine, versions and commit.", PATH),
+    QUIET(),
+    short_help="Measure speed on this machine.",
+)
+def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **options: Any) -> None:
+    """Time one pass of the models (flow from target to source, at full size) on this machine.
+
+    Images are synthetic and of one size, reading and writing files is not part of the time. All contenders
+    are timed in turns within one run, so that the ratio holds even on a busy machine.
+
+    \b
+    Example:
+      glualign bench
+      glualign bench --size 520x520 --precision bf16 --threads 1 --threads 2 --json speed.json
+    """
+    from glualign.devices import choose_device
+    from glualign.evaluation.environment import usable_cores
+    from glualign.evaluation.speed import speed_document, time_contenders
+    from glualign.evaluation.tables import SPEED_HEADERS, SPEED_RIGHT_ALIGNED, speed_cells, write_document
+    from glualign.outputs import check_outputs
+
+    device, path = choose_device(options["device"]), options["json"]
+    check_outputs([path] if path else [], options["models"])
+    contenders = _contenders(options["models"], options["precisions"], options["reference"], device)
+    with status("timing", show=not options["quiet"]):
+        timings = time_contenders(
+            contenders,
+            sizes=dict.fromkeys(sizes),
+            threads=dict.fromkeys(threads) or (usable_cores(),),
+            repeat=options["repeat"],
+        )
+    if path:
+        write_document(path, speed_document(timings, options["device"]))
+    if not options["quiet"]:
+        print_table(speed_cells(timings), SPEED_HEADERS, right=SPEED_RIGHT_ALIGNED)
+
+
+def _contenders(
+    models: Sequence[str], precisions: Sequence[str], reference: bool, device: torch.device
+) -> list[Contender]:
+    """The reference first, then every model in every number format once (auto may be one of the others)."""
+    from glualign.checkpoints import load_model
+    from glualign.evaluation.speed import model_contender, reference_contender
+
+    contenders = [reference_contender(device)] if reference else []
+    ours: dict[tuple[str, str], Contender] = {}
+    for model in dict.fromkeys(models):
+        for precision in precisions:
+            loaded = load_model(model)
+            contender = model_contender(loaded.name, loaded.model, precision, device)  # type: ignore[arg-type]
+            ours.setdefault((contender.model, contender.precision), contender)
+    return [*contenders, *ours.values()]
+
+
+@command(
+    click.Argument(["recipe"], metavar="NAME|FILE"),
+    option("--photos  Folder of photographs.", EXISTING, required=True),
+    option("-o, --output  Folder of the run.", FOLDER, required=True),
+    option("--resume  Continue the run in the folder from its last checkpoint."),
+    option("--init NAME|FILE  Start from these weights instead of the recipe's."),
+    option("--eval-pairs  Also validate on these pairs.", EXISTING),
+    option("--cache  Folder for decoded photographs.", FOLDER),
+    option("--max-steps  Stop after so many steps, checkpoint written.", COUNT),
+    option("--max-minutes  Stop after so many minutes, checkpoint written.", click.FloatRange(min=0)),
+    short_help="Train a network on pairs made from photographs.",
+)
+def train(recipe: str, photos: str, output: str, **options: Any) -> None:
+    """Train a network on pairs made from photographs, by a recipe: a TOML file, or one that ships.
+
+    The recipes that ship are compact (the default model from nothing), finetune (the default model goes on
+    with photographs of your own), glunet (the published network, for CUDA devices) and tiny (a few seconds
+    of everything). The run's folder receives last.pt (everything needed to resume), train.csv,
+    validation.csv and their plots. Under torchrun, all processes train together. `glualign weights export`
+    turns last.pt into a file of weights.
+
+    \b
+    Examples:
+      glualign train finetune --photos ~/Pictures -o runs/mine
+      glualign train finetune --photos ~/Pictures -o runs/mine --resume
+      torchrun --nproc-per-node 4 -m glualign train glunet --photos ~/Pictures -o runs/full
+    """
+    from glualign.training.session import train
+
+    train(recipe, photos, output, **options, log=click.echo)

@@ -1,0 +1,318 @@
+"""``glualign viz``, ``report`` and ``video``: flow and alignments for a person to look at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glualign.cli.console import counted, status
+from glualign.cli.options import (
+    COUNT,
+    FILE,
+    POSITIVE,
+    QUALITY,
+    QUIET,
+    Aligning,
+    command,
+    command_line,
+    option,
+)
+from glualign.cli.pair import Pairing
+from glualign.errors import OutputError
+
+if TYPE_CHECKING:
+    from glualign.alignment import Alignment
+    from glualign.arrays import Floats
+    from glualign.flow import Flow
+    from glualign.report.alignment import SavedAlignment
+
+# Spelt out here because the tables of the library would import OpenCV for --help; tests compare them.
+FLOW_STYLES = ("wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask")
+PAIR_STYLES = ("blend", "checkerboard", "difference", "flicker", "side-by-side")
+VIDEO_STYLES = ("wheel", "arrows", "side-by-side", "warped")
+_FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
+
+
+@command(
+    click.Argument(["flow_path"], metavar="FLOW", type=FILE),
+    option("-o, --output  Picture to write, e.g. out.png.", FILE, required=True),
+    option(
+        "-s, --style STYLE  Which picture: one of the styles above.",
+        click.Choice(FLOW_STYLES + PAIR_STYLES),
+        "wheel",
+    ),
+    option(
+        "--max-flow PX  Full scale of wheel, magnitude and error in pixels, to compare pictures with one "
+        "another.",
+        POSITIVE,
+        show_default="from the data",
+    ),
+    option("--image, --target IMG  Target image: its grid is the flow's.", FILE, name="target"),
+    option("--source IMG  Source image: the one that the flow moves.", FILE),
+    option("--backward FLOW  Flow of the other direction, for error.", FILE),
+    option("--confidence IMG  Grey image (white: certain), for confidence.", FILE),
+    option("--mask IMG  Valid mask (white: valid), for mask, jacobian and pairs.", FILE),
+    option("--legend/--no-legend  Explain the picture in a strip below it.", default=True),
+    option(
+        "--size PX  Longer side of the picture at most.",
+        click.IntRange(min=16),
+        show_default="the flow's; flicker 1280",
+    ),
+    QUALITY(),
+    QUIET(),
+    short_help="Draw a flow file, or what it does to a pair.",
+)
+def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, **options: Any) -> None:
+    """Draw the flow in FLOW as a picture, or with both images what it does to them.
+
+    Flow is always target -> source: target pixel (x, y) shows source position (x + u, y + v).
+
+    \b
+    Styles of a flow:
+      wheel         direction as hue, length as saturation (Middlebury)
+      arrows        from target pixels towards their source (on --image)
+      grid          a straight grid on the source, laid on the target (on --image)
+      magnitude     length in pixels, with a scale bar
+      jacobian      area change and folds
+      error         forward-backward error (needs --backward)
+      confidence    a confidence map (needs --confidence)
+      mask          where the target has a source (on --image)
+
+    \b
+    Styles of a pair (need --source and --target):
+      blend         both images mixed
+      checkerboard  both in turn, in squares
+      difference    target red, warped source cyan: grey where they agree
+      flicker       both in turn, as .gif, .webp or animated .png
+      side-by-side  source, warped source, target
+
+    \b
+    Examples:
+      glualign viz flow.flo -o flow.png
+      glualign viz flow.flo -o flow.png --max-flow 40
+      glualign viz flow.flo -o grid.png --style grid --image target.jpg
+      glualign viz flow.flo -o flicker.gif --style flicker --source source.jpg --target target.jpg
+    """
+    from glualign.flow import Flow, read_flow
+    from glualign.images import read_image, to_rgb8, write_image
+    from glualign.outputs import check_outputs
+    from glualign.viz.animation import ANIMATION_EXTENSIONS, write_animation
+    from glualign.viz.pair import shrunk
+    from glualign.viz.styles import draw_flow, draw_pair
+
+    backward, confidence, mask = options["backward"], options["confidence"], options["mask"]
+    if style in PAIR_STYLES and not (options["source"] and options["target"]):
+        raise click.UsageError(f"--style {style} shows a pair: give --source and --target.")
+    if style == "error" and not backward:
+        raise click.UsageError("--style error compares two flows: give --backward (source -> target).")
+    if style == "confidence" and not confidence:
+        raise click.UsageError("--style confidence needs --confidence.")
+    if style == "flicker" and Path(output).suffix.lower() not in ANIMATION_EXTENSIONS:
+        raise click.UsageError(
+            f"--style flicker writes {', '.join(ANIMATION_EXTENSIONS)}, not {Path(output).name!r}."
+        )
+    inputs = (flow_path, options["source"], options["target"], backward, confidence, mask)
+    check_outputs([output], filter(None, inputs))
+
+    flow = read_flow(flow_path)
+    source, target = (
+        to_rgb8(read_image(path)) if path else None for path in (options["source"], options["target"])
+    )
+    if source is not None and flow.source_size is None:
+        flow = Flow(flow.data, source.shape[:2])
+    valid = read_grey_map(mask, flow) >= 0.5 if mask else None
+    if style in PAIR_STYLES and source is not None and target is not None:
+        frames = draw_pair(source, target, flow, style, valid=valid)
+    else:
+        picture = draw_flow(
+            flow,
+            style,
+            image=target,
+            max_flow=options["max_flow"],
+            legend=options["legend"],
+            backward=read_flow(backward) if backward else None,
+            confidence=read_grey_map(confidence, flow) if confidence else None,
+            valid=valid,
+        )
+        frames = [picture]
+    if style == "flicker":
+        size = size or _FLICKER_SIDE
+        write_animation(output, [shrunk(frame, size) for frame in frames])
+    else:
+        write_image(output, shrunk(frames[0], size), quality=options["quality"])
+    if not quiet:
+        click.echo(f"{output}: {style}")
+
+
+def read_grey_map(path: str, flow: Flow) -> Floats:
+    """A mask or confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1.
+
+    Raises:
+        ImageError: it cannot be read.
+        FlowError: it has another size.
+    """
+    import cv2
+    import numpy as np
+
+    from glualign.images import read_image, to_rgb8
+    from glualign.viz.canvas import check_size
+
+    grey = cv2.cvtColor(to_rgb8(read_image(path)), cv2.COLOR_RGB2GRAY)
+    check_size(path, grey, flow.size)
+    return np.asarray(grey, np.float32) / np.float32(255)
+
+
+@command(
+    click.Argument(["source"], type=FILE),
+    click.Argument(["target"], type=FILE),
+    click.Argument(["flow"], metavar="[FLOW]", type=FILE, required=False),
+    option("-o, --output  HTML file to write, e.g. report.html.", FILE, required=True),
+    option("--title TEXT  Heading of the report.", show_default="names of both images"),
+    option("--mask IMG  With FLOW: the mask that warp --mask wrote.", FILE),
+    option("--confidence IMG  With FLOW: the confidence that warp --confidence wrote.", FILE),
+    option("--summary  With FLOW: what warp --json printed (verdict, numbers, transform, timings).", FILE),
+    option("--size PX  Longer side of the pictures at most.", click.IntRange(min=64), 1400),
+    Pairing,
+    QUIET(),
+    short_help="Show an alignment in one HTML file.",
+)
+def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool, **options: Any) -> None:
+    """Show how SOURCE lies on TARGET in one self-contained HTML file.
+
+    With FLOW, a saved flow from target to source, nothing is computed anew and the options of the model are
+    not used; --mask, --confidence and --summary add what else was kept of the alignment. Without FLOW the
+    pair is aligned first. `glualign warp --report FILE` writes the same page beside the results.
+
+    The file holds a before/after slider, flicker, difference, pictures of the flow and the mask, numbers,
+    and the command that made it. It asks the network for nothing and can be sent by mail. Needs: pip
+    install 'glualign[report]'.
+
+    \b
+    Examples:
+      glualign report source.jpg target.jpg -o report.html
+      glualign report source.jpg target.jpg flow.flo -o report.html
+      glualign report source.jpg target.jpg flow.flo --mask mask.png --summary warp.json -o report.html
+    """
+    from glualign.flow import read_flow
+    from glualign.outputs import Outputs
+    from glualign.report.alignment import build_report, read_summary, saved_alignment
+    from glualign.report.page import environment
+
+    flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
+    if (mask or confidence or summary) and not flow:
+        raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
+    inputs = filter(None, (source, target, flow, mask, confidence, summary))
+    pairing.check(Outputs(), *inputs, beside=[output])
+    environment()
+    moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
+    alignment: Alignment | SavedAlignment
+    if flow:
+        field = read_flow(flow)
+        alignment = saved_alignment(
+            moving,
+            fixed,
+            field,
+            Path(flow).name,
+            mask=read_grey_map(mask, field) >= 0.5 if mask else None,
+            confidence=read_grey_map(confidence, field) if confidence else None,
+            summary=read_summary(summary) if summary else None,
+        )
+    else:
+        alignment = pairing.align(moving, fixed, show=not quiet)
+    with status("Drawing ...", show=not quiet):
+        build_report(
+            alignment, output, command=command_line(), title=options["title"], max_side=options["size"]
+        )
+    if not quiet:
+        click.echo(output)
+
+
+def _frames(text: str) -> tuple[int, int | None]:
+    first, colon, last = text.partition(":")
+    try:
+        low, high = int(first or 0), int(last) if last else None
+    except ValueError:
+        low, high, colon = 0, None, ""
+    if not colon or low < 0 or (high is not None and high <= low):
+        raise click.BadParameter(f"{text!r} is not a range of frames such as 100:250, 100: or :250.")
+    return low, high
+
+
+@command(
+    click.Argument(["video"], type=FILE),
+    option(
+        "-o, --output FILE|DIR  Video to write (.mp4, .avi, .mkv), or a folder for one PNG per frame.",
+        click.Path(),
+        required=True,
+    ),
+    option("-s, --style  What is shown of each pair of frames.", click.Choice(VIDEO_STYLES), "wheel"),
+    option(
+        "--onto [next|first]  Flow from each frame to the next, or from the first frame to each.",
+        default="next",
+    ),
+    option("--every N  Only each N-th frame.", COUNT, 1),
+    option(
+        "--range FIRST:LAST  Frames to take, counted from 0, without the last.",
+        _frames,
+        ":",
+        name="frames",
+        show_default="all",
+    ),
+    option(
+        "--max-flow PX  Motion in pixels that gets full colour in the whole clip.",
+        POSITIVE,
+        show_default="measured on 12 pairs",
+    ),
+    Aligning,
+    QUIET(),
+    short_help="Draw the flow of a video.",
+)
+def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **options: Any) -> None:
+    """Draw the flow of VIDEO as a video: one picture for each pair of frames.
+
+    The colour scale is the same for the whole clip. Consecutive frames are aligned with --preset fast unless
+    another is given. The result has no sound. Ctrl-C ends the video with the frames so far; a second one
+    leaves nothing.
+
+    \b
+    Styles:
+      wheel         direction as hue, length as saturation
+      arrows        from each frame towards the next
+      side-by-side  the frame and the wheel
+      warped        the next frame on this one's grid; with --onto first, the stabilised clip
+
+    \b
+    Examples:
+      glualign video clip.mp4 -o flow.mp4
+      glualign video clip.mp4 -o arrows.avi --style arrows --every 2 --range 100:250
+      glualign video shaky.mp4 -o steady.mp4 --style warped --onto first
+    """
+    from glualign.aligner import Aligner
+    from glualign.outputs import check_outputs
+    from glualign.video import Clip, VideoOptions, check_encoding, video_pictures, write_video
+
+    path = Path(output)
+    check_encoding(path)
+    if path.suffix:
+        check_outputs([path], [video])
+    elif path.is_file():
+        raise OutputError(f"{path}: is a file; name a folder, or a video with its extension")
+    first, last = options["frames"]
+    clip = Clip(Path(video), first, last, options["every"])
+    count, rate = clip.count(), clip.rate()
+    if aligning.transform == "auto":
+        aligning = replace(aligning, transform="dense")  # not one model in this frame and flow in the next
+    if onto == "next" and aligning.preset is None and not aligning.mirror:
+        aligning = replace(aligning, preset="fast")
+    aligner = Aligner.from_pretrained(**aligning.arguments(show=not options["quiet"]))
+    chosen = VideoOptions(style, onto == "first", options["max_flow"])
+    with counted(count - 1, "Aligning", show=not options["quiet"]) as advance:
+        written = write_video(path, video_pictures(clip, aligner, chosen, count), rate, advance)
+    if not options["quiet"]:
+        stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"
+        click.echo(f"{output}: {written} pictures{stopped}")
+    if written < count - 1:
+        raise click.exceptions.Exit(130)
