@@ -1,13 +1,14 @@
-"""`Image`: pixels with what has to travel with them from the file read to the file written."""
+"""`Image`: pixels with what travels with them from file to file, and what is seen of them as 8-bit RGB."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glualign.arrays import Array, Mask
+from glualign.arrays import Array, Bytes, Doubles, Mask
 from glualign.errors import ImageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ DEPTHS = {
     "float32": "float",
     "float64": "64-bit float",
 }
+STRIP_PIXELS = 1 << 20
+"""Pixels converted at a time: the float intermediate of a whole 200-megapixel image would be 2.4 GB."""
+_SAMPLE_PIXELS = 1 << 19
+# Percentiles that become black and white: a few outliers (hot pixels, spikes) must not set the range.
+_PERCENTILES = (0.5, 99.5)
+# A 16-bit or float image that uses less of its range is stretched: a quarter leaves 64 of 256 levels.
+_NARROW = 0.25
+_OVERSHOOT = 0.05
+_FULL_RANGE = {"uint16": 65535.0, "float32": 1.0, "float64": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +53,17 @@ class Image:
             interpolating them makes no sense.
         extrasamples: what TIFF says of the bands behind grey or RGB (0: unspecified, 1 and 2: alpha), when
             they are not just one alpha channel; None for grey and RGB with or without alpha.
-        nodata: value of pixels that hold no data; NaN always means that in float images.
+        nodata: value of pixels that hold no data, None where the type of the pixels cannot hold it; NaN
+            always means that in float images.
         ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps);
             treated as if they held no data.
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
+        height: rows; derived from the pixels, as what follows is.
+        width: columns.
+        size: ``(height, width)``.
+        channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; the number of bands with ``extrasamples``.
 
     Raises:
         ImageError: the array is empty, or its shape or type is none of the above.
@@ -66,6 +81,10 @@ class Image:
     georeference: Mapping[int, Any] = field(default_factory=dict)
     pages: int = 1
     notes: tuple[str, ...] = ()
+    height: int = field(init=False)
+    width: int = field(init=False)
+    size: tuple[int, int] = field(init=False)
+    channels: int = field(init=False)
 
     def __post_init__(self) -> None:
         shape, kind = self.pixels.shape, self.pixels.dtype.name
@@ -78,6 +97,16 @@ class Image:
             )
         if self.pixels.size == 0:
             raise ImageError(f"{self.name}: the image has no pixels (shape {shape})")
+        derived: dict[str, Any] = {"height": shape[0], "width": shape[1], "size": (shape[0], shape[1])}
+        derived["channels"] = 1 if len(shape) == 2 else shape[2]
+        if self.nodata is not None and self.pixels.dtype.kind == "f":
+            derived["nodata"] = float(self.pixels.dtype.type(self.nodata))
+        elif self.nodata is not None:
+            limits = np.iinfo(self.pixels.dtype)
+            fits = self.nodata == np.rint(self.nodata) and limits.min <= self.nodata <= limits.max
+            derived["nodata"] = self.nodata if fits else None
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         return f"<Image {self.name}, {self.width} x {self.height}, {self.kind}>"
@@ -86,26 +115,6 @@ class Image:
         """The pixels: ``np.asarray(image)``."""
         changed = dtype is not None and np.dtype(dtype) != self.pixels.dtype
         return self.pixels.astype(dtype) if changed or copy else self.pixels
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return int(self.pixels.shape[0])
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return int(self.pixels.shape[1])
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """``(height, width)``."""
-        return self.height, self.width
-
-    @property
-    def channels(self) -> int:
-        """1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; the number of bands with ``extrasamples``."""
-        return 1 if self.pixels.ndim == 2 else int(self.pixels.shape[2])
 
     @property
     def has_alpha(self) -> bool:
@@ -138,22 +147,24 @@ class Image:
         """The file's name, or ``"array"``."""
         return self.path.name if self.path is not None else "array"
 
+    @property
+    def blank(self) -> float:
+        """Value of a pixel that shows nothing: the no-data value, 0 where there is none or alpha says it."""
+        return 0.0 if self.nodata is None or self.has_alpha else self.nodata
+
     def missing(self) -> Mask | None:
         """``(H, W)`` bool, true where a pixel holds no data; None when all do.
 
         A pixel without data has the no-data value in all of its bands, or a NaN or infinity in any, or is
         ignored.
         """
-        found = missing(self.pixels, self.nodata)
-        if self.ignored is not None:
-            found = self.ignored if found is None else found | self.ignored
-        return None if found is None or not found.any() else found
-
-    @property
-    def blank(self) -> float:
-        """Value of a pixel that shows nothing: the no-data value, 0 where there is none or alpha says it."""
-        value = None if self.has_alpha else _as_stored(self.nodata, self.pixels.dtype)
-        return 0.0 if value is None else float(value)
+        found = np.zeros(self.size, np.bool_) if self.ignored is None else self.ignored.copy()
+        bands = self.pixels.reshape(*self.size, -1)
+        if self.nodata is not None:
+            found |= (bands == self.nodata).all(axis=2)
+        if bands.dtype.kind == "f":
+            found |= ~np.isfinite(bands).all(axis=2)
+        return found if found.any() else None
 
     def ignore(self, mask: Array | Image) -> Image:
         """The image with pixels ignored where ``mask``, of the same size, is black or, with alpha, clear.
@@ -191,26 +202,6 @@ class Image:
         return self.replace(table[self.pixels], palette=None, is_labels=False)
 
 
-def missing(pixels: Array, nodata: float | None) -> Mask | None:
-    """Where ``(H, W[, C])`` pixels hold no data, as in `Image.missing`; None where they cannot lack it."""
-    bands = pixels.reshape(*pixels.shape[:2], -1)
-    value = _as_stored(nodata, pixels.dtype)
-    found = None if value is None else (bands == value).all(axis=2)
-    if pixels.dtype.kind == "f":
-        broken = ~np.isfinite(bands).all(axis=2)
-        found = broken if found is None else found | broken
-    return found
-
-
-def _as_stored(value: float | None, dtype: np.dtype[Any]) -> Any:
-    """A no-data value, kept as text in files, as a number of ``dtype``; None where it can hold none such."""
-    if value is None or dtype.kind == "f":
-        return None if value is None else dtype.type(value)
-    limits = np.iinfo(dtype)
-    fits = value == np.rint(value) and limits.min <= value <= limits.max
-    return dtype.type(int(value)) if fits else None
-
-
 def from_array(array: Array) -> Image:
     """An `Image` of an array; ``(H, W, 1)`` becomes ``(H, W)``, bool 0/255, float16/float64 float32."""
     pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
@@ -222,3 +213,100 @@ def from_array(array: Array) -> Image:
     elif not pixels.dtype.isnative:
         pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     return Image(pixels, is_labels=is_labels)
+
+
+def to_rgb8(image: Image) -> Bytes:
+    """Contiguous ``(H, W, 3)`` uint8 RGB: what the network and the pictures see of an image.
+
+    Grey is repeated, alpha is ignored unless nothing else holds the picture, a palette is looked up. Of more
+    bands, the first three are shown. 16 bit is scaled by 255/65535 and float from 0..1, but what
+    uses little of that range or exceeds it, and every other type, is stretched (see `display_range`). Pixels
+    without data continue their surroundings, so that their outline is no structure. 8-bit RGB is returned as
+    it is, not as a copy: do not write to the result.
+    """
+    image = image.as_colours()
+    hole = image.missing()
+    if image.pixels.dtype == np.uint8 and image.pixels.shape[2:] == (3,) and hole is None:
+        return np.ascontiguousarray(image.pixels)
+    out = np.empty((*image.size, 3), np.uint8)
+    step = max(1, STRIP_PIXELS // image.width)
+    channels = _shown_channels(image)
+    low, high = display_range(image) or (np.zeros(1), _FULL_RANGE.get(image.pixels.dtype.name, 1.0))
+    for top in range(0, image.height, step):
+        rows = image.pixels[top : top + step].reshape(-1, image.width, image.channels)[..., channels]
+        if rows.dtype != np.uint8:
+            finite = np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+            unit = (finite - low) / np.where(high > low, high - low, 1.0)
+            rows = np.clip(unit, 0.0, 1.0) * 255.0 + 0.5
+        out[top : top + step] = rows.astype(np.uint8)
+    if hole is not None and not hole.all():
+        _continue_into(out, hole)
+    return out
+
+
+def display_range(image: Image) -> tuple[Doubles, Doubles] | None:
+    """Values shown as black and white by each channel of `to_rgb8`; None: those of the type's full range.
+
+    The range is measured (percentiles of a sample) for signed and 32-bit integers, for floats outside 0..1,
+    and for 16 bit and floats that use less than a quarter of the full range.
+    """
+    if image.pixels.dtype == np.uint8:
+        return None
+    step = max(1, math.isqrt(image.height * image.width // _SAMPLE_PIXELS))
+    bands, hole = image.pixels.reshape(*image.size, -1)[::step, ::step], image.missing()
+    sample = bands.reshape(-1, image.channels) if hole is None else bands[~hole[::step, ::step]]
+    values = sample[:, _shown_channels(image)].astype(np.float64)
+    if not len(values):
+        return None
+    # Bands of unlike units each have a range; the channels of a colour share one.
+    axis = 0 if image.extrasamples is not None and image.colours == 1 else None
+    low, high = (np.atleast_1d(edge) for edge in np.percentile(values, _PERCENTILES, axis=axis))
+    flat = high <= low
+    low, high = (
+        np.where(flat, np.min(values, axis=axis), low),
+        np.where(flat, np.max(values, axis=axis), high),
+    )
+    full = _FULL_RANGE.get(image.pixels.dtype.name)
+    inside = full and min(low) >= -_OVERSHOOT * full and max(high) <= (1 + _OVERSHOOT) * full
+    return None if full and inside and max(high - low) >= _NARROW * full else (low, high)
+
+
+def display_notes(image: Image) -> tuple[str, ...]:
+    """What a user should know of how `to_rgb8` shows the image, a short sentence each."""
+    notes, shown = [], _shown_channels(image)
+    if image.has_alpha and shown == [image.channels - 1]:
+        notes.append("its colours are all the same: matched by its alpha channel")
+    elif image.extrasamples is not None and image.channels > len(shown):
+        notes.append(f"has {image.channels} bands: matched by the first {len(shown)}, all are kept")
+    if (stretched := display_range(image)) is not None:
+        ranges = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in zip(*stretched, strict=True))
+        notes.append(f"values {ranges} are stretched for matching and pictures; results keep their values")
+    return tuple(notes)
+
+
+def _shown_channels(image: Image) -> list[int]:
+    """Channels that are shown, one or three; alpha where it holds shapes cut out of nothing."""
+    if image.has_alpha:
+        pixels, colour = image.pixels, image.pixels[0, 0, :-1]
+        same = (colour == pixels[:: max(1, image.height // 64)][..., :-1]).all()
+        if same and (colour == pixels[..., :-1]).all() and np.ptp(pixels[..., -1]) > 0:
+            return [image.channels - 1]
+    colours = image.channels if image.extrasamples is not None else image.colours
+    return [0, 1, 2] if colours >= 3 else [0]
+
+
+def _continue_into(rgb: Bytes, hole: Mask) -> None:
+    """Fill ``hole`` with a smooth continuation of what surrounds it, in place."""
+    import cv2
+
+    from glualign.geometry import fill_unknown
+
+    rgb[hole] = 0
+    height, width = hole.shape
+    scale = min(1.0, 512 / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    share = cv2.resize((~hole).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    colour = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+    filled = fill_unknown(colour, share[..., 0] > 0)
+    smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    rgb[hole] = np.clip(smooth[hole] + 0.5, 0, 255).astype(np.uint8)

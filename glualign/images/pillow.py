@@ -11,13 +11,12 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import ImageError, MissingExtraError
 from glualign.images import exif
-from glualign.images.convert import STRIP_PIXELS
-from glualign.images.image import Image
+from glualign.images.image import STRIP_PIXELS, Image
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
-_DIRECT = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "F")
+_DIRECT = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "F")
 _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 _LIMIT_LOCK = threading.Lock()
 
@@ -37,11 +36,7 @@ def check_size(width: int, height: int, max_pixels: int | None, pixel_bytes: int
 
 
 def check_page(page: int, pages: int) -> None:
-    """Refuse a page that a file of ``pages`` does not have.
-
-    Raises:
-        ImageError: with the number of pages.
-    """
+    """Refuse a page that a file of ``pages`` does not have."""
     if page >= pages:
         count = f"{pages} page{'s' * (pages != 1)}"
         raise ImageError(f"has {count}; page {page} does not exist (the first is 0)")
@@ -81,12 +76,13 @@ def register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def open_as(kind: str, source: BinaryIO | bytes) -> PillowImage.Image:
-    """Open with the decoder of that format only.
+def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int | None = None) -> Image:
+    """One page of a file in the format ``kind``, Pillow's name for it, with its EXIF.
 
-    Not ``PIL.Image.open``: it tries every format there is, and has a limit of its own, one for the process.
+    Not by ``PIL.Image.open``: it tries every format there is, and has one limit of its own for the process.
 
     Raises:
+        ImageError: there is no such page, or it is too large.
         MissingExtraError: Pillow was built without that decoder.
     """
     from PIL import Image as PillowImage
@@ -103,30 +99,18 @@ def open_as(kind: str, source: BinaryIO | bytes) -> PillowImage.Image:
             picture: PillowImage.Image = PillowImage.OPEN[kind][0](stream, "")
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit
-    return picture
-
-
-def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int | None = None) -> Image:
-    """One page of a file in the format ``kind``, Pillow's name for it, with its EXIF.
-
-    Raises:
-        ImageError: there is no such page, or it is too large.
-        MissingExtraError: as `open_as`.
-    """
-    picture = open_as(kind, source)
     check_size(*picture.size, max_pixels)
     try:
         pages = getattr(picture, "n_frames", 1)
     except Exception:  # A damaged later frame must not stop the first.
         pages = 1
     check_page(page, pages)
-    if page:
-        picture.seek(page)
+    picture.seek(page)
     block = picture.info.get("exif")
-    return read(picture).replace(exif=exif.strip_prefix(block) if block else None, pages=pages)
+    return from_pillow(picture).replace(exif=exif.strip_prefix(block) if block else None, pages=pages)
 
 
-def read(picture: PillowImage.Image) -> Image:
+def from_pillow(picture: PillowImage.Image) -> Image:
     """The `Image` of an opened Pillow image, without its EXIF.
 
     A palette is kept, or becomes RGBA when it has transparency. CMYK and Lab are converted to sRGB, CMYK
@@ -136,44 +120,34 @@ def read(picture: PillowImage.Image) -> Image:
         ImageError: the mode holds more than an `Image` can.
     """
     icc: bytes | None = picture.info.get("icc_profile") or None
-    mode = picture.mode
-    if mode == "P" and "transparency" not in picture.info:
+    mode, clear, palette = picture.mode, "transparency" in picture.info, None
+    notes: tuple[str, ...] = ()
+    if mode == "P" and not clear:
         palette = bytes(picture.convert("P").getpalette("RGB") or b"")
-        return Image(samples(picture), icc=icc, palette=palette, is_labels=True)
-    if mode in ("P", "PA") or "transparency" in picture.info:
+    elif mode in ("P", "PA") or clear:
         picture = picture.convert({"L": "LA", "1": "LA"}.get(mode, "RGBA"))
     elif mode in ("CMYK", "LAB"):
-        picture, icc = to_srgb(picture, icc)
-        return Image(samples(picture), icc=icc, notes=(converted_note(mode),))
-    elif mode == "I":
-        values = np.asarray(picture)
-        fits = values.size and values.min() >= 0 and values.max() <= 65535  # 16-bit grey in older Pillow
-        return Image(values.astype(np.uint16 if fits else np.int32), icc=icc, is_labels=not fits)
-    elif mode not in _DIRECT:
-        if mode not in _CONVERSIONS:
-            raise ImageError(f"pixel mode {mode} is not supported; convert it to grey or RGB first")
+        picture, icc = _to_srgb(picture, icc)
+        notes = (f"its {mode} colours are converted to sRGB",)
+    elif mode in _CONVERSIONS:
         picture = picture.convert(_CONVERSIONS[mode])
-    return Image(samples(picture), icc=icc, is_labels=mode == "1")
-
-
-def converted_note(mode: str) -> str:
-    """What the user is told of a picture in ``CMYK`` or ``LAB``."""
-    return f"its {mode} colours are converted to sRGB"
-
-
-def samples(picture: PillowImage.Image) -> Array:
-    """The samples, copied in strips: one call for all of them would hold the image three times."""
+    elif mode not in _DIRECT:
+        raise ImageError(f"pixel mode {mode} is not supported; convert it to grey or RGB first")
     width, height = picture.size
+    # In strips: one call for all samples would hold the image three times.
     step = max(1, STRIP_PIXELS // max(1, width))
     first = np.asarray(picture.crop((0, 0, width, min(step, height))))
-    out = np.empty((height, *first.shape[1:]), first.dtype.newbyteorder("="))
-    out[: len(first)] = first
+    pixels = np.empty((height, *first.shape[1:]), first.dtype.newbyteorder("="))
+    pixels[: len(first)] = first
     for top in range(len(first), height, step):
-        out[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
-    return out
+        pixels[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
+    if mode == "I" and pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 65535:
+        pixels = pixels.astype(np.uint16)  # 16-bit grey in older Pillow
+    is_labels = palette is not None or mode == "1" or pixels.dtype == np.int32
+    return Image(pixels, icc=icc, palette=palette, is_labels=is_labels, notes=notes)
 
 
-def to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.Image, bytes | None]:
+def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.Image, bytes | None]:
     """A CMYK or Lab picture as RGB, and the profile that the RGB is in, if one was applied."""
     from PIL import ImageCms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import reading
-from glualign.images import exif, pillow, png, pnm, tiff
+from glualign.images import exif, pillow, png, tiff
 from glualign.images.image import Image, from_array
 
 if TYPE_CHECKING:
@@ -22,25 +23,16 @@ MaskFrom = Literal["alpha", "file"]
 DEFAULT_MAX_PIXELS = 300_000_000
 READABLE = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "PPM/PGM", "GIF", "JPEG 2000", "AVIF", "HEIC")
 
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    png.SIGNATURE: "PNG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"BM": "BMP",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
-    b"\xff\x4f\xff\x51": "JPEG2000",
-}
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"),
 }
-_OWN_READERS = {"TIFF": tiff.read, "PNG": png.read, "PPM": pnm.read}
+_PILLOWS_NAMES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
+_OWN_READERS = {"TIFF": tiff.read, "PNG": png.read}
 _HEAD_BYTES = 4096
+# Magic, width, height, maximum; comments run from # to the end of the line; one white space ends it.
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+_DEEP_PPM = re.compile(rb"P([2356])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
 _END_OF_JPEG = b"\xff\xd9"
 # What decoders say of a variety that they do not know, as opposed to damage.
 _UNSUPPORTED = re.compile("not supported|unsupported|not available|not implemented|unknown|requires", re.I)
@@ -106,7 +98,7 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
         raise ImageError(
             f"{type(value).__name__} is not an image; give a path, a numpy array or a Pillow image"
         )
-    image = pillow.read(value)
+    image = pillow.from_pillow(value)
     if len(value.getexif()):
         image = image.replace(exif=exif.strip_prefix(value.getexif().tobytes()))
     return _upright(image) if options.get("apply_orientation", True) else image
@@ -114,19 +106,25 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
 
 def _upright(image: Image) -> Image:
     """The image turned the way its EXIF orientation says, the tag reset."""
-    value = exif.orientation(image.exif)
-    if image.exif is None or value == 1:
+    if image.exif is None or (value := exif.orientation(image.exif)) == 1:
         return image
     turned = exif.upright(image.pixels, value)
     return image.replace(turned, exif=exif.reset_orientation(image.exif), georeference={})
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    from PIL import Image as PillowImage
+
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     if not head:
         raise ImageError("the file is empty")
-    kind = _sniff(head)
+    PillowImage.init()
+    kind = _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    for name in _PILLOWS_NAMES if kind is None else ():
+        accepts = PillowImage.OPEN[name][1]
+        if accepts is not None and accepts(head):
+            kind = name
     if kind is None:
         raise ImageError(f"is not an image (its content is none of {', '.join(READABLE)})")
     if page < 0:
@@ -134,6 +132,8 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     try:
         if kind in _OWN_READERS:
             return _OWN_READERS[kind](stream, page, max_pixels)
+        if kind == "PPM" and (match := _DEEP_PPM.match(head)) and int(match[4]) > 255:
+            return _deep_ppm(stream, match, max_pixels)
         if kind == "WEBP":  # its decoder allocates the canvas before it can be asked
             pillow.check_size(*pillow.claimed_size(head), max_pixels)
         if kind == "JPEG2000":
@@ -152,16 +152,20 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         ) from error
 
 
-def _sniff(head: bytes) -> str | None:
-    """The format that the content shows, under Pillow's name for it."""
-    for signature, kind in _SIGNATURES.items():
-        if head.startswith(signature):
-            return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PPM"
-    return _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+def _deep_ppm(stream: BinaryIO, match: re.Match[bytes], max_pixels: int | None) -> Image:
+    """A PGM or PPM of 16 bit, scaled to 65535: Pillow reduces it to 8 bit and OpenCV does not scale it.
+
+    Raises:
+        ImageError: it is plain text.
+    """
+    kind, width, height, maximum = (int(group) for group in match.groups())
+    pillow.check_size(width, height, max_pixels)
+    if kind in (2, 3) or maximum > 65535:
+        raise ImageError("PGM/PPM of more than 8 bit is read as binary of up to 16 bit only; save it so")
+    shape = (height, width) if kind == 5 else (height, width, 3)
+    stream.seek(match.end())
+    pixels = np.frombuffer(stream.read(2 * math.prod(shape)), ">u2").astype(np.uint32).reshape(shape)
+    return Image(np.minimum((pixels * 65535 + maximum // 2) // maximum, 65535).astype(np.uint16))
 
 
 def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception) -> Image:

@@ -224,14 +224,14 @@ def _printed(page: tifffile.TiffPage, pixels: Array) -> Image:
     colours = len(mode)
     if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
         raise ImageError(f"{page.bitspersample}-bit {mode} is not supported; convert it to RGB")
-    dropped = pixels.shape[2] > colours
-    notes = (pillow.converted_note(mode) + " and its extra channels dropped" * dropped,)
     values = np.ascontiguousarray(pixels[..., :colours])
     if _integer(page, _PHOTOMETRIC) == _LAB_SIGNED:
         values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
-    converted, icc = pillow.to_srgb(picture, _profile(page))
-    return Image(pillow.samples(converted), icc=icc, notes=notes)
+    picture.info["icc_profile"] = _profile(page)
+    image = pillow.from_pillow(picture)
+    dropped = ("its extra channels are dropped",) if pixels.shape[2] > colours else ()
+    return image.replace(notes=(*image.notes, *dropped))
 
 
 def straight_alpha(pixels: Array) -> Array:
@@ -272,7 +272,7 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception)
     extra = _extra_samples(page, page.samplesperpixel) if page.photometric in (0, 1, 2) else ()
     known, kind = page.compression in _LIBTIFF, (page.bitspersample, page.sampleformat)
     if known and page.bitspersample <= 8 and len(extra) <= 1 and 0 not in extra and page.sampleformat == 1:
-        return pillow.read(pillow.open_as("TIFF", bytes(data)))
+        return pillow.decode("TIFF", bytes(data))
     chunky = page.samplesperpixel in (1, 3) and page.planarconfig == 1
     if known and chunky and kind in ((16, 1), (32, 3), (64, 3)):
         return _interpreted(page, np.atleast_3d(pillow.with_opencv(data)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
-from glualign.images import exif, pillow, png, pnm, tiff_write
+from glualign.images import exif, pillow, png, tiff_write
 from glualign.images.image import DEPTHS, Image, from_array
 
 if TYPE_CHECKING:
@@ -90,12 +89,22 @@ def write_image(
     notes: tuple[str, ...] = ()
     if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
         block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out",)
+    if picture.palette is not None and form.name not in _WITH_PALETTE:
+        picture = picture.as_colours()
+    pixels = picture.pixels
     with atomic_path(location) as temporary:
         try:
             if form is _TIFF:
                 tiff_write.write(temporary, picture, block)
-                return notes
-            parts = _encode(form, picture, block, quality)
+            elif form.name in ("PPM", "PGM", "PNM"):
+                magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
+                head = b"%s\n%d %d\n%d\n" % (magic, *picture.size[::-1], np.iinfo(depth).max)
+                temporary.write_bytes(head + pixels.astype(depth).tobytes())
+            elif form is _PNG and picture.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
+                with temporary.open("wb") as stream:
+                    stream.writelines(png.encode(pixels, picture.icc, block))
+            else:
+                _save_with_pillow(temporary, form, picture, block, quality)
         except MemoryError:
             raise
         except GlualignError as error:
@@ -104,8 +113,6 @@ def write_image(
             if isinstance(error, OSError) and error.errno:
                 raise  # The disk is full or the like, which is no fault of the image.
             raise ImageError(f"{location}: cannot be encoded as {form.name} ({error})") from error
-        with temporary.open("wb") as stream:
-            stream.writelines(parts)
     return notes
 
 
@@ -121,11 +128,16 @@ def check_writable(path: Path, image: Image) -> Format:
             f"{path}: cannot write images as {path.suffix or 'a name without extension'}; "
             f"use one of {' '.join(WRITABLE)}"
         )
-    if not _holds(form, image):
-        fitting = [s for s in (".png", ".tif") if _holds(_FORMATS[s], image)]
-        raise ImageError(
-            f"{path}: {form.name} cannot hold {image.kind} pixels; write {' or '.join(fitting)} instead"
-        )
+    bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
+    fitting = [
+        suffix
+        for suffix, each in _FORMATS.items()
+        if image.pixels.dtype.name in each.types
+        and (each is _TIFF or (image.channels in each.channels and not bands))
+    ]
+    if path.suffix.lower() not in fitting:
+        instead = " or ".join(suffix for suffix in (".png", ".tif") if suffix in fitting)
+        raise ImageError(f"{path}: {form.name} cannot hold {image.kind} pixels; write {instead} instead")
     if max(image.size) > form.max_side:
         raise ImageError(
             f"{path}: {form.name} holds at most {form.max_side} pixels a side, "
@@ -134,25 +146,9 @@ def check_writable(path: Path, image: Image) -> Format:
     return form
 
 
-def _holds(form: Format, image: Image) -> bool:
-    bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
-    return image.pixels.dtype.name in form.types and (
-        form is _TIFF or (image.channels in form.channels and not bands)
-    )
-
-
-def _encode(form: Format, image: Image, block: bytes | None, quality: int | None) -> list[bytes]:
-    if image.palette is not None and form.name not in _WITH_PALETTE:
-        image = image.as_colours()
-    large = image.pixels.size > _LARGE and image.palette is None
-    if form.name == "PNG" and (image.pixels.dtype == np.uint16 or large):
-        return png.encode(image.pixels, image.icc, block)
-    if form.name in ("PPM", "PGM", "PNM"):
-        return [pnm.encode(image.pixels)]
-    return [_with_pillow(form, image, block, quality)]
-
-
-def _with_pillow(form: Format, image: Image, block: bytes | None, quality: int | None) -> bytes:
+def _save_with_pillow(
+    path: Path, form: Format, image: Image, block: bytes | None, quality: int | None
+) -> None:
     from PIL import Image as PillowImage
 
     picture = PillowImage.fromarray(np.ascontiguousarray(image.pixels))
@@ -160,22 +156,17 @@ def _with_pillow(form: Format, image: Image, block: bytes | None, quality: int |
         picture.putpalette(image.palette)
     options: dict[str, Any] = {}
     if form.name != "BMP":
-        options["exif"] = exif.PREFIX + block if block else None
-        options["icc_profile"] = image.icc
+        options |= {"exif": exif.PREFIX + block if block else None, "icc_profile": image.icc}
     if form.lossy:
         options["quality"] = quality or DEFAULT_QUALITY
     if form.name == "JPEG":
         # Full colour resolution wherever the quality says that it matters.
         options["subsampling"] = 0 if options["quality"] >= 90 else 2
     elif form.name == "WebP":
-        options["lossless"] = quality is None
-        options["exact"] = True  # Keep the colours under transparent pixels.
+        options |= {"lossless": quality is None, "exact": True}  # keep colours under transparent pixels
     elif form.name == "PNG":
         options["compress_level"] = 4
     elif form.name == "HEIF":
         pillow.register_heif()
-    buffer = io.BytesIO()
-    picture.save(
-        buffer, form.name.upper(), **{key: value for key, value in options.items() if value is not None}
-    )
-    return buffer.getvalue()
+    given = {key: value for key, value in options.items() if value is not None}
+    picture.save(path, form.name.upper(), **given)
