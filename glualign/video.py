@@ -21,10 +21,10 @@ import numpy as np
 from glualign.errors import ImageError, OutputError
 from glualign.files import atomic_path
 from glualign.flow import Flow
-from glualign.viz.arrows import arrow_scale, arrows
-from glualign.viz.canvas import Picture, blank
-from glualign.viz.colorwheel import flow_to_rgb, with_wheel
-from glualign.viz.scalar import scale_of
+from glualign.viz.canvas import Picture
+from glualign.viz.colors import flow_to_rgb, scale_of
+from glualign.viz.lines import arrow_scale, arrows
+from glualign.viz.styles import wheel
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
@@ -169,13 +169,13 @@ def _pairs(clip: Clip, onto_first: bool) -> Iterator[tuple[Picture, Picture]]:
 
 def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
     if style == "arrows":
-        return arrows(flow, frame, scale=arrow_scale(flow.size, scale), legend=False)
+        return arrows(flow, frame, scale=arrow_scale(flow.size, scale)).picture
     picture = flow_to_rgb(flow, scale)
     if style == "side-by-side":
         picture = np.concatenate([frame, picture], axis=1)
     # The legend of a field without motion, so that it has the same lines below every frame.
     still = Flow(np.zeros((*picture.shape[:2], 2), np.float32))
-    return np.concatenate([picture, with_wheel(blank(*still.size), still, scale)[still.height :]])
+    return np.concatenate([picture, wheel(still, scale).explained()[still.height :]])
 
 
 def write_video(

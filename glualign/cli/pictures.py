@@ -99,8 +99,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     from glualign.flow import Flow, read_flow
     from glualign.images import read_image, to_rgb8, write_image
     from glualign.outputs import check_outputs
-    from glualign.viz.animation import ANIMATION_EXTENSIONS, write_animation
-    from glualign.viz.pair import shrunk
+    from glualign.viz.pair import ANIMATIONS, shrunk, write_animation
     from glualign.viz.styles import draw_flow, draw_pair
 
     backward, confidence, mask = options["backward"], options["confidence"], options["mask"]
@@ -110,10 +109,8 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
         raise click.UsageError("--style error compares two flows: give --backward (source -> target).")
     if style == "confidence" and not confidence:
         raise click.UsageError("--style confidence needs --confidence.")
-    if style == "flicker" and Path(output).suffix.lower() not in ANIMATION_EXTENSIONS:
-        raise click.UsageError(
-            f"--style flicker writes {', '.join(ANIMATION_EXTENSIONS)}, not {Path(output).name!r}."
-        )
+    if style == "flicker" and Path(output).suffix.lower() not in ANIMATIONS:
+        raise click.UsageError(f"--style flicker writes {', '.join(ANIMATIONS)}, not {Path(output).name!r}.")
     inputs = (flow_path, options["source"], options["target"], backward, confidence, mask)
     check_outputs([output], filter(None, inputs))
 
@@ -127,17 +124,16 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     if style in PAIR_STYLES and source is not None and target is not None:
         frames = draw_pair(source, target, flow, style, valid=valid)
     else:
-        picture = draw_flow(
+        drawing = draw_flow(
             flow,
             style,
             image=target,
             max_flow=options["max_flow"],
-            legend=options["legend"],
             backward=read_flow(backward) if backward else None,
             confidence=read_grey_map(confidence, flow) if confidence else None,
             valid=valid,
         )
-        frames = [picture]
+        frames = [drawing.explained() if options["legend"] else drawing.picture]
     if style == "flicker":
         size = size or _FLICKER_SIDE
         write_animation(output, [shrunk(frame, size) for frame in frames])

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 import glualign
 from glualign.arrays import Doubles, Floats, Mask
 from glualign.errors import FlowError
-from glualign.flow import Flow, jacobian_determinant, warp
+from glualign.flow import Flow, jacobian_determinant, resize, warp
 from glualign.images import Image, to_rgb8
-from glualign.report.page import write_page
-from glualign.report.pictures import draw_pictures
-from glualign.viz.canvas import check_size, readable
-from glualign.viz.styles import check_pair
+from glualign.report.page import picture_url, write_page
+from glualign.viz import pair, scalar
+from glualign.viz.canvas import Drawing, Picture, check_size, readable
+from glualign.viz.colors import longest, palette, scale_of, wheel_disc
+from glualign.viz.lines import deformed_grid
+from glualign.viz.styles import check_pair, wheel
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -86,17 +89,9 @@ def saved_alignment(
     warped, valid = warp(rgb, flow)
     known = dict(summary or {})
     model = known.pop("model", "")
-    return SavedAlignment(
-        source,
-        target,
-        flow,
-        valid,
-        valid if mask is None else valid & mask,
-        Image(warped),
-        f"{model}, flow from {name}" if model else name,
-        confidence,
-        **known,
-    )
+    model = f"{model}, flow from {name}" if model else name
+    trusted = valid if mask is None else valid & mask
+    return SavedAlignment(source, target, flow, valid, trusted, Image(warped), model, confidence, **known)
 
 
 def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -136,77 +131,163 @@ def build_report(
         path: the HTML file.
         command: the command line that made it, to be shown and repeated.
         title: heading; None names both images.
-        max_side: longer side of the pictures in pixels.
+        max_side: longer side of the pictures in pixels, whatever the size of the images.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
         OutputError: the file cannot be written.
     """
-    pictures = draw_pictures(alignment, max_side)
+    source, target, matrix = alignment.source, alignment.target, alignment.transform
+    below = pair.shrunk(to_rgb8(target), max_side)
+    height, width = below.shape[:2]
+    warped = pair.resized(to_rgb8(alignment.warped), height, width)
+    valid, trusted = (
+        pair.resized(mask.astype(np.uint8) * 255, height, width) >= 128
+        for mask in (alignment.valid, alignment.trusted)
+    )
+    unaligned = _fitted(to_rgb8(source), height, width)
     quality = alignment.quality if isinstance(alignment, SavedAlignment) else alignment.quality.to_dict()
-    matrix = alignment.transform
+    pictures = {
+        "target": below,
+        "warped": pair.filled(warped, below, valid),
+        "source": unaligned,
+        "difference": pair.red_cyan(below, warped, valid),
+        "difference_before": pair.red_cyan(below, unaligned),
+    }
     write_page(
         Path(path),
         "alignment.html",
         script="alignment.js",
-        title=title or f"{alignment.source.name} on {alignment.target.name}",
-        source_name=alignment.source.name,
-        target_name=alignment.target.name,
+        title=title or f"{source.name} on {target.name}",
+        source_name=source.name,
+        target_name=target.name,
         verdict=quality.get("verdict"),
-        pictures=pictures,
+        width=width,
+        height=height,
+        pictures={name: picture_url(picture) for name, picture in pictures.items()},
+        maps=list(_maps(alignment, below, trusted)),
+        wheel=picture_url(wheel_disc(192), lossless=True),
         quality=[
             *_flow_rows(alignment.flow, alignment.valid, alignment.trusted),
-            *_correlation_rows(pictures["correlations"]),
+            *_correlation_rows(*(correlation(below, each, trusted) for each in (unaligned, warped))),
             *_quality_rows(quality),
         ],
         run=_run_rows(alignment),
-        matrix=[] if matrix is None else [[f"{value:.6g}" for value in row] for row in matrix],
+        matrix=[[f"{x:.6g}" for x in row] for row in matrix] if matrix is not None else [],
         command=command,
     )
 
 
-class _TableRow(NamedTuple):
-    """One line of a table: a name, a value with its unit, and how to read it (one sentence or nothing)."""
+def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask) -> Iterator[dict[str, Any]]:
+    """Pictures of the flow at the size of ``target``, each with name, URL, caption, lines and scale."""
+    flow = small = alignment.flow
+    height, width = target.shape[:2]
+    factor = height / flow.height
+    if (height, width) != flow.size:
+        rows, columns = (max(1, round(side * factor)) for side in flow.source_frame)
+        small = resize(flow, (height, width), (rows, columns))
+    # Vectors of the small flow are shorter; the legends speak of the images' own pixels.
+    lengths = Flow(small.data / np.float32(factor), flow.source_size)
+    top = longest(flow, alignment.trusted) or scale_of(flow)
+    maps: dict[str, tuple[Drawing, str]] = {
+        "Flow": (
+            wheel(lengths, top),
+            "Hue is the direction from a target pixel to its source, colour strength the distance. "
+            "Black is unknown, darkened colours are longer than the rim of the wheel.",
+        ),
+        "Deformed grid": (
+            deformed_grid(small, target),
+            "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops "
+            "and tears are not.",
+        ),
+        "Trusted": (
+            scalar.mask_overlay(target, trusted),
+            "Striped: outside the source, or not trusted.",
+        ),
+        "Length of the flow": (
+            scalar.magnitude(lengths, top),
+            "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
+        ),
+        "Area and folds": (
+            scalar.jacobian(small, trusted),
+            "Source area per target pixel: blue is enlarged, orange reduced, black folded over. Grey "
+            "stripes: not trusted.",
+        ),
+    }
+    if alignment.confidence is not None:
+        shown = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
+        drawing = scalar.confidence(np.asarray(shown, np.float32))
+        maps["Confidence"] = drawing, "How far the flow can be trusted, 1 at best."
+    for name, (drawing, caption) in maps.items():
+        stops = palette(drawing.colors)[::15] if drawing.colors else ()
+        yield {
+            "name": name,
+            "url": picture_url(drawing.picture),
+            "caption": caption,
+            "rim": drawing.lines[0] if len(drawing.lines) > 1 else "",
+            "labels": drawing.labels,
+            "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops),
+        }
 
-    name: str
-    value: str
-    meaning: str = ""
+
+def _fitted(picture: Picture, height: int, width: int) -> Picture:
+    """The source as it was, as large as fits into the target's frame, on grey."""
+    factor = min(height / picture.shape[0], width / picture.shape[1])
+    rows, columns = (max(1, round(side * factor)) for side in picture.shape[:2])
+    canvas = np.full((height, width, 3), 128, np.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    canvas[top : top + rows, left : left + columns] = pair.resized(picture, rows, columns)
+    return canvas
 
 
-def _flow_rows(flow: Flow, valid: Mask, trusted: Mask) -> list[_TableRow]:
+def correlation(first: Picture, second: Picture, where: Mask) -> float | None:
+    """Correlation of two pictures' grey values in ``where``: 1 for equal up to brightness and contrast.
+
+    Returns:
+        A number in [-1, 1], or None where there is nothing to correlate.
+    """
+    a, b = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)[where].astype(np.float64) for each in (first, second))
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+Rows = list[tuple[str, str, str]]
+"""Lines of a table: a name, a value with its unit, and how to read it (one sentence or nothing)."""
+
+
+def _flow_rows(flow: Flow, valid: Mask, trusted: Mask) -> Rows:
     """Coverage of a flow, and its lengths and folds where it is ``trusted``."""
-    lengths = flow.magnitude[trusted]
     rows = [
-        _TableRow("Valid", f"{100 * valid.mean():.1f} %", "Share of the target that the source reaches."),
-        _TableRow("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),
+        ("Valid", f"{100 * valid.mean():.1f} %", "Share of the target that the source reaches."),
+        ("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),
     ]
-    if lengths.size:
-        middle, high = (readable(float(value)) for value in np.percentile(lengths, [50, 95]))
+    if trusted.any():
+        middle, high = (readable(float(value)) for value in np.percentile(flow.magnitude[trusted], [50, 95]))
         rows += [
-            _TableRow("Median motion", f"{middle} px", "Half of the trusted pixels move less than this."),
-            _TableRow("95 % move less than", f"{high} px"),
+            ("Median motion", f"{middle} px", "Half of the trusted pixels move less than this."),
+            ("95 % move less than", f"{high} px", ""),
         ]
     if trusted.any() and min(flow.size) >= 2:
         with np.errstate(invalid="ignore"):
             folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
         meaning = "Share of the trusted pixels where the map turns over and has no inverse."
-        rows.append(_TableRow("Folded", f"{100 * folded:.2g} %", meaning))
+        rows.append(("Folded", f"{100 * folded:.2g} %", meaning))
     return rows
 
 
-def _correlation_rows(correlations: list[float]) -> list[_TableRow]:
+def _correlation_rows(before: float | None, after: float | None) -> Rows:
     """Correlation of source and target on the trusted pixels, unaligned and aligned; nothing if not known."""
-    if not correlations:
+    if before is None or after is None:
         return []
     meaning = (
         "Correlation of the grey values, 1 at best, with the source as it was and warped. "
         "Says little when the two images come from different kinds of sensor."
     )
-    before, after = correlations
-    return [_TableRow("Correlation, before and after", f"{before:.2f} to {after:.2f}", meaning)]
+    return [("Correlation, before and after", f"{before:.2f} to {after:.2f}", meaning)]
 
 
-def _quality_rows(quality: Mapping[str, Any]) -> list[_TableRow]:
+def _quality_rows(quality: Mapping[str, Any]) -> Rows:
     """The numbers of a quality that `_flow_rows` does not show: names made readable, values shortened."""
     rows = []
     for name, value in quality.items():
@@ -215,24 +296,20 @@ def _quality_rows(quality: Mapping[str, Any]) -> list[_TableRow]:
         if np.isfinite(value):
             unit = " px" if name.endswith("_error") else ""
             text = f"{100 * value:.1f} %" if name.endswith("_share") else readable(float(value)) + unit
-            rows.append(_TableRow(_words(name), text, _MEANINGS.get(name, "")))
+            rows.append((_words(name), text, _MEANINGS.get(name, "")))
     return rows
 
 
-def _run_rows(alignment: Alignment | SavedAlignment) -> list[_TableRow]:
+def _run_rows(alignment: Alignment | SavedAlignment) -> Rows:
     """Images, model and device, seconds by step, and when the report was made."""
     images = {"Source": alignment.source, "Target": alignment.target}
-    rows = [_TableRow(what, f"{each.name}, {each.width} x {each.height} px") for what, each in images.items()]
-    rows.append(_TableRow("Model", alignment.model))
-    if alignment.device:
-        rows.append(_TableRow("Device", alignment.device))
+    rows = {what: f"{each.name}, {each.width} x {each.height} px" for what, each in images.items()}
+    rows |= {"Model": alignment.model, "Device": alignment.device}
     for step, seconds in alignment.timings.items():
-        text = f"{seconds:.2f} s" if seconds >= 0.005 else "under 0.01 s"
-        rows.append(_TableRow(_words(step), text))
-    made = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
-    return [*rows, _TableRow("Made", made)]
+        rows[_words(step)] = f"{seconds:.2f} s" if seconds >= 0.005 else "under 0.01 s"
+    rows["Made"] = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
+    return [(name, value, "") for name, value in rows.items() if value]
 
 
 def _words(name: str) -> str:
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
+    return name.replace("_", " ").capitalize()

@@ -18,8 +18,8 @@ from glualign.evaluation.truth import PointTruth, size_of
 from glualign.flow import Flow, warp
 from glualign.geometry import resize_flow
 from glualign.report.page import picture_url, write_page
-from glualign.viz.colormap import colorize
 from glualign.viz.pair import shrunk
+from glualign.viz.scalar import colorize
 
 PICTURE_SIDE = 360
 # The colour scale of the error map ends at this share of L: the alpha of the usual PCK.

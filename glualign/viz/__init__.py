@@ -1,5 +1,5 @@
 """Flow fields and pairs of images as pictures."""
 
-from glualign.viz.colorwheel import flow_to_rgb
+from glualign.viz.colors import flow_to_rgb
 
 __all__ = ["flow_to_rgb"]

@@ -1,8 +1,8 @@
-"""Sizes, text and the strip under a picture: what every drawing needs to be readable from 64 to 8,000 pixels.
+"""Sizes, text and the legend under a picture: what a drawing needs to be readable from 64 to 8,000 pixels.
 
-Explanations (scale bars, captions) go into a strip under the picture, never on it, so that they hide
-nothing and cannot collide with the drawing. Text is measured before it is drawn: it shrinks, or is left out,
-so that it never leaves the strip.
+Explanations go into a strip under the picture, never on it, so that they hide nothing and cannot collide
+with the drawing. Text is measured before it is drawn: it shrinks, or is left out, so that it never leaves the
+strip.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,21 +19,17 @@ from PIL import ImageDraw, ImageFont
 
 from glualign.arrays import Array, Bytes
 from glualign.errors import FlowError
+from glualign.viz.colors import Colormap, palette, wheel_disc
 
 Picture = Bytes  # (H, W, 3) RGB
 RGB = tuple[int, int, int]
 
 PAPER: RGB = (255, 255, 255)
 INK: RGB = (28, 28, 30)
-# Two of the eight colours that Okabe and Ito chose to be told apart with any colour vision
-# (jfly.uni-koeln.de/color).
-ORANGE: RGB = (230, 159, 0)
-SKY: RGB = (86, 180, 233)
 _SMALLEST_TEXT = 8
 
 
-@dataclass(frozen=True)
-class Pen:
+class Pen(NamedTuple):
     """Drawing sizes in pixels that suit one picture."""
 
     line: int  # width of a line
@@ -48,14 +45,14 @@ def pen_for(height: int, width: int) -> Pen:
 
 
 @lru_cache(maxsize=32)
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> Any:
     """The font that comes with Pillow, so that pictures look the same on every machine."""
     return ImageFont.load_default(size)
 
 
 def text_width(text: str, size: int) -> int:
     """Width in pixels of one line of text."""
-    return math.ceil(font(size).getlength(text))
+    return math.ceil(float(font(size).getlength(text)))
 
 
 def fitting_size(text: str, width: int, size: int) -> int | None:
@@ -64,42 +61,66 @@ def fitting_size(text: str, width: int, size: int) -> int | None:
     return next((candidate for candidate in sizes if text_width(text, candidate) <= width), None)
 
 
-def blank(height: int, width: int, color: RGB = PAPER) -> Picture:
-    """An empty picture."""
-    return np.full((height, width, 3), color, np.uint8)
+@dataclass(frozen=True)
+class Drawing:
+    """A picture and what explains it.
 
+    Attributes:
+        picture: ``(H, W, 3)`` uint8 RGB.
+        lines: text; several stand beside a colour wheel.
+        colors: the map whose scale is shown.
+        labels: of the scale's left end, middle and right end.
+    """
 
-class Strip:
-    """A strip of paper of a picture's width on which text and small pictures are laid out."""
+    picture: Picture
+    lines: tuple[str, ...]
+    colors: Colormap | None = None
+    labels: tuple[str, str, str] = ("", "", "")
 
-    def __init__(self, width: int, height: int) -> None:
-        self.image = PillowImage.new("RGB", (width, height), PAPER)
-        self._draw = ImageDraw.Draw(self.image)
+    def explained(self, pen: Pen | None = None) -> Picture:
+        """The picture with its legend in a strip below it; as it is where nothing of that fits.
 
-    def text(self, x: float, middle: float, text: str, size: int, anchor: str = "l") -> None:
-        """Write a line around height ``middle``; ``x`` is its left (l), middle (m) or right (r) end."""
-        self._draw.text((x, middle), text, fill=INK, font=font(size), anchor=f"{anchor}m")
-
-    def paste(self, left: int, top: int, picture: Bytes) -> None:
-        """Lay an RGB or RGBA picture on the strip."""
-        small = PillowImage.fromarray(picture)
-        self.image.paste(small, (left, top), small if picture.shape[2] == 4 else None)
-
-    def under(self, picture: Picture) -> Picture:
-        """The picture with this strip below it."""
-        return np.concatenate([picture, np.asarray(self.image)], axis=0)
+        With a ``pen``, as for pictures in a row, the strip is there in any case.
+        """
+        height, width = self.picture.shape[:2]
+        in_row, pen = pen is not None, pen or pen_for(height, width)
+        row = round(pen.text * 1.35)
+        disc = row * len(self.lines) if len(self.lines) > 1 else 0
+        bar = max(5, round(pen.text * 0.7)) if self.colors else 0
+        left = disc + 3 * pen.gap if disc else 2 * pen.gap if bar else pen.gap
+        sizes = [fitting_size(line, width - left - pen.gap, pen.text) for line in self.lines]
+        text = row if any(sizes) or in_row else 0
+        if not (text or bar or disc):
+            return self.picture
+        top = pen.gap + (disc or text)
+        strip = PillowImage.new("RGB", (width, top + (bar + pen.gap + row if bar else 0) + pen.gap), PAPER)
+        draw = ImageDraw.Draw(strip)
+        for place, (line, size) in enumerate(zip(self.lines, sizes, strict=True)):
+            if size:
+                draw.text((left, pen.gap + row * (place + 0.5)), line, INK, font(size), "lm")
+        if disc:
+            wheel = PillowImage.fromarray(wheel_disc(disc))
+            strip.paste(wheel, (pen.gap, pen.gap), wheel)
+        if self.colors:
+            ramp = np.linspace(0, 255, max(2, width - 2 * left)).round().astype(int)
+            scale = palette(self.colors)[ramp][None].repeat(bar, axis=0)
+            strip.paste(PillowImage.fromarray(scale), (left, top))
+            low, _, high = widths = [text_width(label, pen.text) for label in self.labels]
+            room = width - 2 * left
+            shown = (
+                ("lm", left, low + high + pen.gap <= room),
+                ("mm", width / 2, sum(widths) + max(widths) + 2 * pen.gap <= room),
+                ("rm", max(width - left, high), True),
+            )
+            for label, (anchor, x, fits) in zip(self.labels, shown, strict=True):
+                if fits:
+                    draw.text((x, top + bar + pen.gap + row / 2), label, INK, font(pen.text), anchor)
+        return np.concatenate([self.picture, np.asarray(strip)], axis=0)
 
 
 def with_caption(picture: Picture, text: str) -> Picture:
     """The picture with a line of text below it, or as it is where the text does not fit."""
-    height, width = picture.shape[:2]
-    pen = pen_for(height, width)
-    size = fitting_size(text, width - 2 * pen.gap, pen.text)
-    if size is None:
-        return picture
-    strip = Strip(width, round(pen.text * 1.35) + 2 * pen.gap)
-    strip.text(pen.gap, strip.image.height / 2, text, size)
-    return strip.under(picture)
+    return Drawing(picture, (text,)).explained()
 
 
 def readable(value: float) -> str:
@@ -111,14 +132,32 @@ def readable(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else f"{value:,.0f}"
 
 
+def blank(height: int, width: int, color: RGB = PAPER) -> Picture:
+    """An empty picture."""
+    return np.full((height, width, 3), color, np.uint8)
+
+
 def grey(picture: Picture) -> Picture:
     """The picture without its colours, still ``(H, W, 3)``."""
     return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
-def faded(picture: Picture, share: float = 0.55, towards: int = 255) -> Picture:
-    """The picture mixed with a grey level, as a quiet background."""
-    return np.asarray(cv2.addWeighted(picture, 1 - share, np.full_like(picture, towards), share, 0), np.uint8)
+def faded(picture: Picture, share: float, towards: int) -> Picture:
+    """The picture in grey, mixed with a grey level, as a quiet background."""
+    quiet = grey(picture)
+    return np.asarray(cv2.addWeighted(quiet, 1 - share, np.full_like(quiet, towards), share, 0), np.uint8)
+
+
+def background(image: Picture | None, size: tuple[int, int]) -> Picture:
+    """A quiet copy of the target image to draw on, or white paper.
+
+    Raises:
+        FlowError: the image's size is not ``size`` (height, width).
+    """
+    if image is None:
+        return blank(*size)
+    check_size("the image", image, size)
+    return faded(image, 0.35, 128)
 
 
 def check_size(what: str, values: Array, size: tuple[int, int]) -> None:
@@ -132,15 +171,3 @@ def check_size(what: str, values: Array, size: tuple[int, int]) -> None:
             f"{what} is {values.shape[1]} x {values.shape[0]} and the flow {size[1]} x {size[0]} pixels; "
             "give the one that belongs to this flow, or fit the flow with glualign resize-flow"
         )
-
-
-def background(image: Picture | None, size: tuple[int, int]) -> Picture:
-    """A quiet copy of the target image to draw on, or white paper.
-
-    Raises:
-        FlowError: the image's size is not ``size`` (height, width).
-    """
-    if image is None:
-        return blank(*size)
-    check_size("the image", image, size)
-    return faded(grey(image), 0.35, 128)

@@ -5,19 +5,27 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from glualign.arrays import Floats, Mask
-from glualign.errors import FlowError, GlualignError
+from glualign.errors import FlowError
 from glualign.flow import Flow, consistency, warp
 from glualign.viz import pair, scalar
-from glualign.viz.arrows import arrows
-from glualign.viz.canvas import Picture, blank, check_size
-from glualign.viz.colormap import striped
-from glualign.viz.colorwheel import flow_to_rgb, with_wheel
-from glualign.viz.grid import deformed_grid
+from glualign.viz.canvas import Drawing, Picture, blank, check_size, readable
+from glualign.viz.colors import checked_maximum, flow_to_rgb, longest, scale_of
+from glualign.viz.lines import arrows, deformed_grid
 
 FlowStyle = Literal["wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask"]
 PairStyle = Literal["blend", "checkerboard", "difference", "flicker", "side-by-side"]
 FLOW_STYLES: tuple[FlowStyle, ...] = get_args(FlowStyle)
 PAIR_STYLES: tuple[PairStyle, ...] = get_args(PairStyle)
+
+
+def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
+    """Direction as hue, length as saturation, as `flow_to_rgb`; ``max_flow`` None takes `scale_of`."""
+    top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
+    lines = [f"Rim of the wheel: {readable(top)} px", "Hue: from the target pixel towards its source"]
+    marks = ["darker: longer"] if longest(flow) > top * 1.001 else []
+    marks += [] if flow.known.all() else ["black: unknown"]
+    lines += [", ".join(marks).capitalize()] if marks else []
+    return Drawing(flow_to_rgb(flow, top), tuple(lines))
 
 
 def draw_flow(
@@ -26,11 +34,10 @@ def draw_flow(
     *,
     image: Picture | None = None,
     max_flow: float | None = None,
-    legend: bool = True,
     backward: Flow | None = None,
     confidence: Floats | None = None,
     valid: Mask | None = None,
-) -> Picture:
+) -> Drawing:
     """Draw a flow field.
 
     Args:
@@ -38,13 +45,9 @@ def draw_flow(
         style: which picture.
         image: target image ``(H, W, 3)`` uint8 under arrows, grid and mask.
         max_flow: pixels of full scale in wheel, magnitude and error; None chooses from the data.
-        legend: explain the picture in a strip below it.
         backward: the flow of the other direction, source -> target, for error.
         confidence: ``(H, W)`` float32 in [0, 1], for confidence.
         valid: ``(H, W)`` bool, what mask shows (None takes ``flow.valid()``) and where jacobian looks.
-
-    Returns:
-        ``(H, W, 3)`` uint8 RGB, with a legend taller by the strip.
 
     Raises:
         FlowError: sizes do not fit, or the style needs something that was not given.
@@ -52,30 +55,29 @@ def draw_flow(
     for what, values in (("the valid mask", valid), ("the confidence map", confidence)):
         if values is not None:
             check_size(what, values, flow.size)
-    if style == "wheel":
-        top = scalar.checked_maximum(max_flow) if max_flow is not None else scalar.scale_of(flow)
-        picture = flow_to_rgb(flow, top)
-        return with_wheel(picture, flow, top) if legend else picture
-    if style == "arrows":
-        return arrows(flow, image, legend=legend)
-    if style == "grid":
-        return deformed_grid(flow, image, legend=legend)
-    if style == "magnitude":
-        return scalar.magnitude(flow, max_flow, legend=legend)
-    if style == "jacobian":
-        return scalar.jacobian(flow, valid, legend=legend)
-    if style == "error":
-        if backward is None:
-            raise FlowError(
-                "the error style compares two flows: give the backward flow (source -> target) too"
-            )
-        return scalar.error(consistency(flow, backward), max_flow, legend=legend)
-    if style == "confidence":
-        if confidence is None:
-            raise FlowError("the confidence style needs a confidence map")
-        return scalar.confidence(confidence, legend=legend)
-    mask = flow.valid() if valid is None else valid
-    return scalar.mask_overlay(image if image is not None else blank(*flow.size), mask, legend=legend)
+    match style:
+        case "wheel":
+            return wheel(flow, max_flow)
+        case "arrows":
+            return arrows(flow, image)
+        case "grid":
+            return deformed_grid(flow, image)
+        case "magnitude":
+            return scalar.magnitude(flow, max_flow)
+        case "jacobian":
+            return scalar.jacobian(flow, valid)
+        case "error":
+            if backward is None:
+                raise FlowError("the error style needs the backward flow (source -> target) as well")
+            return scalar.error(consistency(flow, backward), max_flow)
+        case "confidence":
+            if confidence is None:
+                raise FlowError("the confidence style needs a confidence map")
+            return scalar.confidence(confidence)
+        case "mask":
+            shown = blank(*flow.size) if image is None else image
+            return scalar.mask_overlay(shown, flow.valid() if valid is None else valid)
+    raise FlowError(f"unknown style {style!r}; there are {', '.join(FLOW_STYLES)}")
 
 
 def draw_pair(
@@ -94,22 +96,26 @@ def draw_pair(
         One picture; two frames for ``flicker``.
 
     Raises:
-        FlowError: the flow does not belong to these images.
+        FlowError: the flow does not belong to these images, or the style is unknown.
     """
     check_pair(source, target, flow)
     if valid is not None:
         check_size("the valid mask", valid, flow.size)
     warped, inside = warp(source, flow)
     inside = inside if valid is None else inside & valid
-    if style == "flicker":
-        return list(pair.flicker_frames(target, warped, inside))
-    if style == "side-by-side":
-        moved = striped(warped, ~inside)
-        return [pair.side_by_side([("Source", source), ("Source, warped", moved), ("Target", target)])]
-    draw = {"blend": pair.blend, "checkerboard": pair.checkerboard, "difference": pair.red_cyan}
-    if style not in draw:
-        raise GlualignError(f"unknown style {style!r}; there are {', '.join(FLOW_STYLES + PAIR_STYLES)}")
-    return [draw[style](target, warped, inside)]
+    match style:
+        case "blend":
+            return [pair.blend(target, warped, inside)]
+        case "checkerboard":
+            return [pair.checkerboard(target, warped, inside)]
+        case "difference":
+            return [pair.red_cyan(target, warped, inside)]
+        case "flicker":
+            return pair.flicker_frames(target, warped, inside)
+        case "side-by-side":
+            moved = scalar.striped(warped, ~inside)
+            return [pair.side_by_side([("Source", source), ("Source, warped", moved), ("Target", target)])]
+    raise FlowError(f"unknown style {style!r}; there are {', '.join(PAIR_STYLES)}")
 
 
 def check_pair(source: Picture, target: Picture, flow: Flow) -> None:

@@ -14,8 +14,7 @@ from PIL import Image as PillowImage
 from glualign.errors import FlowError, MissingExtraError
 from glualign.flow import Flow
 from glualign.images import Image
-from glualign.report.alignment import build_report, read_summary, saved_alignment
-from glualign.report.pictures import correlation
+from glualign.report.alignment import build_report, correlation, read_summary, saved_alignment
 from tests.report.fakes import QUALITY, fake_alignment, texture
 
 pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
-from glualign.viz.canvas import Strip, fitting_size, pen_for, readable, text_width, with_caption
-from glualign.viz.colormap import colorize, number_labels, palette, striped, with_scale
+from glualign.flow import Flow
+from glualign.viz.canvas import Drawing, fitting_size, pen_for, readable, text_width, with_caption
+from glualign.viz.colors import palette
+from glualign.viz.scalar import colorize, magnitude, striped
 
 SIZES = [(48, 64), (64, 64), (64, 8000), (900, 80), (640, 800), (6000, 8000)]
 
@@ -46,18 +49,18 @@ def test_a_picture_too_narrow_for_any_text_is_left_alone():
 @pytest.mark.parametrize("top", [0.00321, 7.69, 1, 284.2, 123456])
 def test_scale_bars_have_labels_that_neither_overlap_nor_leave(size, top, monkeypatch):
     drawn = []
-    original = Strip.text
+    original = ImageDraw.ImageDraw.text
 
-    def spy(self, x, middle, text, text_size, anchor="l"):
-        wide = text_width(text, text_size)
-        left = x - {"l": 0, "m": wide / 2, "r": wide}[anchor]
-        drawn.append((round(middle), left, left + wide, text))
-        original(self, x, middle, text, text_size, anchor)
+    def spy(self, place, text, fill, font, anchor):
+        wide = text_width(text, round(font.size))
+        left = place[0] - {"l": 0, "m": wide / 2, "r": wide}[anchor[0]]
+        drawn.append((round(place[1]), left, left + wide, text))
+        original(self, place, text, fill, font, anchor)
 
-    monkeypatch.setattr("glualign.viz.canvas.Strip.text", spy)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
     picture = np.zeros((*size, 3), np.uint8)
-    labels = number_labels(0, top, open_ended=True)
-    result = with_scale(picture, 0, top, "viridis", "Length of the flow in pixels", labels)
+    labels = ("0", readable(top / 2), readable(top) + "+")
+    result = Drawing(picture, ("Length of the flow in pixels",), "viridis", labels).explained()
     assert result.shape[0] > size[0]
     for row, left, right, text in drawn:
         assert left >= 0, text
@@ -68,8 +71,9 @@ def test_scale_bars_have_labels_that_neither_overlap_nor_leave(size, top, monkey
 
 
 def test_labels_are_those_of_both_ends_and_the_middle():
-    assert number_labels(0, 284.2) == ("0", "142", "284")
-    assert number_labels(0, 7, open_ended=True) == ("0", "3.5", "7+")
+    flow = Flow(np.full((20, 20, 2), (7, 0), np.float32))
+    assert magnitude(flow, 284.2).labels == ("0", "142", "284")
+    assert magnitude(flow, 6.5).labels == ("0", "3.25", "6.5+")
 
 
 @pytest.mark.parametrize(

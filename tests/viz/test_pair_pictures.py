@@ -4,7 +4,6 @@ from PIL import Image as PillowImage
 
 from glualign.errors import ImageError, OutputError
 from glualign.viz import pair
-from glualign.viz.animation import write_animation
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_shrunk_bounds_the_longer_side():
 def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
     frames = [np.full((40, 50, 3), (200, 30, 30), np.uint8), np.full((40, 50, 3), (20, 60, 210), np.uint8)]
     path = tmp_path / f"flicker{suffix}"
-    write_animation(path, frames, interval=300)
+    pair.write_animation(path, frames, interval=300)
     with PillowImage.open(path) as read:
         assert read.n_frames == 2
         assert read.info["loop"] == 0
@@ -100,9 +99,9 @@ def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
 def test_animation_refuses_other_formats_and_folders(tmp_path):
     frames = [np.zeros((4, 4, 3), np.uint8)] * 2
     with pytest.raises(ImageError, match=r"\.gif"):
-        write_animation(tmp_path / "a.jpg", frames)
+        pair.write_animation(tmp_path / "a.jpg", frames)
     with pytest.raises(ImageError, match="WebP"):
-        write_animation(tmp_path / "a.webp", [np.zeros((1, 16384, 3), np.uint8)] * 2)
+        pair.write_animation(tmp_path / "a.webp", [np.zeros((1, 16384, 3), np.uint8)] * 2)
     (tmp_path / "d.gif").mkdir()
     with pytest.raises(OutputError):
-        write_animation(tmp_path / "d.gif", frames)
+        pair.write_animation(tmp_path / "d.gif", frames)

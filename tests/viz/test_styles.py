@@ -28,14 +28,14 @@ def target():
 @pytest.mark.parametrize("style", FLOW_STYLES)
 @pytest.mark.parametrize("legend", [True, False])
 def test_every_flow_style_draws_the_grid_of_the_flow(style, legend, flow, target):
-    picture = draw_flow(
+    drawing = draw_flow(
         flow,
         style,
         image=target,
-        legend=legend,
         backward=invert(flow),
         confidence=np.linspace(0, 1, 120 * 240, dtype=np.float32).reshape(SIZE),
     )
+    picture = drawing.explained() if legend else drawing.picture
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (240, 3)
     assert (picture.shape[0] > 120) == legend
@@ -46,7 +46,7 @@ def test_every_flow_style_draws_the_grid_of_the_flow(style, legend, flow, target
 def test_flow_styles_survive_a_flow_that_is_unknown_everywhere(style):
     nothing = Flow(np.full((*SIZE, 2), np.nan, np.float32))
     picture = draw_flow(nothing, style, backward=nothing, confidence=np.full(SIZE, np.nan, np.float32))
-    assert picture.shape[1] == 240
+    assert picture.explained().shape[1] == 240
 
 
 @pytest.mark.parametrize("style", PAIR_STYLES)
