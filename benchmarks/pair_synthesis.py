@@ -11,8 +11,7 @@ import time
 import cv2
 
 from glualign.training.photos import open_photos
-from glualign.training.strata import STRATA
-from glualign.training.synthesis import PairSynthesis
+from glualign.training.synthesis import STRATA, PairSynthesis
 
 
 def main() -> None:

@@ -49,8 +49,8 @@ class BatchDataset(Dataset[Batch]):
         sides = {"source": [p.source for p in pairs], "target": [p.target for p in pairs]}
         for name, images in sides.items():
             small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
-            batch[name] = _images(images)
-            batch[f"{name}_256"] = batch[name] if size == COARSE_SIZE else _images(small)
+            batch[name] = as_tensor(images)
+            batch[f"{name}_256"] = batch[name] if size == COARSE_SIZE else as_tensor(small)
         return batch
 
     def size(self, step: int) -> int:
@@ -59,8 +59,8 @@ class BatchDataset(Dataset[Batch]):
         return int(self.sizes[int(rng.integers(len(self.sizes)))])
 
 
-def _images(images: Sequence[Pixels]) -> Tensor:
-    # Channels stay last in memory: the layout that convolutions in bfloat16 want.
+def as_tensor(images: Sequence[Pixels]) -> Tensor:
+    """(N, 3, H, W) of (H, W, 3); channels stay last in memory, which convolutions in bfloat16 want."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 

@@ -45,12 +45,11 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     rows = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            try:
-                rows.append({k: float(v) for k, v in row.items() if k and v})
-            except ValueError:
-                continue
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        try:
+            rows.append({k: float(v) for k, v in row.items() if k and v})
+        except ValueError:
+            continue
     return [row for row in rows if "pairs" in row]
 
 

@@ -25,13 +25,13 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise
-from glualign.training.batches import Batch, BatchDataset, load_batches
+from glualign.plain import plain
+from glualign.training.batches import Batch, BatchDataset, as_tensor, load_batches
 from glualign.training.log import append_row, plot, read_rows, rewind
-from glualign.training.objectives import ContrastiveHead, Objective
+from glualign.training.objectives import ContrastiveHead, Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
-from glualign.training.recipe import Recipe, StageOptions, to_dict
-from glualign.training.stage import release_parameters, schedule, set_modes, take_step
+from glualign.training.recipe import Recipe, StageOptions
 from glualign.training.state import (
     CHECKPOINT_NAME,
     RunState,
@@ -55,6 +55,8 @@ TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "rate", "gradient",
     "skipped", "pairs_per_second",
 )  # fmt: skip
+CLIP = 1.0
+"""Largest norm of a gradient."""
 COMPONENT_PHOTOS = 256
 """Photographs whose features decide the first projection of a pretrained backbone's."""
 MOST_SKIPPED = 100
@@ -63,25 +65,15 @@ MOST_SKIPPED = 100
 
 @dataclass(eq=False)
 class Trainer:
-    """One run in one folder. Construct, optionally `resume`, then `run`.
+    """One run in one folder. Construct, optionally `resume`, then `run`."""
 
-    Attributes:
-        recipe: what to do.
-        photos: where pairs come from.
-        folder: where checkpoints, logs and plots go.
-        processes: this process among those that train together.
-        log: receives one line of text now and then.
-        eval_pairs: real pairs to score the averaged network on, besides those of held-out photographs.
-        stop_requested: set by a signal handler: finish the step or the validation's pair, save, and stop.
-    """
-
-    recipe: Recipe
-    photos: PhotoStore
-    folder: Path
-    processes: Processes
-    log: Callable[[str], None] = print
-    eval_pairs: Dataset | None = None
-    stop_requested: bool = False
+    recipe: Recipe  # what to do
+    photos: PhotoStore  # where pairs come from
+    folder: Path  # where checkpoints, logs and plots go
+    processes: Processes  # this process among those that train together
+    log: Callable[[str], None] = print  # receives one line of text now and then
+    eval_pairs: Dataset | None = None  # to score the averaged network on, besides held-out photographs
+    stop_requested: bool = False  # set by a signal handler: finish the step or the pair, save, and stop
 
     def __post_init__(self) -> None:
         run, data, device = self.recipe.run, self.recipe.data, self.processes.device
@@ -124,7 +116,7 @@ class Trainer:
         chosen = np.random.default_rng(self.recipe.run.seed).permutation(self.train_photos)[:COMPONENT_PHOTOS]
         size = (COARSE_SIZE, COARSE_SIZE)
         images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
-        batch = normalise(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
+        batch = normalise(as_tensor(images).float())
         start_from_backbone(self.network, path, batch.to(self.processes.device))
         self.average = running_average(self.network, self.recipe.run.ema)
 
@@ -137,7 +129,7 @@ class Trainer:
             TrainingError: there is no checkpoint, or it belongs to another recipe.
         """
         state = load_state(self.folder)
-        for change in recipe_changes(state.recipe, to_dict(self.recipe), self.folder, state.progress):
+        for change in recipe_changes(state.recipe, plain(self.recipe), self.folder, state.progress):
             self.log(f"changed in the recipe since the last checkpoint, from here on: {change}")
         if state.photos != self.photos.fingerprint:
             self.log("the photographs are not those the run was started with: its pairs differ from here on")
@@ -172,33 +164,31 @@ class Trainer:
         if self.progress.warm and self.progress.pairs == 0 and not self.validation_log.exists():
             self.save()
             self.validate(stages[0])
-        while self.progress.stage < len(stages):
-            if self.processes.agree(self._stopping()):
-                self._save_and_stop()
-                return False
+        while self.progress.stage < len(stages) and remaining > 0:
             stage, first = stages[self.progress.stage], self.progress.step
-            self._stage(stage, first, int(min(stage.steps, first + remaining)))
+            stopping = self.processes.agree(self._stopping()) or self._stage(
+                stage, int(min(stage.steps, first + remaining))
+            )
             remaining -= self.progress.step - first
-            if self.progress.step < stage.steps:
+            if stopping:
+                self.save()
+                self.log(f"stopped at step {self.progress.step}; --resume continues from here")
+            if stopping or self.progress.step < stage.steps:
                 return False
             self._finish_stage(stage)
-            if remaining == 0:
-                break
         return self.progress.stage >= len(stages)
 
     def _stopping(self) -> bool:
         return self.stop_requested or time.monotonic() >= self._deadline
 
-    def _save_and_stop(self) -> None:
-        self.save()
-        self.log(f"stopped at step {self.progress.step}; --resume continues from here")
-
-    def _stage(self, stage: StageOptions, first: int, last: int) -> None:
-        """Steps ``first`` to ``last`` of a stage, or until a limit."""
-        if stage.kind == "features" and self.pyramid is None and not self.progress.warm:
+    def _stage(self, stage: StageOptions, last: int) -> bool:
+        """Steps of a stage up to ``last``, or until the run is to stop; returns whether it is."""
+        run, progress, processes = self.recipe.run, self.progress, self.processes
+        if stage.kind == "features" and self.pyramid is None and not progress.warm:
             self._add_pyramid()
-        groups = release_parameters(stage, self.network, self.head, self.pyramid)
-        on_cuda = self.processes.device.type == "cuda"
+        objective = Objective(self.network, self.head, stage, self.pyramid)
+        groups = objective.release_parameters()
+        on_cuda = processes.device.type == "cuda"
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=on_cuda)
         if self._optimiser_state is not None:
             self.optimiser.load_state_dict(self._optimiser_state)
@@ -206,40 +196,22 @@ class Trainer:
             # A checkpoint brings its own rates along; those of the recipe count.
             for group, wanted in zip(self.optimiser.param_groups, groups, strict=True):
                 group["peak"] = wanted["peak"]
-        module: nn.Module = Objective(self.network, self.head, stage, self.pyramid)
-        if self.processes.world > 1:
-            device_ids = [self.processes.device.index] if on_cuda else None
-            module = DistributedDataParallel(module, device_ids=device_ids)
+        module: nn.Module = objective
+        if processes.world > 1:
+            device_ids = [processes.device.index] if on_cuda else None
+            module = DistributedDataParallel(objective, device_ids=device_ids)
         count = sum(p.numel() for g in groups for p in g["params"])
         self.log(
-            f"stage {self.progress.stage} ({stage.kind}): steps {first} to {last} of {stage.steps}, "
+            f"stage {progress.stage} ({stage.kind}): steps {progress.step} to {last} of {stage.steps}, "
             f"{count / 1e6:.2f} M parameters"
         )
-        set_modes(stage, self.network, self.pyramid)
-        self._loop(stage, module, self._batches(stage, first, last), last)
-
-    def _loop(self, stage: StageOptions, module: nn.Module, batches: Iterator[Batch], last: int) -> None:
-        assert self.optimiser is not None
-        run, progress, processes = self.recipe.run, self.progress, self.processes
-        trained = [self.network] if self.pyramid is None else [self.network, self.pyramid]
+        objective.set_modes()
+        batches = self._batches(stage, progress.step, last)
         values: dict[str, list[float]] = defaultdict(list)
         tick = saved = time.monotonic()
-        logged, skipped = progress.step, 0
+        logged, skipped, stopping = progress.step, 0, False
         while progress.step < last:
-            batch = {k: v.to(processes.device, non_blocking=True) for k, v in next(batches).items()}
-            self._seed_step()
-            measured, sound = take_step(
-                module,
-                batch,
-                self._extra_layers(stage, batch),
-                trained=trained,
-                optimiser=self.optimiser,
-                rate=schedule(progress.step, stage.steps),
-                dtype=self.dtype,
-                processes=processes,
-            )
-            if sound:
-                self.average.update_parameters(self.network)
+            measured, sound = self._step(stage, objective, module, next(batches))
             skipped = 0 if sound else skipped + 1
             if skipped >= MOST_SKIPPED:
                 raise TrainingError(
@@ -252,8 +224,7 @@ class Trainer:
                     values[name].append(number)
             now = time.monotonic()
             stopping = processes.agree(self._stopping())
-            at_end = stopping or progress.step == last
-            if progress.step - logged >= run.log_every or at_end:
+            if progress.step - logged >= run.log_every or stopping or progress.step == last:
                 row = {name: float(np.mean(numbers)) for name, numbers in values.items()}
                 pairs = (progress.step - logged) * stage.batch * processes.world
                 self._log_row({**row, "pairs_per_second": pairs / (now - tick)})
@@ -261,15 +232,64 @@ class Trainer:
                 values.clear()
                 logged, tick = progress.step, now
             if stopping:
-                self._save_and_stop()
-                return
-            if processes.agree(now - saved >= 60 * run.checkpoint_minutes) or at_end:
+                break
+            if processes.agree(now - saved >= 60 * run.checkpoint_minutes) or progress.step == last:
                 self.save()
                 saved = time.monotonic()
             if processes.agree(now - self._last_validation >= 60 * run.validate_minutes):
                 self.validate(stage)
-                set_modes(stage, self.network, self.pyramid)
+                objective.set_modes()
                 tick = time.monotonic()
+        return stopping
+
+    def _batches(self, stage: StageOptions, first: int, last: int) -> Iterator[Batch]:
+        # Every stage has a seed of its own, so that no stage repeats another's pairs.
+        seed, data = self.recipe.run.seed * 1000 + self.progress.stage, self.recipe.data
+        synthesis = PairSynthesis(self.photos, self.train_photos, seed, stage.mix or data.mix, data.aligned)
+        dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
+        return load_batches(dataset, first, last, data.workers, self.processes.device.type == "cuda")
+
+    def _step(
+        self, stage: StageOptions, objective: Objective, module: nn.Module, batch: Batch
+    ) -> tuple[dict[str, float], bool]:
+        """One optimiser step of ``module``, which is the objective, maybe distributed.
+
+        What is random in it depends on the step alone, so that a resumed run draws what the uninterrupted one
+        does. A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end
+        a run of hours, nor reach the weights that are exported.
+
+        Returns:
+            What was measured, and whether the step was taken.
+        """
+        assert self.optimiser is not None
+        place, processes = (self.recipe.run.seed, self.progress.stage, self.progress.step), self.processes
+        batch = {name: value.to(processes.device, non_blocking=True) for name, value in batch.items()}
+        torch.manual_seed(int(np.random.SeedSequence((*place, processes.rank)).generate_state(1)[0]))
+        extra = batch["flow"].shape[2] > COARSE_SIZE and (
+            np.random.default_rng((*place, 2)).random() < stage.extra_layers
+        )
+        rate = schedule(self.progress.step, stage.steps)
+        parameters = []
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * rate
+            parameters += group["params"]
+        buffers = list(objective.buffers())
+        former = [b.clone() for b in buffers]
+        with torch.autocast(processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss, measured = module(batch, int(extra))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, CLIP)
+        statistics = [b.norm() for b in buffers if b.is_floating_point()]
+        sound = processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
+        if sound:
+            self.optimiser.step()
+            self.average.update_parameters(self.network)
+        else:
+            torch._foreach_copy_(buffers, former)
+        numbers = {name: float(value) for name, value in measured.items()}
+        numbers |= {"loss": float(loss.detach()), "gradient": float(norm)}
+        return {**numbers, "rate": rate, "skipped": float(not sound)}, sound
 
     def _finish_stage(self, stage: StageOptions) -> None:
         if self.pyramid is not None:
@@ -283,27 +303,6 @@ class Trainer:
         self.optimiser = None
         # Kept under a name of its own, so that the next stage can be repeated with other rates.
         self.save(f"stage-{self.progress.stage}.pt")
-
-    def _batches(self, stage: StageOptions, first: int, last: int) -> Iterator[Batch]:
-        # Every stage has a seed of its own, so that no stage repeats another's pairs.
-        seed = self.recipe.run.seed * 1000 + self.progress.stage
-        mix = stage.mix or self.recipe.data.mix
-        synthesis = PairSynthesis(self.photos, self.train_photos, seed, mix, self.recipe.data.aligned)
-        dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
-        on_cuda = self.processes.device.type == "cuda"
-        return load_batches(dataset, first, last, self.recipe.data.workers, on_cuda)
-
-    def _extra_layers(self, stage: StageOptions, batch: Batch) -> int:
-        """0 or 1, drawn from the step alone, so that all processes and a resumed run agree."""
-        if stage.extra_layers == 0 or batch["flow"].shape[2] == COARSE_SIZE:
-            return 0
-        rng = np.random.default_rng((self.recipe.run.seed, self.progress.stage, self.progress.step, 2))
-        return int(rng.random() < stage.extra_layers)
-
-    def _seed_step(self) -> None:
-        """Seed torch from the step alone, so that a resumed run draws what the uninterrupted one does."""
-        where = (self.recipe.run.seed, self.progress.stage, self.progress.step, self.processes.rank)
-        torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
 
     # ---- results
 
@@ -354,7 +353,7 @@ class Trainer:
         if not self.processes.first:
             return
         state = RunState(
-            recipe=to_dict(self.recipe),
+            recipe=plain(self.recipe),
             photos=self.photos.fingerprint,
             progress=self.progress,
             network=self.network.state_dict(),

@@ -28,18 +28,16 @@ def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> t
     return resize_bilinear(flow, shape) * scale, (resize_bilinear(valid, shape) > 0.999).float()
 
 
-def robust_error(flow: Tensor, truth: Tensor, weight: Tensor, power: float) -> Tensor:
-    """Weighted mean of ``(|flow - truth| + 0.01)^power`` (PWC-Net's robust loss); flows in pixels."""
+def robust_error(
+    flow: Tensor, truth: Tensor, weight: Tensor, power: float, epsilon: float = EPSILON
+) -> Tensor:
+    """Weighted mean of ``(|flow - truth| + epsilon)^power`` (PWC-Net's robust loss); flows in pixels.
+
+    With power 1 and no epsilon it is the weighted mean end-point error.
+    """
     distance = torch.linalg.vector_norm(flow.float() - truth, dim=1, keepdim=True)
-    loss: Tensor = ((distance + EPSILON).pow(power) * weight).sum() / weight.sum().clamp_min(1.0)
+    loss: Tensor = ((distance + epsilon).pow(power) * weight).sum() / weight.sum().clamp_min(1.0)
     return loss
-
-
-def end_point_error(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean distance in pixels."""
-    distance = torch.linalg.vector_norm(flow.float() - truth, dim=1, keepdim=True)
-    error: Tensor = (distance * weight).sum() / weight.sum().clamp_min(1.0)
-    return error
 
 
 def contrastive_loss(
@@ -62,30 +60,28 @@ def contrastive_loss(
         The loss, and the share of cells whose best source cell is within one cell of the truth.
     """
     batch, _, side, _ = source.shape
-    cells = side * side
     # Uniform keys among visible cells draw without replacement; hidden cells come last and weigh nothing.
-    keys = torch.rand(batch, cells, device=source.device) * visible.flatten(1)
-    weight, chosen = keys.topk(min(samples, cells), dim=1)
+    keys = torch.rand(batch, side * side, device=source.device) * visible.flatten(1)
+    weight, chosen = keys.topk(min(samples, side * side), dim=1)
     weight = (weight > 0).float()
-    grid_x, grid_y = chosen % side, torch.div(chosen, side, rounding_mode="floor")
-    moves = flow.flatten(2).gather(2, chosen[:, None].expand(-1, 2, -1))
-    x = (grid_x + moves[:, 0]).clamp(0, side - 1)
-    y = (grid_y + moves[:, 1]).clamp(0, side - 1)
+    count = weight.sum().clamp_min(1.0)
 
-    queries = target.flatten(2).gather(2, chosen[:, None].expand(-1, target.shape[1], -1)).transpose(1, 2)
+    def drawn(values: Tensor) -> Tensor:  # (B, C, N, N) at the cells that are drawn, (B, C, samples)
+        return values.flatten(2).gather(2, chosen[:, None].expand(-1, values.shape[1], -1))
+
+    cells = torch.stack([chosen % side, torch.div(chosen, side, rounding_mode="floor")], dim=1)
+    matches = (cells + drawn(flow)).clamp(0, side - 1)
+    queries = drawn(target).transpose(1, 2)
     temperature = log_scale.exp().clamp(max=100.0)
     logits = torch.bmm(queries, source.flatten(2)).float() * temperature
-    position = torch.stack([x, y], dim=2)[:, None] * (2 / (side - 1)) - 1
+    position = matches.transpose(1, 2)[:, None] * (2 / (side - 1)) - 1
     matched = F.grid_sample(source, position, align_corners=True)[:, :, 0].transpose(1, 2)
     expected = (queries * matched).sum(dim=2).float() * temperature
-    count = weight.sum().clamp_min(1.0)
     loss = ((torch.logsumexp(logits, dim=2) - expected) * weight).sum() / count
-
     with torch.no_grad():
         best = logits.argmax(dim=2)
-        near = ((best % side - x).abs() <= 1) & (
-            (torch.div(best, side, rounding_mode="floor") - y).abs() <= 1
-        )
+        found = torch.stack([best % side, torch.div(best, side, rounding_mode="floor")], dim=1)
+        near = ((found - matches).abs() <= 1).all(dim=1)
         hits = (near.float() * weight).sum() / count
     return loss, hits
 

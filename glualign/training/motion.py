@@ -1,7 +1,7 @@
 """Random motions: maps from target pixels to source positions, dense float32, exact by construction.
 
 A *map* is (H, W, 2) float32: ``map[y, x]`` is the source position (x, y) that target pixel (x, y) shows.
-Ranges are given for a unit frame, [-1, 1] in both axes, so that they do not depend on the working size.
+Matrices act on a unit frame, [-1, 1] in both axes, so that their ranges do not depend on the working size.
 """
 
 from __future__ import annotations
@@ -20,31 +20,80 @@ Matrix = Array
 Rng = np.random.Generator
 
 
-def identity_map(size: int) -> Map:
-    """The map of no motion, (size, size, 2)."""
-    return pixel_grid((size, size))
+def slight_motion(rng: Rng, size: int) -> Map:
+    """From a tenth of a pixel to some eight pixels: drift, slight turn and zoom, smooth non-rigid motion.
+
+    A unit is a 256th of the frame, so the motion is that of a video frame at any working size.
+    """
+    unit = size / 256
+    reach = math.exp(rng.uniform(math.log(0.1), math.log(8.0))) * unit
+    turn = similarity(rng, rotation=0.5 * reach / size, zoom=1 + reach / size, shift=0.0)
+    out = _projective(turn, size)
+    out += rng.uniform(-reach, reach, 2).astype(np.float32)
+    if rng.random() < 0.8:
+        cells = int(rng.integers(3, 13))
+        amplitude = reach * rng.uniform(0.1, 0.7) * 3 / cells
+        bends = rng.normal(0, amplitude, (cells, cells, 2)).astype(np.float32)
+        out += cv2.resize(bends, (size, size), interpolation=cv2.INTER_CUBIC)
+    return out
 
 
-def frame_matrix(size: int) -> Matrix:
-    """3x3 from the unit frame [-1, 1] to pixels 0 .. size - 1."""
+def moderate_motion(rng: Rng, size: int) -> Map:
+    """A second hand-held photograph: a homography, an affine map or a gentle thin-plate spline."""
+    kind = rng.random()
+    if kind < 0.5:
+        return _projective(homography(rng, rng.uniform(0.05, 0.4)), size)
+    if kind < 0.75:
+        return _projective(affine(rng, stretch=0.25), size)
+    return thin_plate(rng, size, rng.uniform(0.03, 0.15), normal=True)
+
+
+def large_motion(rng: Rng, size: int) -> Map:
+    """Wide baselines: oblique views, strong homographies, zoom up to 3x, strong splines, compositions."""
+    if rng.random() < 0.3:
+        turn = similarity(rng, rotation=math.pi / 5, zoom=1.6, shift=0.3)
+        return _projective(turn @ viewpoint(rng, math.radians(68)), size)
+    kind = rng.random()
+    if kind < 0.35:
+        return _projective(homography(rng, rng.uniform(0.3, 2 / 3)), size)
+    if kind < 0.55:
+        zoom = similarity(rng, rotation=math.pi / 6, zoom=3.0, shift=0.4)
+        return _projective(zoom @ homography(rng, 0.2), size)
+    if kind < 0.75:
+        return thin_plate(rng, size, 0.2, normal=True)
+    bent = thin_plate(rng, size, 0.15)
+    return _projective(affine(rng) if kind < 0.9 else homography(rng, 0.45), size, bent)
+
+
+def rotated_motion(rng: Rng, size: int) -> Map:
+    """Rotation in the plane, half the time within 60 degrees, else any; with a moderate viewpoint change."""
+    most = math.pi / 3 if rng.random() < 0.5 else math.pi
+    turn = similarity(rng, rotation=most, zoom=1.5, shift=0.2)
+    return _projective(turn @ homography(rng, 0.25), size)
+
+
+def class_motion(rng: Rng, size: int) -> Map:
+    """One object of a class onto another: shift, zoom and slight turn, and parts of other proportions."""
+    turn = similarity(rng, rotation=math.pi / 10, zoom=1.6, shift=0.25)
+    return _projective(turn, size, thin_plate(rng, size, rng.uniform(0.03, 0.15), normal=True))
+
+
+def _projective(matrix: Matrix, size: int, points: Map | None = None) -> Map:
+    """A 3x3 matrix of the unit frame, applied to a map (None: that of no motion)."""
     half = (size - 1) / 2
-    return np.array([[half, 0, half], [0, half, half], [0, 0, 1]])
+    frame = np.array([[half, 0, half], [0, half, half], [0, 0, 1]])
+    points = pixel_grid((size, size)) if points is None else points
+    out: Map = cv2.perspectiveTransform(points, frame @ matrix @ np.linalg.inv(frame))
+    return out
 
 
-def affine(
-    rng: Rng,
-    rotation: float = math.pi / 12,
-    shear: float = math.pi / 12,
-    stretch: float = 0.45,
-    shift: float = 0.25,
-) -> Matrix:
-    """Random affine in the unit frame: rotation, stretch along random axes, shift (all uniform)."""
-    angle, axis = rng.uniform(-rotation, rotation), rng.uniform(-shear, shear)
+def affine(rng: Rng, stretch: float = 0.45) -> Matrix:
+    """Random rotation within 15 degrees, stretch along random axes and shift within 1/4 (all uniform)."""
+    angle, axis = rng.uniform(-math.pi / 12, math.pi / 12, 2)
     lengths = rng.uniform(1 - stretch, 1 + stretch, 2)
-    matrix = np.eye(3)
-    turn = rotation_matrix(axis)[:2, :2]
-    matrix[:2, :2] = rotation_matrix(angle)[:2, :2] @ turn.T @ np.diag(lengths) @ turn
-    matrix[:2, 2] = rng.uniform(-shift, shift, 2)
+    turn = rotation_matrix(axis)
+    matrix: Matrix = rotation_matrix(angle) @ turn.T @ np.diag([*lengths, 1.0]) @ turn
+    matrix[:2, 2] = rng.uniform(-0.25, 0.25, 2)
     return matrix
 
 
@@ -63,7 +112,7 @@ def rotation_matrix(angle: float) -> Matrix:
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
-def homography(rng: Rng, offset: float = 0.5) -> Matrix:
+def homography(rng: Rng, offset: float) -> Matrix:
     """Random homography of the unit frame: each corner moves by up to ``offset`` per axis (uniform).
 
     Offsets that fold the frame (a corner behind the camera or a mirrored quadrilateral) are halved
@@ -92,10 +141,10 @@ def viewpoint(rng: Rng, tilt: float) -> Matrix:
     about_y = np.array(
         [[math.cos(angle), 0.0, math.sin(angle)], [0.0, 1.0, 0.0], [-math.sin(angle), 0.0, math.cos(angle)]]
     )
-    rotation = turn @ about_y @ turn.T
     # The frame's corners lie at sqrt(2), the horizon at distance / tan(angle).
     distance = max(rng.uniform(1.8, 5.0), 1.6 * math.tan(angle))
-    matrix = np.column_stack([rotation[:, 0], rotation[:, 1], np.zeros(3)])
+    matrix: Matrix = turn @ about_y @ turn.T
+    matrix[:, 2] = 0.0, 0.0, 1.0
     matrix[:2] *= distance
     matrix[2, 2] = distance
     return matrix if rng.random() < 0.5 else np.linalg.inv(matrix)
@@ -119,15 +168,5 @@ def thin_plate(rng: Rng, size: int, offset: float, normal: bool = False) -> Map:
     points = pixels / half - 1
     shifts = thin_plate_kernel(points, controls) @ weights[:-3] + affine_basis(points) @ weights[-3:]
     coarse = (shifts * half).reshape(lattice, lattice, 2).astype(np.float32)
-    out: Map = identity_map(size) + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    out: Map = pixel_grid((size, size)) + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     return out
-
-
-def smooth_field(rng: Rng, size: int, cells: int, amplitude: float) -> Map:
-    """A random smooth displacement field (size, size, 2) in pixels, normal with that amplitude per axis.
-
-    Random values on a coarse ``cells`` x ``cells`` lattice, interpolated bicubically.
-    """
-    coarse = rng.normal(0, amplitude, (cells, cells, 2)).astype(np.float32)
-    field: Map = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return field

@@ -1,9 +1,10 @@
-"""The forward pass of a training step: a batch in, a loss and metrics out."""
+"""What a stage teaches: which parameters learn at which rate, and how a batch becomes a loss."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise
 from glualign.training.batches import Batch
-from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
-from glualign.training.recipe import StageOptions
+from glualign.training.losses import as_unit, contrastive_loss, level_truth, robust_error
+from glualign.training.recipe import StageKind, StageOptions
 
 Metrics = dict[str, Tensor]
 CONTRASTIVE_STRIDES = (16, 8, 4)
@@ -24,18 +25,41 @@ LEVEL_WEIGHTS = (0.3, 0.4, 0.6, 1.0, 1.0)
 """Of the loss of flow4, flow3, flow2, flow1 and flow0."""
 OUTSIDE = 0.05
 """Weight of pixels whose match lies outside the source frame, so that the flow goes on smoothly there."""
+WARM_UP = 0.03
+"""Share of a stage over which the rates rise; after that they fall along a cosine."""
+FINAL_RATE = 0.01
+"""Share of the peak rates that is left at the end of a stage."""
+WEIGHT_DECAY = 1e-4
+
+_HALF_PARTS = ("half_features", "decoder0")
+_FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
+_COARSE_PARTS = ("transformer", "decoder4", "decoder3", "dc_conv", "deconv4")
+_LEARNING: dict[StageKind, tuple[str, ...]] = {
+    "features": ("transformer",),
+    "coarse": _COARSE_PARTS,
+    "full": (*_COARSE_PARTS, *_FINE_PARTS),
+    "fine": _FINE_PARTS,
+    "half": _HALF_PARTS,
+}
+"""What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
+
+
+def schedule(step: int, steps: int) -> float:
+    """Factor on the peak rates of a stage of ``steps`` steps: a linear rise, then a cosine."""
+    rise = WARM_UP * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    share = (step - rise) / max(1.0, steps - rise)
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
 class _Features(NamedTuple):
     """Of a batch of images at its working size and at 256 x 256."""
 
     working: WorkingFeatures
-    coarse: CoarseFeatures
-    """Of the image at 256 x 256, before the feature transformer."""
-    quarter: Tensor
-    """Of the pyramid at 256 x 256, for the contrastive loss."""
-    eighth: Tensor
-    """The same."""
+    coarse: CoarseFeatures  # of the image at 256 x 256, before the feature transformer
+    quarter: Tensor  # of the pyramid at 256 x 256, for the contrastive loss
+    eighth: Tensor  # the same
 
 
 class ContrastiveHead(nn.Module):
@@ -76,15 +100,51 @@ class Objective(nn.Module):
         self.stage = stage
         self.pyramid = pyramid
 
+    def release_parameters(self) -> list[dict[str, Any]]:
+        """Set which parameters learn; returns them as groups for AdamW, with their peak rates as ``peak``."""
+        stage = self.stage
+        self.requires_grad_(False)
+        features = list((self.pyramid or self.network.pyramid).parameters()) if stage.pyramid_rate > 0 else []
+        rest = [p for n, p in self.network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
+        if stage.contrastive > 0:
+            rest += self.head.parameters()
+        for parameter in (*rest, *features):
+            parameter.requires_grad_(True)
+        return [
+            {"params": parameters, "peak": rate, "lr": rate, "weight_decay": WEIGHT_DECAY}
+            for parameters, rate in ((rest, stage.learning_rate), (features, stage.pyramid_rate))
+            if parameters
+        ]
+
+    def set_modes(self) -> None:
+        """Training mode for what learns; parts that do not keep their batch-norm statistics."""
+        kind = self.stage.kind
+        self.network.train(kind != "features")
+        if kind in ("coarse", "fine", "half"):
+            for name, module in self.network.named_children():
+                module.train(name.startswith(_LEARNING[kind]) or name == "pyramid")
+        if self.stage.frozen_norms:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        if self.pyramid is not None:
+            self.pyramid.train()
+
     def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Metrics]:
         """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
-        if self.stage.kind == "features":
-            return self._features_only(batch)
-        images, target_images, images_256, targets_256 = (
-            normalise(batch[name].float()) for name in ("source", "target", "source_256", "target_256")
-        )
-        target, source = self._features(target_images, targets_256), self._features(images, images_256)
         stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
+        if stage.kind == "features":
+            # Both sides at once, so that batch norms see the same statistics of either.
+            images = normalise(torch.cat([batch["source"], batch["target"]]).float())
+            both = self._features(images, images)
+            halves = zip(*(level.chunk(2) for level in both.coarse), strict=True)
+            coarse = network.transform_features(*(CoarseFeatures(*levels) for levels in halves))
+            contrast, metrics = self._contrast(coarse, [both], batch)
+            return contrast * stage.contrastive, metrics
+        target, source = (
+            self._features(normalise(batch[side].float()), normalise(batch[f"{side}_256"].float()))
+            for side in ("target", "source")
+        )
         coarse = network.transform_features(source.coarse, target.coarse)
         flows = list(network.coarse_flows(*coarse, detach=detach))
         if stage.kind != "coarse":
@@ -93,26 +153,20 @@ class Objective(nn.Module):
             )
         loss, metrics = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
-            # Of the levels that learn: 1/8 and 1/4 do with the pyramid only.
-            found = {16: torch.cat([image.level4 for image in coarse])}
-            if stage.pyramid_rate > 0:
-                found[8] = torch.cat([source.eighth, target.eighth])
-                found[4] = torch.cat([source.quarter, target.quarter])
-            contrast, hits = self.head(found, batch)
-            loss = loss + stage.contrastive * contrast
-            metrics |= hits
+            contrast, hits = self._contrast(coarse, [source, target], batch)
+            loss, metrics = loss + stage.contrastive * contrast, metrics | hits
         return loss, metrics
 
-    def _features_only(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-        both = self._features(images, images)
-        halves = zip(*(level.chunk(2) for level in both.coarse), strict=True)
-        coarse = self.network.transform_features(*(CoarseFeatures(*levels) for levels in halves))
+    def _contrast(
+        self, coarse: Sequence[CoarseFeatures], sides: Sequence[_Features], batch: Batch
+    ) -> tuple[Tensor, Metrics]:
+        """The contrastive loss of the levels that learn: 1/8 and 1/4 do with the pyramid only."""
         found = {16: torch.cat([image.level4 for image in coarse])}
         if self.stage.pyramid_rate > 0:
-            found |= {8: both.eighth, 4: both.quarter}
-        loss, metrics = self.head(found, batch)
-        return loss * self.stage.contrastive, metrics
+            found[8] = torch.cat([side.eighth for side in sides])
+            found[4] = torch.cat([side.quarter for side in sides])
+        loss, hits = self.head(found, batch)
+        return loss, hits
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
@@ -133,21 +187,19 @@ class Objective(nn.Module):
         return _Features(WorkingFeatures(eighth, quarter, joint), coarse, coarse_quarter, coarse_eighth)
 
     def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
-        stage, size = self.stage, batch["flow"].shape[2]
-        valid = batch["valid"].float()
+        size, valid = batch["flow"].shape[2], batch["valid"].float()
         # Matches up to a frame's side outside the frame count a little; further ones cannot be seen at all.
         near = (batch["flow"].abs().amax(dim=1, keepdim=True) < size).float()
         metrics: Metrics = {}
         total = flows[0].new_zeros(())
         for index, flow in enumerate(flows):
             grid = flow.shape[2]
-            scale = COARSE_SIZE / size if index < 2 else 1.0
-            truth, counted = level_truth(batch["flow"], valid, grid, scale)
+            to_256 = COARSE_SIZE / size
+            truth, counted = level_truth(batch["flow"], valid, grid, to_256 if index < 2 else 1.0)
             share = torch.maximum(counted, OUTSIDE * level_truth(batch["flow"], near, grid)[1])
-            total += LEVEL_WEIGHTS[index] * robust_error(flow, truth, share, stage.loss_exponents[index])
+            exponent = self.stage.loss_exponents[index]
+            total += LEVEL_WEIGHTS[index] * robust_error(flow, truth, share, exponent)
             # In 256-pixels at every level, so that sizes can be averaged and levels compared.
-            error = end_point_error(flow.detach(), truth, counted) * (
-                COARSE_SIZE / size if index > 1 else 1.0
-            )
-            metrics[f"epe{4 - index}"] = error
+            error = robust_error(flow.detach(), truth, counted, 1.0, epsilon=0.0)
+            metrics[f"epe{4 - index}"] = error * (1.0 if index < 2 else to_256)
         return total, metrics

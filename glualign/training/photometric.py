@@ -8,6 +8,7 @@ drawing 200,000 normals for every image would cost more than all the rest.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,28 +46,13 @@ class PhotometricOptions:
 def change(pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask | None]:
     """Change an (H, W, 3) uint8 RGB image; also returns which pixels an occluding patch hides, or None."""
     hidden = None
-    strength = options.strength
-    if rng.random() < options.modality:
-        pixels = _other_modality(pixels, rng)
-    if rng.random() < options.shadow:
-        pixels = _shade(pixels, rng)
-    if rng.random() < options.colour:
-        pixels = cv2.transform(pixels, _colour_matrix(rng, strength))
-    if rng.random() < options.grey:
-        pixels = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if rng.random() < options.fog:
-        pixels = _fog(pixels, rng)
-    if rng.random() < options.occlusion:
-        pixels, hidden = _occlude(pixels, rng)
-    if rng.random() < options.blur:
-        pixels = _blur(pixels, rng, strength)
-    if rng.random() < options.tone:
-        pixels = _tone(pixels, rng, strength)
-    if rng.random() < options.noise:
-        pixels = _noise(pixels, rng, strength)
-    if rng.random() < options.jpeg:
-        _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))])
-        pixels = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    for name, apply in _CHANGES.items():
+        if rng.random() >= getattr(options, name):
+            continue
+        if apply is None:
+            pixels, hidden = _occlude(pixels, rng)
+        else:
+            pixels = apply(pixels, rng, options.strength)
     return pixels, hidden
 
 
@@ -82,10 +68,8 @@ def transfer_texture(pixels: Pixels, surface: Pixels, rng: Rng) -> Pixels:
     shapes = cv2.medianBlur(pixels, int(rng.choice([3, 5])))
     shapes = cv2.resize(shapes, (width, height), interpolation=cv2.INTER_LINEAR)
     kind = rng.random()
-    if kind < 0.4:
-        shapes = _other_modality(shapes, rng)
-    elif kind < 0.8:
-        shapes = cv2.transform(shapes, _colour_matrix(rng, 3.0))
+    if kind < 0.8:
+        shapes = (_modality if kind < 0.4 else _colour)(shapes, rng, 3.0)
     around = 2 * int(rng.integers(2, 10)) + 1
     detail: Field = cv2.subtract(surface, cv2.blur(surface, (around, around)), dtype=cv2.CV_32F)
     return cv2.add(shapes, detail * np.float32(rng.uniform(0.2, 1.0)), dtype=cv2.CV_8U)
@@ -97,14 +81,17 @@ def _tone(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     gain = math.exp(rng.uniform(-0.5, 0.4) * strength)
     contrast = math.exp(rng.uniform(-0.5, 0.35) * strength)
     offset = rng.uniform(-0.12, 0.12) * strength
-    table = np.empty((1, 256, 3), np.uint8)
-    for channel, tint in enumerate(1 + rng.uniform(-0.12, 0.12, 3) * strength):
-        curve = ((_LEVELS**gamma * gain * tint) - 0.5) * contrast + 0.5 + offset
-        table[0, :, channel] = np.clip(curve * 255 + 0.5, 0, 255)
-    return cv2.LUT(pixels, table)
+    tints = 1 + rng.uniform(-0.12, 0.12, 3) * strength
+    curves = (((_LEVELS**gamma * gain)[:, None] * tints) - 0.5) * contrast + 0.5 + offset
+    return cv2.LUT(pixels, _table(curves))
 
 
-def _colour_matrix(rng: Rng, strength: float) -> Floats:
+def _table(curves: Doubles) -> Pixels:
+    """Curves on 256 levels, (256, 3) about [0, 1], as a look-up table of OpenCV."""
+    return np.clip(curves * 255 + 0.5, 0, 255).astype(np.uint8)[None]
+
+
+def _colour(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     """Saturation between grey and over-saturated, a hue rotation about the grey axis and channel gains."""
     saturation = 1 + rng.uniform(-0.7, 0.6) * min(strength, 1.2)
     angle = rng.uniform(-0.5, 0.5) * strength
@@ -114,13 +101,16 @@ def _colour_matrix(rng: Rng, strength: float) -> Floats:
     hue = math.cos(angle) * np.eye(3) + (1 - math.cos(angle)) * grey + math.sin(angle) * cross
     mixed = (saturation * np.eye(3) + (1 - saturation) * grey) @ hue
     gains = 1 + rng.uniform(-0.2, 0.2, 3) * strength
-    return (gains[:, None] * mixed).astype(np.float32)
+    return cv2.transform(pixels, (gains[:, None] * mixed).astype(np.float32))
+
+
+def _grey(pixels: Pixels, _: Rng, __: float) -> Pixels:
+    return cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def _blur(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     if rng.random() < 0.7:
-        sigma = rng.uniform(0.4, 1.6) * strength
-        return cv2.GaussianBlur(pixels, (0, 0), sigma)
+        return cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.6) * strength)
     length, angle = rng.uniform(2, 6) * strength, rng.uniform(0, math.pi)
     kernel = np.zeros((9, 9), np.float32)
     reach = np.array([math.cos(angle), math.sin(angle)]) * min(length, 8) / 2
@@ -147,9 +137,12 @@ def _noise(pixels: Pixels, rng: Rng, strength: float) -> Pixels:
     noise: Field = np.resize(bank[start : start + count], (rows, columns, channels)) * np.float32(sigma)
     if grain > 1:
         noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
-    if channels == 1:
-        noise = cv2.merge([noise, noise, noise])
-    return cv2.add(pixels, noise, dtype=cv2.CV_8U)
+    return cv2.add(pixels, np.broadcast_to(noise, pixels.shape), dtype=cv2.CV_8U)
+
+
+def _jpeg(pixels: Pixels, rng: Rng, _: float) -> Pixels:
+    encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
 def _coarse_field(rng: Rng, shape: tuple[int, ...], low: float, high: float) -> Field:
@@ -163,12 +156,11 @@ def _polygon(rng: Rng, shape: tuple[int, ...]) -> Pixels:
     """A mask (H, W), 0 or 255, of one random quadrilateral or half plane."""
     mask = np.zeros(shape, np.uint8)
     points = rng.uniform(-0.3, 1.3, (4, 2)) * np.array(shape[::-1])
-    hull = cv2.convexHull(points.astype(np.int32))
-    cv2.fillConvexPoly(mask, hull, 255)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.int32)), 255)
     return mask
 
 
-def _shade(pixels: Pixels, rng: Rng) -> Pixels:
+def _shadow(pixels: Pixels, rng: Rng, _: float) -> Pixels:
     shape = pixels.shape[:2]
     if rng.random() < 0.5:
         factor = _coarse_field(rng, shape, 0.35, 1.4)
@@ -176,10 +168,10 @@ def _shade(pixels: Pixels, rng: Rng) -> Pixels:
         depth, soft = rng.uniform(0.35, 0.8), rng.uniform(0.5, 6)
         mask = cv2.GaussianBlur(_polygon(rng, shape), (0, 0), soft)
         factor = 1 - (1 - depth) / 255 * mask.astype(np.float32)
-    return cv2.multiply(pixels, cv2.merge([factor, factor, factor]), dtype=cv2.CV_8U)
+    return cv2.multiply(pixels, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
 
 
-def _fog(pixels: Pixels, rng: Rng) -> Pixels:
+def _fog(pixels: Pixels, rng: Rng, _: float) -> Pixels:
     density = np.clip(_coarse_field(rng, pixels.shape[:2], 0.05, 0.75), 0, 0.85)
     light = float(rng.uniform(150, 245))
     keep = cv2.merge([1 - density] * 3)
@@ -208,17 +200,16 @@ def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, Mask]:
 def _curve(rng: Rng, knots: int) -> Doubles:
     """A random smooth intensity curve on 256 levels, generally not monotone, using most of the range."""
     values = rng.uniform(0, 1, knots)
-    low, high = values.min(), values.max()
-    values = (values - low) / max(high - low, 0.2)
+    values = (values - values.min()) / max(np.ptp(values), 0.2)
     curve: Doubles = np.interp(_LEVELS, np.linspace(0, 1, knots), values)
     return curve
 
 
-def _other_modality(pixels: Pixels, rng: Rng) -> Pixels:
+def _modality(pixels: Pixels, rng: Rng, _: float) -> Pixels:
     """The same scene as another sensor might show it: the edges stay, their sign and strength do not."""
     kind = rng.random()
     if kind < 0.15:
-        return cv2.subtract(np.full_like(pixels, 255), pixels)
+        return cv2.bitwise_not(pixels)
     if kind < 0.30:
         return _gradient_picture(pixels, rng)
     # One channel, or a random mixture of the channels, through a random curve: near infrared, thermal, radar.
@@ -226,39 +217,48 @@ def _other_modality(pixels: Pixels, rng: Rng) -> Pixels:
     if rng.random() < 0.3:
         # Differences of channels, such as vegetation indices, separate by colour instead of by brightness.
         mixture = mixture - rng.dirichlet(np.full(3, 0.6)) * rng.uniform(0.3, 1.0)
-    weights = mixture.reshape(1, 3).astype(np.float32)
     offset = 255.0 * float(-np.minimum(mixture, 0).sum())
     scale = 255.0 / max(255.0 * float(np.abs(mixture).sum()), 1.0)
-    one = cv2.transform(
-        pixels, np.concatenate([weights * scale, [[offset * scale]]], axis=1).astype(np.float32)
-    )
-    one = one.reshape(pixels.shape[:2])
+    weights = np.append(mixture.astype(np.float32) * scale, offset * scale).astype(np.float32)
+    one = cv2.transform(pixels, weights[None]).reshape(pixels.shape[:2])
     if kind < 0.55:
-        table = _curve(rng, 2) if rng.random() < 0.5 else 1 - _LEVELS ** math.exp(rng.uniform(-0.6, 0.6))
-        curves = np.stack([table] * 3, axis=-1)
+        curve = _curve(rng, 2) if rng.random() < 0.5 else 1 - _LEVELS ** math.exp(rng.uniform(-0.6, 0.6))
+        curves = [curve] * 3
     elif kind < 0.85:
-        curves = np.stack([_curve(rng, int(rng.integers(3, 6)))] * 3, axis=-1)
+        curves = [_curve(rng, int(rng.integers(3, 6)))] * 3
     else:
         # False colours: each channel has a curve of its own.
-        curves = np.stack([_curve(rng, int(rng.integers(2, 6))) for _ in range(3)], axis=-1)
+        curves = [_curve(rng, int(rng.integers(2, 6))) for _ in range(3)]
     if rng.random() < 0.35:
         # Partial inversion: only in a part of the picture, as where one surface is warm and another is not.
-        part = _polygon(rng, pixels.shape[:2])
-        one = np.where(part > 0, 255 - one, one).astype(np.uint8)
-    table8 = np.clip(curves * 255 + 0.5, 0, 255).astype(np.uint8).reshape(1, 256, 3)
-    return cv2.LUT(cv2.merge([one, one, one]), table8)
+        one ^= _polygon(rng, pixels.shape[:2])
+    return cv2.LUT(cv2.merge([one] * 3), _table(np.stack(curves, axis=-1)))
 
 
 def _gradient_picture(pixels: Pixels, rng: Rng) -> Pixels:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if rng.random() < 0.5:
         grey = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.6, 1.5))
-    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0)
-    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
     gain = rng.uniform(0.6, 1.6) * 40.0 / (float(np.abs(across).mean()) + 4.0)
     edges: Pixels = np.clip(cv2.magnitude(across, down) * gain, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
-        edges = 255 - edges
+        edges = cv2.bitwise_not(edges)
     if rng.random() < 0.5:
         edges = cv2.addWeighted(edges, 0.6, grey, 0.4, 0)
-    return np.dstack([edges, edges, edges])
+    return cv2.merge([edges] * 3)
+
+
+_CHANGES: Mapping[str, Callable[[Pixels, Rng, float], Pixels] | None] = {
+    "modality": _modality,
+    "shadow": _shadow,
+    "colour": _colour,
+    "grey": _grey,
+    "fog": _fog,
+    "occlusion": None,  # `_occlude`, which also says what it hides
+    "blur": _blur,
+    "tone": _tone,
+    "noise": _noise,
+    "jpeg": _jpeg,
+}
+"""In the order in which they are applied, as from the scene to the file."""

@@ -32,15 +32,27 @@ class PhotoStore:
     names: tuple[str, ...]  # path of each photograph relative to its folder, sorted
     shapes: npt.NDArray[np.int64]  # (N, 2) int64, height and width
 
-    @cached_property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """(N + 1,) int64, first byte of each photograph in the file, and the end of the last."""
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.shapes.prod(axis=1) * 3)])
+    def __reduce__(self) -> tuple[object, ...]:
+        # A worker process maps the file again; pickling the pixels would copy gigabytes.
+        return PhotoStore, (self.data_path, self.names, self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Bytes:
+        """Photograph ``index`` as a read-only (H, W, 3) uint8 RGB view."""
+        start, end = self._offsets[index : index + 2]
+        return self.data[start:end].reshape(*self.shapes[index], 3)
 
     @cached_property
     def data(self) -> Bytes:
         """The file, mapped into memory."""
-        return np.memmap(self.data_path, dtype=np.uint8, mode="r", shape=(int(self.offsets[-1]),))
+        return np.memmap(self.data_path, dtype=np.uint8, mode="r", shape=(int(self._offsets[-1]),))
+
+    @cached_property
+    def _offsets(self) -> npt.NDArray[np.int64]:
+        """(N + 1,) int64, first byte of each photograph in the file, and the end of the last."""
+        return np.cumsum([0, *(self.shapes.prod(axis=1) * 3)])
 
     @cached_property
     def aligned(self) -> dict[int, int]:
@@ -55,19 +67,6 @@ class PhotoStore:
             if partner is not None and (self.shapes[index] == self.shapes[partner]).all():
                 pairs |= {index: partner, partner: index}
         return pairs
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # A worker process maps the file again; pickling the pixels would copy gigabytes.
-        return PhotoStore, (self.data_path, self.names, self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Bytes:
-        """Photograph ``index`` as a read-only (H, W, 3) uint8 RGB view."""
-        height, width = (int(n) for n in self.shapes[index])
-        start = int(self.offsets[index])
-        return self.data[start : start + height * width * 3].reshape(height, width, 3)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,8 +90,7 @@ class PhotoStore:
             mask = np.array([any(fnmatch.fnmatch(name, p) for p in held_out) for name in self.names])
         else:
             mask = np.diff(np.floor(np.arange(len(self) + 1) * share + 1e-9)) > 0
-            if not mask.any():
-                mask[-1] = True
+            mask[-1] |= not mask.any()
         train, held = np.flatnonzero(~mask), np.flatnonzero(mask)
         if not len(train) or not len(held):
             raise TrainingError(
@@ -120,24 +118,16 @@ def open_photos(
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
     if not files:
         raise TrainingError(f"{root}: holds no photographs ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    stamps = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    key = hashlib.sha256(repr((max_side, stamps)).encode("utf-8", "surrogateescape")).hexdigest()[:20]
     cache_dir = Path(cache) if cache is not None else Path(tempfile.gettempdir()) / "glualign-photos"
-    key = _fingerprint(root, files, max_side)
     data_path, index_path = cache_dir / f"{key}.rgb", cache_dir / f"{key}.json"
     if not (data_path.is_file() and index_path.is_file()):
         _decode_all(root, files, max_side, data_path, index_path)
     index = json.loads(index_path.read_text(encoding="utf-8"))
-    shapes = np.asarray(index["shapes"], dtype=np.int64).reshape(-1, 2)
-    if not len(shapes):
+    if not index["names"]:
         raise TrainingError(f"{root}: none of its {len(files)} image files could be decoded")
-    return PhotoStore(data_path, tuple(index["names"]), shapes)
-
-
-def _fingerprint(root: Path, files: Sequence[Path], max_side: int) -> str:
-    digest = hashlib.sha256(f"1:{max_side}".encode())
-    for path in files:
-        status = path.stat()
-        digest.update(f"{path.relative_to(root)}:{status.st_size}:{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:20]
+    return PhotoStore(data_path, tuple(index["names"]), np.array(index["shapes"], dtype=np.int64))
 
 
 def _decode_all(root: Path, files: Sequence[Path], max_side: int, data_path: Path, index_path: Path) -> None:

@@ -50,8 +50,11 @@ def joined_processes(device: str) -> Iterator[Processes]:
     Raises:
         DeviceError: the device is unknown or not there.
     """
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    rank, world, local = (int(os.environ.get(name, n)) for name, n in _VARIABLES.items())
+    place = choose_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
+    if place == torch.device("cuda"):
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
     if world == 1:
         yield Processes(0, 1, place)
         return
@@ -62,11 +65,5 @@ def joined_processes(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def _device(name: str, local_rank: int) -> torch.device:
-    if name == "auto" and not torch.cuda.is_available():
-        name = "cpu"
-    device = choose_device(name)
-    if device == torch.device("cuda"):
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return device
+_VARIABLES = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+"""Of the environment in which `torchrun` starts a process, and their values without it."""

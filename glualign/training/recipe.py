@@ -1,27 +1,51 @@
-"""A training recipe: TOML read into frozen dataclasses, every value checked before anything starts."""
+"""A training recipe: TOML read into frozen dataclasses, every value checked before anything starts.
+
+A field is annotated with its type and, for numbers, with the `Range` its values may have. The range of a list
+or table of numbers holds for each of them.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import glualign
 from glualign.errors import TrainingError
 from glualign.network.config import CONFIGS, GLUNetConfig
-from glualign.plain import plain
-from glualign.training.fields import Range, build, refuse_unknown, shown
-from glualign.training.strata import STRATA, check_mix
+from glualign.training.synthesis import STRATA, check_mix
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-Precision = Literal["auto", "fp32", "bf16"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed numbers: from ``low`` to ``high``, both included, and multiples of ``step`` if given."""
+
+    low: float
+    high: float
+    step: int = 0
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.step and value % self.step)
+
+    def __str__(self) -> str:
+        multiple = f", a multiple of {self.step}" if self.step else ""
+        return f"from {self.low:.10g} to {self.high:.10g}{multiple}"
+
+
+FINITE = Range(-1e12, 1e12)
+"""For numbers without a range of their own; NaN and infinity are outside of any range."""
+
 StageKind = Literal["features", "coarse", "full", "fine", "half"]
 
 Count = Annotated[int, Range(1, 1e9)]
@@ -36,89 +60,71 @@ Minutes = Annotated[float, Range(0, 1e6)]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which pairs are drawn.
+    """Which pairs are drawn."""
 
-    Attributes:
-        mix: weight of each stratum of pairs.
-        aligned: share of the pairs made from two photographs of the same place, pixel for pixel, whose names
-            differ in a final ``_a`` and ``_b`` alone.
-        held_out: shell patterns of the photographs kept for validation (relative names).
-        held_out_share: share of the photographs that is kept when there are no patterns.
-        workers: processes that synthesise pairs.
-    """
-
+    # Weight of each stratum of pairs.
     mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
+    # Share of the pairs made from two photographs of one place, `PhotoStore.aligned`.
     aligned: Share = 0.0
+    # Shell patterns of the photographs kept for validation, and the share that is kept when there are none.
     held_out: tuple[str, ...] = ()
     held_out_share: Annotated[float, Range(0.001, 0.5)] = 0.04
+    # Processes that synthesise pairs.
     workers: Annotated[int, Range(0, 256)] = 2
 
 
 @dataclass(frozen=True)
 class StageOptions:
-    """One stage of training.
+    """One stage of training."""
 
-    Attributes:
-        kind: ``features`` (contrastive, pyramid and feature transformer alone), ``coarse`` (levels 4 and 3 at
-            256 x 256) or ``full`` (all levels); in ``fine`` all levels are computed and those of the working
-            size learn, in ``half`` the one at 1/2 alone.
-        steps: optimiser steps.
-        batch: pairs per step and process.
-        learning_rate: peak, for everything but the pyramid.
-        pyramid_rate: peak for the pyramid; 0 freezes it, and gradients stop at the flow that enters a warp.
-        sizes: working sizes (multiples of 8, at least 256); each batch draws one.
-        extra_layers: probability that a batch above 256 passes through one extra adaptive-resolution layer.
-        contrastive: weight of the contrastive loss (the only loss of a ``features`` stage).
-        loss_exponents: exponent q of the robust end-point error (|d| + eps)^q, for flow4, flow3, flow2, flow1
-            and, in a model with ``half_decoder_width``, flow0.
-        mix: weight of each stratum of pairs in this stage; empty: that of ``data``.
-        frozen_norms: the decoders' batch norms normalise by the statistics they have, as at inference. Those
-            of a small batch depend on which motions happen to be in it, and flow bears that badly.
-    """
-
+    # ``features`` (contrastive, pyramid and feature transformer alone), ``coarse`` (levels 4 and 3 at 256 x
+    # 256) or ``full`` (all levels); in ``fine`` all levels are computed and those of the working size learn,
+    # in ``half`` the one at 1/2 alone.
     kind: StageKind
+    # Optimiser steps, and pairs per step and process.
     steps: Count
     batch: Annotated[int, Range(1, 4096)] = 8
+    # Peaks, of the pyramid and of all else; 0 freezes it, and gradients stop at the flow that enters a warp.
     learning_rate: Rate = 5e-4
     pyramid_rate: Rate = 0.0
+    # Working sizes (multiples of 8, at least 256); each batch draws one.
     sizes: Sizes = (256,)
+    # Probability that a batch above 256 passes through one extra adaptive-resolution layer.
     extra_layers: Share = 0.0
+    # Weight of the contrastive loss (the only loss of a ``features`` stage).
     contrastive: Weight = 0.0
+    # Exponent q of the robust end-point error (|d| + eps)^q, for flow4, flow3, flow2, flow1 and, in a model
+    # with ``half_decoder_width``, flow0.
     loss_exponents: Annotated[tuple[float, ...], Range(0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
+    # Weight of each stratum of pairs in this stage; empty: that of ``data``.
     mix: Weights = field(default_factory=dict)
+    # The decoders' batch norms normalise by the statistics they have, as at inference. Those of a small batch
+    # depend on which motions happen to be in it, and flow bears that badly.
     frozen_norms: bool = False
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How the run goes.
+    """How the run goes."""
 
-    Attributes:
-        seed: of weights and data.
-        init: weights to start from (a path, or a name of the registry); empty starts from nothing.
-        backbone: frozen networks written by ``tools/convert_backbones.py``, for a model with a pretrained
-            ``coarse_backbone`` that starts from nothing else.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: of convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
-        threads: of the training process on a CPU; 0 leaves torch's choice.
-        ema: decay of the running average of weights that is validated and exported.
-        log_every: steps between lines of the log.
-        checkpoint_minutes: between checkpoints.
-        validate_minutes: between validations; one always closes a stage.
-        validation_pairs: pairs of each stratum.
-        validation_size: working size of those pairs.
-    """
-
+    # Of weights and data.
     seed: Annotated[int, Range(0, 2**31 - 1)] = 1
+    # Weights to start from (a path, or a name of the registry). Empty starts from nothing, or, in a model
+    # with a pretrained ``coarse_backbone``, from what ``tools/convert_backbones.py`` wrote.
     init: str = ""
     backbone: str = ""
+    # ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of convolutions, ``auto`` is bf16 where the hardware
+    # multiplies it; threads of the training process on a CPU, 0 leaves torch's choice.
     device: str = "auto"
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Annotated[int, Range(0, 1024)] = 0
+    # Decay of the running average of weights that is validated and exported.
     ema: Annotated[float, Range(0, 0.999999)] = 0.998
+    # Steps between lines of the log, minutes between checkpoints and validations; one closes each stage.
     log_every: Count = 20
     checkpoint_minutes: Minutes = 4.0
     validate_minutes: Minutes = 15.0
+    # Pairs of each stratum, and their working size.
     validation_pairs: Annotated[int, Range(1, 100_000)] = 32
     validation_size: Size = 384
 
@@ -160,16 +166,14 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         TrainingError: the file cannot be read, or a key or value is wrong (the message names it).
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_recipe(tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from error
     # ValueError: not UTF-8, not TOML, or a number of thousands of digits; RecursionError: nested that deeply.
     except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path}: not valid TOML: {error}") from error
-    try:
-        return parse_recipe(table)
-    except TrainingError as error:
-        raise TrainingError(f"{path}: {error}") from error
 
 
 def parse_recipe(table: Mapping[str, Any]) -> Recipe:
@@ -178,15 +182,18 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
     Raises:
         TrainingError: a key or value is wrong.
     """
-    refuse_unknown(table, ["model", "data", "run", "stages"], "recipe")
-    stages = table.get("stages", ())
+    _known(table, ["model", "data", "run", "stages"], "recipe")
+    stages, model = table.get("stages", ()), _known(table.get("model", {}), None, "model")
     if not isinstance(stages, (list, tuple)) or not stages:
         raise TrainingError("the recipe has no [[stages]]; add at least one")
+    base = model.pop("base", "compact")
+    if not isinstance(base, str) or base not in CONFIGS:
+        raise TrainingError(f"model.base: {_shown(base)} is not one of {', '.join(CONFIGS)}")
     recipe = Recipe(
-        model=_model(table.get("model", {})),
-        stages=tuple(build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(stages)),
-        data=build(DataOptions, table.get("data", {}), "data"),
-        run=build(RunOptions, table.get("run", {}), "run"),
+        model=_build(GLUNetConfig, {**CONFIGS[base].to_dict(), **model}, "model"),
+        stages=tuple(_build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(stages)),
+        data=_build(DataOptions, table.get("data", {}), "data"),
+        run=_build(RunOptions, table.get("run", {}), "run"),
     )
     check_mix(recipe.data.mix, "data.mix")
     for n, stage in enumerate(recipe.stages):
@@ -194,44 +201,83 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values: what a checkpoint stores and compares on resume."""
-    values: dict[str, Any] = plain(recipe)
-    return values
-
-
-def _model(table: Any) -> GLUNetConfig:
-    if not isinstance(table, Mapping):
-        raise TrainingError("model: must be a table")
-    values = dict(table)
-    base = values.pop("base", "compact")
-    if not isinstance(base, str) or base not in CONFIGS:
-        raise TrainingError(f"model.base: {shown(base)} is not one of {', '.join(CONFIGS)}")
-    return build(GLUNetConfig, {**CONFIGS[base].to_dict(), **values}, "model")
-
-
 def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
     kind, levels = stage.kind, 5 if model.half_decoder_width else 4
+    learns_features = stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0)
     rules = {
-        f"{where}.sizes: name at least one size": bool(stage.sizes),
-        f"{where}.sizes: a {kind} stage works at 256 only": (
+        ".sizes: name at least one size": bool(stage.sizes),
+        f".sizes: a {kind} stage works at 256 only": (
             kind in ("full", "fine", "half") or stage.sizes == (256,)
         ),
-        f"{where}: a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model has "
-        "transformer_layers": (
-            kind != "features"
-            or (stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0))
+        ": a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model has "
+        "transformer_layers": kind != "features" or learns_features,
+        f": a {kind} stage needs pyramid_rate 0 and contrastive 0": (
+            kind not in ("fine", "half") or stage.pyramid_rate == stage.contrastive == 0
         ),
-        f"{where}: a {kind} stage needs pyramid_rate 0 and contrastive 0": (
-            kind not in ("fine", "half") or (stage.pyramid_rate == 0 and stage.contrastive == 0)
-        ),
-        f"{where}: a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,
-        f"{where}.loss_exponents must be a list of {levels} values, one for each level": (
+        ": a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,
+        f".loss_exponents must be a list of {levels} values, one for each level": (
             levels <= len(stage.loss_exponents) <= 5
         ),
     }
     for message, holds in rules.items():
         if not holds:
-            raise TrainingError(message)
+            raise TrainingError(where + message)
     if stage.mix:
         check_mix(stage.mix, f"{where}.mix")
+
+
+def _build(cls: type[T], table: Any, where: str) -> T:
+    """An instance of a dataclass from a table; ``where`` names the table in messages."""
+    hints = get_type_hints(cls, include_extras=True)
+    table = _known(table, [field.name for field in fields(cls)], where)  # type: ignore[arg-type]
+    values = {key: _checked(value, hints[key], FINITE, f"{where}.{key}") for key, value in table.items()}
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:  # a required key is missing; the class checks more by itself
+        raise TrainingError(f"{where}: {str(error).removeprefix(f'{cls.__name__}.__init__() ')}") from error
+
+
+def _known(table: Any, known: list[str] | None, where: str) -> dict[str, Any]:
+    """A copy of a table, refused unless it is one and all of its keys are ``known``."""
+    if not isinstance(table, Mapping):
+        raise TrainingError(f"{where}: must be a table")
+    unknown = sorted(str(key) for key in set(table) - set(known or table))
+    if unknown:
+        raise TrainingError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(known or ())}")
+    return dict(table)
+
+
+def _checked(value: Any, hint: Any, bounds: Range, where: str) -> Any:
+    """A value that a field of type ``hint`` may have, with lists as tuples and numbers as its type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _checked(value, arguments[0], arguments[1], where)
+    if origin is UnionType:  # X | None; TOML has no null
+        return None if value is None else _checked(value, arguments[0], bounds, where)
+    if origin is Literal:
+        if not any(value is allowed or value == allowed for allowed in arguments):
+            raise TrainingError(f"{where}: {_shown(value)} is not one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        some = Ellipsis in arguments
+        if not isinstance(value, (list, tuple)) or (not some and len(value) != len(arguments)):
+            raise TrainingError(f"{where}: must be a list of {'some' if some else len(arguments)} values")
+        return tuple(_checked(item, arguments[0], bounds, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin is not None:  # Mapping[str, float]
+        items = _known(value, None, where).items()
+        return {str(key): _checked(item, arguments[1], bounds, f"{where}.{key}") for key, item in items}
+    allowed = (int, float) if hint is float else hint
+    if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
+        raise TrainingError(f"{where}: {_shown(value)} must be of type {hint.__name__}")
+    if hint in (int, float) and value not in bounds:
+        raise TrainingError(f"{where}: {_shown(value)} is not {bounds}")
+    return hint(value)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: its repr, cut to 60 characters (Python refuses that of very long integers)."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."

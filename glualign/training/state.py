@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ class RunState:
     average: dict[str, Tensor]  # the running average of those tensors, and its number of updates
     average_updates: int
     head: dict[str, Tensor]  # temperatures of the contrastive loss
-    pyramid: dict[str, Tensor] | None  # with batch norm, during a features stage from scratch
-    optimiser: dict[str, Any] | None  # state of AdamW, or None between stages
+    pyramid: dict[str, Tensor] | None = None  # with batch norm, during a features stage from scratch
+    optimiser: dict[str, Any] | None = None  # state of AdamW, or None between stages
 
 
 def save_state(path: Path, state: RunState) -> None:
@@ -59,8 +59,7 @@ def load_state(folder: Path) -> RunState:
         raise TrainingError(f"{path}: no checkpoint to resume from; start the run without --resume")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        known = {field.name: values[field.name] for field in fields(RunState)}
-        return RunState(**{**known, "progress": TrainingProgress(**known["progress"])})
+        return RunState(**{**values, "progress": TrainingProgress(**values["progress"])})
     except Exception as error:  # torch.load raises whatever the pickle or the zip runs into
         raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
 
@@ -122,8 +121,5 @@ def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
-        return {prefix: value}
-    leaves: dict[str, Any] = {}
-    for key, item in value.items():
-        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    return leaves
+        return {prefix.removesuffix("."): value}
+    return {k: v for key, item in value.items() for k, v in _leaves(item, f"{prefix}{key}.").items()}

@@ -8,9 +8,10 @@ where the source frame ends. The flow is the map that the target was sampled thr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,18 +19,71 @@ import numpy.typing as npt
 
 from glualign.arrays import Bytes, Mask
 from glualign.errors import TrainingError
-from glualign.geometry import inside
+from glualign.geometry import inside, pixel_grid
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
 from glualign.training.photometric import PhotometricOptions, Pixels, change, transfer_texture
 from glualign.training.photos import PhotoStore
-from glualign.training.strata import STRATA, Objects, check_mix
 
 _HIDDEN = 255
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingPair:
+@dataclass(frozen=True)
+class Objects:
+    """Independently moving objects pasted over both images."""
+
+    chance: float = 0.0  # probability that there are any
+    most: int = 1  # up to so many of them
+    shift: float = 0.08  # extra translation per axis, uniform, in fractions of the frame
+    rotation: float = math.pi / 6  # extra rotation in radians
+    zoom: float = 1.35  # extra scale, log-uniform between 1/zoom and zoom
+
+
+class Stratum(NamedTuple):
+    """One kind of pair."""
+
+    motion: Callable[[Rng, int], Map]  # draws the map from the target frame to the source frame
+    photometric: PhotometricOptions  # changes of each image
+    objects: Objects = Objects()
+
+
+_USUAL = PhotometricOptions(modality=0.04)
+_MILD = PhotometricOptions(
+    tone=0.5, colour=0.3, grey=0.05, blur=0.15, shadow=0.1, fog=0.02, occlusion=0.03, strength=0.5
+)
+_HARSH = PhotometricOptions(
+    tone=0.9, shadow=0.3, fog=0.12, noise=0.4, blur=0.3, occlusion=0.1, modality=0.5, strength=1.3
+)
+_SLOW_OBJECTS = Objects(chance=0.6, most=5, shift=0.02, rotation=math.pi / 40, zoom=1.04)
+
+STRATA: dict[str, Stratum] = {
+    "small": Stratum(motion.slight_motion, _MILD, _SLOW_OBJECTS),
+    "moderate": Stratum(motion.moderate_motion, _USUAL, Objects(chance=0.1)),
+    "large": Stratum(motion.large_motion, _USUAL),
+    "rotation": Stratum(motion.rotated_motion, _USUAL),
+    "modality": Stratum(motion.moderate_motion, _HARSH),
+    "dynamic": Stratum(
+        motion.moderate_motion, replace(_USUAL, occlusion=0.0), Objects(chance=1.0, most=3, shift=0.1)
+    ),
+    "class": Stratum(motion.class_motion, replace(_USUAL, colour=0.8, grey=0.15, texture_transfer=0.9)),
+}
+"""Strata by the name that recipes and validation tables use."""
+
+
+def check_mix(mix: Mapping[str, float], where: str) -> None:
+    """Refuse weights of strata that are unknown, or none of which is positive; ``where`` names them.
+
+    Raises:
+        TrainingError: with what is wrong.
+    """
+    unknown = sorted(set(mix) - set(STRATA))
+    if unknown:
+        raise TrainingError(f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}")
+    if sum(mix.values()) <= 0:
+        raise TrainingError(f"{where}: at least one weight must be positive")
+
+
+class TrainingPair(NamedTuple):
     """One training pair of a square working size S."""
 
     source: Pixels  # (S, S, 3) uint8 RGB
@@ -52,56 +106,55 @@ class PairSynthesis:
 
     def __post_init__(self) -> None:
         check_mix(self.mix, "data.mix")
-        if self.aligned > 0 and not len(self._aligned_indices):
+        if self.aligned > 0 and not self._partners:
             raise TrainingError(
                 "data.aligned is above 0, but no two training photographs have names that differ in a final "
                 "_a and _b alone"
             )
 
     @cached_property
-    def _aligned_indices(self) -> npt.NDArray[np.int64]:
-        """Photographs that may be used together with their partners."""
+    def _partners(self) -> list[tuple[int, int]]:
+        """Photographs that may be used together with the one aligned with them."""
         allowed, partners = set(self.indices.tolist()), self.photos.aligned
-        return np.array([i for i in self.indices.tolist() if partners.get(i) in allowed], dtype=np.int64)
+        return [(i, partners[i]) for i in self.indices.tolist() if partners.get(i) in allowed]
 
     def pair(self, index: int, size: int) -> TrainingPair:
         """Pair ``index`` at working size ``size`` (pixels, square)."""
         rng = np.random.default_rng((self.seed, index))
         weights = np.array(list(self.mix.values()), dtype=np.float64)
-        name = list(self.mix)[int(rng.choice(len(weights), p=weights / weights.sum()))]
-        stratum = STRATA[name]
+        stratum = STRATA[list(self.mix)[int(rng.choice(len(weights), p=weights / weights.sum()))]]
         mapping = stratum.motion(rng, size)
         photo = other = self._photo(rng)
         if self.aligned > 0 and rng.random() < self.aligned:
-            index = int(self._aligned_indices[int(rng.integers(len(self._aligned_indices)))])
-            photo, other = self.photos[index], self.photos[self.photos.aligned[index]]
+            chosen = self._partners[int(rng.integers(len(self._partners)))]
+            photo, other = (self.photos[each] for each in chosen)
         to_photo = _random_crop(rng, photo.shape[:2], size)
-        source = _sample(photo, cv2.transform(motion.identity_map(size), to_photo[:2]), size)
-        target = _sample(other, cv2.transform(mapping, to_photo[:2]), size)
-        source_ids = np.zeros((size, size), np.uint8)
-        target_ids = np.zeros((size, size), np.uint8)
+        images = [
+            _sample(picture, cv2.transform(positions, to_photo), size)
+            for picture, positions in ((photo, pixel_grid((size, size))), (other, mapping))
+        ]
+        # What each pixel shows: 0 the photograph, 1 and up the objects, or something hidden.
+        labels = [np.zeros((size, size), np.uint8) for _ in images]
         if rng.random() < stratum.objects.chance:
             for identity in range(1, 1 + int(rng.integers(1, stratum.objects.most + 1))):
-                self._paste(
-                    rng, stratum.objects, identity, (source, target), (source_ids, target_ids), mapping
-                )
-        valid = inside(mapping[..., 0], mapping[..., 1], (size, size))
-        visible = valid
-        if source_ids.any() or target_ids.any():
-            _hide_edges(source_ids)
-            _hide_edges(target_ids)
+                self._paste(rng, stratum.objects, identity, images, labels, mapping)
+        valid = visible = inside(mapping[..., 0], mapping[..., 1], (size, size))
+        if any(ids.any() for ids in labels):
+            # The two pixels on either side of every border between labels are hidden.
+            window = np.ones((3, 3), np.uint8)
+            for ids in labels:
+                ids[cv2.dilate(ids, window) != cv2.erode(ids, window)] = _HIDDEN
         if self.photometric:
-            source, source_hidden = self._change(source, rng, stratum.photometric)
-            target, target_hidden = self._change(target, rng, stratum.photometric)
-            if source_hidden is not None:
-                source_ids[source_hidden] = _HIDDEN
-            if target_hidden is not None:
-                target_ids[target_hidden] = _HIDDEN - 1
-        if source_ids.any() or target_ids.any():
+            for side, ids in enumerate(labels):
+                images[side], hidden = self._change(images[side], rng, stratum.photometric)
+                if hidden is not None:
+                    ids[hidden] = _HIDDEN - side
+        if any(ids.any() for ids in labels):
+            source_ids, target_ids = labels
             seen = cv2.remap(source_ids, mapping[..., 0], mapping[..., 1], cv2.INTER_NEAREST)
             visible = valid & (seen == target_ids) & (target_ids < _HIDDEN - 1)
-        flow = mapping - motion.identity_map(size)
-        return TrainingPair(source, target, flow, valid, visible)
+        source, target = images
+        return TrainingPair(source, target, mapping - pixel_grid((size, size)), valid, visible)
 
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]
@@ -110,7 +163,7 @@ class PairSynthesis:
         if options.texture_transfer and rng.random() < options.texture_transfer:
             size, other = len(pixels), self._photo(rng)
             crop = _random_crop(rng, other.shape[:2], size)
-            surface = _sample(other, cv2.transform(motion.identity_map(size), crop[:2]), size)
+            surface = _sample(other, cv2.transform(pixel_grid((size, size)), crop), size)
             pixels = transfer_texture(pixels, surface, rng)
         return change(pixels, rng, options)
 
@@ -119,8 +172,8 @@ class PairSynthesis:
         rng: Rng,
         options: Objects,
         identity: int,
-        images: tuple[Pixels, Pixels],
-        ids: tuple[Bytes, Bytes],
+        images: list[Pixels],
+        labels: list[Bytes],
         mapping: Map,
     ) -> None:
         """Paste one object over both images and write its own motion into ``mapping`` (all in place)."""
@@ -128,17 +181,11 @@ class PairSynthesis:
         centre = rng.uniform(0.1, 0.9, 2) * size
         x, y = centre.astype(int)
         # The object follows the background at its place (value and Jacobian) and adds a motion of its own.
-        jacobian = np.stack(
-            [
-                mapping[y, min(x + 1, size - 1)] - mapping[y, max(x - 1, 0)],
-                mapping[min(y + 1, size - 1), x] - mapping[max(y - 1, 0), x],
-            ],
-            axis=1,
-        ).astype(np.float64)
-        jacobian /= 2
-        own = motion.similarity(rng, options.rotation, options.zoom, 0.0)[:2, :2]
+        across = mapping[y, min(x + 1, size - 1)] - mapping[y, max(x - 1, 0)]
+        down = mapping[min(y + 1, size - 1), x] - mapping[max(y - 1, 0), x]
+        jacobian = np.stack([across, down], axis=1).astype(np.float64) / 2
         to_source = np.eye(3)
-        to_source[:2, :2] = jacobian @ own
+        to_source[:2, :2] = jacobian @ motion.similarity(rng, options.rotation, options.zoom, 0.0)[:2, :2]
         goal = mapping[y, x] + rng.uniform(-options.shift, options.shift, 2) * size
         to_source[:2, 2] = goal - to_source[:2, :2] @ centre
         if abs(np.linalg.det(to_source[:2, :2])) < 0.02:
@@ -147,43 +194,39 @@ class PairSynthesis:
         # The patch lies about `goal` in the source frame.
         in_source = np.eye(3)
         in_source[:2, 2] = goal - radius
-        in_target = np.linalg.inv(to_source) @ in_source
-        for image, labels, placement in zip(images, ids, (in_source, in_target), strict=True):
-            box = _box(placement, patch.shape[:2], size)
-            if box is None:
+        for side, placement in enumerate((in_source, np.linalg.inv(to_source) @ in_source)):
+            # The rows and columns of the frame that the placed patch can cover.
+            corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * len(patch)
+            corners = corners @ placement[:2, :2].T + placement[:2, 2]
+            left, top = np.clip(np.floor(corners.min(0)), 0, size).astype(int)
+            right, bottom = np.clip(np.ceil(corners.max(0)) + 1, 0, size).astype(int)
+            if right <= left or bottom <= top:
                 continue
-            rows, columns = box
-            local = placement[:2].copy()
-            local[:, 2] -= (columns.start, rows.start)
-            extent = (columns.stop - columns.start, rows.stop - rows.start)
+            box = slice(top, bottom), slice(left, right)
+            local = placement[:2] - [[0, 0, left], [0, 0, top]]
+            extent = int(right - left), int(bottom - top)
             layer = cv2.warpAffine(patch, local, extent, flags=cv2.INTER_LINEAR)
             alpha = layer[:, :, 3]
             share = cv2.merge([alpha] * 3).astype(np.uint16)
-            mixed = layer[:, :, :3] * share + image[rows, columns] * (255 - share) + 127
-            image[rows, columns] = mixed // 255
-            labels[rows, columns][alpha > 0] = _HIDDEN
-            labels[rows, columns][alpha == 255] = identity
-            if labels is ids[1]:
-                grid = motion.identity_map(size)[rows, columns]
-                moved = cv2.transform(grid, to_source[:2])
-                inside = alpha > 127
-                mapping[rows, columns][inside] = moved[inside]
+            images[side][box] = (layer[:, :, :3] * share + images[side][box] * (255 - share) + 127) // 255
+            labels[side][box][alpha > 0] = _HIDDEN
+            labels[side][box][alpha == 255] = identity
+            if side == 1:
+                moved = cv2.transform(pixel_grid((size, size))[box], to_source[:2])
+                mapping[box][alpha > 127] = moved[alpha > 127]
 
 
 def _random_crop(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
-    """3x3 from source pixels to photograph pixels: a random upright crop, sometimes mirrored or turned."""
+    """2x3 from source pixels to photograph pixels: a random upright crop, sometimes mirrored or turned."""
     height, width = shape[:2]
     side = rng.uniform(0.55, 1.0) * min(height, width)
-    scale = side / size
-    matrix = np.diag([scale, scale, 1.0])
+    matrix = np.eye(2, 3) * (side / size)
     if rng.random() < 0.5:
-        matrix[0, 0] = -scale
+        matrix[0, 0] *= -1
     if rng.random() < 0.15:
-        matrix[:2, :2] = matrix[:2, :2] @ np.array([[0.0, -1.0], [1.0, 0.0]])
-    middle = (
-        np.array([rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)]) - 0.5
-    )
-    matrix[:2, 2] = middle - matrix[:2, :2] @ np.full(2, (size - 1) / 2)
+        matrix[:, :2] = matrix[:, :2] @ np.array([[0.0, -1.0], [1.0, 0.0]])
+    middle = rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)
+    matrix[:, 2] = np.array(middle) - 0.5 - matrix[:, :2] @ np.full(2, (size - 1) / 2)
     return matrix
 
 
@@ -223,22 +266,3 @@ def _cut_out(rng: Rng, photo: Pixels, size: int) -> tuple[Pixels, float]:
     alpha = np.zeros((2 * radius, 2 * radius), np.uint8)
     cv2.fillPoly(alpha, [np.round((points + 1) * radius).astype(np.int32)], 255)
     return np.dstack([photo[y : y + 2 * radius, x : x + 2 * radius], alpha]), float(radius)
-
-
-def _box(placement: Matrix, shape: tuple[int, ...], size: int) -> tuple[slice, slice] | None:
-    """Rows and columns of the frame that a placed patch can cover, or None."""
-    height, width = shape
-    corners = (
-        np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ placement[:2, :2].T + placement[:2, 2]
-    )
-    low = np.clip(np.floor(corners.min(0)), 0, size).astype(int)
-    high = np.clip(np.ceil(corners.max(0)) + 1, 0, size).astype(int)
-    if (high - low < 1).any():
-        return None
-    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
-
-
-def _hide_edges(ids: Bytes) -> None:
-    """Mark the two pixels on either side of every border between labels as hidden, in place."""
-    window = np.ones((3, 3), np.uint8)
-    ids[cv2.dilate(ids, window) != cv2.erode(ids, window)] = _HIDDEN

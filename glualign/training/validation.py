@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import GlualignError
-from glualign.evaluation.datasets import Dataset, Sample
-from glualign.geometry import Field
+from glualign.evaluation.datasets import Dataset
+from glualign.evaluation.truth import DenseTruth, Truth
 from glualign.matching.predictor import FlowPredictor, Pixels
 from glualign.training.photos import PhotoStore
-from glualign.training.strata import STRATA
-from glualign.training.synthesis import PairSynthesis, TrainingPair
+from glualign.training.synthesis import STRATA, PairSynthesis
 
 MAX_SIDE = 768
 """Longer real images are reduced to this side for validation."""
@@ -24,12 +22,12 @@ _SEED = 10_007
 
 
 class ValidationPair(NamedTuple):
-    """A pair with known flow; ``errors`` are the end-point errors of a flow in pixels, at known pixels."""
+    """A pair with known flow; pairs of one name are averaged."""
 
     name: str
     source: Pixels
     target: Pixels
-    errors: Callable[[Field], npt.NDArray[np.floating]]
+    truth: Truth
 
 
 def synthetic_pairs(
@@ -40,7 +38,7 @@ def synthetic_pairs(
         synthesis = PairSynthesis(photos, indices, _SEED + number, {name: 1.0})
         for pair in (synthesis.pair(index, size) for index in range(count)):
             if pair.valid.any():
-                yield ValidationPair(name, pair.source, pair.target, partial(_synthetic_errors, pair))
+                yield ValidationPair(name, pair.source, pair.target, DenseTruth(pair.flow, pair.valid))
 
 
 def real_pairs(dataset: Dataset) -> Iterator[ValidationPair]:
@@ -50,16 +48,7 @@ def real_pairs(dataset: Dataset) -> Iterator[ValidationPair]:
             sample = pair.load()
         except GlualignError:
             continue
-        name = f"{pair.group or pair.name}_eval"
-        yield ValidationPair(name, sample.source, sample.target, partial(_real_errors, sample))
-
-
-def _synthetic_errors(pair: TrainingPair, flow: Field) -> npt.NDArray[np.floating]:
-    return np.asarray(np.linalg.norm(flow - pair.flow, axis=2)[pair.valid])
-
-
-def _real_errors(sample: Sample, flow: Field) -> npt.NDArray[np.floating]:
-    return sample.truth.errors(flow, sample.longer_side).epe
+        yield ValidationPair(f"{pair.group or pair.name}_eval", sample.source, sample.target, sample.truth)
 
 
 def score(
@@ -76,10 +65,10 @@ def score(
         if stopping():
             return None
         flow = predictor.predict([(pair.source, pair.target)], max_side=max_side)[0]
-        errors[pair.name].append(pair.errors(flow))
+        errors[pair.name].append(pair.truth.errors(flow, max(pair.source.shape)).epe)
     scores = {}
     for name, found in errors.items():
-        means = np.array([each.mean() for each in found])
-        scores[f"{name}_mean"], scores[f"{name}_median"] = float(means.mean()), float(np.median(means))
+        means = [each.mean() for each in found]
+        scores[f"{name}_mean"], scores[f"{name}_median"] = float(np.mean(means)), float(np.median(means))
         scores[f"{name}_pck1"] = float((np.concatenate(found) <= 1).mean())
     return scores

@@ -32,8 +32,7 @@ def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
         TrainingError: the weights are of another network.
     """
     state = network.state_dict()
-    surplus = sorted(set(weights) - set(state))
-    if surplus:
+    if surplus := sorted(set(weights) - set(state)):
         raise TrainingError(f"the weights to start from hold {surplus[0]}, which the recipe's model has not")
     for name, value in weights.items():
         mine = state[name]

@@ -12,11 +12,10 @@ from glualign.errors import TrainingError
 from glualign.training.batches import BatchDataset
 from glualign.training.log import read_rows
 from glualign.training.loop import Trainer
-from glualign.training.objectives import Objective
+from glualign.training.objectives import Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
-from glualign.training.stage import schedule
 from glualign.training.state import load_state
 from glualign.training.synthesis import PairSynthesis
 
@@ -75,7 +74,7 @@ def test_a_changed_rate_applies_on_resume_and_is_logged(
 ) -> None:
     """In the middle of a stage: with a rate of almost nothing the weights stay where they are."""
     stage = StageOptions(kind="coarse", steps=4, batch=1)
-    monkeypatch.setattr("glualign.training.stage.WEIGHT_DECAY", 0.0)
+    monkeypatch.setattr("glualign.training.objectives.WEIGHT_DECAY", 0.0)
     trainer(replace(recipe, stages=(stage,)), photos, tmp_path / "run").run(steps=2)
     lines: list[str] = []
     slow = replace(stage, learning_rate=1e-12)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from glualign.training.losses import as_unit, contrastive_loss, end_point_error, level_truth, robust_error
+from glualign.training.losses import as_unit, contrastive_loss, level_truth, robust_error
 
 
 def test_level_truth_is_the_flow_at_the_cell_centres() -> None:
@@ -35,7 +35,7 @@ def test_robust_error_ignores_what_does_not_count() -> None:
     assert robust_error(flow, truth, weight, 0.5).item() == pytest.approx(
         (math.sqrt(5.01) + 14 * 0.1) / 15, rel=1e-5
     )
-    assert end_point_error(flow, truth, weight).item() == pytest.approx(5 / 15)
+    assert robust_error(flow, truth, weight, 1.0, epsilon=0.0).item() == pytest.approx(5 / 15)
 
 
 def test_robust_error_has_a_finite_gradient_at_the_truth() -> None:

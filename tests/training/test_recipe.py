@@ -9,6 +9,7 @@ import pytest
 
 from glualign.errors import TrainingError
 from glualign.network.config import GLUNetConfig
+from glualign.plain import plain
 from glualign.training.recipe import (
     DataOptions,
     RunOptions,
@@ -16,7 +17,6 @@ from glualign.training.recipe import (
     find_recipe,
     parse_recipe,
     read_recipe,
-    to_dict,
 )
 
 STAGE = {"kind": "coarse", "steps": 3}
@@ -47,7 +47,7 @@ def test_values_are_read_with_their_types() -> None:
     assert recipe.model.pyramid_channels == (16, 32, 64, 128)
     assert recipe.data.mix == {"small": 1.0, "large": 2.0}
     assert recipe.stages[0].loss_exponents == (1.0,) * 5
-    assert to_dict(recipe)["data"]["held_out"] == ["a/*"]
+    assert plain(recipe)["data"]["held_out"] == ["a/*"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_random_damage_is_refused_by_name_or_read() -> None:
         except TrainingError as error:
             messages.append(str(error))
         else:
-            text = json.dumps(to_dict(read))
+            text = json.dumps(plain(read))
             assert "NaN" not in text
             assert "Infinity" not in text
     assert 1500 < len(messages) < 3000

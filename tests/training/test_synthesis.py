@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from glualign.errors import TrainingError
-from glualign.training.motion import identity_map
+from glualign.geometry import pixel_grid
 from glualign.training.photos import PhotoStore, open_photos
-from glualign.training.strata import STRATA
-from glualign.training.synthesis import PairSynthesis, TrainingPair
+from glualign.training.synthesis import STRATA, PairSynthesis, TrainingPair
 
 
 def synthesis(
@@ -18,7 +17,7 @@ def synthesis(
 
 
 def warped(pair: TrainingPair) -> np.ndarray:
-    position = identity_map(len(pair.flow)) + pair.flow
+    position = pixel_grid(pair.flow.shape[:2]) + pair.flow
     return cv2.remap(pair.source, position, None, cv2.INTER_LINEAR)
 
 
@@ -48,7 +47,7 @@ def test_a_flow_wrong_by_three_pixels_would_be_noticed(photos: PhotoStore, strat
 
 def test_valid_means_inside_the_source_frame(photos: PhotoStore) -> None:
     pair = synthesis(photos, {"large": 1.0}).pair(1, 256)
-    position = identity_map(256) + pair.flow
+    position = pixel_grid((256, 256)) + pair.flow
     inside = ((position >= 0) & (position <= 255)).all(axis=2)
     np.testing.assert_array_equal(pair.valid, inside)
     assert (pair.visible <= pair.valid).all()
@@ -87,7 +86,7 @@ def test_rotations_cover_the_whole_circle(photos: PhotoStore) -> None:
     pairs = synthesis(photos, {"rotation": 1.0}, photometric=False)
     angles = []
     for k in range(60):
-        position = identity_map(256) + pairs.pair(k, 256).flow
+        position = pixel_grid((256, 256)) + pairs.pair(k, 256).flow
         across = position[128, 148] - position[128, 108]
         angles.append(abs(np.degrees(np.arctan2(across[1], across[0]))))
     assert max(angles) > 150
