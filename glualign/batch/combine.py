@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.arrays import Bytes, Doubles, Floats
+from glualign.batch.listing import BOOKKEEPING
 from glualign.batch.manifest import Record
-from glualign.batch.pairs import BOOKKEEPING
 from glualign.errors import BatchError
 from glualign.flow import read_flow, to_source
 from glualign.images import read_image, write_image

@@ -1,4 +1,4 @@
-"""Finding the images a batch works on: folders, globs, natural order."""
+"""Names of files: the images in folders and globs, in natural order, and what results can be called."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from glualign.errors import BatchError
 from glualign.files import PathLike
 
+BOOKKEEPING = ".glualign"
+"""Folder in the output folder with the locks and the results that are being written."""
 # What a folder is searched for. A list of pairs may name files with any other extension.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -110,3 +112,23 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
         return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
     except re.error:  # [z-a], in which some versions of Python see an error: no character is in it
         return False
+
+
+def name_fault(name: str) -> str | None:
+    """Why results cannot be called ``name`` in an output folder, or None: it must stay inside."""
+    parts = name.replace(os.sep, "/").split("/")
+    outside = ".." in parts or os.path.isabs(name) or PurePath(name).anchor
+    if outside or not parts[-1].strip(".") or text_fault(name):
+        return f"output {name!r} must be a relative name inside the output folder"
+    if parts[0].casefold().rstrip(". ") == BOOKKEEPING:
+        return f"output {name!r} lies in the folder of the run's own files; choose another name"
+    return None
+
+
+def text_fault(text: str) -> str | None:
+    """Why no file can have this name."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return "holds a character that no file name can hold"
+    return "holds a NUL character, which no file name can hold" if "\0" in text else None

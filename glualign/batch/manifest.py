@@ -18,7 +18,8 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from glualign import __version__
-from glualign.batch.pairs import Shard, name_fault
+from glualign.batch.listing import name_fault
+from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
 from glualign.files import atomic_path, flush_to_disk, open_regular
 

@@ -16,12 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
-from glualign.batch.listing import is_image, list_images, stem_of
+from glualign.batch.listing import is_image, list_images, name_fault, stem_of, text_fault
 from glualign.errors import BatchError
 from glualign.files import PathLike, read_bytes
 
-BOOKKEEPING = ".glualign"
-"""Folder in the output folder with the locks and the results that are being written."""
 Reference = Literal["previous", "first"]
 _COLUMNS = ("source", "target", "output")
 _LONGEST = 1 << 32
@@ -133,11 +131,10 @@ def match_folders(
         if len(same) == 1 or name in same:
             used.add(_composed(stem))
             found.append(Pair(stem, moving.root / name, fixed.root / (name if name in same else same[0])))
+        elif same:
+            unmatched.append(f"{moving.root / name}: {len(same)} targets have this stem: {', '.join(names)}")
         else:
-            what = f"{len(same)} targets have this stem: {', '.join(names)}"
-            unmatched.append(
-                f"{moving.root / name}: {what if same else f'no target {stem}.* in {fixed.root}'}"
-            )
+            unmatched.append(f"{moving.root / name}: no target {stem}.* in {fixed.root}")
     for stem, names in by_stem.items():
         if stem not in used:
             unmatched += [f"{fixed.root / name}: no source {stem}.* in {moving.root}" for name in names]
@@ -247,12 +244,8 @@ def read_pairs(location: PathLike) -> PairList:
     try:
         data = sys.stdin.buffer.read() if file is None else read_bytes(file, _LONGEST, error=BatchError)
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        # Bytes that are no text stay names.
-        text = (
-            data.decode("utf-16", "surrogatepass")
-            if is_utf16
-            else data.decode("utf-8-sig", "surrogateescape")
-        )
+        coding = ("utf-16", "surrogatepass") if is_utf16 else ("utf-8-sig", "surrogateescape")
+        text = data.decode(*coding)  # bytes that are no text stay names
     except (OSError, ValueError, AttributeError) as error:  # closed standard input is None
         raise BatchError(f"{name}: cannot be read ({error})") from error
     if file is None:
@@ -296,11 +289,10 @@ def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         try:
             row = json.loads(entry)
         except (ValueError, RecursionError) as error:
-            row = f"is not JSON ({getattr(error, 'msg', None) or error})"
-        else:
-            if not isinstance(row, dict):
-                row = 'must be an object such as {"source": ..., "target": ...}'
-        yield line, row
+            yield line, f"is not JSON ({getattr(error, 'msg', None) or error})"
+            continue
+        is_object = isinstance(row, dict)
+        yield line, row if is_object else 'must be an object such as {"source": ..., "target": ...}'
 
 
 def _row(row: Mapping[str, Any] | str, where: str) -> Row:
@@ -315,31 +307,11 @@ def _row(row: Mapping[str, Any] | str, where: str) -> Row:
     return Row(values["source"], values["target"], values["output"] or None, where)
 
 
-def name_fault(name: str) -> str | None:
-    """Why results cannot be called ``name`` in an output folder, or None: it must stay inside."""
-    parts = name.replace(os.sep, "/").split("/")
-    outside = ".." in parts or os.path.isabs(name) or PurePath(name).anchor
-    if outside or not parts[-1].strip(".") or _text_fault(name):
-        return f"output {name!r} must be a relative name inside the output folder"
-    if parts[0].casefold().rstrip(". ") == BOOKKEEPING:
-        return f"output {name!r} lies in the folder of the run's own files; choose another name"
-    return None
-
-
 def _row_fault(row: Row) -> str | None:
     for column, text in (("source", row.source), ("target", row.target)):
-        if reason := _text_fault(text):
+        if reason := text_fault(text):
             return f"{column} {text!r} {reason}"
     return name_fault(row.output) if row.output else None
-
-
-def _text_fault(text: str) -> str | None:
-    """Why no file can have this name."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return "holds a character that no file name can hold"
-    return "holds a NUL character, which no file name can hold" if "\0" in text else None
 
 
 def _told_apart(

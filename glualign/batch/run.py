@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glualign import __version__
+from glualign.batch.listing import BOOKKEEPING
 from glualign.batch.manifest import Check, Input, Manifest, Record, hold, latest, read_records, run_file
-from glualign.batch.pairs import BOOKKEEPING, Pair, PairList, Row, Shard, from_rows
+from glualign.batch.pairs import Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
 from glualign.errors import BatchError

@@ -138,11 +138,5 @@ class Settings:
         return None, True
 
     def _outputs(self, folder: Path, stem: str, extension: str) -> Outputs:
-        return Outputs.in_folder(
-            folder,
-            stem,
-            extension,
-            kinds=self.kinds,
-            flow_extension=self.flow_extension,
-            matches_extension=self.matches_extension,
-        )
+        how = {name: getattr(self, name) for name in ("kinds", "flow_extension", "matches_extension")}
+        return Outputs.in_folder(folder, stem, extension, **how)
