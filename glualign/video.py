@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from glualign.errors import ImageError, OutputError
-from glualign.files import atomic_path
+from glualign.files import atomic_path, write_bytes
 from glualign.flow import Flow
 from glualign.viz.canvas import Picture
 from glualign.viz.colors import flow_to_rgb, scale_of
@@ -110,52 +110,46 @@ def extract_frames(video: Path, out: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class VideoOptions:
-    """What is shown of each pair of frames.
-
-    Attributes:
-        style: ``wheel``, ``arrows`` on the frame, ``side-by-side`` (the frame and the wheel), or ``warped``
-            (the other frame on this one's grid).
-        onto_first: flow from the first frame to each, instead of from each frame to the next; with
-            ``warped`` the clip comes out stabilised.
-        max_flow: full scale in pixels for the whole clip; None measures it on `SCALE_PAIRS` pairs.
-    """
-
-    style: Style = "wheel"
-    onto_first: bool = False
-    max_flow: float | None = None
-
-
-def video_pictures(clip: Clip, aligner: Aligner, options: VideoOptions, count: int) -> Iterator[Picture]:
+def video_pictures(
+    clip: Clip,
+    aligner: Aligner,
+    count: int,
+    *,
+    style: Style = "wheel",
+    onto_first: bool = False,
+    max_flow: float | None = None,
+) -> Iterator[Picture]:
     """One picture ``(H, W, 3)`` uint8 RGB for each pair of frames.
 
     Args:
         clip: at least two frames.
         aligner: aligns the frames; the features of each are computed once.
-        options: what to show.
         count: number of frames of the clip.
+        style: ``wheel``, ``arrows`` on the frame, ``side-by-side`` (the frame and the wheel), or ``warped``
+            (the other frame on this one's grid).
+        onto_first: flow from the first frame to each, instead of from each frame to the next; with
+            ``warped`` the clip comes out stabilised.
+        max_flow: full scale in pixels for the whole clip; None measures it on `SCALE_PAIRS` pairs.
 
     Raises:
         ImageError: the clip has fewer than two frames.
     """
     if count < 2:
         raise ImageError(f"{clip.path}: flow needs two frames, this range has {count}")
-    scale = options.max_flow
-    if options.style != "warped" and scale is None:
-        step = max(1, (count - 1) // SCALE_PAIRS)
-        sample = islice(_pairs(clip, options.onto_first), 0, None, step)
+    scale = max_flow
+    if style != "warped" and scale is None:
+        sample = islice(_pairs(clip, onto_first), 0, None, max(1, (count - 1) // SCALE_PAIRS))
         scale = max(scale_of(aligner.align(source, target).flow) for source, target in sample)
     ready: dict[int, Any] = {}
-    for source, target in _pairs(clip, options.onto_first):
+    for source, target in _pairs(clip, onto_first):
         # The first frame is every pair's target; else a frame is a source and then the next pair's target.
-        used = [target] if options.onto_first else [source, target]
+        used = [target] if onto_first else [source, target]
         ready = {id(frame): ready.get(id(frame)) or aligner.prepare(frame) for frame in used}
         alignment = aligner.align(ready.get(id(source), source), ready[id(target)])
-        if options.style == "warped":
+        if style == "warped":
             yield np.asarray(alignment.warped.pixels, np.uint8)
         else:
-            yield _drawn(alignment.flow, target, options.style, scale or 1.0)
+            yield _drawn(alignment.flow, target, style, scale or 1.0)
 
 
 def _pairs(clip: Clip, onto_first: bool) -> Iterator[tuple[Picture, Picture]]:
@@ -197,30 +191,36 @@ def write_video(
     Raises:
         OutputError: the file cannot be written, or this build of OpenCV cannot encode it.
     """
-    if not path.suffix:
-        return _consume(pictures, lambda k, picture: _write_frame(path, k, picture), progress)
     check_encoding(path)
-    with atomic_path(path) as temporary:
-        writer: cv2.VideoWriter | None = None
-
-        def write(_: int, picture: Picture) -> None:
-            nonlocal writer
-            if writer is None:
-                height, width = _even(picture).shape[:2]
-                code = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
-                writer = cv2.VideoWriter(str(temporary), code, rate, (width, height))
-                if not writer.isOpened():
-                    raise OutputError(
-                        f"{path}: this build of OpenCV cannot encode {width} x {height} pixels as "
-                        f"{path.suffix}; use another of {', '.join(ENCODINGS)}, or a folder"
-                    )
-            writer.write(cv2.cvtColor(_even(picture), cv2.COLOR_RGB2BGR))
-
+    count, writer = 0, None
+    with atomic_path(path) if path.suffix else nullcontext(path) as place:
         try:
-            return _consume(pictures, write, progress)
+            for picture in pictures:
+                height, width = (side + side % 2 for side in picture.shape[:2])
+                frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+                if not path.suffix:
+                    _, code = cv2.imencode(".png", frame)
+                    write_bytes(place / f"{count + 1:06d}.png", code.tobytes())
+                elif writer is None:
+                    codec = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
+                    writer = cv2.VideoWriter(str(place), codec, rate, (width, height))
+                    if not writer.isOpened():
+                        raise OutputError(
+                            f"{path}: this build of OpenCV cannot encode {width} x {height} pixels as "
+                            f"{path.suffix}; use another of {', '.join(ENCODINGS)}, or a folder"
+                        )
+                if writer is not None:  # encoders halve the colours: odd sides are filled up
+                    more = height - picture.shape[0], width - picture.shape[1]
+                    writer.write(cv2.copyMakeBorder(frame, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE))
+                count += 1
+                progress()
+        except KeyboardInterrupt:
+            if not count:
+                raise
         finally:
             if writer is not None:
                 writer.release()
+    return count
 
 
 def check_encoding(path: Path) -> None:
@@ -234,32 +234,6 @@ def check_encoding(path: Path) -> None:
             f"{path}: cannot write {path.suffix}; use {', '.join(ENCODINGS)}, or a name without extension "
             "for a folder of pictures"
         )
-
-
-def _consume(
-    pictures: Iterable[Picture], write: Callable[[int, Picture], None], progress: Callable[[], None]
-) -> int:
-    count = 0
-    try:
-        for picture in pictures:
-            write(count + 1, picture)
-            count += 1
-            progress()
-    except KeyboardInterrupt:
-        if not count:
-            raise
-    return count
-
-
-def _even(picture: Picture) -> Picture:
-    """The picture with its last column and row repeated where a side is odd: encoders halve the colours."""
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _write_frame(folder: Path, number: int, picture: Picture) -> None:
-    with atomic_path(folder / f"{number:06d}.png") as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from glualign.errors import ImageError, OutputError
 from glualign.flow import Flow
 from glualign.images import Image
 from glualign.report.alignment import saved_alignment
-from glualign.video import Clip, VideoOptions, video_pictures, write_video
+from glualign.video import Clip, video_pictures, write_video
 from tests.report.fakes import texture
 
 STEP = 3
@@ -71,7 +71,7 @@ def test_frames_are_those_of_the_range(clip: Path) -> None:
 @pytest.mark.parametrize("style", VIDEO_STYLES)
 def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: video.Style) -> None:
     aligner = PerfectAligner()
-    pictures = list(video_pictures(Clip(clip), aligner, VideoOptions(style), 12))
+    pictures = list(video_pictures(Clip(clip), aligner, 12, style=style))
     assert len(pictures) == 11
     assert aligner.prepared == 12, "the features of a frame are computed once"
     assert len({picture.shape for picture in pictures}) == 1
@@ -80,21 +80,17 @@ def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: v
 
 def test_the_scale_is_that_of_the_longest_motion_of_the_clip(clip: Path) -> None:
     """Onto the first frame the motion grows from 3 to 33 pixels: only the last picture has full colour."""
-    pictures = list(video_pictures(Clip(clip), PerfectAligner(), VideoOptions(onto_first=True), 12))
+    pictures = list(video_pictures(Clip(clip), PerfectAligner(), 12, onto_first=True))
     pale = [int(picture[10, 10].min()) for picture in pictures]
     assert pale == sorted(pale, reverse=True)
     assert pale[0] > 200
     assert pale[-1] < 60
-    fixed = list(
-        video_pictures(Clip(clip), PerfectAligner(), VideoOptions(onto_first=True, max_flow=330), 12)
-    )
+    fixed = list(video_pictures(Clip(clip), PerfectAligner(), 12, onto_first=True, max_flow=330))
     assert min(int(picture[10, 10].min()) for picture in fixed) > 200
 
 
 def test_a_clip_warped_onto_its_first_frame_stands_still(clip: Path) -> None:
-    pictures = list(
-        video_pictures(Clip(clip, last=6), PerfectAligner(), VideoOptions("warped", onto_first=True), 6)
-    )
+    pictures = list(video_pictures(Clip(clip, last=6), PerfectAligner(), 6, style="warped", onto_first=True))
     first = next(iter(Clip(clip))).astype(int)
     for picture in pictures:
         assert np.abs(picture[:, 20:100] - first[:, 20:100]).mean() < 4

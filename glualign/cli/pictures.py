@@ -288,7 +288,7 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
     """
     from glualign.aligner import Aligner
     from glualign.outputs import check_outputs
-    from glualign.video import Clip, VideoOptions, check_encoding, video_pictures, write_video
+    from glualign.video import Clip, check_encoding, video_pictures, write_video
 
     path = Path(output)
     check_encoding(path)
@@ -304,9 +304,11 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
     if onto == "next" and aligning.preset is None and not aligning.mirror:
         aligning = replace(aligning, preset="fast")
     aligner = Aligner.from_pretrained(**aligning.arguments(show=not options["quiet"]))
-    chosen = VideoOptions(style, onto == "first", options["max_flow"])
+    pictures = video_pictures(
+        clip, aligner, count, style=style, onto_first=onto == "first", max_flow=options["max_flow"]
+    )
     with counted(count - 1, "Aligning", show=not options["quiet"]) as advance:
-        written = write_video(path, video_pictures(clip, aligner, chosen, count), rate, advance)
+        written = write_video(path, pictures, rate, advance)
     if not options["quiet"]:
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"
         click.echo(f"{output}: {written} pictures{stopped}")
