@@ -14,8 +14,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from glualign import __version__
@@ -43,23 +42,14 @@ _REFUSALS = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a download may take.
+class Limits(NamedTuple):
+    """What a download may take."""
 
-    Attributes:
-        bytes: of the file; the registry knows no sizes, and no official file comes near this.
-        seconds: in all, whatever the server does.
-        silence: seconds without a byte after which a connection counts as dead.
-        attempts: tries in a row without a single new byte.
-        backoff: seconds before the second try, doubled for each further one.
-    """
-
-    bytes: int = 1 << 30
-    seconds: float = 3600.0
-    silence: float = 30.0
-    attempts: int = 5
-    backoff: float = 1.0
+    bytes: int = 1 << 30  # of the file; the registry knows no sizes, and no official file comes near this
+    seconds: float = 3600.0  # in all, whatever the server does
+    silence: float = 30.0  # without a byte, after which a connection counts as dead
+    attempts: int = 5  # in a row without a single new byte
+    backoff: float = 1.0  # seconds before the second try, doubled for each further one
 
 
 def download(

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from glualign import __version__
-from glualign.checkpoints.load import complete, load_model, skeleton
-from glualign.checkpoints.read import CONFIG_KEY
+from glualign.checkpoints.load import CONFIG_KEY, complete, load_model, skeleton
 from glualign.errors import CheckpointError
 from glualign.files import write_bytes
 from glualign.network.config import GLUNetConfig

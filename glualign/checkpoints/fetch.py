@@ -12,19 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from glualign.checkpoints import cache
+from glualign.checkpoints import registry
 from glualign.checkpoints.download import Limits, ProgressCallback, download
-from glualign.checkpoints.registry import (
-    SUFFIXES,
-    RegistryEntry,
-    Weights,
-    find_entry,
-    find_weights,
-    imported_files,
-    load_registry,
-    stem,
-    suggestion,
-)
+from glualign.checkpoints.registry import RegistryEntry, Weights
 from glualign.errors import CheckpointError, DownloadError
 from glualign.files import atomic_path, open_regular, reading
 
@@ -68,9 +58,9 @@ def fetch(
         CheckpointError: no such name, or a checkpoint that glualign refuses.
         DownloadError: offline, refused by the server, or the bytes are not this checkpoint.
     """
-    entry = find_entry(name)
+    entry = registry.find_entry(name)
     if entry is None:
-        raise CheckpointError(f"{name}: no such checkpoint{suggestion(name)}")
+        raise CheckpointError(f"{name}: no such checkpoint{registry.suggestion(name)}")
     if entry.source == "refused":
         raise CheckpointError(f"{entry.name}: {entry.reason}")
     if entry.source == "embedded":
@@ -84,9 +74,9 @@ def fetch(
         f"open {entry.page} in a browser, save the file, and run "
         f"`glualign weights import FILE --name {entry.name}`"
     )
-    if cache.is_offline():
+    if os.environ.get(registry.OFFLINE_VARIABLE, "") not in ("", "0"):
         raise DownloadError(
-            f"{entry.name}: {cache.OFFLINE_VARIABLE} forbids downloads; unset it, or {by_hand}"
+            f"{entry.name}: {registry.OFFLINE_VARIABLE} forbids downloads; unset it, or {by_hand}"
         )
     try:
         entry.path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +96,7 @@ def fetch(
     except OSError as error:
         raise DownloadError(
             f"{entry.path.parent}: cannot be written ({error.strerror}); "
-            f"{cache.CACHE_VARIABLE} chooses another folder"
+            f"{registry.CACHE_VARIABLE} chooses another folder"
         ) from error
 
 
@@ -123,21 +113,21 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Che
     """
     file = Path(path)
     open_regular(file, error=CheckpointError).close()
-    entry = find_entry(name) if name else _recognised(file)
+    entry = registry.find_entry(name) if name else _recognised(file)
     if entry is not None and entry.source != "drive":
         reason = entry.reason or "ships with glualign and cannot be replaced; import under another --name"
         raise CheckpointError(f"{entry.name}: {reason}")
-    chosen = entry.name if entry else name or stem(file)
+    chosen = entry.name if entry else name or registry.stem(file)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", chosen):
         raise CheckpointError(
             f"{chosen!r}: not usable as a name; choose letters, digits, '.', '-' and '_' with --name"
         )
     found = _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
-    for former in imported_files():
+    for former in registry.imported_files():
         # The same name with another ending, from an earlier import.
-        if stem(former) == chosen and former != found.path:
+        if registry.stem(former) == chosen and former != found.path:
             former.unlink()
-            cache.note_path(former).unlink(missing_ok=True)
+            registry.note_path(former).unlink(missing_ok=True)
     return found
 
 
@@ -148,18 +138,20 @@ def verify(name_or_path: str | os.PathLike[str]) -> CheckedFile:
         CheckpointError: it is not there, or something is wrong with the content; a different hash alone is
             told by ``hash_state``.
     """
-    return _check(find_weights(name_or_path))
+    return _check(registry.find_weights(name_or_path))
 
 
 def present_names() -> list[str]:
     """Names of all checkpoints on this machine: embedded, fetched and imported."""
-    known = [entry.name for entry in load_registry() if entry.source != "refused" and entry.path.is_file()]
-    return known + [stem(path) for path in imported_files()]
+    known = [
+        entry.name for entry in registry.load_registry() if entry.source != "refused" and entry.path.is_file()
+    ]
+    return known + [registry.stem(path) for path in registry.imported_files()]
 
 
 def _recognised(file: Path) -> RegistryEntry | None:
-    drive = [entry for entry in load_registry() if entry.source == "drive"]
-    sha256 = cache.sha256_of(file)
+    drive = [entry for entry in registry.load_registry() if entry.source == "drive"]
+    sha256 = registry.sha256_of(file)
     by_hash = next((entry for entry in drive if entry.sha256 == sha256), None)
     return by_hash or next((entry for entry in drive if entry.file == file.name), None)
 
@@ -168,8 +160,8 @@ def _admit(
     file: Path, name: str, entry: RegistryEntry | None, *, origin: str, strict_hash: bool
 ) -> CheckedFile:
     """Check ``file`` and put it into the cache under ``name``; ``file`` itself is left where it is."""
-    suffix = next((end for end in SUFFIXES[::-1] if file.name.endswith(end)), ".pth")
-    final = entry.path if entry else cache.cache_folder() / f"{name}{suffix}"
+    suffix = next((end for end in registry.SUFFIXES[::-1] if file.name.endswith(end)), ".pth")
+    final = entry.path if entry else registry.cache_folder() / f"{name}{suffix}"
     with atomic_path(final) as temporary:
         _copy(file, temporary, entry.member if entry else "")
         try:
@@ -178,7 +170,7 @@ def _admit(
             raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
         if strict_hash and entry is not None and entry.sha256 not in ("", found.sha256):
             raise CheckpointError(f"{file}: its SHA-256 is {found.sha256}, not {entry.sha256}")
-    cache.write_note(final, sha256=found.sha256, origin=origin)
+    registry.write_note(final, sha256=found.sha256, origin=origin)
     return replace(found, path=final, hash_state=_hash_state(found.sha256, Weights(name, final, entry)))
 
 
@@ -199,7 +191,7 @@ def _copy(file: Path, destination: Path, member: str) -> None:
         names = archive.namelist() if archive else []
         stream.seek(0)
         if archive is not None and not any(name.endswith("/data.pkl") for name in names):
-            ends = (f"/{member}",) if member else SUFFIXES
+            ends = (f"/{member}",) if member else registry.SUFFIXES
             found = [name for name in names if f"/{name}".endswith(ends)]
             if len(found) != 1:
                 listed = f"several candidates ({', '.join(found[:3])})" if found else "none"
@@ -214,12 +206,11 @@ def _copy(file: Path, destination: Path, member: str) -> None:
 
 def _check(weights: Weights) -> CheckedFile:
     """Read and build the network strictly; a hash that differs is told, not refused."""
-    from glualign.checkpoints.load import build
-    from glualign.checkpoints.read import read_weights
+    from glualign.checkpoints.load import build, read_weights
 
     checkpoint = read_weights(weights)
     build(checkpoint)
-    sha256 = cache.sha256_of(weights.path)
+    sha256 = registry.sha256_of(weights.path)
     return CheckedFile(
         name=weights.name,
         path=weights.path,
@@ -233,7 +224,7 @@ def _check(weights: Weights) -> CheckedFile:
 
 def _hash_state(sha256: str, weights: Weights) -> HashState:
     known = weights.entry.sha256 if weights.entry else ""
-    note = cache.read_note(weights.path)
+    note = registry.read_note(weights.path)
     if known == sha256:
         return "known"
     if note.get("sha256") == sha256:

@@ -1,24 +1,73 @@
-"""From a name or a file to a network that is ready to run."""
+"""From a name or a file of weights to a network that is ready to run.
+
+Read are safetensors files, and ``.pth``/``.pth.tar`` files in torch's zip or older format: a bare state dict,
+or a training container that holds one; keys with or without the prefix that ``DataParallel`` adds. Of the
+state of a run of ``glualign train`` the averaged weights are read. What a file claims of types, sizes and
+configuration is checked before anything is allocated for it.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import Tensor
 
-from glualign.checkpoints.read import Checkpoint, read_weights
-from glualign.checkpoints.registry import find_weights
+from glualign.checkpoints.detect import detect_config
+from glualign.checkpoints.registry import Weights, find_weights
+from glualign.checkpoints.restricted import MAX_BYTES, StoredTensor, TorchFile
 from glualign.errors import CheckpointError
-from glualign.network import GLUNet, GLUNetConfig
+from glualign.files import reading
+from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 
+CONFIG_KEY = "glualign.config"
+"""Key of a safetensors file's metadata that holds the network's configuration as JSON."""
+
+# Where training containers keep the state dict, the most specific name first.
+_CONTAINER_KEYS = ("state_dict", "model_state_dict", "model", "net")
+# What `glualign train` keeps to resume from.
+_TRAINING_KEYS = {"recipe", "progress", "average"}
+_PREFIX = "module."
+# An expanded tensor claims any size with one number in the file. The largest member has 1.4 x 10^7 values.
+_MAX_VALUES = 1 << 26
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
+# Objects that refer to each other multiply when they are written out. A recipe with its progress takes 10^4.
+_MAX_TEXT = 2_000_000
+_MAX_DEPTH = 50
 # Key lists in messages stop here: a wrong file misses hundreds.
 _NAMED_KEYS = 3
 # Written since torch 0.4.1; older files lack it and evaluation does not use it.
 _OPTIONAL_SUFFIX = ".num_batches_tracked"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A file of weights, read but not yet put into a network.
+
+    Attributes:
+        path: the file.
+        kind: how it is stored.
+        state: tensors by the official keys, without prefix, on the CPU, as stored.
+        config: the architecture, from the file's metadata or detected from the shapes.
+        metadata: what the file says about itself.
+    """
+
+    path: Path
+    kind: Literal["safetensors", "torch"]
+    state: dict[str, Tensor]
+    config: GLUNetConfig
+    metadata: dict[str, str]
+
+    @property
+    def parameters(self) -> int:
+        """Number of floating-point values, running statistics included."""
+        return sum(tensor.numel() for tensor in self.state.values() if tensor.is_floating_point())
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +106,50 @@ def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:
     return LoadedModel(build(found), weights.name, found.config, found.metadata, weights.path)
 
 
+def read_weights(weights: Weights) -> Checkpoint:
+    """As `read_checkpoint`, completed by what the registry knows of the file.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`, or the file holds another architecture than its entry.
+    """
+    checkpoint, entry = read_checkpoint(weights.path), weights.entry
+    if entry is None:
+        return checkpoint
+    config = checkpoint.config
+    if entry.source != "embedded":
+        expected = CONFIGS[entry.model]
+        if replace(config, model=entry.model, truncate_to_uint8=expected.truncate_to_uint8) != expected:
+            raise CheckpointError(f"{entry.file}: holds {config.model}, but {entry.name} is {entry.model}")
+        config = replace(expected, **entry.settings)
+    return replace(checkpoint, config=config, metadata={**entry.metadata(), **checkpoint.metadata})
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a file of weights; its pickle, if it has one, is never executed.
+
+    Raises:
+        CheckpointError: missing, empty, damaged, unsafe, no weights at all, or an unsupported network.
+    """
+    file = Path(path)
+    with reading(file, CheckpointError) as stream:
+        head = stream.read(1024)
+        stream.seek(0)
+        kind: Literal["safetensors", "torch"] = "torch"
+        # Eight bytes of header length, then JSON. A torch file starts with PK or the protocol mark.
+        if head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02")):
+            kind, (state, config, metadata) = "safetensors", _read_safetensors(stream)
+        else:
+            _refuse_other_files(head)
+            state, config, metadata = _read_torch(TorchFile(stream))
+        if all(key.startswith(_PREFIX) for key in state):
+            state = {key[len(_PREFIX) :]: tensor for key, tensor in state.items()}
+        if config is None:
+            found = detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
+        else:
+            found = _stored_config(config)
+    return Checkpoint(file, kind, state, found, metadata)
+
+
 def build(checkpoint: Checkpoint) -> GLUNet:
     """The network of a checkpoint with its weights: every tensor present, of the right shape and finite.
 
@@ -81,20 +174,18 @@ def complete(state: Mapping[str, Tensor], network: GLUNet, *, where: str) -> dic
         CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite values.
     """
     expected = network.state_dict()
-    missing = [key for key in expected if key not in state and not key.endswith(_OPTIONAL_SUFFIX)]
-    unexpected = [key for key in state if key not in expected]
-    wrong = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(slot.shape)}"
-        for key, slot in expected.items()
-        if key in state and state[key].shape != slot.shape
-    ]
-    problems = [
-        f"{what} {_listed(keys)}"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong))
-        if keys
-    ]
-    if problems:
-        raise CheckpointError(f"{where}: does not fit {network.config.model}: {'; '.join(problems)}")
+    problems = {
+        "missing": [key for key in expected if key not in state and not key.endswith(_OPTIONAL_SUFFIX)],
+        "unexpected": [key for key in state if key not in expected],
+        "of wrong shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(slot.shape)}"
+            for key, slot in expected.items()
+            if key in state and state[key].shape != slot.shape
+        ],
+    }
+    told = "; ".join(f"{what} {_listed(keys)}" for what, keys in problems.items() if keys)
+    if told:
+        raise CheckpointError(f"{where}: does not fit {network.config.model}: {told}")
     bad = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
@@ -121,3 +212,112 @@ def skeleton(config: GLUNetConfig, *, where: str) -> GLUNet:
 def _listed(names: list[str]) -> str:
     more = len(names) - _NAMED_KEYS
     return ", ".join(names[:_NAMED_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _refuse_other_files(head: bytes) -> None:
+    """Name the usual wrong files for what they are, before any parser meets them."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        raise CheckpointError("is empty; fetch or copy it again")
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<script", b"<body")):
+        raise CheckpointError("is a web page, not weights: a refused download; fetch it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError("is a Git LFS pointer, not the weights; run `git lfs pull`")
+    if not head.startswith((b"PK\x03\x04", b"\x80")):
+        raise CheckpointError("is neither safetensors nor a torch file (.pth, .pth.tar)")
+
+
+def _read_safetensors(stream: BinaryIO) -> tuple[dict[str, Tensor], Any, dict[str, str]]:
+    """State dict, stored configuration and metadata."""
+    from safetensors.torch import load
+
+    # Read, not mapped into memory: a mapped file that is overwritten changes the weights of a live network.
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise CheckpointError("has more than 512 MiB, more than any network of the family")
+    state = load(data)
+    _check_tensors(state)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata = {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+    return state, metadata.get(CONFIG_KEY), metadata
+
+
+def _read_torch(opened: TorchFile) -> tuple[dict[str, Tensor], Any, dict[str, str]]:
+    """State dict, stored configuration and metadata."""
+    content = opened.content
+    if not isinstance(content, dict):
+        raise CheckpointError("holds no state dict (a mapping of names to tensors)")
+    if _TRAINING_KEYS.issubset(content):
+        # A run of this project: the averaged weights, with its recipe and its progress.
+        if content.get("pyramid") is not None:
+            raise CheckpointError("the run is still in a features stage; its network is not whole yet")
+        if not all(isinstance(content[key], dict) for key in _TRAINING_KEYS):
+            raise CheckpointError("damaged training state")
+        stored, config = content["average"], content["recipe"].get("model")
+        metadata = {key: json.dumps(_json_values(content[key])) for key in ("recipe", "progress")}
+    else:
+        # Containers first: beside the state dict they may hold a lone tensor, such as the best loss.
+        inner = [each for each in map(content.get, _CONTAINER_KEYS) if isinstance(each, dict)]
+        states = [s for s in (*inner, content) if any(isinstance(v, StoredTensor) for v in s.values())]
+        if not states:
+            raise CheckpointError("holds no state dict (a mapping of names to tensors)")
+        stored, config = states[0], content.get("config")
+        facts = _json_values(content.get("metadata"))
+        metadata = {key: str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
+    for key, value in stored.items():
+        if not isinstance(key, str) or not isinstance(value, StoredTensor):
+            raise CheckpointError(f"entry {key!r:.80} of its state dict is no tensor with a name")
+    _check_tensors(stored)
+    return opened.tensors(stored), config, metadata
+
+
+def _check_tensors(tensors: Mapping[str, Tensor | StoredTensor]) -> None:
+    """Refuse types and shapes that no weights have: quantised, complex, or too many values."""
+    for key, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise CheckpointError(f"{key:.80} is a tensor of a kind that no weights have")
+    if sum(math.prod(tensor.shape) for tensor in tensors.values()) > _MAX_VALUES:
+        raise CheckpointError(f"claims more than {_MAX_VALUES:,} values; it is damaged or no GLU-Net")
+
+
+def _json_values(value: Any) -> Any:
+    """Metadata as JSON values; what has no such form (a tensor, a date ...) becomes the name of its type.
+
+    Raises:
+        CheckpointError: too deep or too much of it.
+    """
+    written = 0
+
+    def convert(value: Any, depth: int) -> Any:
+        nonlocal written
+        written += len(value) + 8 if isinstance(value, str) else 8
+        if written > _MAX_TEXT or depth > _MAX_DEPTH:
+            raise CheckpointError("its metadata is nested or repeated beyond reason; it is damaged")
+        if isinstance(value, Mapping):
+            return {str(convert(k, depth + 1)): convert(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [convert(v, depth + 1) for v in value]
+        return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+    return convert(value, 0)
+
+
+def _stored_config(stored: Any) -> GLUNetConfig:
+    """The configuration that a file carries, as JSON text or a mapping.
+
+    Raises:
+        CheckpointError: not JSON, an unknown key, or a value of the wrong type.
+    """
+    try:
+        values = json.loads(stored) if isinstance(stored, str) else _json_values(stored)
+        if not isinstance(values, Mapping):
+            raise TypeError("not a mapping of names to values")
+        config = GLUNetConfig.from_dict(values)
+        for field in fields(config):
+            value, usual = getattr(config, field.name), field.default
+            sound = type(value) is type(usual) or (isinstance(usual, float) and type(value) is int)
+            if not sound or (isinstance(usual, float) and not math.isfinite(value)):
+                raise ValueError(f"{field.name} is {value!r:.40}")
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"its stored configuration is unusable ({error})") from error
+    return config

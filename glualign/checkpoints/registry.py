@@ -1,33 +1,34 @@
-"""The registry: every checkpoint glualign knows by name, where it is on this machine, and what it holds."""
+"""Every checkpoint glualign knows by name, where it is on this machine, and what it holds."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from glualign.checkpoints.cache import cache_folder, packaged_folder, read_note, sha256_of
-from glualign.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from glualign.network.config import GLUNetConfig
+import glualign
+from glualign.errors import CheckpointError, GlualignError
+from glualign.files import read_bytes, reading, write_text
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+CACHE_VARIABLE = "GLUALIGN_CACHE"
+OFFLINE_VARIABLE = "GLUALIGN_OFFLINE"
+"""Any value but empty and 0 forbids the network."""
 SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt")
 """Endings of files of weights."""
-
-Source = Literal["embedded", "drive", "refused"]
+_NOTE_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class RegistryEntry:
 
     Attributes:
         name: what the user writes.
-        aliases: other names for it.
         title: one line for people.
         model: the architecture, a key of `glualign.network.CONFIGS`.
         source: shipped with glualign, on Google Drive, or known and refused.
+        aliases: other names for it.
         file: its file name.
         drive: id of the file on Google Drive.
         member: the file to take when what Drive holds is a zip archive.
@@ -56,7 +57,7 @@ class RegistryEntry:
     name: str
     title: str
     model: str
-    source: Source
+    source: Literal["embedded", "drive", "refused"]
     aliases: tuple[str, ...] = ()
     file: str = ""
     drive: str = ""
@@ -83,24 +84,8 @@ class RegistryEntry:
     def metadata(self) -> dict[str, str]:
         """What the registry knows and an official file does not say."""
         facts = {"title": self.title, "codebase": self.codebase, "licence": self.licence}
-        if self.metrics:
-            facts["metrics"] = json.dumps(dict(self.metrics))
+        facts["metrics"] = json.dumps(dict(self.metrics)) if self.metrics else ""
         return {key: value for key, value in facts.items() if value}
-
-    def configure(self, detected: GLUNetConfig) -> GLUNetConfig:
-        """The configuration read from the file, completed by what shapes cannot show.
-
-        Raises:
-            CheckpointError: the file holds another architecture than this entry.
-        """
-        from glualign.network.config import CONFIGS
-
-        if self.source == "embedded":
-            return detected
-        expected = CONFIGS[self.model]
-        if replace(detected, model=self.model, truncate_to_uint8=expected.truncate_to_uint8) != expected:
-            raise CheckpointError(f"{self.file}: holds {detected.model}, but {self.name} is {self.model}")
-        return replace(expected, **self.settings)
 
 
 @dataclass(frozen=True)
@@ -110,6 +95,32 @@ class Weights:
     name: str
     path: Path
     entry: RegistryEntry | None = None
+
+
+def cache_folder() -> Path:
+    """The folder of fetched and imported weights: ``$GLUALIGN_CACHE``, or the platform's cache folder.
+
+    Without a home folder a path that cannot exist: nothing is there, and writing says what to do.
+    """
+    try:
+        if chosen := os.environ.get(CACHE_VARIABLE):
+            return Path(chosen).expanduser()
+        if sys.platform == "win32":
+            folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            folder = Path.home() / "Library" / "Caches"
+        else:
+            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        folder = Path(os.devnull)
+    return folder / "glualign" / "weights"
+
+
+def packaged_folder() -> Path:
+    """The folder of embedded weights and ``registry.toml``: in the wheel, or at the root of a source tree."""
+    package = Path(glualign.__file__).parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "weights"
 
 
 @cache
@@ -123,10 +134,8 @@ def load_registry() -> tuple[RegistryEntry, ...]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))["checkpoint"]
         return tuple(RegistryEntry(**{**t, "aliases": tuple(t.get("aliases", ()))}) for t in tables)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); reinstall glualign") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: malformed registry ({error}); reinstall glualign") from error
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: missing or malformed ({error}); reinstall glualign") from error
 
 
 def find_entry(name: str) -> RegistryEntry | None:
@@ -143,13 +152,17 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise CheckpointError(f"{name_or_path!r} is no model; give a name or the path of a file of weights")
     text = os.fspath(name_or_path)
-    entry = find_entry(text)
-    if entry is not None:
+    if entry := find_entry(text):
         if entry.source == "refused":
             raise CheckpointError(f"{entry.name}: {entry.reason}")
-        if not entry.path.is_file():
-            raise CheckpointError(_absent(entry))
-        return Weights(entry.name, entry.path, entry)
+        if entry.path.is_file():
+            return Weights(entry.name, entry.path, entry)
+        if entry.source == "embedded":
+            raise CheckpointError(f"{entry.path}: the embedded weights are missing; reinstall glualign")
+        raise CheckpointError(
+            f"{entry.name}: not on this machine; run `glualign weights fetch {entry.name}`, or download "
+            f"{entry.page} and run `glualign weights import FILE --name {entry.name}`"
+        )
     if os.path.exists(text):
         return Weights(Path(text).name, Path(text))
     for path in imported_files():
@@ -158,6 +171,58 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     if os.path.dirname(text) or text.endswith(SUFFIXES):
         raise CheckpointError(f"{text}: no such file")
     raise CheckpointError(f"{text}: neither a file nor a known model{suggestion(text)}")
+
+
+def suggestion(name: str) -> str:
+    """The end of a message about an unknown name: what was perhaps meant, and where the names are."""
+    names = [known for entry in load_registry() for known in (entry.name, *entry.aliases)]
+    close = difflib.get_close_matches(name, names, n=3)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ";"
+    return f"{meant} `glualign weights list` shows all names"
+
+
+def imported_files() -> list[Path]:
+    """Cached files of weights that belong to no entry of the registry, by name."""
+    known = {entry.file for entry in load_registry()}
+    files = cache_folder().iterdir() if cache_folder().is_dir() else ()
+    return sorted(path for path in files if path.name.endswith(SUFFIXES) and path.name not in known)
+
+
+def stem(path: Path) -> str:
+    """A file name without its ending; ``.pth.tar`` is one ending."""
+    return Path(path.name.removesuffix(".tar")).stem
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in lower-case hexadecimal digits.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with reading(path, CheckpointError) as stream:
+        while data := stream.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def note_path(path: Path) -> Path:
+    """Where the note of a cached file lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def write_note(path: Path, *, sha256: str, origin: str) -> None:
+    """Keep beside the cached file ``path`` what was seen when it came in, and from where."""
+    write_text(note_path(path), json.dumps({"sha256": sha256, "origin": origin}, indent=2) + "\n")
+
+
+def read_note(path: Path) -> dict[str, str]:
+    """``sha256`` and ``origin`` from the note beside a cached file; empty when there is no sound one."""
+    try:
+        values = json.loads(read_bytes(note_path(path), _NOTE_BYTES))
+        return {key: str(values[key]) for key in ("sha256", "origin")}
+    except (GlualignError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -169,7 +234,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: unknown name, or an unreadable file.
     """
-    from glualign.checkpoints.read import CONFIG_KEY, read_weights
+    from glualign.checkpoints.load import CONFIG_KEY, read_weights
 
     entry = find_entry(os.fspath(name_or_path))
     if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
@@ -211,36 +276,3 @@ def describe_all() -> list[dict[str, Any]]:
         facts = {"name": stem(path), "aliases": (), "title": str(path), "path": path}
         known.append({**facts, "source": "imported", "state": "imported"})
     return known
-
-
-def suggestion(name: str) -> str:
-    """The end of a message about an unknown name: what was perhaps meant, and where the names are."""
-    names = [known for entry in load_registry() for known in (entry.name, *entry.aliases)]
-    close = difflib.get_close_matches(name, names, n=3)
-    meant = f"; did you mean {' or '.join(close)}?" if close else ";"
-    return f"{meant} `glualign weights list` shows all names"
-
-
-def imported_files() -> list[Path]:
-    """Cached files of weights that belong to no entry of the registry, by name."""
-    folder = cache_folder()
-    if not folder.is_dir():
-        return []
-    known = {entry.file for entry in load_registry()}
-    return sorted(
-        path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.name not in known
-    )
-
-
-def stem(path: Path) -> str:
-    """A file name without its ending; ``.pth.tar`` is one ending."""
-    return path.name.removesuffix(".tar").removesuffix(Path(path.name.removesuffix(".tar")).suffix)
-
-
-def _absent(entry: RegistryEntry) -> str:
-    if entry.source == "embedded":
-        return f"{entry.path}: the embedded weights are missing; reinstall glualign"
-    return (
-        f"{entry.name}: not on this machine; run `glualign weights fetch {entry.name}`, or download "
-        f"{entry.page} and run `glualign weights import FILE --name {entry.name}`"
-    )

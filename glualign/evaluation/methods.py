@@ -58,7 +58,7 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
     """
     from glualign.aligner import PRESETS, Aligner
     from glualign.checkpoints import load_model
-    from glualign.checkpoints.cache import sha256_of
+    from glualign.checkpoints.registry import sha256_of
 
     model, at, preset = text.rpartition("@")
     if at and preset in PRESETS:

@@ -10,33 +10,8 @@ from glualign.flow.field import (
     resize,
 )
 from glualign.flow.files import FLOW_EXTENSIONS, read_flow, write_flow
-from glualign.flow.fit import Fit, ThinPlateSpline, fit_tps, fit_transform
+from glualign.flow.fit import Fit, fit_tps, fit_transform
 from glualign.flow.initial import read_initial
 from glualign.flow.inverse import invert, to_source, to_target
 from glualign.flow.warp import Interpolation, warp
 from glualign.geometry import TransformModel, sample
-
-__all__ = [
-    "FLOW_EXTENSIONS",
-    "Fit",
-    "Flow",
-    "Interpolation",
-    "ThinPlateSpline",
-    "TransformModel",
-    "compose",
-    "consistency",
-    "fit_tps",
-    "fit_transform",
-    "folding_share",
-    "from_transform",
-    "invert",
-    "jacobian_determinant",
-    "read_flow",
-    "read_initial",
-    "resize",
-    "sample",
-    "to_source",
-    "to_target",
-    "warp",
-    "write_flow",
-]

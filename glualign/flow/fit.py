@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError, OptionError
@@ -19,7 +17,6 @@ from glualign.geometry import (
     affine_basis,
     fit_points,
     pixel_grid,
-    strips,
     thin_plate_kernel,
     transfer_errors,
     transform_fault,
@@ -39,6 +36,7 @@ _FINAL_STEPS = 6
 _TUKEY = 4.685 * 1.4826
 # Pixels of a large image among which the points of a fit are drawn.
 _MOST_CANDIDATES = 1 << 20
+_SPLINE_POINTS = 10_000
 # Kernel values computed at a time: 32 MB.
 _CHUNK = 1 << 22
 
@@ -62,7 +60,6 @@ def fit_transform(
     *,
     threshold: float = 3.0,
     max_points: int = 20_000,
-    seed: int = 0,
 ) -> Fit:
     """Fit a transform robustly: homographies with MAGSAC++, the others with RANSAC and Tukey's weights.
 
@@ -71,64 +68,18 @@ def fit_transform(
         model: the kind of transform.
         weights: ``(H, W)`` confidence or mask; pixels count in proportion, those at 0 not at all.
         threshold: largest distance of an inlier, in source pixels.
-        max_points: pixels drawn from the flow.
-        seed: of the draws; equal seeds give equal results.
+        max_points: pixels drawn from the flow; equal flows give equal draws.
 
     Raises:
         FlowError: too few known pixels, or no transform of that kind makes sense of the flow (degenerate,
             the horizon crosses the picture, or the scale is beyond 50).
     """
-    generator = np.random.default_rng(seed)
-    target, source = _draw_points(flow, weights, max_points, generator)
-    matrix = fit_points(target, source, model, threshold=threshold, generator=generator)
+    target, source = _draw_points(flow, weights, max_points)
+    matrix = fit_points(target, source, model, threshold=threshold)
     fault = transform_fault(matrix, flow.size)
     if fault:
         raise FlowError(f"no real {model}: the one that fits best {fault}")
     return Fit(matrix, float((transfer_errors(matrix, target, source) <= threshold).mean()))
-
-
-@dataclass(frozen=True, eq=False)
-class ThinPlateSpline:
-    """A smooth map from target to source pixels: an affine part, and as little bending as the flow needs.
-
-    Source position of target pixel p: ``affine @ (x, y, 1) + sum_k bending[k] U(|p - controls[k]| / unit)``
-    with ``U(r) = r^2 log r^2`` (Bookstein 1989, Principal Warps).
-
-    Attributes:
-        controls: ``(K, 2)`` float64 control points (x, y) in target pixels.
-        bending: ``(K, 2)`` float64 source pixels; what an affine map could do is not in it.
-        affine: ``(2, 3)`` float64, homogeneous target pixels -> source pixels.
-        unit: target pixels per unit of distance in the kernel.
-        inlier_share: share (0 to 1) of the flow within the threshold of the spline.
-    """
-
-    controls: Points
-    bending: Points
-    affine: Points
-    unit: float
-    inlier_share: float
-
-    def __call__(self, points: npt.ArrayLike) -> Points:
-        """Source positions ``(N, 2)`` of target positions ``(N, 2)``, as (x, y)."""
-        target = np.asarray(points, np.float64)
-        out = target @ self.affine[:, :2].T + self.affine[:, 2]
-        step = max(1, _CHUNK // len(self.controls))
-        for part in (slice(start, start + step) for start in range(0, len(target), step)):
-            out[part] += thin_plate_kernel(target[part] / self.unit, self.controls / self.unit) @ self.bending
-        return out
-
-    def flow(self, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:
-        """The spline as a flow, known everywhere.
-
-        Args:
-            size: ``(height, width)`` of the target grid.
-            source_size: ``(height, width)`` of the source image; None when it equals the target's.
-        """
-        data = np.empty((*size, 2), np.float32)
-        for top, bottom in strips(size):
-            here = pixel_grid((bottom - top, size[1]), top=top).reshape(-1, 2).astype(np.float64)
-            data[top:bottom] = (self(here) - here).reshape(bottom - top, size[1], 2)
-        return Flow(data, source_size)
 
 
 def fit_tps(
@@ -138,13 +89,11 @@ def fit_tps(
     controls: tuple[int, int] = (6, 6),
     smoothing: float = 1e-4,
     threshold: float = 3.0,
-    max_points: int = 10_000,
-    seed: int = 0,
-) -> ThinPlateSpline:
+) -> tuple[Flow, float]:
     """Fit a thin-plate spline robustly: penalised least squares, reweighted by Tukey's function.
 
-    The control points are a regular grid over the target frame. Where the flow is unknown or has no
-    weight, the spline continues with as little bending as it can.
+    Source position of target pixel p: an affine map of it plus ``sum_k b_k U(|p - c_k|)`` with
+    ``U(r) = r^2 log r^2`` (Bookstein 1989, Principal Warps). The control points c are a regular grid.
 
     Args:
         flow: target -> source.
@@ -153,8 +102,10 @@ def fit_tps(
         smoothing: source pixels squared of misfit that a unit of bending energy is worth, with lengths in
             halves of the target's longer side; 0 follows the flow as closely as the control points can.
         threshold: largest distance of an inlier, in source pixels.
-        max_points: pixels drawn from the flow.
-        seed: of the draw; equal seeds give equal results.
+
+    Returns:
+        ``(fitted, inlier_share)``: the spline as a flow, and the share (0 to 1) of the flow within the
+        threshold of it. Where the flow is unknown or has no weight, the spline bends as little as it can.
 
     Raises:
         FlowError: fewer known pixels than control points, all of them on a line, or a spline that changes
@@ -163,40 +114,39 @@ def fit_tps(
     """
     if min(controls) < 2 or smoothing < 0:
         raise OptionError(f"controls must be at least 2 x 2 and smoothing 0 or more: {controls}, {smoothing}")
-    target, source = _draw_points(flow, weights, max_points, np.random.default_rng(seed))
-    count = controls[0] * controls[1]
+    target, source = _draw_points(flow, weights, _SPLINE_POINTS)
+    count, (height, width) = controls[0] * controls[1], flow.size
     if len(target) < count:
         raise FlowError(f"a spline of {count} control points needs {count} known pixels; got {len(target)}")
-    height, width = flow.size
     unit, centre = max(height, width) / 2, np.array([(width - 1) / 2, (height - 1) / 2])
     spacing = np.array([(width - 1) / (controls[1] - 1), (height - 1) / (controls[0] - 1)])
     lattice = (pixel_grid(controls).reshape(-1, 2) * spacing - centre) / unit
-    points = (target - centre) / unit
     # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
     unbent = np.linalg.qr(affine_basis(lattice), mode="complete")[0][:, 3:]
-    # What each free parameter adds at each point, and what it costs in bending: the last three, the constant
-    # and the slopes of the affine part, cost nothing.
-    basis = np.column_stack([thin_plate_kernel(points, lattice) @ unbent, affine_basis(points)])
-    energy = np.zeros((count, count))
+
+    def basis(pixels: Points) -> Points:
+        """What each parameter adds at each pixel; the last three are an affine map."""
+        points = (pixels - centre) / unit
+        return np.column_stack([thin_plate_kernel(points, lattice) @ unbent, affine_basis(points)])
+
+    design, energy = basis(target), np.zeros((count, count))
     energy[:-3, :-3] = unbent.T @ thin_plate_kernel(lattice, lattice) @ unbent
-    solution = _robust(basis, energy, source, smoothing, threshold)
-    linear = solution[-2:].T / unit
-    if not SCALE_LIMIT**-2 <= abs(float(np.linalg.det(linear))) <= SCALE_LIMIT**2:
+    solution = _robust(design, energy, source, smoothing, threshold)
+    change = abs(float(np.linalg.det(solution[-2:]))) / unit**2
+    if not SCALE_LIMIT**-2 <= change <= SCALE_LIMIT**2:
         raise FlowError(
             f"no real spline: the one that fits best changes the scale more than {SCALE_LIMIT:g} times"
         )
-    return ThinPlateSpline(
-        lattice * unit + centre,
-        unbent @ solution[:-3],
-        np.column_stack([linear, solution[-3] - linear @ centre]),
-        unit,
-        float((_distances(basis, solution, source) <= threshold).mean()),
-    )
+    data = np.empty((height, width, 2), np.float32)
+    step = max(1, _CHUNK // (count * width))
+    for top in range(0, height, step):
+        here = pixel_grid((min(step, height - top), width), top=top).reshape(-1, 2).astype(np.float64)
+        data[top : top + step] = (basis(here) @ solution - here).reshape(-1, width, 2)
+    share = float((_distances(design, solution, source) <= threshold).mean())
+    return Flow(data, flow.source_size), share
 
 
-def _draw_points(
-    flow: Flow, weights: Weights | None, max_points: int, generator: np.random.Generator
-) -> tuple[Points, Points]:
+def _draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Points, Points]:
     """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
 
     Raises:
@@ -215,7 +165,7 @@ def _draw_points(
             break
     if rows.size > max_points:
         share = chance[rows, columns].astype(np.float64)
-        chosen = generator.choice(rows.size, max_points, replace=False, p=share / share.sum())
+        chosen = np.random.default_rng(0).choice(rows.size, max_points, replace=False, p=share / share.sum())
         rows, columns = rows[chosen], columns[chosen]
     target = stride * np.stack([columns, rows], axis=-1).astype(np.float64)
     return target, target + flow.data[stride * rows, stride * columns]

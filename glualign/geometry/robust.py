@@ -40,7 +40,6 @@ def fit_points(
     model: TransformModel,
     *,
     threshold: float,
-    generator: np.random.Generator | None = None,
 ) -> Matrix:
     """The transform target -> source that most pairs agree with.
 
@@ -52,7 +51,6 @@ def fit_points(
         source: ``(N, 2)``, paired with ``target``.
         model: the kind of transform.
         threshold: largest distance of an inlier, in source pixels.
-        generator: of the draws; None: seeded with 0.
 
     Returns:
         3x3 float64 with ``matrix[2, 2] == 1``.
@@ -70,8 +68,7 @@ def fit_points(
     if model == "homography":
         matrix, _ = magsac_homography(target, source, threshold)
     elif model == "translation":
-        generator = generator or np.random.default_rng(0)
-        offset = (source - target)[generator.permutation(len(target))[:_SCORED_POINTS]]
+        offset = np.random.default_rng(0).permutation(source - target)[:_SCORED_POINTS]
         squared = np.square(offset[:, None] - offset[:_HYPOTHESES]).sum(axis=2)
         # MSAC: inliers cost their squared distance, outliers the same for all.
         matrix = np.eye(3)

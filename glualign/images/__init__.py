@@ -3,16 +3,3 @@
 from glualign.images.image import Image, display_notes, to_rgb8
 from glualign.images.read import DEFAULT_MAX_PIXELS, READABLE, MaskFrom, as_image, read_image
 from glualign.images.write import WRITABLE, write_image
-
-__all__ = [
-    "DEFAULT_MAX_PIXELS",
-    "READABLE",
-    "WRITABLE",
-    "Image",
-    "MaskFrom",
-    "as_image",
-    "display_notes",
-    "read_image",
-    "to_rgb8",
-    "write_image",
-]

@@ -126,8 +126,8 @@ def fit_model(
     if transform == "auto" or transform == "dense":
         return flow, None, None
     if transform == "tps":
-        spline = fit_tps(flow, weights)
-        return spline.flow(flow.size, flow.source_size), None, spline.inlier_share
+        fitted, share = fit_tps(flow, weights)
+        return fitted, None, share
     fit = fit_transform(flow, transform, weights)
     fitted = from_transform(fit.matrix, flow.size, flow.source_size, out=flow.data)
     return fitted, fit.matrix, fit.inlier_share

@@ -13,10 +13,9 @@ import pytest
 import torch
 from checkpoint_files import official_state
 
-from glualign.checkpoints import fetch as fetching
 from glualign.checkpoints import load_model, registry
-from glualign.checkpoints.cache import read_note, sha256_of
 from glualign.checkpoints.fetch import fetch, import_file, present_names, verify
+from glualign.checkpoints.registry import read_note, sha256_of
 from glualign.errors import CheckpointError, DownloadError, OutputError
 
 NAME = "glunet-static"
@@ -37,7 +36,6 @@ def known_hash(monkeypatch):
         entries = registry.load_registry()
         changed = tuple(replace(e, sha256=sha256) if e.name == name else e for e in entries)
         monkeypatch.setattr(registry, "load_registry", lambda: changed)
-        monkeypatch.setattr(fetching, "load_registry", lambda: changed)
 
     return change
 

@@ -50,8 +50,6 @@ def test_registered_settings_reach_the_network(drive, hurry):
 
 
 @pytest.mark.parametrize("value", ["", "0"])
-def test_offline_is_off(monkeypatch, value):
-    from glualign.checkpoints.cache import is_offline
-
+def test_offline_is_off(drive, hurry, monkeypatch, value):
     monkeypatch.setenv("GLUALIGN_OFFLINE", value)
-    assert not is_offline()
+    assert fetch("glunet-static", limits=hurry).path.is_file()

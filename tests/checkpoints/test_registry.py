@@ -4,8 +4,14 @@ from dataclasses import fields
 import pytest
 
 from glualign.checkpoints import load_model, registry
-from glualign.checkpoints.cache import cache_folder, packaged_folder, sha256_of
-from glualign.checkpoints.registry import find_weights, imported_files, load_registry
+from glualign.checkpoints.registry import (
+    cache_folder,
+    find_weights,
+    imported_files,
+    load_registry,
+    packaged_folder,
+    sha256_of,
+)
 from glualign.errors import CheckpointError
 from glualign.network import CONFIGS, GLUNetConfig
 
