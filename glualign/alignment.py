@@ -56,15 +56,19 @@ class Alignment:
 
     def _repr_html_(self) -> str:
         """Source, warped source and target side by side, for notebooks."""
-        figures = "".join(
-            f'<figure><img src="{_thumbnail(image)}"><figcaption>{caption}</figcaption></figure>'
-            for image, caption in (
-                (self.source, f"source: {escape(self.source.name)}"),
-                (self.warped, f"warped ({self.quality.verdict}, {self.quality.trusted_share:.0%} trusted)"),
-                (self.target, f"target: {escape(self.target.name)}"),
-            )
+        shown = (
+            (self.source, f"source: {escape(self.source.name)}"),
+            (self.warped, f"warped ({self.quality.verdict}, {self.quality.trusted_share:.0%} trusted)"),
+            (self.target, f"target: {escape(self.target.name)}"),
         )
-        return f'<div style="display:flex;gap:8px;flex-wrap:wrap">{figures}</div>'
+        figures = []
+        for image, caption in shown:
+            picture, data = PillowImage.fromarray(to_rgb8(image)), io.BytesIO()
+            picture.thumbnail((320, 320))
+            picture.save(data, "PNG")
+            url = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+            figures.append(f'<figure><img src="{url}"><figcaption>{caption}</figcaption></figure>')
+        return f'<div style="display:flex;gap:8px;flex-wrap:wrap">{"".join(figures)}</div>'
 
     @cached_property
     def valid(self) -> Mask:
@@ -169,12 +173,3 @@ class Alignment:
             "transform": None if self.transform is None else self.transform.tolist(),
             "timings": {step: round(seconds, 4) for step, seconds in self.timings.items()},
         }
-
-
-def _thumbnail(image: Image) -> str:
-    """A picture of at most 320 pixels a side as a ``data:`` address."""
-    picture = PillowImage.fromarray(to_rgb8(image))
-    picture.thumbnail((320, 320))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,18 +1,20 @@
-"""Files: opened without waiting for a pipe or device, and written so that no half file is left."""
+"""Files: opened without waiting for a pipe or device, and written so that no half file is left; JSON."""
 
 from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from glualign.errors import GlualignError, OutputError
 
@@ -27,14 +29,9 @@ def open_regular(
 ) -> BinaryIO:
     """Open a file for reading; a pipe of the shell (``<(command)``, ``/dev/stdin``) is read into memory.
 
-    Args:
-        path: the file.
-        limit: bytes that a pipe may hold.
-        error: the class of error raised.
-
     Raises:
         GlualignError: as ``error``: the path is missing, a folder, a named pipe or a device (which can wait
-            for ever), a pipe that holds more than ``limit``, or cannot be read.
+            for ever), a pipe that holds more than ``limit`` bytes, or cannot be read.
     """
     name = os.fspath(path)
     try:
@@ -57,14 +54,14 @@ def open_regular(
 
 
 @contextmanager
-def reading(path: PathLike, error: type[GlualignError]) -> Iterator[BinaryIO]:
+def reading(path: PathLike, error: type[GlualignError], limit: int = PIPE_LIMIT) -> Iterator[BinaryIO]:
     """Open a file by `open_regular` for a block that decodes it, whose errors become errors about the file.
 
     Raises:
         GlualignError: what the block raises, with the path in front; anything else that the block raises as
             ``error``, because decoders meet damaged files with errors of every kind.
     """
-    with open_regular(path, error=error) as stream:
+    with open_regular(path, limit=limit, error=error) as stream:
         try:
             yield stream
         except GlualignError as reason:
@@ -86,13 +83,10 @@ def read_bytes(path: PathLike, limit: int, *, error: type[GlualignError] = Glual
     Raises:
         GlualignError: as ``error``: as `open_regular`, or the file holds more than ``limit``.
     """
-    with open_regular(path, limit=limit, error=error) as stream:
-        try:
-            data = stream.read(limit + 1)
-        except OSError as reason:
-            raise error(f"{path}: cannot be read ({reason.strerror or reason})") from reason
-    if len(data) > limit:
-        raise error(f"{path}: holds more than {limit / 1e6:.0f} MB; it is not what is expected here")
+    with reading(path, error, limit) as stream:
+        data = stream.read(limit + 1)
+        if len(data) > limit:
+            raise error(f"holds more than {limit / 1e6:.0f} MB; it is not what is expected here")
     return data
 
 
@@ -175,3 +169,23 @@ def flush_to_disk(path: PathLike) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def plain(value: Any) -> Any:
+    """``value`` with dataclasses and mappings as dictionaries, arrays as lists, paths as text.
+
+    NaN and infinity become None, because JSON has no word for them.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy here
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

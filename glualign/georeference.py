@@ -15,6 +15,7 @@ import numpy as np
 from glualign.arrays import Doubles
 from glualign.errors import ImageError
 from glualign.files import write_text
+from glualign.matches import spread
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Georeference = Mapping[int, Any]
 
 SCALE, TIE_POINTS, MATRIX, KEYS = 33550, 33922, 34264, 34735
-_RASTER_TYPE, _PIXEL_IS_POINT, _GEOGRAPHIC, _PROJECTED = 1025, 2, 2048, 3072
+_RASTER_TYPE, _PIXEL_IS_POINT, _GEOGRAPHIC, _PROJECTED, _USER_DEFINED = 1025, 2, 2048, 3072, 32767
 GCP_GRID = 12
 """Cells per side from which one ground control point each is taken."""
 
@@ -71,7 +72,7 @@ def resized(georeference: Georeference, size: tuple[int, int], new: tuple[int, i
 def write_gcps(path: Path, alignment: Alignment) -> int:
     """Write ground control points of the source in QGIS's format; returns how many.
 
-    Each of `GCP_GRID` x `GCP_GRID` cells of the target gives its most confident trusted pixel. Source
+    Each of about `GCP_GRID` x `GCP_GRID` cells of the target gives its most confident trusted pixel. Source
     positions are in pixels from the upper left corner of the image, upwards, as QGIS counts them.
 
     Raises:
@@ -80,41 +81,28 @@ def write_gcps(path: Path, alignment: Alignment) -> int:
     """
     target = alignment.target
     affine = map_affine(target.georeference, target.name)
-    trust = np.where(alignment.trusted, alignment.confidence, -1)
-    edges = [np.linspace(0, side, min(side, GCP_GRID) + 1).astype(int) for side in target.size]
+    trust = np.where(alignment.trusted, alignment.confidence, np.float32(-1))
     lines = []
-    for top, bottom in zip(edges[0][:-1], edges[0][1:], strict=True):
-        for left, right in zip(edges[1][:-1], edges[1][1:], strict=True):
-            cell = trust[top:bottom, left:right]
-            y, x = (int(v) for v in np.unravel_index(cell.argmax(), cell.shape))
-            if cell[y, x] < 0:
-                continue
-            x, y = x + left, y + top
-            u, v = alignment.flow.data[y, x]
-            east, north = affine @ (x, y, 1)
-            lines.append(f"{east:.12g},{north:.12g},{x + u + 0.5:.4f},{-(y + v + 0.5):.4f},1,0,0,0")
+    for x, y in spread(trust, GCP_GRID**2):
+        u, v = alignment.flow.data[y, x]
+        east, north = affine @ (x, y, 1)
+        lines.append(f"{east:.12g},{north:.12g},{x + u + 0.5:.4f},{-(y + v + 0.5):.4f},1,0,0,0")
     if not lines:
         raise ImageError(
             f"{target.name}: no pixel of the alignment is trusted, so there are no control points"
         )
-    code = _epsg(target.georeference)
-    head = [f"#CRS: EPSG:{code}"] if code else []
+    code = _key(target.georeference, _PROJECTED) or _key(target.georeference, _GEOGRAPHIC) or _USER_DEFINED
+    head = [f"#CRS: EPSG:{code}"] if code < _USER_DEFINED else []
     write_text(path, "\n".join([*head, "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual", *lines]) + "\n")
     return len(lines)
 
 
-def _keys(georeference: Georeference) -> dict[int, int]:
-    """The keys whose value is a number: ``key -> value``."""
+def _key(georeference: Georeference, key: int) -> int | None:
+    """The value of a key of the coordinate system that is a number."""
     rows = np.reshape(georeference.get(KEYS, ()), (-1, 4))[1:]
-    return {int(key): int(value) for key, place, _, value in rows if place == 0}
+    return next((int(value) for number, place, _, value in rows if number == key and place == 0), None)
 
 
 def _centre(georeference: Georeference) -> float:
     """Raster coordinate of the centre of pixel 0."""
-    return 0.0 if _keys(georeference).get(_RASTER_TYPE) == _PIXEL_IS_POINT else 0.5
-
-
-def _epsg(georeference: Georeference) -> int | None:
-    keys = _keys(georeference)
-    code = keys.get(_PROJECTED) or keys.get(_GEOGRAPHIC)
-    return code if code and code < 32767 else None  # 32767: defined by the other keys
+    return 0.0 if _key(georeference, _RASTER_TYPE) == _PIXEL_IS_POINT else 0.5

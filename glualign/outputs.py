@@ -66,15 +66,9 @@ class Outputs:
         flow_extension: str = ".flo",
         matches_extension: str = ".csv",
     ) -> Outputs:
-        """``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` and so on in ``folder``.
+        """The ``kinds`` as ``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` ... in ``folder``.
 
-        Args:
-            folder: need not exist.
-            stem: start of the names.
-            extension: of the warped image, as `warped_extension` chooses it.
-            kinds: which of them.
-            flow_extension: of the flow.
-            matches_extension: of the matches.
+        ``extension`` is that of the warped image, as `warped_extension` chooses it.
 
         Raises:
             OutputError: a kind is unknown.
@@ -114,12 +108,12 @@ class Outputs:
             ImageError: an extension is not an image format, or the format cannot hold ``warped``.
         """
         check_outputs([*self.files().values(), *beside], inputs)
-        if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
-            raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
         if self.matches:
             check_matches_path(self.matches)
         if self.warped and warped:
             check_writable(self.warped, warped)
+        if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
+            raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
         for path in (self.warped, self.flow_image, self.mask, self.confidence):
             if path and path.suffix.lower() not in WRITABLE:
                 raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
@@ -128,19 +122,17 @@ class Outputs:
         self,
         alignment: Alignment,
         *,
-        interpolation: Interpolation | None = None,
-        fill: str = "#000000",
         only_trusted: bool = False,
         quality: int | None = None,
+        **drawing: Any,
     ) -> tuple[dict[str, Path], tuple[str, ...]]:
         """Write the planned files; a transform only where one was fitted.
 
         Args:
             alignment: what to write.
-            interpolation: as in `Alignment.render`.
-            fill: as in `Alignment.render`.
             only_trusted: as in `Alignment.render`; the flow is unknown elsewhere.
             quality: of JPEG, WebP, HEIC and AVIF.
+            drawing: further arguments of `Alignment.render`.
 
         Returns:
             ``(files, notes)``: the files by kind, and what the user should know of metadata left out.
@@ -154,7 +146,7 @@ class Outputs:
             files.pop("transform", None)
         for kind, path in files.items():
             if kind == "warped":
-                drawn = alignment.render(interpolation=interpolation, fill=fill, only_trusted=only_trusted)
+                drawn = alignment.render(only_trusted=only_trusted, **drawing)
                 notes = write_image(path, drawn, quality=quality)
                 del drawn  # its pixels, while the other files are made
             elif kind == "flow":

@@ -1,10 +1,14 @@
 """Opening files without waiting, and writing that leaves the old file or the new one."""
 
 import errno
+import json
 import os
 import stat
 import threading
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from glualign.errors import GlualignError, ImageError, MissingExtraError, OutputError
@@ -12,6 +16,7 @@ from glualign.files import (
     atomic_path,
     flush_to_disk,
     open_regular,
+    plain,
     read_bytes,
     reading,
     write_bytes,
@@ -163,3 +168,25 @@ def test_what_a_decoder_raises_names_the_file_once(tmp_path, raised, kind, words
     ):
         raise raised
     assert str(caught.value).count(str(path)) <= 1
+
+
+@dataclass(frozen=True)
+class Record:
+    path: Path
+    values: tuple[float, ...]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Record(Path("a/b"), (1.0, float("inf"))), {"path": str(Path("a/b")), "values": [1.0, None]}),
+        (np.array([[1, 2]], np.uint8), [[1, 2]]),
+        (np.array([np.nan, 0.5], np.float32), [None, 0.5]),
+        (np.bool_(True), True),
+        ({1: {"x": None}}, {"1": {"x": None}}),
+        ("text", "text"),
+    ],
+)
+def test_records_become_what_json_holds(value, expected):
+    assert plain(value) == expected
+    assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected

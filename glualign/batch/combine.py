@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -161,18 +162,14 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
             chosen = np.sort(order[best])
             indices, confident = indices[chosen], confident[chosen]
         pairs[names[record.source.path], names[record.target.path]] = indices, confident
-    return Scene({names[path]: points.array() for path, points in images.items()}, pairs)
+    return Scene({names[path]: points.positions for path, points in images.items()}, pairs)
 
 
 class _KeyPoints:
     """Key points of one image; a position within `SAME` of one of them is that one."""
 
     def __init__(self) -> None:
-        self._positions: list[tuple[float, float]] = []
-        self._cells: dict[tuple[int, int], int] = {}
-
-    def array(self) -> Doubles:
-        return np.asarray(self._positions, np.float64).reshape(-1, 2)
+        self.positions: Doubles = np.empty((0, 2))
 
     def chosen(self, eligible: Floats) -> Doubles:
         """Those there are by now, and more where they leave room, about `MOST` together.
@@ -180,7 +177,7 @@ class _KeyPoints:
         Args:
             eligible: ``(H, W)`` confidence of this image's pixels as a target; below 0 where it has no match.
         """
-        known = self.array()
+        known = self.positions
         step = max(1.0, float(np.sqrt((eligible >= 0).sum() / MOST)))
         taken = np.zeros(tuple(int(side / step) + 1 for side in eligible.shape), np.bool_)
         rows, columns = _rows_and_columns(known, eligible.shape)
@@ -192,21 +189,19 @@ class _KeyPoints:
 
     def indices(self, positions: Doubles) -> npt.NDArray[np.int64]:
         """Index of each position ``(N, 2)``; one that is far from all key points becomes one."""
-        found = []
-        for x, y in positions.tolist():
-            column, row = round(x), round(y)
-            near = (self._cells.get((column + i, row + j)) for j in (0, -1, 1) for i in (0, -1, 1))
-            index = next((k for k in near if k is not None and self._distance(k, x, y) < SAME), None)
-            if index is None:
-                index = len(self._positions)
-                self._positions.append((x, y))
-                self._cells[column, row] = index
-            found.append(index)
-        return np.asarray(found, np.int64)
-
-    def _distance(self, index: int, x: float, y: float) -> float:
-        u, v = self._positions[index]
-        return float(np.hypot(u - x, v - y))
+        found = np.full(len(positions), -1, np.int64)
+        if len(self.positions) and len(positions):
+            nearest = cv2.BFMatcher().match(
+                *(each.astype(np.float32) for each in (positions, self.positions))
+            )
+            for near in nearest:
+                if near.distance < SAME:
+                    found[near.queryIdx] = near.trainIdx
+        new = positions[found < 0]
+        _, first, place = np.unique(np.rint(new / SAME), axis=0, return_index=True, return_inverse=True)
+        found[found < 0] = len(self.positions) + place.ravel()
+        self.positions = np.concatenate([self.positions, new[first]])
+        return found
 
 
 def _rows_and_columns(

@@ -25,9 +25,8 @@ from glualign.batch.manifest import Input, Record
 from glualign.batch.pairs import Pair
 from glualign.batch.settings import Settings
 from glualign.errors import BatchError, GlualignError, OutputError
-from glualign.files import flush_to_disk, writing_in_place
+from glualign.files import flush_to_disk, plain, writing_in_place
 from glualign.images import display_notes
-from glualign.plain import plain
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner

@@ -49,7 +49,15 @@ class RayEngine:
             MissingExtraError: Ray is not installed.
             BatchError: the cluster cannot be reached or gave up, or the disk is full.
         """
-        ray = _import_ray()
+        # Unless told otherwise, Ray reports usage over the network and writes its own log to stderr.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise MissingExtraError("--engine ray needs Ray: pip install 'glualign[ray]'") from error
         # A short list, too, is spread over all actors.
         size = max(1, min(self.chunk, len(pairs) // self.workers))
         absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]
@@ -116,19 +124,6 @@ class _Actor:
         except BatchError as error:
             # As a row, not as an exception: Ray would bury the message in its own.
             yield {"record": [""], "fatal": [str(error)]}
-
-
-def _import_ray() -> Any:
-    # Unless told otherwise, Ray reports usage over the network and writes its own log to stderr.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingExtraError("--engine ray needs Ray: pip install 'glualign[ray]'") from error
-    return ray
 
 
 def _last_line(error: BaseException) -> str:

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from glualign.errors import GlualignError, OutputError
-from glualign.files import PIPE_LIMIT
-from glualign.plain import plain
+from glualign.files import PIPE_LIMIT, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

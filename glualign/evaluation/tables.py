@@ -27,8 +27,7 @@ from glualign.evaluation.metrics import (
     summarise,
 )
 from glualign.evaluation.runner import PairResult
-from glualign.files import write_text
-from glualign.plain import plain
+from glualign.files import plain, write_text
 
 ALL = ""  # the row of all pairs
 MEAN_OF_GROUPS = "mean of groups"

@@ -20,12 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from glualign.devices import choose_dtype, precision_note
 from glualign.errors import TrainingError
 from glualign.evaluation.datasets import Dataset
+from glualign.files import plain
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise
-from glualign.plain import plain
 from glualign.training.batches import Batch, BatchDataset, as_tensor, load_batches
 from glualign.training.log import append_row, plot, read_rows, rewind
 from glualign.training.objectives import ContrastiveHead, Objective, schedule

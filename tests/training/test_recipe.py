@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from glualign.errors import TrainingError
+from glualign.files import plain
 from glualign.network.config import GLUNetConfig
-from glualign.plain import plain
 from glualign.training.recipe import (
     DataOptions,
     RunOptions,
