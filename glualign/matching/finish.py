@@ -71,8 +71,12 @@ def finish(
     weights = confidence_of(weights, out=weights)
     weights[~valid] = 0
     if transform == "auto":
-        transform = simplest_model(flow, weights, edges, best) if any_trusted else "dense"
-    if transform != "dense":
+        fit = simplest_model(flow, weights, edges, best) if any_trusted else None
+        transform = fit.model if fit else "dense"
+        if fit:
+            flow = from_transform(fit.matrix, flow.size, flow.source_size, out=flow.data)
+            matrix, inlier_share = fit.matrix, fit.inlier_share
+    elif transform != "dense":
         flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
     del weights
     cells = _on_cells(flow, result.transform, pair, result.stride)

@@ -68,7 +68,7 @@ class EdgeSimilarity:
         self.pair = pair
         target = cv2.resize(pair.target_pixels, self.size[::-1], interpolation=cv2.INTER_AREA)
         self.target: Pixels = np.asarray(target, np.uint8)
-        self._target = _edges(self.target)
+        self._target = edge_directions(self.target)
         missing = pair.target.missing
         self._known: Mask | None = None
         if missing is not None:
@@ -88,7 +88,7 @@ class EdgeSimilarity:
             covered = covered & self._known
         inner = cv2.erode(covered.astype(np.uint8), np.ones((BORDER, BORDER), np.uint8), borderValue=1) > 0
         ax, ay = self._target
-        bx, by = _edges(view)
+        bx, by = edge_directions(view)
         strength_a, strength_b = ax * ax + ay * ay, bx * bx + by * by
         product = 2 * (ax * bx + ay * by) ** 2 - strength_a * strength_b
         # The mean of both images' own products: an edge that only one of them shows counts against it.
@@ -96,7 +96,7 @@ class EdgeSimilarity:
         return Similarity(product, strength, np.asarray(inner), view)
 
 
-def _edges(image: Pixels) -> tuple[Values, Values]:
+def edge_directions(image: Pixels) -> tuple[Values, Values]:
     """Gradient directions, short where the gradient is no stronger than the image's usual texture."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     x, y = cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8

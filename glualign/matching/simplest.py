@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from glualign.errors import FlowError
-from glualign.flow import Flow, TransformModel, fit_transform
+from glualign.flow import Fit, Flow, TransformModel, fit_transform
 from glualign.matching.fusion import LEAST, FusedMatch
-from glualign.matching.options import Transform
+from glualign.matching.registration import register
 from glualign.matching.similarity import EdgeSimilarity, Similarity
 
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
-FEWEST_INLIERS = 0.5
+FEWEST_INLIERS = 1 / 3
 """Share of the trusted flow that a model must explain to be one at all."""
 EXPLAINED = 0.96
 """Share of the flow's edge similarity that a model must reach. On public pairs models of flat scenes reach
@@ -27,8 +29,10 @@ FEWEST_CONTRADICTING = 0.005
 
 def simplest_model(
     flow: Flow, weights: npt.NDArray[np.float32] | None, edges: EdgeSimilarity, best: FusedMatch
-) -> Transform:
-    """``dense`` unless a global model shows the target's edges as well as the flow does, everywhere.
+) -> Fit | None:
+    """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
+
+    Each model is compared as it fits the flow and as `register` moves it.
 
     Args:
         flow: of the pair, in source pixels.
@@ -41,13 +45,17 @@ def simplest_model(
     # Edges that hardly agree explain nothing.
     for model in MODELS if dense.total > LEAST else ():
         try:
-            fit = fit_transform(flow, model, weights, max_points=4000)
+            fit = fit_transform(flow, model, weights)
         except FlowError:
             continue
-        shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))
-        if fit.inlier_share >= FEWEST_INLIERS and explains(shown, dense):
-            return model
-    return "dense"
+        if fit.inlier_share < FEWEST_INLIERS:
+            continue
+        candidates = [fit.matrix, register(edges.pair, fit.matrix, model)]
+        shown = [edges.compare(np.asarray(each @ from_working, np.float64)) for each in candidates]
+        moved = shown[1].total > shown[0].total
+        if explains(shown[moved], dense):
+            return replace(fit, matrix=candidates[moved])
+    return None
 
 
 def explains(model: Similarity, dense: Similarity) -> bool:
