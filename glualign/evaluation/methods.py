@@ -87,12 +87,8 @@ def _align(aligner: Aligner, sample: Sample) -> tuple[Field, str]:
     def full(source: Pixels, target: Pixels) -> Field:
         return aligner.align(source, target).flow.data
 
-    def coarse(source: Pixels, target: Pixels) -> Field:
-        encoded = [aligner.predictor.encode_coarse([image]) for image in (source, target)]
-        return aligner.predictor.match_coarse(*encoded, level=4)[0][0]
-
     if sample.may_be_mirrored:
-        return flow_allowing_mirror(coarse, full, sample.source, sample.target), ""
+        return flow_allowing_mirror(aligner.predictor.coarse_flow, full, sample.source, sample.target), ""
     return full(sample.source, sample.target), ""
 
 

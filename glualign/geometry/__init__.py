@@ -8,6 +8,7 @@ from glualign.geometry.frames import (
     Points,
     Size,
     apply_transform,
+    corner_motion,
     fill_unknown,
     forward_backward_error,
     inside,

@@ -130,6 +130,13 @@ def local_scale(matrix: Matrix, size: Size) -> float:
     return float(scale) if np.isfinite(scale) else 1.0
 
 
+def corner_motion(transform: Matrix, size: Size) -> float:
+    """How far, in pixels, a transform of a frame moves one of its corners at most; infinite if nowhere."""
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (size[1] - 1.0, size[0] - 1.0)
+    moved = apply_transform(transform, corners) - corners
+    return float(np.nan_to_num(np.linalg.norm(moved, axis=1), nan=np.inf).max())
+
+
 def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str | None:
     """Why a transform shows no picture of a frame of ``size``; None when it is plausible.
 
@@ -235,17 +242,20 @@ def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
     return np.asarray(flow * unit, np.float32)
 
 
-def forward_backward_error(forward: Array, backward: Array, *, cell: int = 1) -> Floats:
+def forward_backward_error(
+    forward: Array, backward: Array, *, cell: int = 1, exists: Mask | None = None
+) -> Floats:
     """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
 
     Args:
         forward: ``(h, w, 2)`` target -> source, in pixels.
         backward: ``(h', w', 2)`` source -> target, in pixels.
         cell: pixels from one cell to the next, where the flows are on a coarser grid than their pixels.
+        exists: ``(H, W)`` pixels at which the source has data; None: all.
 
     Returns:
         ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where ``x + f(x)`` leaves the
-        area of the source's pixels.
+        area of the source's pixels, or its data.
     """
     out = np.empty(forward.shape[:2], np.float32)
     for top, bottom in strips((forward.shape[0], forward.shape[1])):
@@ -254,6 +264,13 @@ def forward_backward_error(forward: Array, backward: Array, *, cell: int = 1) ->
         error = np.linalg.norm(rows + sample(backward, x, y, outside="edge"), axis=2)
         left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
         error[left & np.isfinite(x)] = np.inf
+        if exists is not None:
+            known = np.isfinite(error)
+            row, column = (
+                np.rint((at[known] + 0.5) * cell - 0.5).clip(0, side - 1).astype(np.intp)
+                for at, side in zip((y, x), exists.shape, strict=True)
+            )
+            error[known] = np.where(exists[row, column], error[known], np.inf)
         out[top:bottom] = error
     return out
 

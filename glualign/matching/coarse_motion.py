@@ -20,6 +20,7 @@ from glualign.geometry import (
     Matrix,
     Points,
     apply_transform,
+    corner_motion,
     magsac_homography,
     pixel_grid,
     resizing_matrix,
@@ -69,26 +70,18 @@ WINDOW = 2
 Values = npt.NDArray[np.float32]
 
 
-class CoarseMotion(NamedTuple):
-    """A global motion and how well it is supported."""
-
-    transform: Matrix | None
-    """Working pixel of the target -> pixel of the full-size source; None: the source is only resized."""
-    support: float
-    """Share of the cells that agree with it."""
-
-
 class _Hypothesis(NamedTuple):
     """A transform (frame -> full-size source), motions that the matches under it support, and its score."""
 
     transform: Matrix
     residuals: list[Matrix]
-    agreed: float
     score: float
 
 
-def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> CoarseMotion:
-    """The transform under which the coarse cells of both images agree best.
+def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> Matrix | None:
+    """The transform, working pixel -> full-size source, under which the coarse cells of both agree best.
+
+    None where that is the source as it is, only resized.
 
     Args:
         pair: of any network.
@@ -97,7 +90,7 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     """
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
-    best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0, 0.0)))
+    best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0)))
     for batch, enough in _hypotheses(pair, search=search, mirror=mirror):
         if best.score >= enough:
             break
@@ -106,10 +99,9 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
             candidate = _rectified(pair, first)
             if candidate.score > CLEARLY * best.score + BEYOND:
                 best = candidate
-    transform = None
-    if best.transform is not plain:
-        transform = np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
-    return CoarseMotion(transform, best.agreed / 256)
+    if best.transform is plain:
+        return None
+    return np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
 
 
 def _hypotheses(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[tuple[list[Matrix], float]]:
@@ -134,7 +126,7 @@ def _turned(pair: PairMatcher, degrees: float, *, scale: float = 1.0, mirror: bo
 def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
     """The source warped by a residual motion, for as long as that is visible and the score does not fall."""
     for _ in range(STEPS):
-        visible = [residual for residual in best.residuals if _corner_motion(residual) >= VISIBLE]
+        visible = [residual for residual in best.residuals if corner_motion(residual, FRAME) >= VISIBLE]
         found = _score(pair, [best.transform @ residual for residual in visible])
         better = max(found, key=lambda each: each.score, default=best)
         if better is best or better.score < best.score:
@@ -159,7 +151,7 @@ def _score(pair: PairMatcher, transforms: list[Matrix]) -> list[_Hypothesis]:
         residuals, agreed = fit_motions(target[shows], source[shows])
         agreed /= len(matches)
         score = significance(agreed, _cells_shown(residuals[-1], exists)) if residuals else 0.0
-        found.append(_Hypothesis(transform, residuals, agreed, score))
+        found.append(_Hypothesis(transform, residuals, score))
     return found
 
 
@@ -226,10 +218,3 @@ def fit_motions(target: Points, source: Points) -> tuple[list[Matrix], float]:
     if homography is not None and better and transform_fault(homography, FRAME, mirror=False) is None:
         motions, most = [*motions, homography], many
     return motions, float(most)
-
-
-def _corner_motion(transform: Matrix) -> float:
-    """How far a transform of the frame moves one of its corners at most, in pixels."""
-    last = COARSE_SIZE - 1.0
-    corners = np.array([[0, 0], [last, 0], [last, last], [0, last]])
-    return float(np.linalg.norm(apply_transform(transform, corners) - corners, axis=1).max())

@@ -9,17 +9,24 @@ import numpy.typing as npt
 
 from glualign.fill import holds_data
 from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
-from glualign.geometry import Field, Matrix, apply_transform, pixel_grid, resize_flow, sample
+from glualign.geometry import (
+    Field,
+    Matrix,
+    apply_transform,
+    forward_backward_error,
+    pixel_grid,
+    resize_flow,
+    sample,
+)
 from glualign.images import Image
-from glualign.matching.content import content_agreement
-from glualign.matching.fusion import FusedMatch, expected_error
+from glualign.matching.estimate import FusedMatch, expected_error
+from glualign.matching.global_model import simplest_model
 from glualign.matching.options import Transform
-from glualign.matching.pair import PairMatcher, forward_backward_error
+from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import to_source_pixels
 from glualign.matching.quality import TRUSTED_ERROR, Quality, confidence_of, verdict_on
 from glualign.matching.refinement import Refined, full_error
-from glualign.matching.similarity import EdgeSimilarity
-from glualign.matching.simplest import simplest_model
+from glualign.matching.similarity import EdgeSimilarity, content_agreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +78,10 @@ def finish(
     weights = confidence_of(weights, out=weights)
     weights[~valid] = 0
     if transform == "auto":
-        fit = simplest_model(flow, weights, edges, best) if any_trusted else None
-        transform = fit.model if fit else "dense"
-        if fit:
-            flow = from_transform(fit.matrix, flow.size, flow.source_size, out=flow.data)
-            matrix, inlier_share = fit.matrix, fit.inlier_share
+        transform = "dense"
+        if any_trusted and (found := simplest_model(flow, weights, edges, best)):
+            transform, (matrix, inlier_share) = found
+            flow = from_transform(matrix, flow.size, flow.source_size, out=flow.data)
     elif transform != "dense":
         flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
     del weights
@@ -87,10 +93,10 @@ def finish(
         expected = expected_error(cells, result, compared, imposed=imposed)
     error = full_error(expected, size)
     if refined is None or transform != "dense":
-        returned = forward_backward_error(cells, result.backward, stride=result.stride, exists=result.exists)
+        returned = result.way_back(cells)
         unit = max(size) / max(pair.working)
     else:
-        returned = forward_backward_error(refined.flow, refined.backward, stride=1, exists=refined.exists)
+        returned = forward_backward_error(refined.flow, refined.backward, exists=refined.exists)
         unit = max(size) / max(returned.shape)
     if result.counted is not None and returned.shape == result.counted.shape:
         returned[~result.counted] = np.inf

@@ -10,16 +10,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign import geometry
 from glualign.geometry import (
     Field,
     Matrix,
     Size,
     apply_transform,
+    forward_backward_error,
     inside,
     local_scale,
     pixel_grid,
     resizing_matrix,
+    sample,
 )
 from glualign.images import Image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
@@ -60,7 +61,12 @@ class MatchResult:
     @cached_property
     def consistency(self) -> float:
         """Mean over the cells of a score that falls from 1 (no error) to 1/e at `CONSISTENT`, 0 to 1."""
-        return consistency(self.error if self.counted is None else self.error[self.counted], CONSISTENT)
+        error = self.error if self.counted is None else self.error[self.counted]
+        return float(np.mean(np.exp(-((error / CONSISTENT) ** 2)))) if error.size else 0.0
+
+    def way_back(self, flow: Field) -> Errors:
+        """`error` of another flow of the target's cells, with the way back of this match."""
+        return forward_backward_error(flow, self.backward, cell=self.stride, exists=self.exists)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +137,7 @@ class PairMatcher:
 
     def match_transformed(self, transform: Matrix) -> MatchResult:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
-        image, exists = self.warp_source(transform, self.working)
-        sources = self.predictor.encode([image], self.working)
-        forward, backward = self.predictor.match(sources, [self.target.features])
-        return match_result(
-            transform, forward[0], backward[0], exists, working=self.working, missing=self.target.missing
-        )
+        return match_pairs([self], [transform])[0]
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
@@ -153,13 +154,6 @@ class PairMatcher:
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
         return np.asarray(shown, np.uint8), exists
-
-    def corner_distance(self, first: Matrix, second: Matrix) -> float:
-        """How far apart, in working pixels, two transforms put a corner of the frame at most."""
-        bottom, right = (side - 1.0 for side in self.working)
-        corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
-        apart = apply_transform(np.asarray(np.linalg.inv(first) @ second, np.float64), corners) - corners
-        return float(np.nan_to_num(np.linalg.norm(apart, axis=1), nan=np.inf).max())
 
     def _reduced(self, level: int) -> Pixels:
         """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
@@ -183,7 +177,7 @@ def change_transform(pair: PairMatcher, result: MatchResult, transform: Matrix) 
     forward = apply_transform(to_new, centres + result.forward) - centres
     there = apply_transform(np.asarray(np.linalg.inv(to_new), np.float64), centres)
     at = (there + 0.5) / stride - 0.5
-    backward = there + geometry.sample(result.backward, at[..., 0], at[..., 1], outside="edge") - centres
+    backward = there + sample(result.backward, at[..., 0], at[..., 1], outside="edge") - centres
     where = apply_transform(transform, pixel_grid(pair.working))
     exists = inside(where[..., 0], where[..., 1], pair.source_size, edge="areas")
     there_and_back = (forward, backward)
@@ -191,24 +185,41 @@ def change_transform(pair: PairMatcher, result: MatchResult, transform: Matrix) 
     return match_result(transform, moved, returned, exists, working=pair.working)
 
 
-def match_resized(pairs: Sequence[PairMatcher]) -> list[MatchResult]:
-    """The published forward pass of pairs of one working size, as one batch: sources are only resized."""
+def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None]) -> list[MatchResult]:
+    """Match pairs of one working size in both directions, as one batch.
+
+    Args:
+        pairs: of one predictor.
+        transforms: by which each source is warped first (working pixel -> full-size source pixel); None: it
+            is only resized, as published.
+    """
     predictor, working = pairs[0].predictor, pairs[0].working
-    sources = [pair.source_features for pair in pairs if pair.source_features]
-    if len(sources) < len(pairs):
-        images = [reduce_image(pair.source_pixels, pair.target.max_side) for pair in pairs]
-        sources = predictor.encode(images, working)
+    known, images, exists = [], [], []
+    for pair, transform in zip(pairs, transforms, strict=True):
+        features = pair.source_features if transform is None else None
+        shown = None
+        if transform is not None or pair._missing is not None:
+            warped, shown = pair.warp_source(pair.to_source if transform is None else transform, working)
+        if features is None:
+            resized = reduce_image(pair.source_pixels, pair.target.max_side) if transform is None else warped
+            images.append(resized)
+        known.append(features)
+        exists.append(shown)
+    encoded = iter(predictor.encode(images, working) if images else ())
+    sources = [features or next(encoded) for features in known]
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
     return [
         match_result(
-            pair.to_source,
+            pair.to_source if transform is None else transform,
             there,
             back,
-            None if pair._missing is None else pair.warp_source(pair.to_source, working)[1],
+            shown,
             working=working,
             missing=pair.target.missing,
         )
-        for pair, there, back in zip(pairs, forward, backward, strict=True)
+        for pair, transform, there, back, shown in zip(
+            pairs, transforms, forward, backward, exists, strict=True
+        )
     ]
 
 
@@ -223,7 +234,7 @@ def match_result(
 ) -> MatchResult:
     """A match with the forward-backward error of its two flows; ``missing`` is that of the target."""
     stride = working[0] // forward.shape[0]
-    error = forward_backward_error(forward, backward, stride=stride, exists=exists)
+    error = forward_backward_error(forward, backward, cell=stride, exists=exists)
     counted = None
     if missing is not None:
         cells = (forward.shape[1], forward.shape[0])
@@ -237,32 +248,3 @@ def _reduced_mask(missing: Mask) -> npt.NDArray[np.uint8]:
     scale = min(1.0, 2048 / max(missing.shape))
     size = (max(1, round(missing.shape[1] * scale)), max(1, round(missing.shape[0] * scale)))
     return (cv2.resize(missing.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
-
-
-def forward_backward_error(
-    forward: Field, backward: Field, *, stride: int, exists: Mask | None = None
-) -> Errors:
-    """``|f(x) + b(x + f(x))|`` in pixels, on the cells of ``forward``.
-
-    Args:
-        forward: ``(h, w, 2)`` target -> transformed source, in pixels.
-        backward: ``(h, w, 2)`` transformed source -> target, in pixels.
-        stride: pixels from cell to cell.
-        exists: ``(H, W)`` pixels at which the transform shows the source; None: all.
-
-    Returns:
-        ``(h, w)``, infinite where ``x + f(x)`` leaves the frame or the source.
-    """
-    error = geometry.forward_backward_error(forward, backward, cell=stride)
-    if exists is not None:
-        cells = pixel_grid((forward.shape[0], forward.shape[1])) + forward / stride
-        at = np.where(np.isfinite(error)[..., None], (cells + 0.5) * stride - 0.5, 0)
-        column = np.clip(np.rint(at[..., 0]), 0, exists.shape[1] - 1).astype(np.intp)
-        row = np.clip(np.rint(at[..., 1]), 0, exists.shape[0] - 1).astype(np.intp)
-        error[~exists[row, column]] = np.inf
-    return error
-
-
-def consistency(error: Errors, scale: float) -> float:
-    """Mean over the cells of a score that falls from 1 (no error) to 1/e at ``scale`` pixels."""
-    return float(np.mean(np.exp(-((error / scale) ** 2)))) if error.size else 0.0

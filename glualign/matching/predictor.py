@@ -96,12 +96,6 @@ class FlowPredictor:
             working = _split(self.network.working_features(self._prepared(tensors, size)))
             return [Encoded(*features) for features in zip(coarse, working, strict=True)]
 
-    def encode_coarse(self, images: Sequence[Pixels]) -> CoarseFeatures:
-        """Features of images for `match_coarse` alone, as one batch."""
-        with self._computing():
-            tensors = [self._tensor(image) for image in images]
-            return self.network.coarse_features(self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE)))
-
     def match(
         self, sources: Sequence[Encoded], targets: Sequence[Encoded], *, both_ways: bool = True
     ) -> tuple[list[Field], list[Field]]:
@@ -126,23 +120,16 @@ class FlowPredictor:
             backward = network.fine_flows(moving, still, flow3)[-1]
             return forward, _fields(resize_bilinear(backward, (forward[0].shape[0], forward[0].shape[1])))
 
-    def match_coarse(
-        self, sources: CoarseFeatures, targets: CoarseFeatures, *, level: int = 3
-    ) -> tuple[list[Field], list[Field]]:
-        """The global half alone: flows target -> source and source -> target.
-
-        Args:
-            sources: a batch from `encode_coarse`.
-            targets: as many, or one that is matched with every source.
-            level: 3 for flows of ``(32, 32, 2)``, 4 for ``(16, 16, 2)``; in pixels of the 256 x 256 image.
-        """
+    def coarse_flow(self, source: Pixels, target: Pixels) -> Field:
+        """Flow target -> source at 16 x 16 alone: ``(16, 16, 2)`` in pixels of the 256 x 256 image."""
         with self._computing():
-            count = len(sources.level4)
-            expanded = CoarseFeatures(*(each.expand(count, -1, -1, -1) for each in targets))
-            source, target = self.network.transform_features(sources, expanded)
-            forward = self.network.coarse_flows(source, target)[4 - level]
-            backward = self.network.coarse_flows(target, source)[4 - level]
-            return _fields(forward), _fields(backward)
+            both = [
+                self.network.coarse_features(
+                    self._prepared([self._tensor(image)], (COARSE_SIZE, COARSE_SIZE))
+                )
+                for image in (source, target)
+            ]
+            return _fields(self.network.coarse_flows(*self.network.transform_features(*both))[0])[0]
 
     def similarities(self, images: Sequence[Pixels], target: CoarseFeatures) -> list[tuple[Field, Field]]:
         """Cosines of all 16 x 16 cells of each source (rows) with those of the target (columns).

@@ -8,9 +8,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.geometry import Field, Size, pixel_grid, resize_flow, resizing_matrix
-from glualign.matching.fusion import FusedMatch
-from glualign.matching.pair import Errors, PairMatcher, forward_backward_error
+from glualign.geometry import (
+    Field,
+    Size,
+    corner_motion,
+    forward_backward_error,
+    pixel_grid,
+    resize_flow,
+    resizing_matrix,
+)
+from glualign.matching.estimate import FusedMatch
+from glualign.matching.pair import Errors, PairMatcher
 
 LARGEST_SIDE = 2048
 """Pixels; larger targets are refined at this size."""
@@ -57,7 +65,8 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     A pixel keeps the refined flow where the refined directions agree better than the network's did and the
     warped source looks at least as much like the target as before.
     """
-    if pair.corner_distance(pair.to_source, best.result.transform) > LARGEST_MOTION * max(pair.working):
+    motion = np.linalg.inv(pair.to_source) @ best.result.transform
+    if corner_motion(motion, pair.working) > LARGEST_MOTION * max(pair.working):
         return None
     height, width = pair.target_size
     scale = min(1.0, LARGEST_SIDE / max(height, width))
@@ -80,7 +89,7 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     after = np.asarray(search.calc(target, source, before.copy()), np.float32)
     start = resize_flow(best.backward, size, frame=pair.working)
     backward = np.asarray(search.calc(source, target, start), np.float32)
-    error = forward_backward_error(after, backward, stride=1, exists=exists)
+    error = forward_backward_error(after, backward, exists=exists)
     old = full_error(best.error, size) * np.float32(max(size) / max(pair.working))
     better = error < np.maximum(old, 1.0)
     near = np.linalg.norm(after - before, axis=2) < REACH + np.minimum(old, MOST_EXPECTED)

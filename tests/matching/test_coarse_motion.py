@@ -67,9 +67,8 @@ def test_the_shipped_network_finds_a_turned_photograph(
     matrix = rotation_scale_matrix((256, 320), (256, 320), degrees=degrees, scale=scale)
     target = prepare_images(compact, [Image(warp_homography(wall, matrix, (256, 320)))], max_side=None)[0]
     found = find_coarse_motion(PairMatcher(compact, wall, target))
-    assert found.support > 0.2
-    assert found.transform is not None
+    assert found is not None
     middle = np.array([[110.0, 90], [210, 90], [210, 170], [110, 170]])
-    moved = apply_transform(found.transform, middle) - apply_transform(matrix, middle)
+    moved = apply_transform(found, middle) - apply_transform(matrix, middle)
     # What is left of the motion is small enough for the decoders.
     assert np.abs(moved).max() < 25

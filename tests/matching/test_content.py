@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from glualign.images import Image
-from glualign.matching.content import content_agreement
+from glualign.matching.estimate import fuse
 from glualign.matching.finish import finish
-from glualign.matching.fusion import fuse
 from glualign.matching.quality import CONTENT_AGREES, CONVINCING
-from glualign.matching.similarity import EdgeSimilarity
+from glualign.matching.similarity import EdgeSimilarity, content_agreement
 from tests.matching.known_pairs import known_pair, pair_without_network, warp_homography
 
 SHIFT = np.array([[1.0, 0, 6], [0, 1, -4], [0, 0, 1]])

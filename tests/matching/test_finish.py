@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from glualign.images import Image
+from glualign.matching.estimate import fuse
 from glualign.matching.finish import finish
-from glualign.matching.fusion import fuse
 from glualign.matching.quality import Quality, confidence_of, verdict_on
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glualign.matching.fusion import FLAT_SCENE_ADVANTAGE, fuse
+from glualign.matching.estimate import FLAT_SCENE_ADVANTAGE, fuse
 from glualign.matching.pair import match_result
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, pair_without_network

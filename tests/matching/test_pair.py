@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from glualign.matching.pair import consistency, forward_backward_error
+from glualign.geometry import forward_backward_error
+from glualign.matching.pair import CONSISTENT, match_result
 from glualign.matching.predictor import reduce_image
 from tests.matching.known_pairs import pair_without_network
 
@@ -13,26 +14,26 @@ def constant(u, v, size=(16, 20)):
 
 
 def test_flows_that_undo_each_other_have_no_error():
-    error = forward_backward_error(constant(8, -4), constant(-8, 4), stride=4)
+    error = forward_backward_error(constant(8, -4), constant(-8, 4), cell=4)
     reaches = error[1:, :-2]  # two cells to the right and one up
     assert (reaches == 0).all()
 
 
 def test_what_leaves_the_frame_has_an_infinite_error():
-    error = forward_backward_error(constant(8, -4), constant(-8, 4), stride=4)
+    error = forward_backward_error(constant(8, -4), constant(-8, 4), cell=4)
     assert np.isinf(error[0]).all()
     assert np.isinf(error[:, -2:]).all()
 
 
 def test_the_error_is_in_pixels():
-    error = forward_backward_error(constant(4, 0), constant(-1, 4), stride=4)
+    error = forward_backward_error(constant(4, 0), constant(-1, 4), cell=4)
     np.testing.assert_allclose(error[:, :-1], 5.0)
 
 
 def test_cells_that_point_at_missing_source_have_an_infinite_error():
     exists = np.ones((64, 80), bool)
     exists[:, :40] = False
-    error = forward_backward_error(constant(0, 0), constant(0, 0), stride=4, exists=exists)
+    error = forward_backward_error(constant(0, 0), constant(0, 0), cell=4, exists=exists)
     assert np.isinf(error[:, :10]).all()
     assert (error[:, 10:] == 0).all()
 
@@ -40,14 +41,15 @@ def test_cells_that_point_at_missing_source_have_an_infinite_error():
 @pytest.mark.parametrize("far", [1e6, -1e6])
 def test_a_flow_far_outside_has_an_infinite_error(far):
     exists = np.ones((64, 80), bool)
-    error = forward_backward_error(constant(far, far), constant(0, 0), stride=4, exists=exists)
+    error = forward_backward_error(constant(far, far), constant(0, 0), cell=4, exists=exists)
     assert np.isinf(error).all()
 
 
-def test_consistency_falls_from_one():
-    assert consistency(np.zeros((3, 3), np.float32), 2.0) == 1.0
-    assert consistency(np.full((3, 3), 2.0, np.float32), 2.0) == pytest.approx(np.exp(-1))
-    assert consistency(np.full((3, 3), np.inf, np.float32), 2.0) == 0.0
+@pytest.mark.parametrize(("miss", "score"), [(0, 1.0), (CONSISTENT, np.exp(-1)), (1e6, 0.0)])
+def test_consistency_falls_from_one(miss, score):
+    """Every way back leads ``miss`` pixels beside the start."""
+    result = match_result(np.eye(3), constant(0, 0), constant(0, miss), working=(64, 80))
+    assert result.consistency == pytest.approx(score)
 
 
 def test_small_images_are_not_reduced():

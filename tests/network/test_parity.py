@@ -83,18 +83,17 @@ def test_the_flipping_condition(network):
     case = load_case(FOLDER / "flip_256x320.npz")
     predictor = FlowPredictor(official_network(network), device=torch.device("cpu"), dtype=torch.float32)
 
-    def coarse(source, target):
-        encoded = [predictor.encode_coarse([image]) for image in (source, target)]
-        return predictor.match_coarse(*encoded, level=4)[0][0]
-
     def full(source, target):
         return predictor.predict([(source, target)])[0]
 
     motion = [
-        np.abs(coarse(case["source"], t)[..., 0]).mean() for t in (case["target"], case["target"][:, ::-1])
+        np.abs(predictor.coarse_flow(case["source"], t)[..., 0]).mean()
+        for t in (case["target"], case["target"][:, ::-1])
     ]
     np.testing.assert_allclose(motion, case[f"{network}.flip_mean_abs_flow_x"][:2], atol=1e-2)
-    flow = flow_allowing_mirror(coarse, full, case["source"], case["target"]).transpose(2, 0, 1)
+    flow = flow_allowing_mirror(predictor.coarse_flow, full, case["source"], case["target"]).transpose(
+        2, 0, 1
+    )
     recorded = case.get(f"{network}.flow")
     if recorded is None:
         recorded, flow = case[f"{network}.flow_s4"], flow[:, ::4, ::4]
