@@ -24,6 +24,8 @@ FEWEST_INLIERS = 1 / 3
 EXPLAINED = 0.96
 """Share of the flow's edge similarity that a model must reach. On public pairs models of flat scenes reach
 0.95 to 1.11, most of them 0.97 and more; those of the four Middlebury scenes 0.95 at most."""
+NEARLY = 0.9
+"""The same share of a model that is worth moving."""
 AREA = 21
 """Side in pixels, at the compared size, of the window in which the flow may contradict the model."""
 CONTRADICTION = 0.25
@@ -57,7 +59,7 @@ def simplest_model(
 ) -> tuple[TransformModel, Fit] | None:
     """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
 
-    Each model is compared as it fits the flow and as `register` moves it.
+    Each model is tried as it fits the flow and, where that nearly explains the pair, as `register` moves it.
 
     Args:
         flow: of the pair, in source pixels.
@@ -73,13 +75,14 @@ def simplest_model(
             fit = fit_transform(flow, model, weights)
         except FlowError:
             continue
-        if fit.inlier_share < FEWEST_INLIERS:
+        shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))
+        if fit.inlier_share < FEWEST_INLIERS or shown.total < NEARLY * dense.total:
             continue
-        candidates = [fit.matrix, register(edges.pair, fit.matrix, model)]
-        shown = [edges.compare(np.asarray(each @ from_working, np.float64)) for each in candidates]
-        moved = shown[1].total > shown[0].total
-        if explains(shown[moved], dense):
-            return model, fit._replace(matrix=candidates[moved])
+        if explains(shown, dense):
+            return model, fit
+        moved = register(edges.pair, fit.matrix, model)
+        if explains(edges.compare(np.asarray(moved @ from_working, np.float64)), dense):
+            return model, fit._replace(matrix=moved)
     return None
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from glualign.flow import Flow
-from glualign.geometry import pixel_grid
+from glualign.geometry import apply_transform, pixel_grid
 from glualign.matching.estimate import fuse
-from glualign.matching.global_model import simplest_model
+from glualign.matching.global_model import register, simplest_model
 from glualign.matching.pair import match_result
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, pair_without_network, true_flow, warp_homography
@@ -68,3 +68,26 @@ def test_parallax_is_not_flattened(wall):
         source, np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1]), cv2.INTER_LINEAR
     )
     assert chosen(source, target, flow) is None
+
+
+@pytest.mark.parametrize("model", list(TRUTHS))
+@pytest.mark.parametrize("reverse", [False, True], ids=["same tones", "reversed tones"])
+def test_a_model_some_pixels_off_is_moved_to_the_edges(wall, model, reverse):
+    size = (288, 384)
+    source = np.ascontiguousarray(wall[: size[0], : size[1]])
+    target = warp_homography(source, TRUTHS[model], size)
+    beside = TRUTHS[model] @ np.array([[1.004, -0.006, 1.8], [0.006, 1.004, -1.5], [0, 0, 1]])
+    middle = pixel_grid((29, 39)).reshape(-1, 2) * 8.0 + 40
+
+    def miss(matrix):
+        apart = apply_transform(matrix, middle) - apply_transform(TRUTHS[model], middle)
+        return np.linalg.norm(apart, axis=1).mean()
+
+    pair = pair_without_network(source, 255 - target if reverse else target)
+    assert miss(beside) > 1.5
+    assert miss(register(pair, beside, model)) < 0.15
+
+
+def test_without_texture_a_model_stays(wall):
+    blank = np.full((288, 384, 3), 90, np.uint8)
+    assert register(pair_without_network(wall, blank), TRUTHS["affine"], "affine") is TRUTHS["affine"]
