@@ -35,8 +35,7 @@ _FEWEST_VALID = 0.5
     SOURCE_SIZE,
     option(
         "--georeference FILE  The GeoTIFF that was the target, at any size: results written as TIFF get its "
-        "georeference.",
-        click.Path(),
+        "georeference."
     ),
     Writing,
     Reading,

@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import print_json, warn
-from glualign.cli.options import (
-    COUNT,
-    FOLDER,
-    MIN_QUALITY,
-    POSITIVE,
-    QUIET,
-    Aligning,
-    Reading,
-    Writing,
-    command,
-    option,
-)
+from glualign.cli.options import FOLDER, MIN_QUALITY, QUIET, Aligning, Reading, Writing, command, option
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Settings
@@ -45,7 +34,7 @@ def _extension(text: str) -> str:
     click.Argument(["sources"], required=False, type=PATH),
     click.Argument(["targets"], required=False, type=PATH),
     option("-o, --output OUT  Folder for the results.", FOLDER, required=True),
-    option("--target FILE  Align every one of SOURCES onto this image.", PATH),
+    option("--target FILE  Align every one of SOURCES onto this image."),
     option(
         "--sequence DIR|VIDEO  Align the frames in DIR, in natural order, onto each other; those of a VIDEO "
         "are written to OUT/NAME_frames first.",
@@ -105,7 +94,6 @@ def _extension(text: str) -> str:
     option("--fail-fast  Stop after the first pair that fails."),
     option(
         "--batch-size N  Successive pairs of equal size that share a forward pass.",
-        COUNT,
         show_default="8 on CUDA, else 1",
     ),
     option("--shard I/N  Do part I (from 1) of N only; a later run without --shard merges."),
@@ -114,8 +102,8 @@ def _extension(text: str) -> str:
         "--ray-address ADDRESS  Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
         show_default="Ray is started on this machine",
     ),
-    option("--ray-workers N  Ray actors, each with the model in memory.", COUNT, 1),
-    option("--ray-cpus X  Cores for each actor.", POSITIVE, 1.0),
+    option("--ray-workers N  Ray actors, each with the model in memory.", default=1),
+    option("--ray-cpus X  Cores for each actor.", default=1.0),
     option("--ray-gpus X  GPUs for each actor; with 0.5 two share one.", click.FloatRange(min=0), 0.0),
     option("--dry-run  Print the pairs as JSON lines and do nothing."),
     option("--report  Write OUT/report.html: thumbnails of the pairs, the worst first."),
@@ -146,7 +134,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     from glualign.batch import Shard, align_batch, current_records
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
-    from glualign.cli.batch_display import Display, Interruption
+    from glualign.cli.batch_display import Display, interruptible
 
     out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
     pairs = _pairs(out, masked=reading.mask_from == "file", **options)
@@ -164,9 +152,9 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
         raise click.UsageError("--merge needs sources with one target (--target FILE).")
     settings = _settings(writing, aligning, reading, options)
     ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
-    display, interruption = Display(quiet=options["quiet"], as_json=options["log_json"]), Interruption()
+    display = Display(quiet=options["quiet"], as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
-    with interruption.watched(), display.bar:
+    with interruptible() as signals, display.bar:
         summary = align_batch(
             pairs,
             out,
@@ -176,7 +164,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             fail_fast=options["fail_fast"],
             shard=Shard.parse(options["shard"]) if options["shard"] is not None else None,
             on_progress=display.progress,
-            stop=lambda: interruption.code != 0,
+            stop=lambda: bool(signals),
         )
     display.summary(summary, out)
     complete = not (options["shard"] or summary.remaining)
@@ -195,8 +183,8 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
         from glualign.report.contact_sheet import write_contact_sheet
 
         write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
-    if interruption.code or summary.failed:
-        raise click.exceptions.Exit(interruption.code or 3)
+    if signals or summary.failed:
+        raise click.exceptions.Exit(128 + signals[0] if signals else 3)
 
 
 def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool, **options: Any) -> PairList:

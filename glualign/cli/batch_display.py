@@ -15,41 +15,36 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from glualign.batch import Progress, Summary
-from glualign.cli.console import note, print_json, print_table, progress_on, warn
+from glualign.cli.console import fact_rows, note, print_json, print_table, progress_on, warn
 
 _LINES_SHOWN = 20
 """Of files in no pair, and of failures: the rest is in the summary's files."""
 
 
-class Interruption:
-    """Turns the first Ctrl-C (or SIGTERM, from a scheduler) into a wish to stop; the second ends the process.
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Within the block the first Ctrl-C (or SIGTERM, from a scheduler) adds its number to the list yielded.
 
-    Attributes:
-        code: the exit code that shells expect after the signal; 0 while there was none.
+    The second ends the process, as it does otherwise.
     """
+    signals: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    code = 0
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Take the signals while the block runs."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    def take(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        restore()
+        note("glualign: finishing the pair at hand; once more to stop at once")
 
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        def taken(number: int, frame: FrameType | None) -> None:
-            self.code = 128 + number
-            restore()
-            note("glualign: finishing the pair at hand; once more to stop at once")
-
-        for number in before:
-            signal.signal(number, taken)
-        try:
-            yield
-        finally:
-            restore()
+    for number in before:
+        signal.signal(number, take)
+    try:
+        yield signals
+    finally:
+        restore()
 
 
 class Display:
@@ -60,41 +55,32 @@ class Display:
     """
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
-        self._quiet = quiet
         self._json = as_json
+        self._shows = not (quiet or as_json)
         self._started = time.monotonic()
-        self.bar = progress_on(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            show=not (quiet or as_json),
-            transient=False,
-        )
+        rate = TextColumn("{task.fields[rate]}")
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate
+        self.bar = progress_on(*columns, TimeRemainingColumn(), show=self._shows, transient=False)
         self._task = self.bar.add_task("Loading", total=None, rate="")
 
     def unmatched(self, lines: Sequence[str]) -> None:
         """Warn of files that are in no pair."""
-        if self._quiet or self._json:
-            return
-        for line in lines[:_LINES_SHOWN]:
+        for line in lines[:_LINES_SHOWN] if self._shows else ():
             warn(line)
-        if len(lines) > _LINES_SHOWN:
+        if self._shows and len(lines) > _LINES_SHOWN:
             warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
 
     def progress(self, progress: Progress) -> None:
         """Show the plan, or a pair that was finished."""
         plan, record = progress.plan, progress.record
-        logs = self.bar.disable and not self._quiet and not self._json
+        logs = self._shows and self.bar.disable
         if record is None:
             self._started = time.monotonic()
             counts = {"todo": len(plan.todo), "done": len(plan.done), "failed": len(plan.failed)}
             self.bar.update(self._task, description="Aligning", total=len(plan.todo))
             self._event("start", counts)
             if logs:
-                line = "{todo} pairs to do, {done} done before, {failed} failed before".format(**counts)
-                note(line)
+                note("{todo} pairs to do, {done} done before, {failed} failed before".format(**counts))
             if plan.again and not self._json:
                 reasons = "; ".join(f"{count} {reason}" for reason, count in plan.again.items())
                 warn(f"{sum(plan.again.values())} pairs are done again: {reasons}")
@@ -105,9 +91,8 @@ class Display:
         elif logs:
             seconds = sum(record.seconds.values())
             place = f"{progress.finished}/{len(plan.todo)}"
-            line = f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)"
-            note(line)
-        for text in () if self._quiet or self._json else record.notes:
+            note(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
+        for text in record.notes if self._shows else ():
             note(f"{record.key}: {text}")
         rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
         self.bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
@@ -115,20 +100,20 @@ class Display:
     def summary(self, summary: Summary, out: Path) -> None:
         """Show what the batch came to, and where."""
         self._event("summary", asdict(summary))
-        if self._json or self._quiet:
+        if not self._shows:
             return
         verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
         facts = {
-            "Pairs": str(summary.total),
+            "Pairs": summary.total,
             "Done": f"{summary.done} in this run, {summary.skipped} before",
             "Verdicts": f"{verdicts}, {summary.errors} in error",
-            "Failed": str(summary.failed or ""),
-            "Not reached": str(summary.remaining or ""),
-            "In no pair": f"{len(summary.unmatched)} files" if summary.unmatched else "",
+            "Failed": summary.failed or None,
+            "Not reached": summary.remaining or None,
+            "In no pair": f"{len(summary.unmatched)} files" if summary.unmatched else None,
             "Time": f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s",
-            "Written to": str(out),
+            "Written to": out,
         }
-        print_table([(name, value) for name, value in facts.items() if value])
+        print_table(fact_rows(facts))
         for key, reason in list(summary.failures.items())[:_LINES_SHOWN]:
             click.echo(f"failed: {key}: {reason}")
         if summary.failed > _LINES_SHOWN:
@@ -138,8 +123,8 @@ class Display:
 
     def wrote(self, what: str, path: Path) -> None:
         """Show where a file made from all pairs is."""
-        self._event(what, {"file": str(path)})
-        if not (self._json or self._quiet):
+        self._event(what, {"file": path})
+        if self._shows:
             click.echo(f"{what}: {path}")
 
     def _event(self, name: str, values: Mapping[str, Any]) -> None:

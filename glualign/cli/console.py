@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from tempfile import TemporaryDirectory
@@ -26,7 +26,6 @@ from glualign.errors import GlualignError, OutputError
 from glualign.files import PIPE_LIMIT, plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
 # Control characters (C0, then DEL and C1), line separators, marks that turn the direction of text, lone
@@ -37,7 +36,7 @@ _IN_NAMES = re.compile(f"[\x00-\x1f{_BEYOND_C0}]")
 _IN_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_BEYOND_C0}]")
 _IN_CODES = re.compile(f"\x1b(?!\\[)|[{_BEYOND_C0}]")
 # A pipe has no width; tables must not be folded or cut on their way into grep or a file.
-_PIPE_WIDTH = 400
+_PIPE_WIDTH = 100_000
 
 
 def escaped(text: str, unsafe: re.Pattern[str] = _IN_NAMES, encoding: str | None = None) -> str:
@@ -91,6 +90,10 @@ class SafeStream:
         self.flush()
         self._guarded(shutil.copyfileobj, file, self._stream.buffer)
         self.flush()
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return bool(self._stream and self._stream.isatty())
 
     def _guarded(self, action: Callable[..., Any], *arguments: Any) -> None:
         try:
@@ -186,38 +189,25 @@ def _stdin_file(folder: str) -> str:
 
 
 def print_table(
-    rows: Iterable[Sequence[str]],
-    headers: Sequence[str] = (),
-    *,
-    title: str | None = None,
-    right: Sequence[int] = (),
+    rows: Iterable[Sequence[str]], headers: Sequence[str] = (), title: str = "", right: Collection[int] = ()
 ) -> None:
     """Print rows in aligned columns; without ``headers`` they are pairs of a name and a value.
 
-    The columns whose positions are in ``right`` (numbers) are aligned to the right.
+    The columns whose positions are in ``right`` (numbers) are aligned to the right. Values fold on terminals.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, show_header=bool(headers),
-        header_style="bold", padding=(0, 2, 0, 0),
-    )  # fmt: skip
-    for position, header in enumerate(headers or ("", "")):
-        named = not headers and position == 0
-        table.add_column(
-            header,
-            justify="right" if position in right else "left",
-            style="bold" if named else None,
-            no_wrap=named,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(escaped(cell)) for cell in row))
-    console = _console(sys.stdout)
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=console.file)
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    if not headers:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+        formatter = click.HelpFormatter(width=width)
+        formatter.write_dl([(name, value) for name, value in cells])
+        print(formatter.getvalue(), end="")
+        return
+    print(title, end="\n" if title else "")
+    table = [headers, *cells]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    forms = [f"{{:{'>' if place in right else '<'}{width}}}" for place, width in enumerate(widths)]
+    for row in table:
+        print("  ".join(form.format(cell) for form, cell in zip(forms, row, strict=True)).rstrip())
 
 
 def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -260,8 +250,11 @@ def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) ->
     from rich.progress import Progress
 
     shown = show and sys.stderr.isatty()
-    # Before 14.3, rich ends a disabled display with an empty line.
-    console = _console(sys.stderr) if shown else Console(file=io.StringIO())
+    if shown:
+        stream = getattr(sys.stderr, "for_codes", sys.stderr)
+        console = Console(file=stream, force_terminal=True, highlight=False, emoji=False)
+    else:  # before 14.3, rich ends a disabled display with an empty line
+        console = Console(file=io.StringIO())
     return Progress(*columns, console=console, transient=transient, disable=not shown)
 
 
@@ -299,21 +292,3 @@ def status(message: str, *, show: bool = True) -> Iterator[Callable[[str], None]
             bar.update(task, description=escaped(" ".join([message, *over, name])))
 
         yield begin
-
-
-def _console(stream: Any) -> Console:
-    """A rich console on a stream, colourful and of limited width on a real terminal only.
-
-    ``FORCE_COLOR`` must not put spinner frames into a log.
-    """
-    from rich.console import Console
-
-    terminal = bool(getattr(stream, "isatty", bool)())
-    return Console(
-        file=getattr(stream, "for_codes", stream),
-        force_terminal=terminal,
-        color_system="auto" if terminal else None,
-        width=None if terminal else _PIPE_WIDTH,
-        highlight=False,
-        emoji=False,
-    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import FORMAT, JSON, STREAM, Reading, Telling, command, option, size
+from glualign.cli.options import JSON, OUT, STREAM, Reading, Telling, command, option
 from glualign.errors import GlualignError
 
 if TYPE_CHECKING:
@@ -19,28 +20,36 @@ CHECKPOINTS = (".safetensors", ".pth", ".tar", ".pt", ".ckpt", ".bin")
 STORED = "as stored in the file, else the flow's own size"
 SOURCE_SIZE = option(
     "--source-size WxH  Size in pixels of the source image; .flo, .pfm, .npy and KITTI .png do not store it.",
-    size,
     show_default=STORED,
 )
 FLOW = click.Argument(["flow_file"], metavar="FLOW", type=STREAM)
-OUT = (
-    click.Argument(["out"], required=False, type=STREAM),
-    option("-o, --output FILE|-  The same as OUT.", STREAM),
-    FORMAT,
-)
 
 
-@command(
-    FLOW,
-    *OUT,
-    SOURCE_SIZE,
-    Telling,
-    stdin=("flow_file",),
-    stdout=".flo",
-    output_required=True,
-    short_help="Turn a flow around: source -> target.",
-)
-def invert(flow_file: str, output: str, source_size: Pixels, telling: Telling, **_: Any) -> None:
+def flow_tool(
+    short_help: str, *inputs: click.Argument, options: tuple[click.Option, ...] = ()
+) -> Callable[[Callable[..., Flow]], click.Command]:
+    """Make a function that computes a flow from the files ``inputs`` a command that writes it to OUT."""
+    names = tuple(each.name for each in inputs if each.name)
+
+    def decorate(compute: Callable[..., Flow]) -> click.Command:
+        @wraps(compute)
+        def run(output: str, telling: Telling, format: str | None, **given: Any) -> None:
+            from glualign.flow import write_flow
+            from glualign.outputs import Outputs
+
+            Outputs(flow=Path(output)).check([given[name] for name in names])
+            flow = compute(**given)
+            write_flow(output, flow)
+            telling.tell({"output": output, **_flow_facts(flow)})
+
+        how: dict[str, Any] = {"stdin": names, "stdout": ".flo", "output_required": True}
+        return command(*inputs, *OUT, *options, Telling, short_help=short_help, **how)(run)
+
+    return decorate
+
+
+@flow_tool("Turn a flow around: source -> target.", FLOW, options=(SOURCE_SIZE,))
+def invert(flow_file: str, source_size: Pixels) -> Flow:
     """Invert FLOW: target -> source becomes source -> target, written to OUT.
 
     The result lies on the source's pixel grid and warps the target onto the source. Pixels of the source
@@ -54,20 +63,15 @@ def invert(flow_file: str, output: str, source_size: Pixels, telling: Telling, *
     """
     from glualign.flow import invert
 
-    _write(output, [flow_file], lambda: invert(read(flow_file, source_size)), telling)
+    return invert(read(flow_file, source_size))
 
 
-@command(
+@flow_tool(
+    "Follow two flows one after the other.",
     click.Argument(["first"], metavar="A", type=STREAM),
     click.Argument(["second"], metavar="B", type=STREAM),
-    *OUT,
-    Telling,
-    stdin=("first", "second"),
-    stdout=".flo",
-    output_required=True,
-    short_help="Follow two flows one after the other.",
 )
-def compose(first: str, second: str, output: str, telling: Telling, **_: Any) -> None:
+def compose(first: str, second: str) -> Flow:
     """Compose flow A (target -> middle) and flow B (middle -> source) into target -> source, written to OUT.
 
     The result lies on A's grid: result(x) = A(x) + B(x + A(x)). Pixels that A sends outside the middle image,
@@ -79,30 +83,25 @@ def compose(first: str, second: str, output: str, telling: Telling, **_: Any) ->
     """
     from glualign.flow import compose
 
-    _write(output, [first, second], lambda: compose(read(first), read(second)), telling)
+    return compose(read(first), read(second))
 
 
-@command(
+@flow_tool(
+    "Make a flow fit images of another size.",
     FLOW,
-    *OUT,
-    option("--size WxH  New size of the target in pixels.", size, required=True),
-    option(
-        "--source-size WxH  New size of the source in pixels.",
-        size,
-        show_default="the old one, scaled like the target",
+    options=(
+        option("--size WxH  New size of the target in pixels.", required=True),
+        option(
+            "--source-size WxH  New size of the source in pixels.",
+            show_default="the old one, scaled like the target",
+        ),
+        option(
+            "--old-source-size WxH  Size in pixels of the source that FLOW was computed for.",
+            show_default=STORED,
+        ),
     ),
-    option(
-        "--old-source-size WxH  Size in pixels of the source that FLOW was computed for.",
-        size,
-        show_default=STORED,
-    ),
-    Telling,
-    stdin=("flow_file",),
-    stdout=".flo",
-    output_required=True,
-    short_help="Make a flow fit images of another size.",
 )
-def resize_flow(flow_file: str, output: str, telling: Telling, **sizes: Any) -> None:
+def resize_flow(flow_file: str, size: tuple[int, int], source_size: Pixels, old_source_size: Pixels) -> Flow:
     """Resize FLOW (target -> source) to images of another size, scaling its vectors, and write it to OUT.
 
     For a flow computed on small copies that is to be applied to the full-size images. Pixel centres are
@@ -115,23 +114,15 @@ def resize_flow(flow_file: str, output: str, telling: Telling, **sizes: Any) -> 
     """
     from glualign.flow import resize
 
-    def resized() -> Flow:
-        return resize(read(flow_file, sizes["old_source_size"]), sizes["size"], sizes["source_size"])
-
-    _write(output, [flow_file], resized, telling)
+    return resize(read(flow_file, old_source_size), size, source_size)
 
 
-@command(
+@flow_tool(
+    "Turn a flow file into another format.",
     click.Argument(["flow_file"], metavar="IN", type=STREAM),
-    *OUT,
-    SOURCE_SIZE,
-    Telling,
-    stdin=("flow_file",),
-    stdout=".flo",
-    output_required=True,
-    short_help="Turn a flow file into another format.",
+    options=(SOURCE_SIZE,),
 )
-def convert(flow_file: str, output: str, source_size: Pixels, telling: Telling, **_: Any) -> None:
+def convert(flow_file: str, source_size: Pixels) -> Flow:
     """Convert the flow file IN into another format, chosen by the extension of OUT.
 
     Formats: .flo (Middlebury), .png (KITTI, 16 bit, steps of 1/64 px), .pfm, .npy, .npz, .flo5 (HDF5), .nrrd
@@ -145,7 +136,7 @@ def convert(flow_file: str, output: str, source_size: Pixels, telling: Telling, 
       glualign convert flow.flo displacement.nrrd --source-size 1920x1080
       glualign convert flow.flo - --format npz > flow.npz
     """
-    _write(output, [flow_file], lambda: read(flow_file, source_size), telling)
+    return read(flow_file, source_size)
 
 
 @command(
@@ -166,10 +157,6 @@ def info(file: str, as_json: bool, reading: Reading) -> None:
     from glualign.flow import FLOW_EXTENSIONS
 
     extension = Path(file).suffix.lower()
-    if not Path(file).exists():
-        raise GlualignError(f"{file}: no such file")
-    if Path(file).is_dir():
-        raise GlualignError(f"{file}: is a folder; give an image, a flow file or a checkpoint")
     if extension in CHECKPOINTS:
         kind, facts = "checkpoint", _checkpoint_facts(file)
     elif extension in FLOW_EXTENSIONS and (extension != ".png" or _is_kitti_flow(file)):
@@ -187,17 +174,6 @@ def read(path: str, source_size: Pixels = None) -> Flow:
 
     flow = read_flow(path)
     return Flow(flow.data, source_size) if source_size is not None else flow
-
-
-def _write(output: str, inputs: list[str], compute: Callable[[], Flow], telling: Telling) -> None:
-    """Check where the flow goes, compute it, write it and tell of it."""
-    from glualign.flow import write_flow
-    from glualign.outputs import Outputs
-
-    Outputs(flow=Path(output)).check(inputs)
-    flow = compute()
-    write_flow(output, flow)
-    telling.tell({"output": output, **_flow_facts(flow)})
 
 
 def _flow_facts(flow: Flow) -> dict[str, Any]:

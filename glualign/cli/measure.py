@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, note, print_table, status
-from glualign.cli.options import COUNT, DEVICE, FOLDER, PRECISION, QUIET, command, option, size
+from glualign.cli.options import DEVICE, PRECISION, QUIET, command, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +30,18 @@ DATASETS = (
 BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
 EXIT_WITH_FAILURES = 3
 _LISTED_FAILURES = 20
-PATH = click.Path(dir_okay=False, path_type=Path)
 EXISTING = click.Path(exists=True, file_okay=False)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, the value as a number, true, false or none where it is one, else as text."""
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not key or not value:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+    try:
+        return key.replace("-", "_"), json.loads(value.lower().replace("none", "null"))
+    except ValueError:
+        return key.replace("-", "_"), value
 
 
 @command(
@@ -53,25 +63,24 @@ EXISTING = click.Path(exists=True, file_okay=False)
     option(
         "--option KEY=VALUE  Setting of the aligner, for example preset=accurate or max_side=512. May be "
         "repeated.",
+        _setting,
         name="settings",
         multiple=True,
     ),
     option(
-        "--list FILE  List of pairs, for the data sets that have one and keep it elsewhere.",
-        PATH,
-        name="pair_list",
+        "--list FILE  List of pairs, for the data sets that have one and keep it elsewhere.", name="pair_list"
     ),
-    option("--limit N  Measure N pairs only, spread evenly over the data set.", COUNT),
+    option("--limit N  Measure N pairs only, spread evenly over the data set."),
     DEVICE(),
     PRECISION(),
-    option("--csv FILE  Write one line per pair and method.", PATH),
-    option("--json FILE  Write the table, PCK curves and failures with machine, versions and commit.", PATH),
-    option("--html FILE  Write a page with the table and pictures of the worst and the median pairs.", PATH),
+    option("--csv FILE  Write one line per pair and method."),
+    option("--json FILE  Write the table, PCK curves and failures with machine, versions and commit."),
+    option("--html FILE  Write a page with the table and pictures of the worst and the median pairs."),
     option("--resume  Take over what --csv holds for the same settings; failed pairs are tried again."),
     QUIET(),
     short_help="Measure accuracy by the published protocols.",
 )
-def evaluate(dataset: str, root: Path, pair_list: Path | None, limit: int | None, **options: Any) -> None:
+def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> None:
     """Measure models and baselines on the DATASET in the folder ROOT, in its published protocol.
 
     \b
@@ -104,31 +113,27 @@ def evaluate(dataset: str, root: Path, pair_list: Path | None, limit: int | None
     )
     from glualign.outputs import check_outputs
 
-    if options["resume"] and not options["csv"]:
+    names = [options[name] for name in ("csv", "json", "html")]
+    csv_path, json_path, html_path = (Path(name) if name else None for name in names)
+    if options["resume"] and not csv_path:
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
-    written = [options[name] for name in ("csv", "json", "html") if options[name]]
-    check_outputs(written, filter(None, (*options["models"], pair_list)))
-    data = open_dataset(dataset, root, pair_list=pair_list)
+    check_outputs(filter(None, names), filter(None, (*options["models"], options["pair_list"])))
+    data = open_dataset(dataset, root, pair_list=options["pair_list"])
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))
         data = replace(data, pairs=chosen, title=f"{data.title} ({limit} of {len(data)} pairs)")
     methods = _methods(options)
     with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
-        results = evaluate(
-            data,
-            methods,
-            csv_path=options["csv"],
-            resume=options["resume"],
-            listener=lambda result: advance(),
-        )
+        how = {"csv_path": csv_path, "resume": options["resume"]}
+        results = evaluate(data, methods, listener=lambda result: advance(), **how)
     groups = group_results(data, results)
     content = document(data, methods, groups, results)
-    if options["json"]:
-        write_document(options["json"], content)
-    if options["html"]:
+    if json_path:
+        write_document(json_path, content)
+    if html_path:
         from glualign.report.evaluation import panels, write_evaluation
 
-        write_evaluation(options["html"], content, panels(data, methods[0], results, 3))
+        write_evaluation(html_path, content, panels(data, methods[0], results, 3))
     if not options["quiet"]:
         print_table(table_cells(data.name, groups), HEADERS, title=data.title, right=RIGHT_ALIGNED)
         click.echo("AEPE and median over pairs in px, PCK and Fl in %, time in s.")
@@ -145,24 +150,9 @@ def _methods(options: dict[str, Any]) -> list[Method]:
     from glualign.evaluation.methods import open_model
 
     models = options["models"] or (() if options["baselines"] else ("compact",))
-    settings = {name: options[name] for name in ("device", "precision")} | _settings(options["settings"])
+    settings = {name: options[name] for name in ("device", "precision")} | dict(options["settings"])
     methods: list[Method] = [open_model(model, settings) for model in dict.fromkeys(models)]
     return methods + [open_baseline(name) for name in dict.fromkeys(options["baselines"])]
-
-
-def _settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` as keyword arguments: numbers, true, false and none as such, the rest as text."""
-    settings: dict[str, Any] = {}
-    for text in texts:
-        key, _, value = (part.strip() for part in text.partition("="))
-        if not key or not value:
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--option")
-        try:
-            parsed = json.loads(value.lower().replace("none", "null"))
-        except ValueError:
-            parsed = value
-        settings[key.replace("-", "_")] = parsed
-    return settings
 
 
 def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
@@ -186,8 +176,7 @@ def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
     ),
     option(
         "--size WxH  Size of both images. May be repeated.",
-        size,
-        ("520x520", "1024x768"),
+        default=("520x520", "1024x768"),
         name="sizes",
         multiple=True,
     ),
@@ -197,15 +186,17 @@ def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
         name="precisions",
         multiple=True,
     ),
-    option("--threads N  CPU threads. May be repeated.", COUNT, multiple=True, show_default="all cores"),
-    option("--repeat N  Timed repetitions, after one that warms up; the table shows their median.", COUNT, 5),
+    option("--threads N  CPU threads. May be repeated.", multiple=True, show_default="all cores"),
+    option(
+        "--repeat N  Timed repetitions, after one that warms up; the table shows their median.", default=5
+    ),
     option(
         "--reference/--no-reference  Also time GLU-Net as published (fp32, channels first, random weights) "
         "and give speed-ups over it.",
         default=True,
     ),
     DEVICE(),
-    option("--json FILE  Write the timings with machine, versions and commit.", PATH),
+    option("--json FILE  Write the timings with machine, versions and commit."),
     QUIET(),
     short_help="Measure speed on this machine.",
 )
@@ -237,7 +228,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
             repeat=options["repeat"],
         )
     if path:
-        write_document(path, speed_document(timings, options["device"]))
+        write_document(Path(path), speed_document(timings, options["device"]))
     if not options["quiet"]:
         print_table(speed_cells(timings), SPEED_HEADERS, right=SPEED_RIGHT_ALIGNED)
 
@@ -262,12 +253,12 @@ def _contenders(
 @command(
     click.Argument(["recipe"], metavar="NAME|FILE"),
     option("--photos  Folder of photographs.", EXISTING, required=True),
-    option("-o, --output  Folder of the run.", FOLDER, required=True),
+    option("-o, --output DIRECTORY  Folder of the run.", required=True),
     option("--resume  Continue the run in the folder from its last checkpoint."),
     option("--init NAME|FILE  Start from these weights instead of the recipe's."),
     option("--eval-pairs  Also validate on these pairs.", EXISTING),
-    option("--cache  Folder for decoded photographs.", FOLDER),
-    option("--max-steps  Stop after so many steps, checkpoint written.", COUNT),
+    option("--cache DIRECTORY  Folder for decoded photographs."),
+    option("--max-steps N  Stop after so many steps, checkpoint written."),
     option("--max-minutes  Stop after so many minutes, checkpoint written.", click.FloatRange(min=0)),
     short_help="Train a network on pairs made from photographs.",
 )

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from glualign.flow import Interpolation
     from glualign.images import Image
 
-INTERPOLATIONS = ("nearest", "linear", "cubic", "lanczos")
-TRANSFORMS = ("auto", "dense", "homography", "affine", "similarity", "translation", "tps")
 WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes; auto may have one
 SMALLEST_MAX_SIDE = 16
 MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
@@ -31,9 +29,28 @@ MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdict
 FILE = click.Path(dir_okay=False)
 FOLDER = click.Path(file_okay=False)
 STREAM = click.Path(dir_okay=False, allow_dash=True)
-COUNT = click.IntRange(min=1)
 NATURAL = click.IntRange(min=0)
-POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+def size(text: str) -> tuple[int, int]:
+    """``WxH`` on the command line, ``(height, width)`` in the program."""
+    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", text.strip())
+    if match is None or 0 in (int(match[1]), int(match[2])):
+        raise click.BadParameter(f"{text!r} is not a size in pixels such as 1920x1080.")
+    return int(match[2]), int(match[1])
+
+
+TYPES = {
+    "FILE": FILE,
+    "IMG": FILE,
+    "FILE|-": STREAM,
+    "DIRECTORY": FOLDER,
+    "N": click.IntRange(min=1),
+    "PX": click.FloatRange(min=0, min_open=True),
+    "X": click.FloatRange(min=0, min_open=True),
+    "WxH": size,
+}
+"""Metavars that say the type of a value; others are text where no type is given."""
 
 
 def option(
@@ -44,7 +61,7 @@ def option(
     Args:
         declaration: names, the metavar of the value or its choices, two spaces, and what it means:
             ``"--onto [next|first]  Frame to align onto."``; without metavar and type it is a switch.
-        type: of the value, or a function from text that raises `click.BadParameter`.
+        type: of the value, or a function from text that raises `click.BadParameter`; None: as in `TYPES`.
         default: value when it is not given; ``show_default`` is the same in words.
         name: of the parameter; empty: click takes the longest flag's.
         more: further arguments of `click.Option`.
@@ -52,12 +69,13 @@ def option(
     flags, _, text = declaration.partition("  ")
     words = flags.replace(",", "").split()
     metavar = None if words[-1].startswith("-") else words.pop()
-    switch = {"is_flag": True} if type is None and metavar is None else {}
-    if metavar and metavar.startswith("["):
+    if metavar is None and type is None:
+        more["is_flag"] = True
+    elif metavar and metavar.startswith("["):
         type, metavar = click.Choice(metavar[1:-1].split("|")), None
-    given = {"metavar": metavar, "type": type, "default": default}
+    given = {"metavar": metavar, "type": type or TYPES.get(metavar or ""), "default": default}
     given = {key: value for key, value in given.items() if value is not None}
-    return click.Option([*filter(None, [name]), *words], help=text, **switch, **given, **more)
+    return click.Option([*filter(None, [name]), *words], help=text, **given, **more)
 
 
 def declared(declaration: str | partial[click.Option], *arguments: Any, **more: Any) -> Any:
@@ -125,14 +143,6 @@ def command_line() -> str:
     return shlex.join(["glualign", *click.get_current_context().obj])
 
 
-def size(text: str) -> tuple[int, int]:
-    """``WxH`` on the command line, ``(height, width)`` in the program."""
-    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", text.strip())
-    if match is None or 0 in (int(match[1]), int(match[2])):
-        raise click.BadParameter(f"{text!r} is not a size in pixels such as 1920x1080.")
-    return int(match[2]), int(match[1])
-
-
 def _device(text: str) -> str:
     name = text.strip().lower()
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
@@ -186,13 +196,17 @@ FORMAT = option(
     "--format EXT  Format of standard output, or of the image written into a folder, such as png or tif.",
     callback=lambda context, parameter, value: f".{value.lstrip('.')}" if value else None,
 )
+OUT = (
+    click.Argument(["out"], required=False, type=STREAM),
+    option("-o, --output FILE|-  The same as OUT."),
+    FORMAT,
+)
 MASK = option(
-    "--mask  Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply where "
-    "valid.",
-    FILE,
+    "--mask FILE  Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply "
+    "where valid."
 )
 CONFIDENCE = option(
-    "--confidence  Also write the confidence here (8-bit image): from 0 to 255 where certain.", FILE
+    "--confidence FILE  Also write the confidence here (8-bit image): from 0 to 255 where certain."
 )
 
 
@@ -220,10 +234,10 @@ class Aligning:
         show_default="balanced",
     )
     transform: str = declared(
-        "--transform  Motion: the simplest model that explains the pair, else free (auto); free for every "
-        "pixel (dense); or one model of all of it (tps: a smooth bend).",
-        click.Choice(TRANSFORMS),
-        "auto",
+        "--transform [auto|dense|homography|affine|similarity|translation|tps]  Motion: the simplest model "
+        "that explains the pair, else free (auto); free for every pixel (dense); or one model of all of it "
+        "(tps: a smooth bend).",
+        default="auto",
     )
     mirror: bool = declared(
         "--mirror  Also consider that the source is mirrored, left for right (not with --preset fast)."
@@ -294,8 +308,8 @@ class Writing:
     """How warped images are drawn and written: keyword arguments of `Outputs.write`."""
 
     interpolation: Interpolation | None = declared(
-        "--interp  How source pixels are sampled; nearest keeps labels intact.",
-        click.Choice(INTERPOLATIONS),
+        "--interp [nearest|linear|cubic|lanczos]  How source pixels are sampled; nearest keeps labels "
+        "intact.",
         show_default="linear, nearest for label images",
     )
     fill: str = declared(

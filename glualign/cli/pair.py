@@ -12,13 +12,11 @@ import click
 from glualign.cli.console import status, warn
 from glualign.cli.options import (
     CONFIDENCE,
-    COUNT,
-    FILE,
     FORMAT,
     MASK,
     MIN_QUALITIES,
     MIN_QUALITY,
-    STREAM,
+    OUT,
     WITHOUT_MATRIX,
     Aligning,
     Reading,
@@ -53,17 +51,15 @@ class Pairing(Reading, Aligning):
     """How a pair is read and aligned, and how good the alignment has to be."""
 
     init: str | None = declared(
-        "--init  Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or point "
-        "pairs (.csv: source x, y, target x, y). What is left is estimated on top of it.",
-        FILE,
+        "--init FILE  Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or "
+        "point pairs (.csv: source x, y, target x, y). What is left is estimated on top of it."
     )
     min_quality: str = declared(MIN_QUALITY)
     source_mask: str | None = declared(
-        "--source-mask  Image of the source's size, black where the source has no say (sky, people, time "
-        "stamps).",
-        FILE,
+        "--source-mask FILE  Image of the source's size, black where the source has no say (sky, people, "
+        "time stamps)."
     )
-    target_mask: str | None = declared("--target-mask  The same for the target.", FILE)
+    target_mask: str | None = declared("--target-mask FILE  The same for the target.")
 
     def check(self, outputs: Outputs, *inputs: str, **more: Any) -> None:
         """Refuse outputs that cannot work, or would overwrite one of the inputs."""
@@ -116,18 +112,17 @@ class Pairing(Reading, Aligning):
     click.Argument(["out"], required=False, type=click.Path(allow_dash=True)),
     option("-o, --output DIR|FILE|-  The same as OUT.", show_default="this folder"),
     FORMAT,
-    option("--flow  Write the flow here, format by extension.", FILE),
-    option("--flow-image  Write the picture of the flow here.", FILE),
+    option("--flow FILE  Write the flow here, format by extension."),
+    option("--flow-image FILE  Write the picture of the flow here."),
     MASK,
     CONFIDENCE,
-    option("--matrix  Write the fitted 3x3 transform, target to source, here (.txt or .json).", FILE),
-    option("--report  Write an HTML report here, as `glualign report` does.", FILE),
+    option("--matrix FILE  Write the fitted 3x3 transform, target to source, here (.txt or .json)."),
+    option("--report FILE  Write an HTML report here, as `glualign report` does."),
     option(
-        "--gcps  Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is a "
-        "GeoTIFF.",
-        FILE,
+        "--gcps FILE  Write ground control points of SOURCE here in QGIS's format (.points, .csv); TARGET is "
+        "a GeoTIFF."
     ),
-    option("--matches  Write point matches here (.csv, .npz, .h5, .txt), as `glualign matches` does.", FILE),
+    option("--matches FILE  Write point matches here (.csv, .npz, .h5, .txt), as `glualign matches` does."),
     Writing,
     ONLY_TRUSTED,
     Pairing,
@@ -198,9 +193,7 @@ def warp(
 
 @command(
     *PAIR,
-    click.Argument(["out"], required=False, type=STREAM),
-    option("-o, --output FILE|-  The same as OUT.", STREAM),
-    FORMAT,
+    *OUT,
     MASK,
     CONFIDENCE,
     ONLY_TRUSTED,
@@ -239,13 +232,12 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
 @command(
     click.Argument(["source"], type=click.Path()),
     click.Argument(["target"], type=click.Path()),
-    option("-o, --output  Where to write.", FILE, required=True),
-    option("--max N  Matches at most, spread evenly over what is trusted.", COUNT, 2000, name="most"),
+    option("-o, --output FILE  Where to write.", required=True),
+    option("--max N  Matches at most, spread evenly over what is trusted.", default=2000, name="most"),
     option("--min-confidence X  Least confidence of a match.", click.FloatRange(0, 1), 0.5),
     option(
         "--points FILE  Key points in target pixels (.csv with x and y, .json) to match, instead of an even "
-        "spread.",
-        click.Path(),
+        "spread."
     ),
     Pairing,
     Telling,

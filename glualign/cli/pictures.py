@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status
-from glualign.cli.options import (
-    COUNT,
-    FILE,
-    POSITIVE,
-    QUALITY,
-    QUIET,
-    Aligning,
-    command,
-    command_line,
-    option,
-)
+from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, command_line, option
 from glualign.cli.pair import Pairing
 from glualign.errors import OutputError
 
@@ -38,7 +28,7 @@ _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
 
 @command(
     click.Argument(["flow_path"], metavar="FLOW", type=FILE),
-    option("-o, --output  Picture to write, e.g. out.png.", FILE, required=True),
+    option("-o, --output FILE  Picture to write, e.g. out.png.", required=True),
     option(
         "-s, --style STYLE  Which picture: one of the styles above.",
         click.Choice(FLOW_STYLES + PAIR_STYLES),
@@ -47,14 +37,13 @@ _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
     option(
         "--max-flow PX  Full scale of wheel, magnitude and error in pixels, to compare pictures with one "
         "another.",
-        POSITIVE,
         show_default="from the data",
     ),
-    option("--image, --target IMG  Target image: its grid is the flow's.", FILE, name="target"),
-    option("--source IMG  Source image: the one that the flow moves.", FILE),
-    option("--backward FLOW  Flow of the other direction, for error.", FILE),
-    option("--confidence IMG  Grey image (white: certain), for confidence.", FILE),
-    option("--mask IMG  Valid mask (white: valid), for mask, jacobian and pairs.", FILE),
+    option("--image, --target IMG  Target image: its grid is the flow's.", name="target"),
+    option("--source IMG  Source image: the one that the flow moves."),
+    option("--backward FLOW  Flow of the other direction, for error."),
+    option("--confidence IMG  Grey image (white: certain), for confidence."),
+    option("--mask IMG  Valid mask (white: valid), for mask, jacobian and pairs."),
     option("--legend/--no-legend  Explain the picture in a strip below it.", default=True),
     option(
         "--size PX  Longer side of the picture at most.",
@@ -165,11 +154,11 @@ def read_grey_map(path: str, flow: Flow) -> Floats:
     click.Argument(["source"], type=FILE),
     click.Argument(["target"], type=FILE),
     click.Argument(["flow"], metavar="[FLOW]", type=FILE, required=False),
-    option("-o, --output  HTML file to write, e.g. report.html.", FILE, required=True),
+    option("-o, --output FILE  HTML file to write, e.g. report.html.", required=True),
     option("--title TEXT  Heading of the report.", show_default="names of both images"),
-    option("--mask IMG  With FLOW: the mask that warp --mask wrote.", FILE),
-    option("--confidence IMG  With FLOW: the confidence that warp --confidence wrote.", FILE),
-    option("--summary  With FLOW: what warp --json printed (verdict, numbers, transform, timings).", FILE),
+    option("--mask IMG  With FLOW: the mask that warp --mask wrote."),
+    option("--confidence IMG  With FLOW: the confidence that warp --confidence wrote."),
+    option("--summary FILE  With FLOW: what warp --json printed (verdict, numbers, transform, timings)."),
     option("--size PX  Longer side of the pictures at most.", click.IntRange(min=64), 1400),
     Pairing,
     QUIET(),
@@ -249,7 +238,7 @@ def _frames(text: str) -> tuple[int, int | None]:
         "--onto [next|first]  Flow from each frame to the next, or from the first frame to each.",
         default="next",
     ),
-    option("--every N  Only each N-th frame.", COUNT, 1),
+    option("--every N  Only each N-th frame.", default=1),
     option(
         "--range FIRST:LAST  Frames to take, counted from 0, without the last.",
         _frames,
@@ -259,7 +248,6 @@ def _frames(text: str) -> tuple[int, int | None]:
     ),
     option(
         "--max-flow PX  Motion in pixels that gets full colour in the whole clip.",
-        POSITIVE,
         show_default="measured on 12 pairs",
     ),
     Aligning,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import print_json, print_table, progress_on, warn
-from glualign.cli.options import FILE, JSON, Telling, command, option
+from glualign.cli.options import JSON, Telling, command, option
 from glualign.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _facts(text: str) -> tuple[str, str]:
 
 @command(
     click.Argument(["checkpoint"], metavar="CHECKPOINT"),
-    option("-o, --output  The .safetensors file.", FILE, required=True),
+    option("-o, --output FILE  The .safetensors file.", required=True),
     option(
         "--dtype [fp16|bf16|fp32]  Storage of the kernels; biases and batch norm stay fp32.", default="fp16"
     ),

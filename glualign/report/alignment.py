@@ -19,11 +19,11 @@ from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant, resize, warp
 from glualign.images import Image, to_rgb8
 from glualign.report.page import picture_url, write_page
-from glualign.viz import pair, scalar
+from glualign.viz import pair
 from glualign.viz.canvas import Drawing, Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
 from glualign.viz.lines import deformed_grid
-from glualign.viz.styles import check_pair, wheel
+from glualign.viz.styles import check_pair, confidence_map, jacobian, magnitude, mask_overlay, wheel
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -40,18 +40,18 @@ _MEANINGS = {
 
 @dataclass(frozen=True, eq=False)
 class SavedAlignment:
-    """A pair with a flow from a file, and what else was kept of its `Alignment`."""
+    """A pair with a flow from a file, and what else was kept of its `Alignment`, whose attributes it has."""
 
-    source: Image  # the image that moves
-    target: Image  # the image whose grid the flow has
-    flow: Flow  # target -> source, in source pixels
+    source: Image
+    target: Image
+    flow: Flow
     valid: Mask  # ``(H, W)`` bool, where the flow stays inside the source
     trusted: Mask  # ``(H, W)`` bool, valid and inside the mask, if there is one
-    warped: Image  # the source on the target's grid
+    warped: Image
     model: str  # the network, or the name of the flow's file
-    confidence: Floats | None = None  # ``(H, W)`` float32 from 0 to 1, or None
-    transform: Doubles | None = None  # 3x3, target pixel -> source pixel, or None
-    device: str = ""  # where it was computed, if that is known
+    confidence: Floats | None = None
+    transform: Doubles | None = None
+    device: str = ""
     quality: Mapping[str, Any] = field(default_factory=dict)  # verdict and numbers, if they are known
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds by step, if they are known
 
@@ -66,16 +66,10 @@ def saved_alignment(
     confidence: Floats | None = None,
     summary: Mapping[str, Any] | None = None,
 ) -> SavedAlignment:
-    """Warp the source by a saved flow.
+    """Warp the source by a flow, target -> source, that comes from the file ``name``.
 
-    Args:
-        source: the image that moves.
-        target: the image whose grid the flow has.
-        flow: target -> source, in source pixels.
-        name: where the flow comes from.
-        mask: ``(H, W)`` bool, the pixels that the alignment trusted.
-        confidence: ``(H, W)`` float32 from 0 to 1.
-        summary: what `read_summary` returns.
+    ``mask``, ``(H, W)`` bool, are the pixels that the alignment trusted, ``confidence`` is ``(H, W)`` float32
+    from 0 to 1, and ``summary`` what `read_summary` returns.
 
     Raises:
         FlowError: flow, mask or confidence do not belong to images of these sizes.
@@ -167,11 +161,9 @@ def build_report(
         pictures={name: picture_url(picture) for name, picture in pictures.items()},
         maps=list(_maps(alignment, below, trusted)),
         wheel=picture_url(wheel_disc(192), lossless=True),
-        quality=[
-            *_flow_rows(alignment.flow, alignment.valid, alignment.trusted),
-            *_correlation_rows(*(correlation(below, each, trusted) for each in (unaligned, warped))),
-            *_quality_rows(quality),
-        ],
+        quality=_quality_rows(
+            alignment, quality, *(correlation(below, each, trusted) for each in (unaligned, warped))
+        ),
         run=_run_rows(alignment),
         matrix=[[f"{x:.6g}" for x in row] for row in matrix] if matrix is not None else [],
         command=command,
@@ -201,22 +193,22 @@ def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask)
             "and tears are not.",
         ),
         "Trusted": (
-            scalar.mask_overlay(target, trusted),
+            mask_overlay(target, trusted),
             "Striped: outside the source, or not trusted.",
         ),
         "Length of the flow": (
-            scalar.magnitude(lengths, top),
+            magnitude(lengths, top),
             "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
         ),
         "Area and folds": (
-            scalar.jacobian(small, trusted),
+            jacobian(small, trusted),
             "Source area per target pixel: blue is enlarged, orange reduced, black folded over. Grey "
             "stripes: not trusted.",
         ),
     }
     if alignment.confidence is not None:
         shown = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
-        drawing = scalar.confidence(np.asarray(shown, np.float32))
+        drawing = confidence_map(np.asarray(shown, np.float32))
         maps["Confidence"] = drawing, "How far the flow can be trusted, 1 at best."
     for name, (drawing, caption) in maps.items():
         stops = palette(drawing.colors)[::15] if drawing.colors else ()
@@ -256,10 +248,13 @@ Rows = list[tuple[str, str, str]]
 """Lines of a table: a name, a value with its unit, and how to read it (one sentence or nothing)."""
 
 
-def _flow_rows(flow: Flow, valid: Mask, trusted: Mask) -> Rows:
-    """Coverage of a flow, and its lengths and folds where it is ``trusted``."""
+def _quality_rows(
+    alignment: Alignment | SavedAlignment, quality: Mapping[str, Any], *correlations: float | None
+) -> Rows:
+    """Coverage, lengths and folds of the flow, correlation before and after, and what else was measured."""
+    flow, trusted = alignment.flow, alignment.trusted
     rows = [
-        ("Valid", f"{100 * valid.mean():.1f} %", "Share of the target that the source reaches."),
+        ("Valid", f"{100 * alignment.valid.mean():.1f} %", "Share of the target that the source reaches."),
         ("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),
     ]
     if trusted.any():
@@ -273,27 +268,16 @@ def _flow_rows(flow: Flow, valid: Mask, trusted: Mask) -> Rows:
             folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
         meaning = "Share of the trusted pixels where the map turns over and has no inverse."
         rows.append(("Folded", f"{100 * folded:.2g} %", meaning))
-    return rows
-
-
-def _correlation_rows(before: float | None, after: float | None) -> Rows:
-    """Correlation of source and target on the trusted pixels, unaligned and aligned; nothing if not known."""
-    if before is None or after is None:
-        return []
-    meaning = (
-        "Correlation of the grey values, 1 at best, with the source as it was and warped. "
-        "Says little when the two images come from different kinds of sensor."
-    )
-    return [("Correlation, before and after", f"{before:.2f} to {after:.2f}", meaning)]
-
-
-def _quality_rows(quality: Mapping[str, Any]) -> Rows:
-    """The numbers of a quality that `_flow_rows` does not show: names made readable, values shortened."""
-    rows = []
+    known = [f"{value:.2f}" for value in correlations if value is not None]
+    if len(known) == 2:
+        meaning = (
+            "Correlation of the grey values, 1 at best, with the source as it was and warped. "
+            "Says little when the two images come from different kinds of sensor."
+        )
+        rows.append(("Correlation, before and after", " to ".join(known), meaning))
     for name, value in quality.items():
-        if name in _SHOWN_OF_FLOW or isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        if np.isfinite(value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
+        if number and name not in _SHOWN_OF_FLOW:
             unit = " px" if name.endswith("_error") else ""
             text = f"{100 * value:.1f} %" if name.endswith("_share") else readable(float(value)) + unit
             rows.append((_words(name), text, _MEANINGS.get(name, "")))

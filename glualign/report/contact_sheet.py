@@ -33,14 +33,10 @@ def write_contact_sheet(
     read: Callable[[Path], Image] = read_image,
     workers: int = 2,
 ) -> None:
-    """Write the page; pictures are inside it, links to the outputs are relative to it.
+    """Write the page of the worst `LIMIT` records, with thumbnails inside it.
 
-    Args:
-        path: of the page; in the output folder, to which the records' outputs are relative.
-        records: of the pairs to show; the worst `LIMIT` appear.
-        summary: for the head of the page.
-        read: decodes sources and targets, as the batch did.
-        workers: threads that read images.
+    The page lies in the output folder, to which its links and the records' outputs are relative. ``read``
+    decodes sources and targets, as the batch did, in ``workers`` threads.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
@@ -50,15 +46,8 @@ def write_contact_sheet(
     with ThreadPoolExecutor(workers) as pool:
         pairs = list(pool.map(lambda record: _pair(record, path.parent, read), shown))
     counts = {**summary.verdicts, IN_ERROR: summary.errors}
-    write_page(
-        path,
-        "contact_sheet.html",
-        pairs=pairs,
-        summary=summary,
-        counts=counts,
-        left_out=len(records) - len(shown),
-        size=THUMBNAIL,
-    )
+    values: dict[str, Any] = {"summary": summary, "counts": counts, "pairs": pairs, "size": THUMBNAIL}
+    write_page(path, "contact_sheet.html", left_out=len(records) - len(shown), **values)
 
 
 def _pair(record: Record, out: Path, read: Callable[[Path], Image]) -> dict[str, Any]:
@@ -91,8 +80,7 @@ def _thumbnail(caption: str, path: Path, link: str, read: Callable[[Path], Image
     try:
         thumbnail = PillowImage.fromarray(to_rgb8(read(path)))
     except Exception:
-        # The page is about what went wrong: a picture that cannot be shown is part of it, whatever the
-        # reason.
+        # The page is about what went wrong: a picture that cannot be shown, for any reason, is part of it.
         return {"caption": caption, "link": link, "url": ""}
     thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), PillowImage.Resampling.BOX, reducing_gap=2.0)
     return {"caption": caption, "link": link, "url": picture_url(np.asarray(thumbnail))}

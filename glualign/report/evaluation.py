@@ -19,7 +19,7 @@ from glualign.flow import Flow, warp
 from glualign.geometry import resize_flow
 from glualign.report.page import picture_url, write_page
 from glualign.viz.pair import shrunk
-from glualign.viz.scalar import colorize
+from glualign.viz.styles import colorize
 
 PICTURE_SIDE = 360
 # The colour scale of the error map ends at this share of L: the alpha of the usual PCK.
@@ -35,18 +35,11 @@ def write_evaluation(path: Path, content: Mapping[str, Any], panels: Sequence[Ma
         MissingExtraError: Jinja2 is not installed.
         OutputError: the page cannot be written.
     """
-    write_page(
-        path,
-        "evaluation.html",
-        content=content,
-        headers=HEADERS,
-        right=RIGHT_ALIGNED,
-        cells=table_cells(content["dataset"], content["rows"]),
-        curves=_curves(content),
-        width=_WIDTH,
-        height=_HEIGHT,
-        panels=panels,
-    )
+    cells = table_cells(content["dataset"], content["rows"])
+    shown: dict[str, Any] = {"content": content, "cells": cells, "panels": panels}
+    shown |= {"headers": HEADERS, "right": RIGHT_ALIGNED}
+    shown |= {"curves": _curves(content), "width": _WIDTH, "height": _HEIGHT}
+    write_page(path, "evaluation.html", **shown)
 
 
 def _curves(content: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -100,9 +93,7 @@ def panels(
                 "pair": result.pair,
                 "method": result.method,
                 "aepe": f"{result.metrics.aepe:.2f}" if result.metrics else "",
-                "images": [
-                    (name, picture_url(shrunk(image, PICTURE_SIDE))) for name, image in images.items()
-                ],
+                "images": [(name, picture_url(shrunk(each, PICTURE_SIDE))) for name, each in images.items()],
             }
         )
     return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +34,14 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
         MissingExtraError: Jinja2 is not installed.
         OutputError: the page cannot be written.
     """
-    code = _asset(script) if script else ""
-    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
-    text: str = (
-        environment()
-        .get_template(template)
-        .render(
-            style=_asset("style.css"),
-            script=code,
-            script_source=f"'sha256-{digest}'" if code else "'none'",
-            **values,
-        )
+    templates = environment()
+    code, style = (
+        templates.loader.get_source(templates, name)[0] if name else "" for name in (script, "style.css")
     )
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
+    policy = f"'sha256-{digest}'" if code else "'none'"
+    page = templates.get_template(template)
+    text: str = page.render(style=style, script=code, script_source=policy, **values)
     # File names may be any bytes, and UTF-8 cannot hold all of them.
     write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
@@ -58,15 +53,12 @@ def environment() -> Any:
         MissingExtraError: Jinja2 is not installed.
     """
     try:
-        import jinja2
+        from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
         raise MissingExtraError("HTML pages need Jinja2: pip install 'glualign[report]'") from error
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("glualign.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    loader = PackageLoader("glualign.report")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 
@@ -75,7 +67,3 @@ def picture_url(picture: Bytes, *, lossless: bool = False) -> str:
     buffer = io.BytesIO()
     PillowImage.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=4, lossless=lossless)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _asset(name: str) -> str:
-    return (resources.files("glualign.report") / "templates" / name).read_text("utf-8")

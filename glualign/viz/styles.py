@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import cv2
+import numpy as np
+
 from glualign.arrays import Floats, Mask
 from glualign.errors import FlowError
-from glualign.flow import Flow, consistency, warp
-from glualign.viz import pair, scalar
-from glualign.viz.canvas import Drawing, Picture, blank, check_size, readable
-from glualign.viz.colors import checked_maximum, flow_to_rgb, longest, scale_of
+from glualign.flow import Flow, consistency, jacobian_determinant, warp
+from glualign.geometry import strips
+from glualign.viz import pair
+from glualign.viz.canvas import Drawing, Picture, blank, check_size, faded, pen_for, readable
+from glualign.viz.colors import Colormap, checked_maximum, flow_to_rgb, longest, palette, scale_of
 from glualign.viz.lines import arrows, deformed_grid
 
 FlowStyle = Literal["wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask"]
 PairStyle = Literal["blend", "checkerboard", "difference", "flicker", "side-by-side"]
 FLOW_STYLES: tuple[FlowStyle, ...] = get_args(FlowStyle)
 PAIR_STYLES: tuple[PairStyle, ...] = get_args(PairStyle)
+
+FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
+_EDGE = (213, 94, 0)  # vermilion of Okabe and Ito, told apart with any colour vision
+_LIGHT, _DARK = 232, 176  # stripes
 
 
 def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
@@ -28,6 +36,121 @@ def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
     return Drawing(flow_to_rgb(flow, top), tuple(lines))
 
 
+def colorize(values: Floats, low: float, high: float, name: Colormap = "viridis") -> Picture:
+    """Colour ``(H, W)`` values from ``low`` to ``high``; beyond both ends the end's colour, NaN striped grey.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    rgb = np.empty((*values.shape, 3), np.uint8)
+    for top, bottom in strips((values.shape[0], values.shape[1])):
+        share = (values[top:bottom].astype(np.float32) - low) * (255 / ((high - low) or 1.0))
+        level = np.rint(np.nan_to_num(np.clip(share, 0, 255)))
+        rgb[top:bottom] = palette(name)[level.astype(np.uint8)]
+    return striped(rgb, np.isnan(values))
+
+
+def striped(picture: Picture, where: Mask) -> Picture:
+    """The picture with grey diagonal stripes where ``where`` holds: no data, in no map's colours."""
+    odd = _diagonal(picture, 2 + 3 * pen_for(*picture.shape[:2]).line)
+    result = picture.copy()
+    result[where] = np.where(odd[where, None], _DARK, _LIGHT)
+    return result
+
+
+def _diagonal(picture: Picture, period: int) -> Mask:
+    """Every other diagonal stripe of a picture, each ``period`` pixels wide."""
+    height, width = picture.shape[:2]
+    return np.asarray((np.arange(height)[:, None] + np.arange(width)) // period % 2, np.bool_)
+
+
+def magnitude(flow: Flow, max_flow: float | None = None) -> Drawing:
+    """Length of the flow in pixels, dark for none, yellow for ``max_flow``; unknown pixels are striped.
+
+    Args:
+        flow: the field.
+        max_flow: length in pixels of the brightest colour; None takes `scale_of`.
+    """
+    top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
+    return _scaled(flow.magnitude, top, "viridis", "Length of the flow in pixels")
+
+
+def jacobian(flow: Flow, where: Mask | None = None) -> Drawing:
+    """How much source area one target pixel covers: blue stretched, orange compressed, black folded over.
+
+    The colour is the logarithm of the Jacobian determinant of target -> source positions, from 1/4 to 4;
+    where the determinant is not positive the map is not invertible (a fold). Outside ``where`` the picture is
+    striped.
+    """
+    determinant = jacobian_determinant(flow)
+    if where is not None:
+        determinant = np.where(where, determinant, np.float32(np.nan))
+    folded = determinant <= 0
+    exponent = np.log2(np.where(folded, np.float32(1), determinant))
+    picture = colorize(exponent, -2, 2, "balance")
+    picture[folded] = FOLD
+    share = 100 * folded.sum() / max(1, np.isfinite(determinant).sum())
+    folds = f"{share:.2g} %" if share else "none"
+    line = f"Source area per target pixel. Folded over (black): {folds}"
+    return Drawing(picture, (line,), "balance", ("1/4", "1", "4"))
+
+
+def error(errors: Floats, maximum: float | None = None) -> Drawing:
+    """Forward-backward (or any) error in pixels, black for none; pixels without an error are striped.
+
+    Args:
+        errors: ``(H, W)`` float32 pixels, NaN where undefined, e.g. from `glualign.flow.consistency`.
+        maximum: error in pixels of the brightest colour; None takes eight times the median or the 98th
+            percentile, whichever is less, and at least 1 px: where the images do not overlap the error is of
+            any size, and must not hide what happens where they do.
+    """
+    errors = np.where(np.isfinite(errors), errors, np.float32(np.nan))
+    middle, high = np.nanpercentile(errors, [50, 98]) if np.isfinite(errors).any() else (np.nan, 0.0)
+    if maximum is None:
+        maximum = max(1.0, float(np.fmin(high, 8 * middle)))
+    median = "defined nowhere" if np.isnan(middle) else f"median {readable(float(middle))} px"
+    return _scaled(errors, checked_maximum(maximum), "inferno", f"Forward-backward error in pixels, {median}")
+
+
+def confidence_map(values: Floats) -> Drawing:
+    """Confidence from 0 (dark) to 1 (yellow), ``(H, W)`` float32; NaN is striped."""
+    return _scaled(values, 1, "cividis", "Confidence in the flow")
+
+
+def _scaled(values: Floats, top: float, name: Colormap, line: str) -> Drawing:
+    """Values from 0 to ``top`` with a scale, which has a plus sign where larger ones occur."""
+    beyond = "+" if np.nanmax(values, initial=0) > top * 1.001 else ""
+    labels = ("0", readable(top / 2), readable(top) + beyond)
+    return Drawing(colorize(values, 0, top, name), (line,), name, labels)
+
+
+def mask_overlay(image: Picture, mask: Mask) -> Drawing:
+    """Show the image where ``mask`` holds, and faded under stripes with an outline where it does not.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        mask: ``(H, W)`` bool.
+
+    Raises:
+        FlowError: the sizes differ.
+    """
+    check_size("the image", image, (mask.shape[0], mask.shape[1]))
+    line = pen_for(*mask.shape).line
+    picture, outside = image.copy(), ~mask
+    if outside.any():
+        picture[outside] = faded(image, 0.5, 90)[outside]
+        hatched = outside & ~_diagonal(picture, 4 + 5 * line)
+        picture[hatched] = picture[hatched] // 4 * 3 + 60
+        # On a copy continued beyond the frame the contour closes out of sight, so that it does not run along
+        # the frame.
+        margin = line + 2
+        wide = np.pad(outside.astype(np.uint8), margin, mode="edge")
+        how = cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        outlines, _ = cv2.findContours(wide, *how, offset=(-margin, -margin))
+        cv2.drawContours(picture, outlines, -1, _EDGE, line + 1, cv2.LINE_AA)
+    return Drawing(picture, (f"Striped: {100 * outside.mean():.1f} % without a valid source",))
+
+
 def draw_flow(
     flow: Flow,
     style: FlowStyle = "wheel",
@@ -38,10 +161,10 @@ def draw_flow(
     confidence: Floats | None = None,
     valid: Mask | None = None,
 ) -> Drawing:
-    """Draw a flow field.
+    """Draw a flow field, target -> source, in source pixels.
 
     Args:
-        flow: target -> source, in source pixels.
+        flow: the field.
         style: which picture.
         image: target image ``(H, W, 3)`` uint8 under arrows, grid and mask.
         max_flow: pixels of full scale in wheel, magnitude and error; None chooses from the data.
@@ -63,20 +186,20 @@ def draw_flow(
         case "grid":
             return deformed_grid(flow, image)
         case "magnitude":
-            return scalar.magnitude(flow, max_flow)
+            return magnitude(flow, max_flow)
         case "jacobian":
-            return scalar.jacobian(flow, valid)
+            return jacobian(flow, valid)
         case "error":
             if backward is None:
                 raise FlowError("the error style needs the backward flow (source -> target) as well")
-            return scalar.error(consistency(flow, backward), max_flow)
+            return error(consistency(flow, backward), max_flow)
         case "confidence":
             if confidence is None:
                 raise FlowError("the confidence style needs a confidence map")
-            return scalar.confidence(confidence)
+            return confidence_map(confidence)
         case "mask":
             shown = blank(*flow.size) if image is None else image
-            return scalar.mask_overlay(shown, flow.valid() if valid is None else valid)
+            return mask_overlay(shown, flow.valid() if valid is None else valid)
     raise FlowError(f"unknown style {style!r}; there are {', '.join(FLOW_STYLES)}")
 
 
@@ -113,7 +236,7 @@ def draw_pair(
         case "flicker":
             return pair.flicker_frames(target, warped, inside)
         case "side-by-side":
-            moved = scalar.striped(warped, ~inside)
+            moved = striped(warped, ~inside)
             return [pair.side_by_side([("Source", source), ("Source, warped", moved), ("Target", target)])]
     raise FlowError(f"unknown style {style!r}; there are {', '.join(PAIR_STYLES)}")
 

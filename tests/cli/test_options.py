@@ -41,7 +41,7 @@ def test_choices_are_those_of_the_library():
     method = parameters(options.Aligning)
     assert set(method["preset"].type.choices) == set(PRESETS)
     assert set(method["transform"].type.choices) == set(get_args(Transform))
-    assert set(options.INTERPOLATIONS) == set(get_args(Interpolation))
+    assert set(parameters(options.Writing)["interpolation"].type.choices) == set(get_args(Interpolation))
     assert set(options.MIN_QUALITIES) == {"none", *get_args(Verdict)}
 
 

@@ -5,7 +5,7 @@ from PIL import ImageDraw
 from glualign.flow import Flow
 from glualign.viz.canvas import Drawing, fitting_size, pen_for, readable, text_width, with_caption
 from glualign.viz.colors import palette
-from glualign.viz.scalar import colorize, magnitude, striped
+from glualign.viz.styles import colorize, magnitude, striped
 
 SIZES = [(48, 64), (64, 64), (64, 8000), (900, 80), (640, 800), (6000, 8000)]
 

@@ -4,7 +4,7 @@ import pytest
 from glualign.errors import FlowError
 from glualign.flow import Flow
 from glualign.viz.lines import arrows, deformed_grid
-from glualign.viz.scalar import mask_overlay
+from glualign.viz.styles import mask_overlay
 
 
 def uniform(height, width, u, v, source_size=None):

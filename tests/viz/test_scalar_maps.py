@@ -3,7 +3,7 @@ import pytest
 
 from glualign.errors import FlowError
 from glualign.flow import Flow
-from glualign.viz import scalar
+from glualign.viz import styles
 from glualign.viz.colors import palette, scale_of
 
 
@@ -25,33 +25,33 @@ def test_scale_of_takes_the_longest_vector_that_stays_inside():
 def test_magnitude_goes_from_dark_to_yellow():
     data = np.zeros((30, 40, 2), np.float32)
     data[:, 20:] = 6, 8
-    picture = scalar.magnitude(Flow(data, (100, 100)), 10).picture
+    picture = styles.magnitude(Flow(data, (100, 100)), 10).picture
     assert tuple(picture[3, 3]) == tuple(palette("viridis")[0])
     assert tuple(picture[3, 30]) == tuple(palette("viridis")[255])
-    half = scalar.magnitude(Flow(data, (100, 100)), 20).picture
+    half = styles.magnitude(Flow(data, (100, 100)), 20).picture
     assert tuple(half[3, 30]) == tuple(palette("viridis")[128])
 
 
 def test_magnitude_refuses_a_senseless_maximum():
     with pytest.raises(FlowError, match="positive"):
-        scalar.magnitude(scaled(1, 1), -1)
+        styles.magnitude(scaled(1, 1), -1)
 
 
 @pytest.mark.parametrize(
     ("factor", "index"), [(1.0, 128), (2**0.5, 191), (2**-0.5, 64), (2.5, 255), (0.3, 0)]
 )
 def test_jacobian_shows_the_area_change(factor, index):
-    picture = scalar.jacobian(scaled(factor, factor)).picture
+    picture = styles.jacobian(scaled(factor, factor)).picture
     middle = picture[20, 20].astype(int)
     expected = palette("balance").astype(int)[max(0, index - 1) : index + 2]
     assert np.abs(expected - middle).max(axis=1).min() <= 2
 
 
 def test_jacobian_marks_folds_in_black_and_ignored_pixels_in_stripes():
-    assert (scalar.jacobian(scaled(-1, 1)).picture[5:-5, 5:-5] == 0).all()
+    assert (styles.jacobian(scaled(-1, 1)).picture[5:-5, 5:-5] == 0).all()
     where = np.ones((40, 40), bool)
     where[:10] = False
-    picture = scalar.jacobian(scaled(-1, 1), where).picture
+    picture = styles.jacobian(scaled(-1, 1), where).picture
     assert set(np.unique(picture[:9])) == {176, 232}
     assert (picture[12:, 5:-5] == 0).all()
 
@@ -59,16 +59,16 @@ def test_jacobian_marks_folds_in_black_and_ignored_pixels_in_stripes():
 def test_error_map_scales_to_the_98th_percentile_and_stripes_the_undefined():
     errors = np.linspace(0, 100, 2500, dtype=np.float32).reshape(50, 50)
     errors[0, :] = np.nan
-    picture = scalar.error(errors).picture
+    picture = styles.error(errors).picture
     assert set(np.unique(picture[0])) <= {176, 232}
     assert tuple(picture[-1, -1]) == tuple(palette("inferno")[255])
-    fixed = scalar.error(errors, 200).picture
+    fixed = styles.error(errors, 200).picture
     assert tuple(fixed[-1, -1]) == tuple(palette("inferno")[128])
-    assert scalar.error(np.full((50, 50), np.nan, np.float32)).explained().shape[0] > 50
+    assert styles.error(np.full((50, 50), np.nan, np.float32)).explained().shape[0] > 50
 
 
 def test_confidence_goes_from_0_to_1():
     values = np.array([[0, 1]], np.float32).repeat(30, axis=0).repeat(30, axis=1)
-    picture = scalar.confidence(values).picture
+    picture = styles.confidence_map(values).picture
     assert tuple(picture[0, 0]) == tuple(palette("cividis")[0])
     assert tuple(picture[0, -1]) == tuple(palette("cividis")[255])
