@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -188,53 +188,51 @@ class Aligner:
             ImageError: as `align`; nothing is aligned then.
             FlowError: as `align`.
         """
-        steps: dict[str, float] = {}
-        with self._timed(steps, "read", share=max(1, len(pairs))):
+        read: dict[str, float] = {}
+        with self._timed(read, "read", share=max(1, len(pairs))):
             opened = [(_opened(source), _opened(target)) for source, target in pairs]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, (_, target) in enumerate(opened):
             groups.setdefault(target.image.size, []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
-            found = self._align_group([opened[index] for index in members], steps)
-            results.update(zip(members, found, strict=True))
+            shared = dict(read)
+            with self._timed(shared, "match", share=len(members)):
+                matchers = self._matchers([opened[index] for index in members])
+                firsts = first_matches(matchers, self.options)
+            for index, matcher, first in zip(members, matchers, firsts, strict=True):
+                steps, source = dict(shared), opened[index][0].image
+                with self._timed(steps, "match"):
+                    edges = EdgeSimilarity(matcher)
+                    best = estimate(matcher, edges, self.options, first)
+                with self._timed(steps, "refine"):
+                    refined = refine(best, matcher) if self.options.refine == "auto" else None
+                with self._timed(steps, "flow"):
+                    found = finish(best, matcher, edges, refined, source, self.options.transform)
+                results[index] = Alignment(
+                    source=source,
+                    target=matcher.target.image,
+                    **vars(found),
+                    model=self.model,
+                    device=self.device,
+                    timings={**steps, "total": sum(steps.values())},
+                )
         return [results[index] for index in range(len(pairs))]
 
-    def _align_group(
-        self, pairs: Sequence[tuple[_Opened, _Opened]], spent: Mapping[str, float]
-    ) -> Iterator[Alignment]:
-        """Align pairs whose targets have one size; ``spent`` are seconds of a pair by step so far."""
-        shared = dict(spent)
-        with self._timed(shared, "match", share=len(pairs)):
-            images = [target.image for _, target in pairs if target.prepared is None]
-            options = {"max_side": self.options.max_side}
-            encoded = iter(prepare_images(self.predictor, images, **options) if images else ())
-            matchers = []
-            for source, given in pairs:
-                target, known = given.prepared or next(encoded), source.prepared
-                pixels = known.pixels if known else to_rgb8(source.image)
-                fits = known and (known.working, known.max_side) == (target.working, target.max_side)
-                features = known.features if known and fits else None
-                missing = source.image.missing()
-                matchers.append(PairMatcher(self.predictor, pixels, target, missing, features))
-            firsts = first_matches(matchers, self.options)
-        for (source, _), matcher, first in zip(pairs, matchers, firsts, strict=True):
-            steps = dict(shared)
-            with self._timed(steps, "match"):
-                edges = EdgeSimilarity(matcher)
-                best = estimate(matcher, edges, self.options, first)
-            with self._timed(steps, "refine"):
-                refined = refine(best, matcher) if self.options.refine == "auto" else None
-            with self._timed(steps, "flow"):
-                found = finish(best, matcher, edges, refined, source.image, self.options.transform)
-            yield Alignment(
-                source=source.image,
-                target=matcher.target.image,
-                **vars(found),
-                model=self.model,
-                device=self.device,
-                timings={**steps, "total": sum(steps.values())},
-            )
+    def _matchers(self, pairs: Sequence[tuple[_Opened, _Opened]]) -> list[PairMatcher]:
+        """Matchers of pairs whose targets have one size; targets are encoded in one forward pass."""
+        images = [target.image for _, target in pairs if target.prepared is None]
+        encoded = iter(
+            prepare_images(self.predictor, images, max_side=self.options.max_side) if images else ()
+        )
+        matchers = []
+        for source, given in pairs:
+            target, known = given.prepared or next(encoded), source.prepared
+            pixels = known.pixels if known else to_rgb8(source.image)
+            fits = known and (known.working, known.max_side) == (target.working, target.max_side)
+            features = known.features if known and fits else None
+            matchers.append(PairMatcher(self.predictor, pixels, target, source.image.missing(), features))
+        return matchers
 
     @contextmanager
     def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:

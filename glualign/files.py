@@ -10,7 +10,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -24,44 +24,41 @@ PIPE_LIMIT = 4 << 30
 _NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.ENOSYS}
 
 
-def open_regular(
-    path: PathLike, *, limit: int = PIPE_LIMIT, error: type[GlualignError] = GlualignError
-) -> BinaryIO:
-    """Open a file for reading; a pipe of the shell (``<(command)``, ``/dev/stdin``) is read into memory.
+@contextmanager
+def reading(
+    path: PathLike, error: type[GlualignError] = GlualignError, limit: int = PIPE_LIMIT
+) -> Iterator[BinaryIO]:
+    """Open a file for a block that decodes it, whose errors become errors about the file.
+
+    A pipe of the shell (``<(command)``, ``/dev/stdin``) is read into memory first.
 
     Raises:
         GlualignError: as ``error``: the path is missing, a folder, a named pipe or a device (which can wait
-            for ever), a pipe that holds more than ``limit`` bytes, or cannot be read.
+            for ever), a pipe that holds more than ``limit`` bytes, or cannot be read. What the block raises,
+            with the path in front; anything else that the block raises as ``error``, because decoders meet
+            damaged files with errors of every kind.
     """
     name = os.fspath(path)
-    try:
-        mode = os.stat(name).st_mode
-        if stat.S_ISDIR(mode):
-            raise error(f"{name}: is a folder; give a file")
-        if stat.S_ISREG(mode):
-            return open(name, "rb")
-        if not stat.S_ISFIFO(mode) or not re.fullmatch(r"/dev/(stdin|fd/\d+)|/proc/self/fd/\d+", name):
-            raise error(f"{name}: is a named pipe or a device, not a file; copy its content to a file first")
-        with open(name, "rb") as pipe:
-            data = pipe.read(limit + 1)
-    except FileNotFoundError as reason:
-        raise error(f"{name}: no such file") from reason
-    except (OSError, ValueError) as reason:  # ValueError: a NUL in the name
-        raise error(f"{name}: cannot be read ({getattr(reason, 'strerror', None) or reason})") from reason
-    if len(data) > limit:
-        raise error(f"{name}: the pipe holds more than {limit / 1e9:.1f} GB; write it to a file first")
-    return io.BytesIO(data)
-
-
-@contextmanager
-def reading(path: PathLike, error: type[GlualignError], limit: int = PIPE_LIMIT) -> Iterator[BinaryIO]:
-    """Open a file by `open_regular` for a block that decodes it, whose errors become errors about the file.
-
-    Raises:
-        GlualignError: what the block raises, with the path in front; anything else that the block raises as
-            ``error``, because decoders meet damaged files with errors of every kind.
-    """
-    with open_regular(path, limit=limit, error=error) as stream:
+    with ExitStack() as stack:
+        try:
+            mode = os.stat(name).st_mode
+            if stat.S_ISDIR(mode):
+                raise error(f"{name}: is a folder; give a file")
+            is_pipe = stat.S_ISFIFO(mode) and re.fullmatch(r"/dev/(stdin|fd/\d+)|/proc/self/fd/\d+", name)
+            if not (is_pipe or stat.S_ISREG(mode)):
+                raise error(f"{name}: is a named pipe or a device; copy its content to a file first")
+            stream: BinaryIO = stack.enter_context(open(name, "rb"))
+            if is_pipe:
+                data = stream.read(limit + 1)
+                if len(data) > limit:
+                    large = f"{limit / 1e9:.1f} GB"
+                    raise error(f"{name}: the pipe holds more than {large}; write it to a file first")
+                stream = io.BytesIO(data)
+        except FileNotFoundError as reason:
+            raise error(f"{name}: no such file") from reason
+        except (OSError, ValueError) as reason:  # ValueError: a NUL in the name
+            what = getattr(reason, "strerror", None) or reason
+            raise error(f"{name}: cannot be read ({what})") from reason
         try:
             yield stream
         except GlualignError as reason:
@@ -78,11 +75,7 @@ def reading(path: PathLike, error: type[GlualignError], limit: int = PIPE_LIMIT)
 
 
 def read_bytes(path: PathLike, limit: int, *, error: type[GlualignError] = GlualignError) -> bytes:
-    """The content of a file or pipe of at most ``limit`` bytes, opened by `open_regular`.
-
-    Raises:
-        GlualignError: as ``error``: as `open_regular`, or the file holds more than ``limit``.
-    """
+    """The content of a file or pipe of at most ``limit`` bytes; raises as `reading` does."""
     with reading(path, error, limit) as stream:
         data = stream.read(limit + 1)
         if len(data) > limit:

@@ -107,7 +107,7 @@ class Outputs:
             FlowError: the flow's extension is not a flow format.
             ImageError: an extension is not an image format, or the format cannot hold ``warped``.
         """
-        check_outputs([*self.files().values(), *beside], inputs)
+        check_outputs([*filter(None, vars(self).values()), *beside], inputs)
         if self.matches:
             check_matches_path(self.matches)
         if self.warped and warped:
@@ -141,7 +141,7 @@ class Outputs:
             ImageError: a format cannot hold its image.
             OutputError: a file cannot be written.
         """
-        files, notes = self.files(), tuple[str, ...]()
+        files, notes = {kind: path for kind, path in vars(self).items() if path}, tuple[str, ...]()
         if alignment.transform is None:
             files.pop("transform", None)
         for kind, path in files.items():

@@ -15,7 +15,6 @@ from glualign.errors import GlualignError, ImageError, MissingExtraError, Output
 from glualign.files import (
     atomic_path,
     flush_to_disk,
-    open_regular,
     plain,
     read_bytes,
     reading,
@@ -27,14 +26,14 @@ posix = pytest.mark.skipif(os.name == "nt", reason="links and permissions of POS
 
 
 def refused(path, words, **options):
-    with pytest.raises(GlualignError, match=words) as caught:
-        open_regular(path, **options)
+    with pytest.raises(GlualignError, match=words) as caught, reading(path, **options):
+        pass
     assert str(path) in str(caught.value)
 
 
 def test_a_regular_file_is_opened_and_read_up_to_a_limit(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
-    with open_regular(tmp_path / "a") as stream:
+    with reading(tmp_path / "a") as stream:
         assert stream.read() == b"12345"
     assert read_bytes(tmp_path / "a", 5) == b"12345"
     with pytest.raises(ImageError, match="holds more than"):
@@ -60,7 +59,7 @@ def test_a_pipe_of_the_shell_is_read_up_to_a_limit():
         if content is None:
             refused(f"/dev/fd/{end}", "holds more than", limit=limit)
         else:
-            with open_regular(f"/dev/fd/{end}", limit=limit) as stream:
+            with reading(f"/dev/fd/{end}", limit=limit) as stream:
                 assert stream.read() == content
         os.close(end)
 

@@ -21,7 +21,7 @@ from glualign import __version__
 from glualign.batch.listing import name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
-from glualign.files import atomic_path, flush_to_disk, open_regular
+from glualign.files import atomic_path, flush_to_disk, reading
 
 Status = Literal["done", "failed"]
 Check = Literal["mtime", "sha256"]
@@ -185,7 +185,7 @@ def read_records(path: Path) -> Iterator[Record]:
     """
     if not os.path.lexists(path):
         return
-    with open_regular(path, error=BatchError) as file:
+    with reading(path, BatchError) as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
@@ -193,7 +193,7 @@ def read_records(path: Path) -> Iterator[Record]:
                 yield Record.from_json(line)
             except ValueError as error:
                 raise BatchError(
-                    f"{path}, line {number}: is not a record of this program ({error}); "
+                    f"line {number}: is not a record of this program ({error}); "
                     "restore the file, or move it away to start afresh"
                 ) from error
 

@@ -16,7 +16,7 @@ from glualign.checkpoints import registry
 from glualign.checkpoints.download import Limits, ProgressCallback, download
 from glualign.checkpoints.registry import RegistryEntry, Weights
 from glualign.errors import CheckpointError, DownloadError
-from glualign.files import atomic_path, open_regular, reading
+from glualign.files import atomic_path, reading
 
 _MAX_MEMBER_BYTES = 1 << 30
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
@@ -112,7 +112,8 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Che
         CheckpointError: unusable file or name.
     """
     file = Path(path)
-    open_regular(file, error=CheckpointError).close()
+    with reading(file, CheckpointError):
+        pass
     entry = registry.find_entry(name) if name else _recognised(file)
     if entry is not None and entry.source != "drive":
         reason = entry.reason or "ships with glualign and cannot be replaced; import under another --name"

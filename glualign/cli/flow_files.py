@@ -195,11 +195,11 @@ def _flow_facts(flow: Flow) -> dict[str, Any]:
 
 def _is_kitti_flow(path: str) -> bool:
     """Whether a PNG is a flow in KITTI's encoding: 16-bit RGB whose blue channel is 0 or 1."""
-    from glualign.files import open_regular
+    from glualign.files import reading
     from glualign.flow import read_flow
 
     try:
-        with open_regular(path) as stream:
+        with reading(path) as stream:
             if stream.read(26)[24:] != b"\x10\x02":  # depth and colour type of the PNG header
                 return False
         read_flow(path)

@@ -175,7 +175,7 @@ def test_damaged_lines_are_refused_or_can_be_lived_with(tmp_path) -> None:
         worst_first(current_records(out, pairs))
     assert len(refused) > count // 2
     assert accepted
-    assert all("manifest.jsonl, line 1: is not a record" in message for message in refused)
+    assert all("manifest.jsonl: line 1: is not a record" in message for message in refused)
 
 
 @pytest.mark.parametrize(
