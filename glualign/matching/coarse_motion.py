@@ -67,6 +67,9 @@ SHARPNESS = 25.0
 """Inverse temperature of the soft-argmax about a match, over `WINDOW` cells to each side."""
 WINDOW = 2
 
+CENTRES = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
+"""Of the cells, in pixels of 256."""
+
 Values = npt.NDArray[np.float32]
 
 
@@ -107,20 +110,16 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
 def _hypotheses(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[tuple[list[Matrix], float]]:
     """Batches of transforms to try, likeliest first, and the score from which they are not."""
     quarters, eighths = ROTATIONS
+    batches: list[tuple[tuple[float, ...], float, bool, float]] = []
     if mirror:
-        yield [_turned(pair, angle, mirror=True) for angle in (0.0, *quarters)], CERTAIN
+        batches += [((0.0, *quarters), 1.0, True, CERTAIN)]
     if search:
-        yield [_turned(pair, angle) for angle in quarters], CERTAIN
-        yield [_turned(pair, angle) for angle in eighths], CERTAIN
-        for scale in SCALES:
-            yield [_turned(pair, angle, scale=scale) for angle in (0.0, *quarters, *eighths)], PLAUSIBLE
-
-
-def _turned(pair: PairMatcher, degrees: float, *, scale: float = 1.0, mirror: bool = False) -> Matrix:
-    matrix = rotation_scale_matrix(
-        pair.working, pair.source_size, degrees=degrees, scale=scale, mirror=mirror
-    )
-    return np.asarray(matrix @ resizing_matrix(FRAME, pair.working), np.float64)
+        batches += [(quarters, 1.0, False, CERTAIN), (eighths, 1.0, False, CERTAIN)]
+        batches += [((0.0, *quarters, *eighths), scale, False, PLAUSIBLE) for scale in SCALES]
+    to_working, sizes = resizing_matrix(FRAME, pair.working), (pair.working, pair.source_size)
+    for angles, scale, mirrored, enough in batches:
+        turned = (rotation_scale_matrix(*sizes, degrees=a, scale=scale, mirror=mirrored) for a in angles)
+        yield [np.asarray(each @ to_working, np.float64) for each in turned], enough
 
 
 def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
@@ -150,15 +149,11 @@ def _score(pair: PairMatcher, transforms: list[Matrix]) -> list[_Hypothesis]:
         shows = _holds(exists, source)
         residuals, agreed = fit_motions(target[shows], source[shows])
         agreed /= len(matches)
-        score = significance(agreed, _cells_shown(residuals[-1], exists)) if residuals else 0.0
+        # The cells that could agree: those that the motion brings to where the source is.
+        cells = int(_holds(exists, apply_transform(residuals[-1], CENTRES)).sum()) if residuals else 0
+        score = significance(agreed, cells)
         found.append(_Hypothesis(transform, residuals, score))
     return found
-
-
-def _cells_shown(residual: Matrix, exists: Mask) -> int:
-    """How many of the 256 target cells a motion brings to where the transform shows the source."""
-    centres = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
-    return int(_holds(exists, apply_transform(residual, centres)).sum())
 
 
 def _holds(exists: Mask, points: Points) -> Mask:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import cv2
@@ -56,10 +57,13 @@ STEEPNESS = 0.03
 """Edge similarity over which the blending weight rises from 1/2 to 3/4."""
 CONTRADICTION = 2.0
 """Working pixels by which an imposed flow's error must exceed the network's own to be contradicted."""
+SMALL = 1.5
+"""Working pixels of motion beside the global one that are not left to edges."""
 LEAST = 0.12
 """Total edge similarity below which a global motion alone is no alternative ..."""
 LEAST_OF_FLOW = 0.5
 """... and the share of the flow's similarity that it must reach to be one."""
+BY_SCORE = attrgetter("score")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +119,7 @@ def estimate(
         homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
         if homography is not None:
             transform = np.asarray(homography @ np.linalg.inv(pair.from_target), np.float64)
-            best = max(
-                best, _followed(pair, edges, options, pair.match_transformed(transform)), key=_by_score
-            )
+            best = max(best, _followed(pair, edges, options, pair.match_transformed(transform)), key=BY_SCORE)
     return best
 
 
@@ -140,10 +142,10 @@ def _followed(
             ):
                 break
             result = pair.match_transformed(transform)
-            best = max(best, fuse(result, edges), key=_by_score)
+            best = max(best, fuse(result, edges), key=BY_SCORE)
             transform = fit_global_motion(result)
         if transform is not None:
-            best = max(best, fuse(change_transform(pair, result, transform), edges), key=_by_score)
+            best = max(best, fuse(change_transform(pair, result, transform), edges), key=BY_SCORE)
     return best
 
 
@@ -167,10 +169,6 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
             within = np.linalg.inv(to_cells) @ fit.matrix @ to_cells
             return np.asarray(result.transform @ within, np.float64)
     return None
-
-
-def _by_score(match: FusedMatch) -> float:
-    return match.score
 
 
 def fuse(result: MatchResult, edges: EdgeSimilarity, *, global_motion: bool = True) -> FusedMatch:
@@ -231,6 +229,8 @@ def _blending_weight(result: MatchResult, dense: Similarity, bare: Similarity, m
     counted = result.counted
     trusted = _averaged(np.exp(-((result.error / (2 * CONSISTENT)) ** 2)), 20 / result.stride, counted)
     by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
+    # Edges cannot tell a small motion from none; where both directions agree on it, it is real.
+    by_edges = np.maximum(by_edges, np.linalg.norm(result.forward, axis=2) < SMALL)
     return _averaged(by_edges * trusted, 28 / result.stride, counted)
 
 

@@ -66,7 +66,7 @@ class AlignOptions:
 
 
 PRESETS: dict[str, AlignOptions] = {
-    "fast": AlignOptions(global_motion_steps=0, search=False, fuse_global_motion=False),
+    "fast": AlignOptions(max_side=640, global_motion_steps=0, search=False),
     "balanced": AlignOptions(),
     "accurate": AlignOptions(refine="auto"),
 }

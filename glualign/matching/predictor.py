@@ -90,10 +90,8 @@ class FlowPredictor:
         A target's can be matched with any number of sources.
         """
         with self._computing():
-            tensors = [self._tensor(image) for image in images]
-            at_256 = self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE))
-            coarse = _split(self.network.coarse_features(at_256))
-            working = _split(self.network.working_features(self._prepared(tensors, size)))
+            coarse = _split(self.network.coarse_features(self._prepared(images)))
+            working = _split(self.network.working_features(self._prepared(images, size)))
             return [Encoded(*features) for features in zip(coarse, working, strict=True)]
 
     def match(
@@ -123,12 +121,7 @@ class FlowPredictor:
     def coarse_flow(self, source: Pixels, target: Pixels) -> Field:
         """Flow target -> source at 16 x 16 alone: ``(16, 16, 2)`` in pixels of the 256 x 256 image."""
         with self._computing():
-            both = [
-                self.network.coarse_features(
-                    self._prepared([self._tensor(image)], (COARSE_SIZE, COARSE_SIZE))
-                )
-                for image in (source, target)
-            ]
+            both = [self.network.coarse_features(self._prepared([image])) for image in (source, target)]
             return _fields(self.network.coarse_flows(*self.network.transform_features(*both))[0])[0]
 
     def similarities(self, images: Sequence[Pixels], target: CoarseFeatures) -> list[tuple[Field, Field]]:
@@ -142,8 +135,7 @@ class FlowPredictor:
             Two ``(256, 256)`` float32 arrays for each source: after the feature transformer, and before.
         """
         with self._computing():
-            tensors = [self._tensor(image) for image in images]
-            level4 = self.network.global_features(self._prepared(tensors, (COARSE_SIZE, COARSE_SIZE)))
+            level4 = self.network.global_features(self._prepared(images))
             targets = CoarseFeatures(*(each.expand(len(level4), -1, -1, -1) for each in target))
             # Level 3 has no part in it.
             sources = CoarseFeatures(level4, targets.level3)
@@ -158,13 +150,12 @@ class FlowPredictor:
                 ]
             return list(zip(*cosines, strict=True))
 
-    def _prepared(self, tensors: Sequence[Tensor], size: Size) -> Tensor:
+    def _prepared(self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)) -> Tensor:
+        """Normalised images ``(B, 3, *size)`` on the device."""
+        tensors = [torch.from_numpy(np.ascontiguousarray(image)).to(self.device) for image in images]
         truncate = self.config.truncate_to_uint8
-        images = torch.cat([prepare(tensor, size, truncate=truncate) for tensor in tensors])
-        return images.contiguous(memory_format=self._layout)
-
-    def _tensor(self, image: Pixels) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None]
+        batch = torch.cat([prepare(each.permute(2, 0, 1)[None], size, truncate=truncate) for each in tensors])
+        return batch.contiguous(memory_format=self._layout)
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
