@@ -159,10 +159,10 @@ def _fill(text: str) -> str:
         raise click.BadParameter(f"{error}.") from None
 
 
-def _max_side(context: click.Context, parameter: click.Parameter, value: int) -> int | None:
-    if 0 < value < SMALLEST_MAX_SIDE:
+def _max_side(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    if value and value < SMALLEST_MAX_SIDE:
         raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
-    return value or None
+    return value
 
 
 DEVICE = partial(
@@ -212,7 +212,7 @@ CONFIDENCE = option(
 
 @dataclass(frozen=True)
 class Aligning:
-    """How to align; ``preset`` None: not given."""
+    """How to align; ``preset`` and ``max_side`` None: not given."""
 
     model: str = declared(
         "-m, --model NAME|FILE  Model: a name from `glualign weights list`, or a file of weights "
@@ -225,7 +225,7 @@ class Aligning:
         "--max-side PX  Longer side in pixels the network works at; results have full size. 0: the image's "
         "own size.",
         NATURAL,
-        1024,
+        show_default="1024, 640 with --preset fast",
         callback=_max_side,
     )
     preset: str | None = declared(
@@ -256,7 +256,9 @@ class Aligning:
             if note := precision_note("bf16", choose_device(self.device)):
                 warn(note)
         given = {each.name: getattr(self, each.name) for each in fields(Aligning)}
-        return {**given, "preset": self.preset or "balanced"}
+        sized = {} if self.max_side is None else {"max_side": self.max_side or None}
+        del given["max_side"]
+        return {**given, **sized, "preset": self.preset or "balanced"}
 
 
 @dataclass(frozen=True)

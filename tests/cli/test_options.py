@@ -7,6 +7,7 @@ import click
 import pytest
 
 from glualign.cli import options
+from glualign.matching.options import PRESETS
 
 
 def parse(part, *arguments: str):
@@ -46,11 +47,10 @@ def test_choices_are_those_of_the_library():
 
 
 def test_defaults_in_the_help_are_those_of_the_library():
-    from glualign.aligner import SMALLEST_SIDE, AlignOptions
+    from glualign.aligner import SMALLEST_SIDE
     from glualign.images import DEFAULT_MAX_PIXELS
     from glualign.images.write import DEFAULT_QUALITY
 
-    assert parameters(options.Aligning)["max_side"].default == AlignOptions().max_side
     pixels = parameters(options.Reading)["max_pixels"]
     assert (pixels.default, pixels.show_default) == (DEFAULT_MAX_PIXELS, f"{DEFAULT_MAX_PIXELS:,}")
     assert parameters(options.Writing)["quality"].show_default == str(DEFAULT_QUALITY)
@@ -110,3 +110,11 @@ def test_devices_are_spelt_in_any_case(text):
 def test_devices_that_do_not_exist_are_refused(text):
     with pytest.raises(click.BadParameter, match="auto, cpu, cuda, cuda:N, mps"):
         parse(options.Aligning, "--device", text)
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+def test_the_working_side_is_that_of_the_preset_where_none_is_given(preset):
+    arguments = parse(options.Aligning, "--preset", preset).arguments(show=False)
+    assert "max_side" not in arguments
+    default = parameters(options.Aligning)["max_side"].show_default
+    assert str(PRESETS[preset].max_side) in default
