@@ -23,7 +23,7 @@ from glualign.files import atomic_path, write_bytes
 from glualign.flow import Flow
 from glualign.viz.canvas import Picture
 from glualign.viz.colors import flow_to_rgb, scale_of
-from glualign.viz.lines import arrow_scale, arrows
+from glualign.viz.lines import arrows
 from glualign.viz.styles import wheel
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _pairs(clip: Clip, onto_first: bool) -> Iterator[tuple[Picture, Picture]]:
 
 def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
     if style == "arrows":
-        return arrows(flow, frame, scale=arrow_scale(flow.size, scale)).picture
+        return arrows(flow, frame, typical=scale).picture
     picture = flow_to_rgb(flow, scale)
     if style == "side-by-side":
         picture = np.concatenate([frame, picture], axis=1)

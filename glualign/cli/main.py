@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from contextlib import suppress
 from difflib import get_close_matches
@@ -65,12 +66,16 @@ class CommandGroup(click.Group):
                 )
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """As click does, through `safe_streams`; what a user can mend becomes one line and exit code 1."""
+        """As click does, through `safe_streams`; what a user can mend becomes one line and exit code 1.
+
+        The object of the context is the command line as it was given.
+        """
         with safe_streams():
             try:
                 try:
                     given = args[0] if args else kwargs.get("args")
-                    return super().main(*args, obj=[*(sys.argv[1:] if given is None else given)], **kwargs)
+                    words = sys.argv[1:] if given is None else given
+                    return super().main(*args, obj=shlex.join(["glualign", *words]), **kwargs)
                 finally:
                     sys.stdout.flush()
             except BrokenPipeError:

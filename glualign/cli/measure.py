@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,8 @@ from glualign.cli.options import DEVICE, PRECISION, QUIET, command, option
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
-
     from glualign.evaluation.methods import Method
     from glualign.evaluation.runner import PairResult
-    from glualign.evaluation.speed import Contender
 
 # Named here as well as in the library, because help must not import it; a test keeps the two lists equal.
 DATASETS = (
@@ -101,16 +99,9 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
       glualign evaluate pairs my-pairs/ --model compact --baseline sift --html out.html
       glualign evaluate hpatches-240 hpatches-sequences-release/ --csv hp.csv --resume
     """
+    from glualign.evaluation import tables
     from glualign.evaluation.datasets import open_dataset
     from glualign.evaluation.runner import evaluate
-    from glualign.evaluation.tables import (
-        HEADERS,
-        RIGHT_ALIGNED,
-        document,
-        group_results,
-        table_cells,
-        write_document,
-    )
     from glualign.outputs import check_outputs
 
     names = [options[name] for name in ("csv", "json", "html")]
@@ -126,16 +117,16 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
         how = {"csv_path": csv_path, "resume": options["resume"]}
         results = evaluate(data, methods, listener=lambda result: advance(), **how)
-    groups = group_results(data, results)
-    content = document(data, methods, groups, results)
+    groups = tables.group_results(data, results)
+    content = tables.document(data, methods, groups, results)
     if json_path:
-        write_document(json_path, content)
+        tables.write_document(json_path, content)
     if html_path:
         from glualign.report.evaluation import panels, write_evaluation
 
         write_evaluation(html_path, content, panels(data, methods[0], results, 3))
     if not options["quiet"]:
-        print_table(table_cells(data.name, groups), HEADERS, title=data.title, right=RIGHT_ALIGNED)
+        print_table(tables.table_cells(data.name, groups), tables.HEADERS, data.title, tables.RIGHT_ALIGNED)
         click.echo("AEPE and median over pairs in px, PCK and Fl in %, time in s.")
     failures = [result for result in results if result.error]
     if failures:
@@ -211,43 +202,33 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
       glualign bench
       glualign bench --size 520x520 --precision bf16 --threads 1 --threads 2 --json speed.json
     """
+    from glualign.checkpoints import load_model
     from glualign.devices import choose_device
+    from glualign.evaluation import speed, tables
     from glualign.evaluation.environment import usable_cores
-    from glualign.evaluation.speed import speed_document, time_contenders
-    from glualign.evaluation.tables import SPEED_HEADERS, SPEED_RIGHT_ALIGNED, speed_cells, write_document
     from glualign.outputs import check_outputs
 
     device, path = choose_device(options["device"]), options["json"]
     check_outputs([path] if path else [], options["models"])
-    contenders = _contenders(options["models"], options["precisions"], options["reference"], device)
+    # The reference first, then every model in every number format once (auto may be one of the others).
+    contenders = [speed.reference_contender(device)] if options["reference"] else []
+    for model, precision in product(dict.fromkeys(options["models"]), options["precisions"]):
+        loaded = load_model(model)
+        contender = speed.model_contender(loaded.name, loaded.model, precision, device)
+        known = [(each.model, each.precision) for each in contenders]
+        if (contender.model, contender.precision) not in known:
+            contenders.append(contender)
     with status("timing", show=not options["quiet"]):
-        timings = time_contenders(
+        timings = speed.time_contenders(
             contenders,
             sizes=dict.fromkeys(sizes),
             threads=dict.fromkeys(threads) or (usable_cores(),),
             repeat=options["repeat"],
         )
     if path:
-        write_document(Path(path), speed_document(timings, options["device"]))
+        tables.write_document(Path(path), speed.speed_document(timings, options["device"]))
     if not options["quiet"]:
-        print_table(speed_cells(timings), SPEED_HEADERS, right=SPEED_RIGHT_ALIGNED)
-
-
-def _contenders(
-    models: Sequence[str], precisions: Sequence[str], reference: bool, device: torch.device
-) -> list[Contender]:
-    """The reference first, then every model in every number format once (auto may be one of the others)."""
-    from glualign.checkpoints import load_model
-    from glualign.evaluation.speed import model_contender, reference_contender
-
-    contenders = [reference_contender(device)] if reference else []
-    ours: dict[tuple[str, str], Contender] = {}
-    for model in dict.fromkeys(models):
-        for precision in precisions:
-            loaded = load_model(model)
-            contender = model_contender(loaded.name, loaded.model, precision, device)  # type: ignore[arg-type]
-            ours.setdefault((contender.model, contender.precision), contender)
-    return [*contenders, *ours.values()]
+        print_table(tables.speed_cells(timings), tables.SPEED_HEADERS, right=tables.SPEED_RIGHT_ALIGNED)
 
 
 @command(

@@ -6,7 +6,6 @@ This module imports click and nothing heavier, so that ``--help`` stays instant.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
@@ -136,11 +135,6 @@ def command(
         )
 
     return decorate
-
-
-def command_line() -> str:
-    """The command as it was given to the shell."""
-    return shlex.join(["glualign", *click.get_current_context().obj])
 
 
 def _device(text: str) -> str:

@@ -23,7 +23,6 @@ from glualign.cli.options import (
     Telling,
     Writing,
     command,
-    command_line,
     declared,
     option,
 )
@@ -184,7 +183,7 @@ def warp(
     with status("Writing ...", show=telling.shows):
         written, notes = outputs.write(alignment, only_trusted=options["only_trusted"], **vars(writing))
         if page:
-            build_report(alignment, page, command=command_line())
+            build_report(alignment, page, command=click.get_current_context().obj)
             written["report"] = Path(page)
     for note in () if telling.quiet else notes:
         warn(f"{source}: {note}")

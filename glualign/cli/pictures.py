@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status
-from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, command_line, option
+from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, option
 from glualign.cli.pair import Pairing
 from glualign.errors import OutputError
 
@@ -208,9 +208,8 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     else:
         alignment = pairing.align(moving, fixed, show=not quiet)
     with status("Drawing ...", show=not quiet):
-        build_report(
-            alignment, output, command=command_line(), title=options["title"], max_side=options["size"]
-        )
+        line = click.get_current_context().obj
+        build_report(alignment, output, command=line, title=options["title"], max_side=options["size"])
     if not quiet:
         click.echo(output)
 

@@ -137,23 +137,14 @@ def blank(height: int, width: int, color: RGB = PAPER) -> Picture:
     return np.full((height, width, 3), color, np.uint8)
 
 
-def grey(picture: Picture) -> Picture:
-    """The picture without its colours, still ``(H, W, 3)``."""
-    return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
-
-
 def faded(picture: Picture, share: float, towards: int) -> Picture:
     """The picture in grey, mixed with a grey level, as a quiet background."""
-    quiet = grey(picture)
-    return np.asarray(cv2.addWeighted(quiet, 1 - share, np.full_like(quiet, towards), share, 0), np.uint8)
+    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(grey, 1 - share, np.full_like(grey, towards), share, 0), np.uint8)
 
 
 def background(image: Picture | None, size: tuple[int, int]) -> Picture:
-    """A quiet copy of the target image to draw on, or white paper.
-
-    Raises:
-        FlowError: the image's size is not ``size`` (height, width).
-    """
+    """A quiet copy of the target image to draw on, of the size ``(height, width)``, or white paper."""
     if image is None:
         return blank(*size)
     check_size("the image", image, size)

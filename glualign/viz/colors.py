@@ -89,11 +89,7 @@ def _paint(data: Floats, wheel: Floats) -> Bytes:
 
 
 def wheel_disc(diameter: int) -> Bytes:
-    """The wheel itself as a disc: the colour at an offset from the centre is that of flow pointing there.
-
-    Returns:
-        ``(diameter, diameter, 4)`` uint8 RGBA, transparent outside the disc, with a smooth rim.
-    """
+    """The wheel as a disc ``(diameter, diameter, 4)`` RGBA: the colour at an offset is that of flow there."""
     radius = diameter / 2
     axis = (np.arange(diameter, dtype=np.float32) + 0.5) - radius
     field = np.stack(np.meshgrid(axis, axis), axis=-1)
@@ -124,10 +120,7 @@ def longest(flow: Flow, where: Mask | None = None) -> float:
 
 
 def scale_of(flow: Flow) -> float:
-    """The longest vector that stays inside the source, in pixels: what pictures take as full scale.
-
-    Vectors that leave the source carry no picture, and a network may make them as long as it likes.
-    """
+    """What pictures take as full scale: the longest vector, in pixels, that stays inside the source."""
     return longest(flow, flow.valid()) or longest(flow) or 1.0
 
 

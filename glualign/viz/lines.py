@@ -21,7 +21,12 @@ _GRID, _GRID_ON_PAPER = ((86, 180, 233), (230, 159, 0)), ((0, 100, 170), (190, 1
 
 
 def arrows(
-    flow: Flow, image: Picture | None = None, *, spacing: int | None = None, scale: float | None = None
+    flow: Flow,
+    image: Picture | None = None,
+    *,
+    spacing: int | None = None,
+    scale: float | None = None,
+    typical: float | None = None,
 ) -> Drawing:
     """Draw the flow as arrows on the (faded) target image.
 
@@ -30,20 +35,21 @@ def arrows(
         image: ``(H, W, 3)`` uint8 target image of the flow's size; None draws on white.
         spacing: distance between arrows in pixels; None takes about 26 along the longer side.
         scale: drawn length per pixel of flow; None takes the round number that suits the spacing.
+        typical: length of the vectors in pixels that the scale is to suit; None takes their 95th percentile.
 
     Raises:
         FlowError: the image's size differs from the flow's.
     """
     canvas = background(image, flow.size)
     line = pen_for(*flow.size).line
-    spacing = spacing or _spacing(flow.size)
+    spacing = spacing or max(7, round(max(flow.size) / 26))
     ys, xs = (_centred(side, spacing) for side in flow.size)
     vectors = flow.data[np.ix_(ys, xs)].astype(np.float64)
     rows, columns = np.nonzero(flow.known[np.ix_(ys, xs)])
     vectors = vectors[rows, columns]
-    if scale is None:
-        lengths = np.hypot(vectors[:, 0], vectors[:, 1])
-        scale = _round_scale(1.8 * spacing, float(np.percentile(lengths, 95)) if lengths.size else 0.0)
+    if typical is None:
+        typical = float(np.percentile(np.hypot(*vectors.T), 95)) if vectors.size else 0.0
+    scale = scale or _round_scale(1.8 * spacing, typical)
     starts = np.stack([xs[columns], ys[rows]], axis=1).astype(np.float64)
     ends = starts + vectors * scale
     if image is not None:  # all outlines first: no outline then cuts through a neighbour's arrow
@@ -51,15 +57,6 @@ def arrows(
     _draw(canvas, starts, ends, line, spacing, _ARROW_ON_PAPER if image is None else _ARROW)
     drawn = "true length" if scale == 1 else f"length x {readable(scale)}"
     return Drawing(canvas, (f"From target to source, {drawn}",))
-
-
-def arrow_scale(size: tuple[int, int], typical: float) -> float:
-    """Drawn length per pixel of flow that suits a field of that size whose vectors are ``typical`` pixels."""
-    return _round_scale(1.8 * _spacing(size), typical)
-
-
-def _spacing(size: tuple[int, int]) -> int:
-    return max(7, round(max(size) / 26))
 
 
 def _centred(length: int, spacing: int) -> npt.NDArray[np.intp]:

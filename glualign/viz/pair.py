@@ -98,11 +98,7 @@ def write_animation(path: PathLike, frames: Sequence[Picture], interval: int = 7
     """Write frames of one size as an endless animation; the extension chooses the format.
 
     GIF has 256 colours, shared by all frames so that flat areas do not shimmer; WebP and PNG keep them all.
-
-    Args:
-        path: a ``.gif``, ``.webp`` or ``.png`` file.
-        frames: ``(H, W, 3)`` uint8 pictures.
-        interval: milliseconds that each frame stays.
+    Each frame stays for ``interval`` milliseconds.
 
     Raises:
         ImageError: another extension, or a picture too large for the format.

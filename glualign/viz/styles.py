@@ -37,11 +37,7 @@ def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
 
 
 def colorize(values: Floats, low: float, high: float, name: Colormap = "viridis") -> Picture:
-    """Colour ``(H, W)`` values from ``low`` to ``high``; beyond both ends the end's colour, NaN striped grey.
-
-    Returns:
-        ``(H, W, 3)`` uint8 RGB.
-    """
+    """Colour ``(H, W)`` values from ``low`` to ``high``, larger and smaller ones like these, NaN striped."""
     rgb = np.empty((*values.shape, 3), np.uint8)
     for top, bottom in strips((values.shape[0], values.shape[1])):
         share = (values[top:bottom].astype(np.float32) - low) * (255 / ((high - low) or 1.0))
@@ -65,12 +61,7 @@ def _diagonal(picture: Picture, period: int) -> Mask:
 
 
 def magnitude(flow: Flow, max_flow: float | None = None) -> Drawing:
-    """Length of the flow in pixels, dark for none, yellow for ``max_flow``; unknown pixels are striped.
-
-    Args:
-        flow: the field.
-        max_flow: length in pixels of the brightest colour; None takes `scale_of`.
-    """
+    """Length in pixels, dark for none, yellow for ``max_flow`` (None: `scale_of`), unknown pixels striped."""
     top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
     return _scaled(flow.magnitude, top, "viridis", "Length of the flow in pixels")
 
@@ -96,13 +87,11 @@ def jacobian(flow: Flow, where: Mask | None = None) -> Drawing:
 
 
 def error(errors: Floats, maximum: float | None = None) -> Drawing:
-    """Forward-backward (or any) error in pixels, black for none; pixels without an error are striped.
+    """Forward-backward (or any) error ``(H, W)`` in pixels, black for none; NaN is striped.
 
-    Args:
-        errors: ``(H, W)`` float32 pixels, NaN where undefined, e.g. from `glualign.flow.consistency`.
-        maximum: error in pixels of the brightest colour; None takes eight times the median or the 98th
-            percentile, whichever is less, and at least 1 px: where the images do not overlap the error is of
-            any size, and must not hide what happens where they do.
+    The brightest colour is ``maximum`` pixels; None takes eight times the median or the 98th percentile,
+    whichever is less, and at least 1 px: where the images do not overlap the error is of any size, and must
+    not hide what happens where they do.
     """
     errors = np.where(np.isfinite(errors), errors, np.float32(np.nan))
     middle, high = np.nanpercentile(errors, [50, 98]) if np.isfinite(errors).any() else (np.nan, 0.0)
@@ -125,11 +114,7 @@ def _scaled(values: Floats, top: float, name: Colormap, line: str) -> Drawing:
 
 
 def mask_overlay(image: Picture, mask: Mask) -> Drawing:
-    """Show the image where ``mask`` holds, and faded under stripes with an outline where it does not.
-
-    Args:
-        image: ``(H, W, 3)`` uint8.
-        mask: ``(H, W)`` bool.
+    """Show the image where ``mask``, ``(H, W)`` bool, holds; faded under stripes with an outline elsewhere.
 
     Raises:
         FlowError: the sizes differ.
@@ -206,17 +191,9 @@ def draw_flow(
 def draw_pair(
     source: Picture, target: Picture, flow: Flow, style: PairStyle = "blend", *, valid: Mask | None = None
 ) -> list[Picture]:
-    """Warp the source by the flow and show it together with the target.
+    """Warp the source by the flow and show it with the target: one picture, two frames for ``flicker``.
 
-    Args:
-        source: ``(H_source, W_source, 3)`` uint8.
-        target: ``(H, W, 3)`` uint8 of the flow's size.
-        flow: target -> source, in source pixels.
-        style: which picture.
-        valid: ``(H, W)`` bool, where to trust the flow; None trusts it wherever it stays inside the source.
-
-    Returns:
-        One picture; two frames for ``flicker``.
+    Where ``valid``, ``(H, W)`` bool, does not hold, or the flow leaves the source, the target is shown faded.
 
     Raises:
         FlowError: the flow does not belong to these images, or the style is unknown.
