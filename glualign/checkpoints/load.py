@@ -163,12 +163,9 @@ def build(checkpoint: Checkpoint) -> GLUNet:
 
 
 def complete(state: Mapping[str, Tensor], network: GLUNet, *, where: str) -> dict[str, Tensor]:
-    """``state`` checked against a network: fp32 tensors in the network's order.
+    """``state``, by official key, checked against a network: fp32 tensors in the network's order.
 
-    Args:
-        state: tensors by official key.
-        network: the network they should fit; its own values do not matter.
-        where: what messages begin with, usually the file.
+    The network's own values do not matter. Messages begin with ``where``, usually the file.
 
     Raises:
         CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite values.

@@ -28,6 +28,7 @@ MAX_BYTES = 1 << 29
 _MAX_PICKLE_BYTES = 16 << 20
 _MAX_OPCODES = 400_000
 _MAX_DIMENSIONS = 8
+_BIG_ENDIAN = "was written on a big-endian machine, which is not supported"
 
 _DTYPES = {
     "torch.FloatStorage": torch.float32,
@@ -47,15 +48,11 @@ _HARMLESS_CALLS = re.compile(
     r"datetime\.(datetime|timedelta)|numpy\.(_?core\.multiarray\.(_reconstruct|scalar)|dtype)|"
     r"pathlib\.(Posix|Windows)Path|torch\.(Size|device)"
 )
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": list,
-}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_CONTAINERS = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
+_TAKES = dict.fromkeys(("TUPLE1", "APPEND", "BUILD", "BINPERSID"), 1)
+_TAKES |= {"TUPLE2": 2, "SETITEM": 2, "REDUCE": 2, "NEWOBJ": 2, "TUPLE3": 3}
+_TAKES_TO_MARK = {"TUPLE", "APPENDS", "SETITEMS"}
 _VALUES = {"BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1"}
 
 
@@ -106,12 +103,8 @@ class TorchFile:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._storages: dict[str, _Storage] = {}
-        self._read: Callable[[_Storage, int], bytes]
-        if zipfile.is_zipfile(stream):
-            self._open_zip(stream)
-        else:
-            self._open_legacy(stream)
+        open_ = _open_zip if zipfile.is_zipfile(stream) else _open_legacy
+        self.content, self._read = open_(stream)
 
     def tensors(self, state: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
         """The tensors of ``state``, read from the file; each storage is read once.
@@ -119,69 +112,70 @@ class TorchFile:
         Raises:
             CheckpointError: they take more than `MAX_BYTES`.
         """
+        storages = {tensor.storage.key: tensor.storage for tensor in state.values()}
+        sizes = {key: storage.values * _DTYPES[storage.kind].itemsize for key, storage in storages.items()}
+        if sum(sizes.values()) > MAX_BYTES:
+            raise CheckpointError("claims more than 512 MiB of weights; it is damaged or no GLU-Net")
         buffers: dict[str, Tensor] = {}
-        total = 0
-        for tensor in state.values():
-            storage, dtype = tensor.storage, tensor.dtype
-            if storage.key in buffers or dtype is None:
-                continue
-            total += storage.values * dtype.itemsize
-            if total > MAX_BYTES:
-                raise CheckpointError("claims more than 512 MiB of weights; it is damaged or no GLU-Net")
-            data = bytearray(self._read(storage, storage.values * dtype.itemsize))
-            empty = torch.empty(0, dtype=dtype)
-            buffers[storage.key] = torch.frombuffer(data, dtype=dtype) if data else empty
+        for key, storage in storages.items():
+            data, dtype = bytearray(self._read(storage, sizes[key])), _DTYPES[storage.kind]
+            buffers[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         return {
             key: buffers[tensor.storage.key].as_strided(tensor.shape, tensor.stride, tensor.offset)
             for key, tensor in state.items()
         }
 
-    def _open_zip(self, stream: BinaryIO) -> None:
-        archive = zipfile.ZipFile(stream)
-        pickles = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise CheckpointError("is a zip archive, but not one of torch; import it instead")
-        folder = pickles[0].filename.removesuffix("data.pkl")
 
-        def read(name: str, size: int | None = None) -> bytes:
-            info = archive.getinfo(folder + name)
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise CheckpointError("is a compressed archive, which torch never writes; unpack it first")
-            if info.file_size > _MAX_PICKLE_BYTES if size is None else info.file_size != size:
-                raise CheckpointError(f"claims {info.file_size:,} bytes for {name}; it is damaged")
-            return archive.read(info)
+_Reader = Callable[[_Storage, int], bytes]
+"""Gives so many bytes of a storage."""
 
-        if folder + "byteorder" in archive.NameToInfo and read("byteorder") != b"little":
-            raise CheckpointError("was written on a big-endian machine, which is not supported")
-        self.content = _unpickle(io.BytesIO(read("data.pkl")), self._storages)
-        self._read = lambda storage, size: read(f"data/{storage.key}", size)
 
-    def _open_legacy(self, stream: BinaryIO) -> None:
-        stream.seek(0)
-        pickles = io.BytesIO(stream.read(_MAX_PICKLE_BYTES))
-        magic, version, system = (_unpickle(pickles, {}) for _ in range(3))
-        if magic != 0x1950A86A20F9469CFC6C or version != 1001:
-            raise CheckpointError("is a pickle, but not one of torch's; nothing of it was run")
-        if isinstance(system, dict) and system.get("little_endian") is False:
-            raise CheckpointError("was written on a big-endian machine, which is not supported")
-        self.content = _unpickle(pickles, self._storages)
-        keys, offset, places = _unpickle(pickles, {}), pickles.tell(), {}
-        for key in keys:
-            storage = self._storages[key]
-            dtype = _DTYPES[storage.kind]
-            places[key] = offset + 8
-            offset += 8 + storage.values * dtype.itemsize
+def _open_zip(stream: BinaryIO) -> tuple[Any, _Reader]:
+    archive = zipfile.ZipFile(stream)
+    pickles = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise CheckpointError("is a zip archive, but not one of torch; import it instead")
+    folder = pickles[0].filename.removesuffix("data.pkl")
 
-        def read(storage: _Storage, size: int) -> bytes:
-            stream.seek(places[storage.key] - 8)
-            if int.from_bytes(stream.read(8), "little") != storage.values:
-                raise ValueError("a storage is not where it should be")
-            data = stream.read(size)
-            if len(data) != size:
-                raise EOFError("the file is truncated")
-            return data
+    def read(name: str, size: int | None = None) -> bytes:
+        info = archive.getinfo(folder + name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError("is a compressed archive, which torch never writes; unpack it first")
+        if info.file_size > _MAX_PICKLE_BYTES if size is None else info.file_size != size:
+            raise CheckpointError(f"claims {info.file_size:,} bytes for {name}; it is damaged")
+        return archive.read(info)
 
-        self._read = read
+    if folder + "byteorder" in archive.NameToInfo and read("byteorder") != b"little":
+        raise CheckpointError(_BIG_ENDIAN)
+    content = _unpickle(io.BytesIO(read("data.pkl")), {})
+    return content, lambda storage, size: read(f"data/{storage.key}", size)
+
+
+def _open_legacy(stream: BinaryIO) -> tuple[Any, _Reader]:
+    stream.seek(0)
+    pickles = io.BytesIO(stream.read(_MAX_PICKLE_BYTES))
+    magic, version, system = (_unpickle(pickles, {}) for _ in range(3))
+    if magic != 0x1950A86A20F9469CFC6C or version != 1001:
+        raise CheckpointError("is a pickle, but not one of torch's; nothing of it was run")
+    if isinstance(system, dict) and system.get("little_endian") is False:
+        raise CheckpointError(_BIG_ENDIAN)
+    storages: dict[str, _Storage] = {}
+    content, places = _unpickle(pickles, storages), {}
+    keys, offset = _unpickle(pickles, {}), pickles.tell()
+    for key in keys:
+        places[key] = offset
+        offset += 8 + storages[key].values * _DTYPES[storages[key].kind].itemsize
+
+    def read(storage: _Storage, size: int) -> bytes:
+        stream.seek(places[storage.key])
+        if int.from_bytes(stream.read(8), "little") != storage.values:
+            raise ValueError("a storage is not where it should be")
+        data = stream.read(size)
+        if len(data) != size:
+            raise EOFError("the file is truncated")
+        return data
+
+    return content, read
 
 
 def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
@@ -195,6 +189,11 @@ def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
         count += 20 if name == "GLOBAL" else 1  # a name takes twenty times as long as other opcodes
         if count > _MAX_OPCODES:
             raise CheckpointError(f"refused, it has more than {_MAX_OPCODES:,} opcodes; weights have fewer")
+        start = marks.pop() if name in _TAKES_TO_MARK else len(stack) - _TAKES.get(name, 0)
+        if not 0 <= start <= len(stack):
+            raise IndexError("the stack is empty")
+        values = stack[start:]
+        del stack[start:]
         if name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
@@ -202,21 +201,19 @@ def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
         elif name in _VALUES:
             stack.append(argument)
         elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
+            stack.append(_CONSTANTS[name])
+        elif name in _CONTAINERS:
+            stack.append(_CONTAINERS[name]())
         elif name == "GLOBAL":
             stack.append(Opaque(str(argument).replace(" ", ".", 1).replace("__builtin__.", "builtins.")))
         elif name == "MARK":
             marks.append(len(stack))
-        elif name == "TUPLE":
-            stack.append(tuple(_pop(stack, marks.pop())))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(_pop(stack, len(stack) - int(name[-1]))))
-        elif name in ("APPEND", "APPENDS"):
-            values = _pop(stack, marks.pop() if name == "APPENDS" else len(stack) - 1)
+        elif name.startswith("TUPLE"):
+            stack.append(tuple(values))
+        elif name.startswith("APPEND"):
             if isinstance(stack[-1], list):
                 stack[-1].extend(values)
-        elif name in ("SETITEM", "SETITEMS"):
-            values = _pop(stack, marks.pop() if name == "SETITEMS" else len(stack) - 2)
+        elif name.startswith("SETITEM"):
             for key, value in zip(values[::2], values[1::2], strict=True):
                 # The hash of other types is not random, or follows references without end.
                 if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 63):
@@ -224,31 +221,19 @@ def _unpickle(stream: io.BytesIO, storages: dict[str, _Storage]) -> Any:
                 if isinstance(stack[-1], dict):
                     stack[-1][key] = value
         elif name == "REDUCE":
-            function, arguments = _pop(stack, len(stack) - 2)
-            stack.append(_called(function, arguments))
+            stack.append(_called(*values))
         elif name == "NEWOBJ":
-            cls, _arguments = _pop(stack, len(stack) - 2)
-            stack.append(Opaque(cls.name))
-        elif name == "BUILD":
-            stack.pop()  # the attributes of an object, of which only the name is kept
+            stack.append(Opaque(values[0].name))
         elif name == "BINPERSID":
-            storage = _storage(stack.pop())
+            storage = _storage(values[0])
             if storages.setdefault(storage.key, storage).kind != storage.kind:
                 raise ValueError("one storage of two types")
             stack.append(storage)
         elif name == "STOP":
             return stack.pop()
-        elif name != "PROTO":
+        elif name not in ("PROTO", "BUILD"):  # BUILD: attributes of an object, of which only the name is kept
             raise CheckpointError(f"refused as damaged: it uses the opcode {name}, which weights never need")
     raise EOFError("the pickle has no end")
-
-
-def _pop(stack: list[Any], start: int) -> list[Any]:
-    if not 0 <= start <= len(stack):
-        raise IndexError("the stack is empty")
-    values = stack[start:]
-    del stack[start:]
-    return values
 
 
 def _called(function: Any, arguments: tuple[Any, ...]) -> Any:

@@ -5,7 +5,8 @@ All of it samples bilinearly and keeps unknown pixels unknown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ class Flow:
         data: ``(H, W, 2)`` float32 on the target grid, ``u`` to the right and ``v`` downwards in source
             pixels. Unknown pixels are NaN in both components.
         source_size: ``(height, width)`` of the source image; None when it equals the target's.
+        height: rows of the target grid; derived from the data, as what follows is.
+        width: columns of the target grid.
+        size: ``(height, width)`` of the target grid.
 
     Raises:
         FlowError: the array is not ``(H, W, 2)`` real numbers, is empty, or holds infinite values.
@@ -39,6 +43,9 @@ class Flow:
 
     data: Floats
     source_size: tuple[int, int] | None = None
+    height: int = field(init=False)
+    width: int = field(init=False)
+    size: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         data: Array = np.asarray(self.data)
@@ -53,31 +60,18 @@ class Flow:
         if unknown.any() and not np.isnan(data[unknown]).all():
             data = data.copy()
             data[unknown] = np.nan
-        object.__setattr__(self, "data", data)
+        derived: dict[str, Any] = {"data": data, "height": data.shape[0], "width": data.shape[1]}
+        derived["size"] = (data.shape[0], data.shape[1])
         if self.source_size is not None:
-            height, width = (int(side) for side in self.source_size)
-            if height <= 0 or width <= 0:
+            derived["source_size"] = (int(self.source_size[0]), int(self.source_size[1]))
+            if min(derived["source_size"]) <= 0:
                 raise FlowError(f"the source size must be positive; got {self.source_size}")
-            object.__setattr__(self, "source_size", (height, width))
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         source = self.source_frame
         return f"<Flow {self.width} x {self.height}, source {source[1]} x {source[0]}>"
-
-    @property
-    def height(self) -> int:
-        """Rows of the target grid."""
-        return int(self.data.shape[0])
-
-    @property
-    def width(self) -> int:
-        """Columns of the target grid."""
-        return int(self.data.shape[1])
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """``(height, width)`` of the target grid."""
-        return self.height, self.width
 
     @property
     def source_frame(self) -> tuple[int, int]:
@@ -121,12 +115,7 @@ def compose(first: Flow, second: Flow) -> Flow:
 
 
 def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:
-    """The same motion between resized images.
-
-    Args:
-        flow: target -> source.
-        size: new ``(height, width)`` of the target.
-        source_size: new ``(height, width)`` of the source; None scales it by the target's factors.
+    """The same motion between images resized to ``size`` and ``source_size`` (None: by the target's factors).
 
     Pixel centres are integers: resizing by ``s`` maps ``x`` to ``(x + 0.5) * s - 0.5``.
 
@@ -151,12 +140,7 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
 def consistency(forward: Flow, backward: Flow) -> Floats:
     """Distance in pixels by which going to the source and back misses the target pixel it started from.
 
-    Args:
-        forward: target -> source, on the target grid.
-        backward: source -> target, on the source grid.
-
-    Returns:
-        ``(H_target, W_target)`` float32; NaN where either is unknown or ``forward`` leaves the source.
+    ``(H_target, W_target)`` float32; NaN where either is unknown or ``forward`` leaves the source.
 
     Raises:
         FlowError: the grids do not fit together.

@@ -27,9 +27,6 @@ def invert(flow: Flow) -> Flow:
     If target pixel ``x`` shows ``x + f(x)``, the inverse ``g`` satisfies ``y + g(y) = x`` for
     ``y = x + f(x)``. Unknown where no target pixel shows the source pixel, where the field folds, or
     where it is unknown itself.
-
-    Returns:
-        A flow on the source grid whose source is the target grid.
     """
     height, width = flow.source_frame
     solver = _Solver(flow)
@@ -41,28 +38,18 @@ def invert(flow: Flow) -> Flow:
 
 
 def to_source(flow: Flow, points: npt.ArrayLike) -> Doubles:
-    """Source positions that target positions show: ``x + f(x)``.
+    """Source positions ``x + f(x)`` that target positions ``(N, 2)``, columns x and y, show.
 
-    Args:
-        flow: target -> source.
-        points: ``(N, 2)`` columns x, y in target pixels.
-
-    Returns:
-        ``(N, 2)`` float64; NaN outside the target and where the flow is unknown.
+    NaN outside the target and where the flow is unknown.
     """
     target = np.asarray(points, np.float64).reshape(-1, 2)
     return target + sample(flow.data, target[:, 0], target[:, 1])
 
 
 def to_target(flow: Flow, points: npt.ArrayLike) -> Doubles:
-    """Target positions that show given source positions: where keypoints of the source end up.
+    """Target positions that show source positions ``(N, 2)``, columns x and y: where keypoints end up.
 
-    Args:
-        flow: target -> source.
-        points: ``(N, 2)`` columns x, y in source pixels.
-
-    Returns:
-        ``(N, 2)`` float64; NaN where the target does not show the point.
+    NaN where the target does not show the point.
     """
     return _Solver(flow).solve(np.asarray(points, np.float64).reshape(-1, 2))
 

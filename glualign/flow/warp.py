@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -77,7 +77,8 @@ def warp(
     if missing is not None and missing.shape != source_size:
         raise FlowError(f"the mask of missing pixels is {missing.shape}, the image {source_size}")
     source = pixels.reshape(*source_size, -1)
-    sampler = _Sampler(source, interpolation, source.shape[2] in (2, 4) if alpha is None else alpha, missing)
+    alpha = source.shape[2] in (2, 4) if alpha is None else alpha
+    sampler = _Sampler(source, missing, alpha, _FLAGS[interpolation])
     height, width = flow.size
     warped = np.zeros((height, width, source.shape[2]), source.dtype)
     valid = np.empty((height, width), np.bool_)
@@ -90,14 +91,13 @@ def warp(
     return warped.reshape(height, width, *pixels.shape[2:]), valid
 
 
-class _Sampler:
+class _Sampler(NamedTuple):
     """Reads one source at many positions: gathers for nearest, `cv2.remap` on crops for the rest."""
 
-    def __init__(
-        self, source: Array, interpolation: Interpolation, with_alpha: bool, missing: Mask | None
-    ) -> None:
-        self.source, self.missing, self.with_alpha = source, missing, with_alpha
-        self.flag = _FLAGS[interpolation]
+    source: Array
+    missing: Mask | None
+    with_alpha: bool
+    flag: int
 
     def read(self, x: Doubles, y: Doubles, out: Array, valid: Mask) -> None:
         """Write values at positions ``(h, w)`` into ``out`` ``(h, w, C)``, and where there is one.

@@ -61,13 +61,9 @@ def positions(flow: Array, top: int = 0, left: int = 0) -> tuple[Doubles, Double
 def inside(x: Array, y: Array, size: Size, *, edge: Literal["centres", "areas"] = "centres") -> Mask:
     """Whether positions lie in a frame; false for NaN.
 
-    Args:
-        x: columns, any shape.
-        y: rows, same shape.
-        size: ``(height, width)`` of the frame.
-        edge: ``centres``: ``[0, W-1] x [0, H-1]``, where values can be interpolated between pixels (flows,
-            warping, valid masks), with `EDGE_TOLERANCE`. ``areas``: ``[-0.5, W-0.5] x [-0.5, H-0.5]``, the
-            area that the pixels cover, for cells of a coarser grid and for images under a transform.
+    Within ``centres``, ``[0, W-1] x [0, H-1]``, values can be interpolated between pixels (flows, warping,
+    valid masks), with `EDGE_TOLERANCE`; ``areas``, ``[-0.5, W-0.5] x [-0.5, H-0.5]``, is what the pixels
+    cover, for cells of a coarser grid and for images under a transform.
     """
     height, width = size
     reach = EDGE_TOLERANCE if edge == "centres" else 0.5
@@ -94,12 +90,8 @@ def rotation_scale_matrix(
 ) -> Matrix:
     """Frame pixel -> image pixel: a rotation / scale hypothesis, both centres on each other, undistorted.
 
-    Args:
-        frame: ``(height, width)`` of the frame on which the image is drawn.
-        image: ``(height, width)`` of the image.
-        degrees: by which the frame is rotated against the image, clockwise on screen.
-        scale: image pixels per frame pixel, relative to equal areas.
-        mirror: left and right exchanged.
+    The frame is rotated clockwise on screen against the image by ``degrees``; ``scale`` is image pixels per
+    frame pixel, relative to equal areas; ``mirror`` exchanges left and right.
     """
     scale = scale * np.sqrt(image[0] * image[1] / (frame[0] * frame[1]))
     cos, sin = scale * np.cos(np.deg2rad(degrees)), scale * np.sin(np.deg2rad(degrees))
@@ -138,17 +130,11 @@ def corner_motion(transform: Matrix, size: Size) -> float:
 
 
 def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str | None:
-    """Why a transform shows no picture of a frame of ``size``; None when it is plausible.
+    """Why a transform frame -> image shows no picture of a frame of ``size``; None when it is plausible.
 
-    Args:
-        matrix: frame -> image.
-        size: ``(height, width)`` of the frame.
-        mirror: whether the image may be mirrored.
-
-    Returns:
-        What it does wrong, as the end of a sentence: "is not finite", "puts the horizon inside the picture",
-        "changes the scale more than 50 times" (lengths at a corner), or "mirrors the picture". Under any
-        other the frame stays convex.
+    What it does wrong, as the end of a sentence: "is not finite", "puts the horizon inside the picture",
+    "changes the scale more than 50 times" (lengths at a corner), or, unless it may ``mirror``, "mirrors the
+    picture". Under any other the frame stays convex.
     """
     if not np.isfinite(matrix).all():
         return "is not finite"
@@ -188,14 +174,8 @@ def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] 
     In float64 and written out, because OpenCV rounds positions to 1/32 px (4.x always, 5.0 for two channels).
     A neighbour that is NaN makes the value NaN only where its weight is not zero.
 
-    Args:
-        field: ``(H, W)`` or ``(H, W, C)``.
-        x: columns, any shape; NaN gives NaN.
-        y: rows, same shape.
-        outside: ``"nan"``, or ``"edge"`` to read the nearest pixel of the frame.
-
-    Returns:
-        float64 of the shape of ``x`` (``+ (C,)``).
+    Of a field ``(H, W)`` or ``(H, W, C)``: float64 of the shape of ``x`` and ``y`` (``+ (C,)``); at NaN, NaN.
+    Outside of the frame NaN as well, or the value of the nearest pixel (``"edge"``).
     """
     height, width = field.shape[:2]
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -217,14 +197,9 @@ def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] 
 def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
     """The same motion on a grid of another size, bilinear under the half-pixel convention.
 
-    Args:
-        flow: ``(H, W, 2)``; source and target are resized alike.
-        size: new ``(height, width)``.
-        frame: ``(height, width)`` in whose pixels ``flow`` counts; None: its own grid. A flow on cells of
-            the network's answer counts in pixels of the working size.
-
-    Returns:
-        ``(*size, 2)`` float32 in pixels of ``size``. Unknown (NaN) where a neighbour with a weight is.
+    Source and target are resized alike; the result counts in pixels of ``size``. ``flow`` counts in those of
+    a ``frame``, by default its own grid: a flow on cells of the network's answer, in pixels of the working
+    size. Unknown (NaN) where a neighbour with a weight is.
     """
     flow = np.asarray(flow, np.float32)
     height, width = frame or flow.shape[:2]
@@ -247,15 +222,9 @@ def forward_backward_error(
 ) -> Floats:
     """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
 
-    Args:
-        forward: ``(h, w, 2)`` target -> source, in pixels.
-        backward: ``(h', w', 2)`` source -> target, in pixels.
-        cell: pixels from one cell to the next, where the flows are on a coarser grid than their pixels.
-        exists: ``(H, W)`` pixels at which the source has data; None: all.
-
-    Returns:
-        ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where ``x + f(x)`` leaves the
-        area of the source's pixels, or its data.
+    Of flows target -> source ``(h, w, 2)`` and back ``(h', w', 2)`` in pixels, on a grid of which every
+    ``cell`` pixels make one: ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where
+    ``x + f(x)`` leaves the area of the source's pixels, or of those that have data (``exists``; None: all).
     """
     out = np.empty(forward.shape[:2], np.float32)
     for top, bottom in strips((forward.shape[0], forward.shape[1])):

@@ -44,16 +44,7 @@ def fit_points(
     """The transform target -> source that most pairs agree with.
 
     Homographies by MAGSAC++, the others by RANSAC; then least squares over all points, reweighted by Tukey's
-    function of their distance.
-
-    Args:
-        target: ``(N, 2)``.
-        source: ``(N, 2)``, paired with ``target``.
-        model: the kind of transform.
-        threshold: largest distance of an inlier, in source pixels.
-
-    Returns:
-        3x3 float64 with ``matrix[2, 2] == 1``.
+    function of their distance. An inlier is at most ``threshold`` source pixels off. ``matrix[2, 2] == 1``.
 
     Raises:
         FlowError: an unknown kind, too few points, or points that determine no transform of that kind.
@@ -163,16 +154,13 @@ def keypoint_homography(
     """Homography, target pixel -> source pixel, through key points: ratio test and MAGSAC++.
 
     Args:
-        source: ``(H, W, 3)`` uint8 RGB.
-        target: ``(H, W, 3)`` uint8 RGB.
+        source: ``(H, W, 3)`` uint8 RGB, as the target.
+        target: the image whose pixels are mapped.
         detector: SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB.
         most: key points per image.
         max_side: larger images are reduced to this longer side first; None: never.
         threshold: largest distance of an inlier, in pixels of the reduced source.
         fewest: matches, and inliers among them, that are needed.
-
-    Returns:
-        3x3 float64, ``matrix[2, 2] == 1``.
 
     Raises:
         FlowError: too few points agree, or on nothing plausible; the message says which.

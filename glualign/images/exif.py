@@ -13,20 +13,16 @@ import numpy as np
 from glualign.arrays import Array
 
 PREFIX = b"Exif\0\0"
+"""Before the TIFF stream of a block in a JPEG."""
 ORIENTATION = 0x0112
 EXIF_IFD = 0x8769
-PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
+_PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _SHORT, _LONG = 3, 4
-
-
-def strip_prefix(block: bytes) -> bytes:
-    """The TIFF stream inside an EXIF block, whether or not the block carries the JPEG prefix."""
-    return block[len(PREFIX) :] if block.startswith(PREFIX) else block
 
 
 def orientation(exif: bytes | None) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or the block is broken."""
-    for _, tag, kind, _, value in _entries(exif or b"", 0):
+    for _, tag, kind, _, value in _entries(exif or b""):
         if tag == ORIENTATION and kind == _SHORT and 1 <= value <= 8:
             return value
     return 1
@@ -34,11 +30,7 @@ def orientation(exif: bytes | None) -> int:
 
 def reset_orientation(exif: bytes) -> bytes:
     """The block with orientation 1, everything else byte for byte the same."""
-    block = bytearray(exif)
-    for position, tag, kind, _, _ in list(_entries(exif, 0)):
-        if tag == ORIENTATION and kind == _SHORT:
-            struct.pack_into(_order(exif) + "H", block, position + 8, 1)
-    return bytes(block)
+    return _patched(exif, {ORIENTATION: 1})
 
 
 def for_size(exif: bytes, width: int, height: int) -> bytes:
@@ -46,23 +38,13 @@ def for_size(exif: bytes, width: int, height: int) -> bytes:
 
     The thumbnail shows the picture before it was warped, and file managers would go on showing it.
     """
-    order = _order(exif)
-    if not order:
-        return exif
-    block = bytearray(exif)
-    for _, tag, _, _, value in list(_entries(exif, 0)):
+    entries = _entries(exif)
+    block = exif
+    for _, tag, _, _, value in entries:
         if tag == EXIF_IFD:
-            for position, inner, kind, count, _ in list(_entries(exif, value)):
-                if inner in (PIXEL_WIDTH, PIXEL_HEIGHT) and kind in (_SHORT, _LONG) and count == 1:
-                    number = width if inner == PIXEL_WIDTH else height
-                    # A LONG fits where a SHORT stood: the value field always has four bytes.
-                    struct.pack_into(order + "HII", block, position + 2, _LONG, 1, number)
-    entries = list(_entries(exif, 0))
-    if entries:
-        next_ifd = entries[-1][0] + 12
-        if next_ifd + 4 <= len(block):
-            struct.pack_into(order + "I", block, next_ifd, 0)
-    return bytes(block)
+            block = _patched(block, {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}, value)
+    following = entries[-1][0] + 12 if entries else len(block)
+    return block[:following] + bytes(4) + block[following + 4 :] if following + 4 <= len(block) else block
 
 
 def upright(pixels: Array, value: int) -> Array:
@@ -75,19 +57,24 @@ def upright(pixels: Array, value: int) -> Array:
     return np.ascontiguousarray(turned)
 
 
-def _order(exif: bytes) -> str:
-    return {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4], "")
+def _patched(exif: bytes, numbers: dict[int, int], offset: int = 0) -> bytes:
+    """The block with other numbers in a directory; the field of a SHORT has room for a LONG."""
+    block = bytearray(exif)
+    for position, tag, kind, count, _ in _entries(exif, offset):
+        if tag in numbers and kind in (_SHORT, _LONG) and count == 1:
+            kind = _SHORT if kind == _SHORT and numbers[tag] < 1 << 16 else _LONG
+            form = ("<" if exif[:1] == b"I" else ">") + ("HIH" if kind == _SHORT else "HII")
+            struct.pack_into(form, block, position + 2, kind, 1, numbers[tag])
+    return bytes(block)
 
 
-def _entries(exif: bytes, offset: int) -> list[tuple[int, int, int, int, int]]:
+def _entries(exif: bytes, offset: int = 0) -> list[tuple[int, int, int, int, int]]:
     """``(position, tag, type, count, value)`` of a directory (0: the first); empty where it is broken."""
-    order = _order(exif)
-    if not order or len(exif) < 14:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None or len(exif) < 14:
         return []
     start = offset or struct.unpack_from(order + "I", exif, 4)[0]
-    if start + 2 > len(exif):
-        return []
-    (count,) = struct.unpack_from(order + "H", exif, start)
+    count = struct.unpack_from(order + "H", exif, start)[0] if start + 2 <= len(exif) else 0
     if start + 2 + 12 * count > len(exif):
         return []
     found = []

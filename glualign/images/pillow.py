@@ -106,8 +106,8 @@ def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int |
         pages = 1
     check_page(page, pages)
     picture.seek(page)
-    block = picture.info.get("exif")
-    return from_pillow(picture).replace(exif=exif.strip_prefix(block) if block else None, pages=pages)
+    block = picture.info.get("exif") or b""
+    return from_pillow(picture).replace(exif=block.removeprefix(exif.PREFIX) or None, pages=pages)
 
 
 def from_pillow(picture: PillowImage.Image) -> Image:
@@ -136,10 +136,9 @@ def from_pillow(picture: PillowImage.Image) -> Image:
     width, height = picture.size
     # In strips: one call for all samples would hold the image three times.
     step = max(1, STRIP_PIXELS // max(1, width))
-    first = np.asarray(picture.crop((0, 0, width, min(step, height))))
-    pixels = np.empty((height, *first.shape[1:]), first.dtype.newbyteorder("="))
-    pixels[: len(first)] = first
-    for top in range(len(first), height, step):
+    pixel = np.asarray(picture.crop((0, 0, 1, 1)))
+    pixels = np.empty((height, width, *pixel.shape[2:]), pixel.dtype.newbyteorder("="))
+    for top in range(0, height, step):
         pixels[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
     if mode == "I" and pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 65535:
         pixels = pixels.astype(np.uint16)  # 16-bit grey in older Pillow

@@ -100,7 +100,7 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
         )
     image = pillow.from_pillow(value)
     if len(value.getexif()):
-        image = image.replace(exif=exif.strip_prefix(value.getexif().tobytes()))
+        image = image.replace(exif=value.getexif().tobytes().removeprefix(exif.PREFIX))
     return _upright(image) if options.get("apply_orientation", True) else image
 
 

@@ -7,6 +7,7 @@ import lzma
 import re
 import struct
 import zlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -249,11 +250,7 @@ def straight_alpha(pixels: Array) -> Array:
 
 
 def _have_codecs() -> bool:
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("imagecodecs") is not None
 
 
 def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception) -> Image:
@@ -323,4 +320,4 @@ def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
         block = carried.tobytes() if len(carried) else b""
     except Exception:  # Broken metadata must not stop an image whose pixels are fine.
         return None
-    return exif.strip_prefix(block) or None
+    return block.removeprefix(exif.PREFIX) or None
