@@ -32,8 +32,8 @@ from glualign.training.batches import BatchDataset
 from glualign.training.loop import Trainer
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore, open_photos
-from glualign.training.processes import Processes
 from glualign.training.recipe import DataOptions, Recipe, RunOptions, StageOptions, read_recipe
+from glualign.training.session import Processes
 from glualign.training.synthesis import PairSynthesis
 
 Indices = npt.NDArray[np.int64]

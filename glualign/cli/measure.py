@@ -137,8 +137,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
 
 
 def _methods(options: dict[str, Any]) -> list[Method]:
-    from glualign.evaluation.baselines import open_baseline
-    from glualign.evaluation.methods import open_model
+    from glualign.evaluation.methods import open_baseline, open_model
 
     models = options["models"] or (() if options["baselines"] else ("compact",))
     settings = {name: options[name] for name in ("device", "precision")} | dict(options["settings"])

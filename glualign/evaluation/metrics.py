@@ -1,4 +1,4 @@
-"""How far an estimated flow is from the truth: end-point error, PCK and Fl, in numpy.
+"""Ground truth of a pair, dense or as points, and how far a flow is from it: end-point error, PCK and Fl.
 
 Everything starts from the end-point errors (EPE) of the valid pixels of one image; the functions on data sets
 average or pool what was measured on the images. Definitions follow the evaluation code published with
@@ -8,16 +8,21 @@ GLU-Net.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Doubles
+from glualign.arrays import Doubles, Mask
+from glualign.errors import DatasetError
+from glualign.geometry import Field, Matrix, Points, Size, inside, pixel_grid, resize_flow, sample
 
 PIXEL_THRESHOLDS = (1.0, 3.0, 5.0, 10.0)
 ALPHAS = (0.05, 0.1)
 CURVE_ALPHAS: Doubles = np.linspace(0.002, 0.2, 50)
+
+Vectors = npt.NDArray[np.floating]
 
 # Fl (KITTI): an outlier is wrong by more than 3 px and by more than 5 % of its true motion.
 FL_PIXELS = 3.0
@@ -56,9 +61,7 @@ class GroupMetrics(NamedTuple):
     curve: Doubles  # share of all valid pixels within each of `CURVE_ALPHAS` times their image's L
 
 
-def end_point_errors(
-    estimate: npt.NDArray[np.floating], truth: npt.NDArray[np.floating], longer_side: float
-) -> Errors:
+def end_point_errors(estimate: Vectors, truth: Vectors, longer_side: float) -> Errors:
     """Compare two lists of flow vectors, (N, 2) each.
 
     A vector that the estimate leaves unknown (not finite) counts as wrong by the length of the true flow plus
@@ -74,6 +77,90 @@ def end_point_errors(
     magnitude = np.linalg.norm(truth.astype(np.float64), axis=1)
     epe = np.linalg.norm(estimate.astype(np.float64) - truth, axis=1)
     return Errors(np.where(np.isfinite(epe), epe, magnitude + longer_side), magnitude, float(longer_side))
+
+
+def size_of(image: npt.NDArray[np.generic]) -> Size:
+    """(height, width) of an image or a field."""
+    return image.shape[0], image.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTruth:
+    """A true flow (H, W, 2) float32 on the target grid and a mask (H, W) of the pixels where it is known."""
+
+    flow: Field
+    mask: Mask
+
+    def __post_init__(self) -> None:
+        if self.flow.shape != (*self.mask.shape, 2):
+            raise DatasetError(
+                f"ground truth of shape {self.flow.shape} with a mask of shape {self.mask.shape}"
+            )
+
+    def errors(self, flow: Vectors, longer_side: float) -> Errors:
+        """Compare ``flow`` (target to source) with the truth; one of another size is resized first."""
+        fitting = resize_flow(flow, size_of(self.mask))
+        return end_point_errors(fitting[self.mask], self.flow[self.mask], longer_side)
+
+    def count(self) -> int:
+        """Number of pixels that are compared."""
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class PointTruth:
+    """Corresponding points: ``target`` and ``source`` (N, 2) float64, x and y in pixels of their images."""
+
+    target: Points
+    source: Points
+    # How the flow is read at a target point: at the point itself, or at the pixel it rounds to.
+    sampling: Literal["bilinear", "rounded"] = "bilinear"
+
+    def errors(self, flow: Vectors, longer_side: float) -> Errors:
+        """Compare ``flow`` (H, W, 2) on the target grid with the points; outside it, its edge counts."""
+        points = np.rint(self.target) if self.sampling == "rounded" else self.target
+        found = sample(flow, points[:, 0], points[:, 1], outside="edge")
+        return end_point_errors(found, self.source - self.target, longer_side)
+
+    def count(self) -> int:
+        """Number of points that are compared."""
+        return len(self.target)
+
+
+Truth = DenseTruth | PointTruth
+
+
+def scattered(target: Points, source: Points, size: Size) -> DenseTruth:
+    """Points written into a field at their rounded target pixels, with their exact motion as the value.
+
+    This is how the ETH3D and key-point protocols build their sparse ground truth: points outside the target
+    are left out, and where two points share a pixel the later one stands.
+    """
+    flow = np.zeros((*size, 2), dtype=np.float32)
+    mask = np.zeros(size, dtype=bool)
+    columns, rows = np.rint(target).astype(np.int64).T
+    shown = inside(columns, rows, size)
+    flow[rows[shown], columns[shown]] = (source - target)[shown]
+    mask[rows[shown], columns[shown]] = True
+    return DenseTruth(flow, mask)
+
+
+def homography_truth(matrix: Matrix, target_size: Size, source_size: Size) -> DenseTruth:
+    """The flow of a homography from target to source pixels, known where it lands inside the source.
+
+    Sizes are (height, width). The arithmetic (float32 after the product, 1e-8 added to the denominator, no
+    tolerance at the edge) is that of the published HPatches reader, so that border pixels fall on the same
+    side.
+    """
+    grid = pixel_grid(target_size).astype(np.float64)
+    mapped = (np.dstack([grid, np.ones(target_size)]) @ matrix.T).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        position = mapped[..., :2] / (mapped[..., 2:] + np.float32(1e-8))
+    last = np.array([source_size[1] - 1, source_size[0] - 1])
+    mask = np.asarray(((position >= 0) & (position <= last)).all(axis=2))
+    flow = np.asarray(position - grid, np.float32)
+    flow[~np.isfinite(flow).all(axis=2)] = 0.0
+    return DenseTruth(flow, mask)
 
 
 def measure(errors: Errors) -> PairMetrics:

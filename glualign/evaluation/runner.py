@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from glualign.errors import DatasetError, GlualignError
@@ -71,12 +71,11 @@ def evaluate(
         known = {(r.run, r.method, r.pair): r for part in earlier for r in part if not r.error}
     results: list[PairResult] = []
     for pair in dataset.pairs:
-        sample: Sample | Exception | None = None
+        loaded = cache(partial(load, pair))
         for method in methods:
             result = known.get((runs[method.name], method.name, pair.name))
             if result is None:
-                sample = sample or _loaded(pair)
-                result = _measured(pair, method, runs[method.name], sample)
+                result = _measured(pair, method, runs[method.name], loaded)
                 if unfinished:
                     with unfinished.open("a", encoding="utf-8", newline="") as file:
                         file.write(as_csv([result], header=False))
@@ -101,32 +100,20 @@ def fingerprint(dataset: str, settings: Mapping[str, str]) -> str:
 
 
 def load(pair: EvalPair) -> Sample:
-    """Read a pair and refuse one without a single pixel to compare.
-
-    Raises:
-        GlualignError: what is wrong with its files.
-    """
+    """Read a pair and refuse, as `GlualignError`, one without a single pixel to compare."""
     sample = pair.load()
     if sample.truth.count() == 0:
         raise DatasetError(f"{pair.name}: no pixel with ground truth inside the source")
     return sample
 
 
-def _loaded(pair: EvalPair) -> Sample | Exception:
-    try:
-        return load(pair)
-    except Exception as error:  # one unreadable pair must not end the run; it becomes a failed result
-        return error
-
-
-def _measured(pair: EvalPair, method: Method, run: str, sample: Sample | Exception) -> PairResult:
+def _measured(pair: EvalPair, method: Method, run: str, loaded: Callable[[], Sample]) -> PairResult:
     result = partial(PairResult, run, method.name, pair.group, pair.subgroup, pair.name)
     try:
-        if isinstance(sample, Exception):
-            raise sample
+        sample = loaded()
         estimate = method.estimate(sample)
         metrics = measure(sample.truth.errors(estimate.flow, sample.longer_side))
-    except Exception as error:  # a method that fails on a pair must not end the run either
+    except Exception as error:  # an unreadable pair, or a method that fails on it, must not end the run
         unexpected = "" if isinstance(error, GlualignError) else f"{type(error).__name__}: "
         return result(seconds=0.0, error=f"{unexpected}{error}")
     return result(seconds=estimate.seconds, note=estimate.note, metrics=metrics)
@@ -160,8 +147,7 @@ def as_csv(results: Iterable[PairResult], *, header: bool = True) -> str:
 def read_csv(path: Path) -> list[PairResult]:
     """Read the results of a csv file; a last line cut off by an interruption is left out.
 
-    Raises:
-        DatasetError: the file is not such a csv, or a line before the last is damaged.
+    A `DatasetError` says that the file is not such a csv, or that a line before the last is damaged.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

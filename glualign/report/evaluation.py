@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from glualign.evaluation.datasets.base import Dataset, Pixels, Sample
 from glualign.evaluation.methods import Method
+from glualign.evaluation.metrics import PointTruth, size_of
 from glualign.evaluation.runner import PairResult, load
 from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, table_cells
-from glualign.evaluation.truth import PointTruth, size_of
 from glualign.flow import Flow, warp
 from glualign.geometry import resize_flow
 from glualign.report.page import picture_url, write_page

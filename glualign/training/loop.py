@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,26 +20,26 @@ from torch.nn.parallel import DistributedDataParallel
 from glualign.devices import choose_dtype, precision_note
 from glualign.errors import TrainingError
 from glualign.evaluation.datasets import Dataset
-from glualign.files import plain
+from glualign.files import atomic_path, plain
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise
 from glualign.training.batches import Batch, BatchDataset, as_tensor, load_batches
-from glualign.training.log import append_row, plot, read_rows, rewind
+from glualign.training.folder import (
+    CHECKPOINT_NAME,
+    TrainingProgress,
+    append_row,
+    load_state,
+    plot,
+    read_rows,
+    recipe_changes,
+    rewind,
+)
 from glualign.training.objectives import ContrastiveHead, Objective, schedule
 from glualign.training.photos import PhotoStore
-from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageOptions
-from glualign.training.state import (
-    CHECKPOINT_NAME,
-    RunState,
-    TrainingProgress,
-    load_state,
-    recipe_changes,
-    save_state,
-)
 from glualign.training.synthesis import PairSynthesis
 from glualign.training.validation import MAX_SIDE, real_pairs, score, synthetic_pairs
 from glualign.training.weights import (
@@ -50,6 +50,9 @@ from glualign.training.weights import (
     start_from,
     start_from_backbone,
 )
+
+if TYPE_CHECKING:
+    from glualign.training.session import Processes
 
 TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "rate", "gradient",
@@ -123,10 +126,8 @@ class Trainer:
     def resume(self) -> None:
         """Continue the run in the folder exactly where its last checkpoint stands.
 
-        Values of the recipe that may change (`state.recipe_changes`) apply from here on; each is logged.
-
-        Raises:
-            TrainingError: there is no checkpoint, or it belongs to another recipe.
+        Values of the recipe that may change (`recipe_changes`) apply from here on; each is logged. A
+        `TrainingError` says that there is no checkpoint, or that it belongs to another recipe.
         """
         state = load_state(self.folder)
         for change in recipe_changes(state.recipe, plain(self.recipe), self.folder, state.progress):
@@ -352,18 +353,19 @@ class Trainer:
         """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
         if not self.processes.first:
             return
-        state = RunState(
-            recipe=plain(self.recipe),
-            photos=self.photos.fingerprint,
-            progress=self.progress,
-            network=self.network.state_dict(),
-            average=self.average.module.state_dict(),
-            average_updates=int(self.average.n_averaged) - 1,
-            head=self.head.state_dict(),
-            pyramid=None if self.pyramid is None else self.pyramid.state_dict(),
-            optimiser=None if self.optimiser is None else self.optimiser.state_dict(),
-        )
+        state = {
+            "recipe": plain(self.recipe),
+            "photos": self.photos.fingerprint,
+            "progress": vars(self.progress),
+            "network": self.network.state_dict(),
+            "average": self.average.module.state_dict(),
+            "average_updates": int(self.average.n_averaged) - 1,
+            "head": self.head.state_dict(),
+            "pyramid": self.pyramid and self.pyramid.state_dict(),
+            "optimiser": self.optimiser and self.optimiser.state_dict(),
+        }
         for name in (CHECKPOINT_NAME, *also):
-            save_state(self.folder / name, state)
+            with atomic_path(self.folder / name) as temporary:
+                torch.save(state, temporary)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
         plot(read_rows(self.train_log), errors, self.folder / "train.png")

@@ -140,30 +140,22 @@ class Recipe:
 
 
 def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:
-    """A recipe by its path, or by its name one of those that ship with glualign (``compact``).
-
-    Raises:
-        TrainingError: there is none; the message lists the names.
-    """
-    path = Path(name_or_path)
+    """A recipe by its path, or by its name one of those that ship; a `TrainingError` if there is none."""
+    path, package = Path(name_or_path), Path(glualign.__file__).parent
     if path.is_file():
         return path
-    package = Path(glualign.__file__).parent
-    installed = package / "recipes"
-    folder = installed if installed.is_dir() else package.parent / "recipes"
+    folders = (package / "recipes", package.parent / "recipes")  # of the wheel, of the source tree
+    folder = next((each for each in folders if each.is_dir()), package)
     shipped = {file.stem: file for file in sorted(folder.glob("*.toml"))}
-    if str(name_or_path) not in shipped:
-        raise TrainingError(
-            f"{name_or_path}: neither a file nor one of the recipes that ship: {', '.join(shipped)}"
-        )
-    return shipped[str(name_or_path)]
+    if str(path) not in shipped:
+        raise TrainingError(f"{path}: neither a file nor one of the recipes that ship: {', '.join(shipped)}")
+    return shipped[str(path)]
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Read and check a TOML recipe with the tables ``model``, ``data``, ``run`` and ``[[stages]]``.
 
-    Raises:
-        TrainingError: the file cannot be read, or a key or value is wrong (the message names it).
+    A `TrainingError` names the file that cannot be read, and the key or value that is wrong.
     """
     try:
         return parse_recipe(tomllib.loads(Path(path).read_text(encoding="utf-8")))
@@ -177,11 +169,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
 
 def parse_recipe(table: Mapping[str, Any]) -> Recipe:
-    """A `Recipe` from the tables of a TOML file.
-
-    Raises:
-        TrainingError: a key or value is wrong.
-    """
+    """A `Recipe` from the tables of a TOML file; a `TrainingError` names the key or value that is wrong."""
     _known(table, ["model", "data", "run", "stages"], "recipe")
     stages, model = table.get("stages", ()), _known(table.get("model", {}), None, "model")
     if not isinstance(stages, (list, tuple)) or not stages:

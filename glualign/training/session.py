@@ -1,4 +1,4 @@
-"""One call of ``glualign train``: recipe, photographs, weights and folder put together."""
+"""One call of ``glualign train``: processes, recipe, photographs, weights and folder put together."""
 
 from __future__ import annotations
 
@@ -8,20 +8,72 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import cv2
+import torch
+import torch.distributed as dist
+from torch import Tensor
 
+from glualign.devices import choose_device
 from glualign.errors import TrainingError
 from glualign.evaluation.datasets import open_dataset
+from glualign.training.folder import CHECKPOINT_NAME
 from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
-from glualign.training.processes import joined_processes
 from glualign.training.recipe import find_recipe, read_recipe
-from glualign.training.state import CHECKPOINT_NAME
 
 PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together."""
+
+    rank: int  # 0 is the one that writes
+    world: int  # how many there are
+    device: torch.device  # where this one computes
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over all processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values = values / self.world
+        return values
+
+    def agree(self, value: bool) -> bool:
+        """The first process's answer, for decisions that depend on the clock."""
+        if self.world == 1:
+            return value
+        answer = torch.tensor([float(value)], device=self.device)
+        dist.broadcast(answer, 0)
+        return bool(answer.item())
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[Processes]:
+    """Join the group when `torchrun` started this process, else be the only one."""
+    variables = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+    rank, world, local = (int(os.environ.get(*variable)) for variable in variables)
+    place = choose_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
+    if place == torch.device("cuda"):
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+    if world == 1:
+        yield Processes(0, 1, place)
+        return
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, world, place)
+    finally:
+        dist.destroy_process_group()
 
 
 def train(

@@ -71,11 +71,7 @@ STRATA: dict[str, Stratum] = {
 
 
 def check_mix(mix: Mapping[str, float], where: str) -> None:
-    """Refuse weights of strata that are unknown, or none of which is positive; ``where`` names them.
-
-    Raises:
-        TrainingError: with what is wrong.
-    """
+    """Refuse, by a `TrainingError`, weights of unknown strata, or none that is positive."""
     unknown = sorted(set(mix) - set(STRATA))
     if unknown:
         raise TrainingError(f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}")

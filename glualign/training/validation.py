@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from glualign.errors import GlualignError
 from glualign.evaluation.datasets import Dataset
-from glualign.evaluation.truth import DenseTruth, Truth
+from glualign.evaluation.metrics import DenseTruth, Truth
 from glualign.matching.predictor import FlowPredictor, Pixels
 from glualign.training.photos import PhotoStore
 from glualign.training.synthesis import STRATA, PairSynthesis

@@ -22,8 +22,8 @@ def root(tmp_path):
 
 
 def test_the_names_in_the_help_are_those_of_the_library():
-    from glualign.evaluation.baselines import BASELINES
     from glualign.evaluation.datasets import DATASETS
+    from glualign.evaluation.methods import BASELINES
 
     assert tuple(DATASETS) == measure.DATASETS
     assert tuple(BASELINES) == measure.BASELINES

@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
-from glualign.training.log import read_rows
-from glualign.training.state import load_state
+from glualign.training.folder import load_state, read_rows
 
 
 @pytest.fixture(scope="module")

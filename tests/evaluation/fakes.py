@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from glualign.evaluation.methods import Estimate
-from glualign.evaluation.truth import DenseTruth
+from glualign.evaluation.metrics import DenseTruth
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden_eval"
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from glualign.errors import DatasetError
-from glualign.evaluation.baselines import BASELINES, open_baseline
 from glualign.evaluation.datasets import Sample
-from glualign.evaluation.truth import homography_truth
+from glualign.evaluation.methods import BASELINES, open_baseline
+from glualign.evaluation.metrics import homography_truth
 from tests.evaluation.fakes import grid, texture
 
 MATRIX = np.array([[0.97, 0.06, 9.0], [-0.05, 1.02, 6.0], [1e-4, -5e-5, 1.0]])

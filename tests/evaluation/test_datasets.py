@@ -9,7 +9,7 @@ import pytest
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import DATASETS, open_dataset
 from glualign.evaluation.datasets.points import read_list
-from glualign.evaluation.truth import DenseTruth, PointTruth
+from glualign.evaluation.metrics import DenseTruth, PointTruth
 from glualign.flow import write_flow
 from tests.evaluation.fakes import make_pairs, texture, write_image
 

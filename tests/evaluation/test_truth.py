@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glualign.errors import DatasetError
-from glualign.evaluation.truth import DenseTruth, PointTruth, homography_truth, scattered
+from glualign.evaluation.metrics import DenseTruth, PointTruth, homography_truth, scattered
 from tests.evaluation.fakes import grid
 
 

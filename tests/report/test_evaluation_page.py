@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from glualign.evaluation.datasets import Sample, open_dataset
+from glualign.evaluation.metrics import DenseTruth, PointTruth
 from glualign.evaluation.runner import evaluate
 from glualign.evaluation.tables import document, group_results, table_cells, write_document
-from glualign.evaluation.truth import DenseTruth, PointTruth
 from glualign.report.evaluation import error_map, panels, worst_and_median, write_evaluation
 from tests.evaluation.fakes import Offset, make_pairs
 

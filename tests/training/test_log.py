@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from glualign.training.log import append_row, plot, read_rows, rewind
+from glualign.training.folder import append_row, plot, read_rows, rewind
 
 
 def row(pairs: int, **values: float) -> dict[str, float]:

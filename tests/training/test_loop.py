@@ -10,13 +10,12 @@ import torch
 
 from glualign.errors import TrainingError
 from glualign.training.batches import BatchDataset
-from glualign.training.log import read_rows
+from glualign.training.folder import load_state, read_rows
 from glualign.training.loop import Trainer
 from glualign.training.objectives import Objective, schedule
 from glualign.training.photos import PhotoStore
-from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
-from glualign.training.state import load_state
+from glualign.training.session import Processes
 from glualign.training.synthesis import PairSynthesis
 
 ALONE = Processes(0, 1, torch.device("cpu"))

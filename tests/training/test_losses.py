@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from glualign.training.losses import as_unit, contrastive_loss, level_truth, robust_error
+from glualign.training.objectives import as_unit, contrastive_loss, level_truth, robust_error
 
 
 def test_level_truth_is_the_flow_at_the_cell_centres() -> None:

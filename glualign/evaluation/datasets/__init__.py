@@ -16,8 +16,7 @@ from typing import NamedTuple
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
 from glualign.evaluation.datasets.flows import chairs, kitti, middlebury, sintel, tss
-from glualign.evaluation.datasets.hpatches import hpatches
-from glualign.evaluation.datasets.pairs import pairs
+from glualign.evaluation.datasets.pairs import hpatches, pairs
 from glualign.evaluation.datasets.points import eth3d, megadepth, pf_pascal, pf_willow, spair
 
 __all__ = ["DATASETS", "Dataset", "EvalPair", "Sample", "open_dataset"]

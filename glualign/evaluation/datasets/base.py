@@ -12,7 +12,7 @@ import numpy as np
 
 from glualign.arrays import Bytes, Doubles
 from glualign.errors import DatasetError
-from glualign.evaluation.truth import DenseTruth, Truth, size_of
+from glualign.evaluation.metrics import DenseTruth, Truth, size_of
 from glualign.files import read_bytes, reading
 from glualign.flow import read_flow
 from glualign.geometry import Matrix, Size
@@ -114,11 +114,7 @@ def load_homography(path: Path) -> Matrix:
 
 
 def invertible(matrix: Matrix, where: str) -> Matrix:
-    """The matrix itself.
-
-    Raises:
-        DatasetError: it is not 3x3 and finite, or has no inverse.
-    """
+    """The matrix itself; a `DatasetError` if it is not 3x3 and finite, or has no inverse."""
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
         raise DatasetError(f"{where}: not an invertible 3x3 matrix")
     return matrix
@@ -130,11 +126,7 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str, str]]]:
-    """The rows of a csv file with a header, each with where it stands, "file, line n".
-
-    Raises:
-        DatasetError: the file is missing, or one of ``columns`` in its header.
-    """
+    """The rows of a csv file whose header has ``columns``, each with where it stands, "file, line n"."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="", restval="")
     try:
         rows: list[tuple[str, Mapping[str, str]]] = [
@@ -149,11 +141,7 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str
 
 
 def numbers(row: Mapping[str, str], columns: Iterable[str], where: str) -> Doubles:
-    """Some cells of a row, each N numbers separated by ``;``, as an array (N, number of columns).
-
-    Raises:
-        DatasetError: a cell is empty, holds something else, or not as many numbers as the first.
-    """
+    """Some cells of a row, each N numbers separated by ``;``, as an array (N, number of columns)."""
     found: dict[str, list[float]] = {}
     for column in columns:
         try:
@@ -169,11 +157,7 @@ def numbers(row: Mapping[str, str], columns: Iterable[str], where: str) -> Doubl
 
 
 def require_folder(root: Path, *names: str) -> Path:
-    """The first of ``names`` that is a folder of ``root``; ``root`` itself is ".".
-
-    Raises:
-        DatasetError: there is none of them.
-    """
+    """The first of ``names`` that is a folder of ``root`` (itself: "."); a `DatasetError` if none is."""
     for name in names:
         if (root / name).is_dir():
             return root / name

@@ -14,7 +14,7 @@ import numpy as np
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
-from glualign.evaluation.truth import DenseTruth, size_of
+from glualign.evaluation.metrics import DenseTruth, size_of
 
 _TSS_GROUPS = ("FG3DCar", "JODS", "PASCAL")
 

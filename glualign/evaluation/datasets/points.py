@@ -16,7 +16,7 @@ from PIL import Image
 from glualign.arrays import Doubles
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
-from glualign.evaluation.truth import PointTruth, scattered, size_of
+from glualign.evaluation.metrics import PointTruth, scattered, size_of
 from glualign.files import read_bytes
 from glualign.geometry import Points
 
@@ -160,11 +160,7 @@ class _ListUnpickler(pickle.Unpickler):
 
 
 def read_list(path: Path) -> list[Mapping[str, Any]]:
-    """The entries of one list of ETH3D, each with source_image, target_image, Xs, Ys, Xt, Yt.
-
-    Raises:
-        DatasetError: the file is unreadable, or holds anything but such entries.
-    """
+    """The entries of one list of ETH3D; a `DatasetError` if the file holds anything but dictionaries."""
     data = read_bytes(path, base.MOST_BYTES, error=DatasetError)
     try:
         entries = _ListUnpickler(io.BytesIO(data), encoding="latin1").load()  # written by Python 2 in part

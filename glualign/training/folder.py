@@ -1,0 +1,190 @@
+"""The files of a run's folder: checkpoints, complete for resuming, and logs with their plots.
+
+All are written atomically. A checkpoint is read without executing anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from glualign.errors import TrainingError
+from glualign.files import atomic_path, write_text
+
+Row = Mapping[str, float]
+CHECKPOINT_NAME = "last.pt"
+
+
+@dataclass
+class TrainingProgress:
+    """Where a run stands."""
+
+    stage: int = 0  # index of the current stage
+    step: int = 0  # steps done in that stage; the next batch is of this index
+    pairs: int = 0  # pairs seen in all stages and processes
+    seconds: float = 0.0  # time spent training, over all sessions
+    warm: bool = False  # the run started from given weights, whose pyramid has no batch norm
+
+
+def load_state(folder: Path) -> SimpleNamespace:
+    """What `loop.Trainer.save` put into ``last.pt`` of a run's folder.
+
+    A `TrainingError` says that there is none, or that it is damaged or not of such a run.
+    """
+    path = folder / CHECKPOINT_NAME
+    if not path.is_file():
+        raise TrainingError(f"{path}: no checkpoint to resume from; start the run without --resume")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        return SimpleNamespace(**{**values, "progress": TrainingProgress(**values["progress"])})
+    except Exception as error:  # torch.load raises whatever the pickle or the zip runs into
+        raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
+
+
+_FREE = frozenset(
+    {
+        "data.workers", "run.device", "run.precision", "run.threads", "run.log_every",
+        "run.checkpoint_minutes", "run.validate_minutes", "run.validation_pairs", "run.validation_size",
+    }
+)  # fmt: skip
+_FREE_IN_STAGE = frozenset(
+    {"steps", "learning_rate", "pyramid_rate", "contrastive", "loss_exponents", "frozen_norms"}
+)
+"""What the stage that is running may change. Data, and which parameters learn, may not."""
+
+
+def recipe_changes(
+    stored: Mapping[str, Any], given: Mapping[str, Any], folder: Path, progress: TrainingProgress
+) -> list[str]:
+    """The values in which a recipe differs from that of the run it resumes, all of which will be applied.
+
+    Model, data, seed and finished stages may not change; of a stage that is running rates, weights and its
+    length may; stages that are still to come may in every respect.
+
+    Returns:
+        One line ``KEY: OLD -> NEW`` for each changed value.
+
+    Raises:
+        TrainingError: a value differs that cannot change; the message names it.
+    """
+    before, after = _leaves(stored), _leaves(given)
+    lines = []
+    for key in sorted(set(before) | set(after)):
+        old, new = before.get(key, "nothing"), after.get(key, "nothing")
+        if old == new:
+            continue
+        if not _may_change(key, old, new, progress):
+            raise TrainingError(
+                f"{folder}: the run was started with {key} = {old}, the recipe says {new}; "
+                "give the same recipe, or start a new run with --init"
+            )
+        lines.append(f"{key}: {old} -> {new}")
+    return lines
+
+
+def _may_change(key: str, old: Any, new: Any, progress: TrainingProgress) -> bool:
+    if not key.startswith("stages."):
+        return key in _FREE
+    _, stage, name, *_ = key.split(".")
+    if int(stage) != progress.stage or progress.step == 0:
+        return int(stage) >= progress.stage
+    # Where a weight becomes zero, or no longer is, other parameters learn than the optimiser has states of.
+    same_parameters = name not in ("pyramid_rate", "contrastive") or (old == 0) == (new == 0)
+    return name in _FREE_IN_STAGE and same_parameters
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values of nested tables; lists of tables count from 0."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return {prefix.removesuffix("."): value}
+    return {k: v for key, item in value.items() for k, v in _leaves(item, f"{prefix}{key}.").items()}
+
+
+def append_row(path: Path, row: Row, columns: Sequence[str] = ()) -> None:
+    """Add a row to a CSV file; cells it lacks, and values that are not finite, stay empty.
+
+    The file begins with the columns pairs, stage and step, then ``columns`` and any others of its rows.
+    """
+    _write_rows(path, [*read_rows(path), row], columns)
+
+
+def rewind(path: Path, pairs: int) -> None:
+    """Keep the rows up to and including ``pairs``: what came later will be trained again."""
+    if path.exists():
+        _write_rows(path, [row for row in read_rows(path) if row["pairs"] <= pairs])
+
+
+def _write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str] = ()) -> None:
+    names = dict.fromkeys(("pairs", "stage", "step", *columns, *(name for row in rows for name in row)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items() if math.isfinite(value)})
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a log; empty cells are left out, and lines that are not whole."""
+    if not path.exists():
+        return []
+    rows = []
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        try:
+            rows.append({k: float(v) for k, v in row.items() if k and v})
+        except ValueError:
+            continue
+    return [row for row in rows if "pairs" in row]
+
+
+def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
+    """Write the curves of some columns over pairs as a PNG of 900 x 500 with logarithmic values.
+
+    Without two positive values in any column nothing is written.
+    """
+    points = {c: [(r["pairs"], math.log10(r[c])) for r in rows if r.get(c, 0) > 0] for c in columns}
+    curves = {c: _thinned(np.array(p)) for c, p in points.items() if len(p) > 1}
+    if not curves:
+        return
+    width, height, margin = 900, 500, 60
+    picture = np.full((height, width, 3), 255, np.uint8)
+    everything = np.concatenate(list(curves.values()))
+    low, high = everything.min(0), everything.max(0)
+    scale = np.array([width - 2 * margin, -(height - 2 * margin)]) / np.maximum(high - low, 1e-6)
+
+    def write(text: str, x: int, y: int, colour: Sequence[float] = (0, 0, 0)) -> None:
+        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
+
+    for decade in range(math.ceil(low[1]), math.floor(high[1]) + 1):
+        y = round((decade - low[1]) * scale[1]) + height - margin
+        cv2.line(picture, (margin, y), (width - margin, y), (225, 225, 225), 1)
+        write(f"{10**decade:g}", 5, y)
+    for index, (name, curve) in enumerate(curves.items()):
+        hue = np.array([[[index * 180 // len(curves), 200, 170]]], np.uint8)
+        colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        line = (curve - low) * scale + (margin, height - margin)
+        cv2.polylines(picture, [line.astype(np.int32)], False, colour, 1, cv2.LINE_AA)
+        write(name, width - margin - 110, margin + 16 * index, colour)
+    write(f"{10 ** high[1]:.3g}", 5, margin - 12)
+    write(f"{10 ** low[1]:.3g}", 5, height - margin + 16)
+    write(f"{high[0]:.0f} pairs", width - 150, height - 30)
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), picture)
+
+
+def _thinned(points: np.typing.NDArray[np.float64], most: int = 400) -> np.typing.NDArray[np.float64]:
+    """Means of runs of (N, 2) points, at most ``most`` of them, so that a long noisy log stays legible."""
+    run = math.ceil(len(points) / most)
+    return np.array([points[k : k + run].mean(axis=0) for k in range(0, len(points), run)])
