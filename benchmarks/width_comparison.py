@@ -121,7 +121,7 @@ def trainer(config: GLUNetConfig, photos: PhotoStore, steps: int, threads: int, 
 def hits(network: GLUNet, photos: PhotoStore, held_out: Indices, pairs: int) -> dict[str, float]:
     """Share of held-out cells found within one cell, by stride, mean over all kinds of pairs."""
     stage = StageOptions(kind="features", steps=1, pyramid_rate=1.0, contrastive=1.0)
-    objective = Objective(network, ContrastiveHead(), stage, None)
+    objective = Objective(network, ContrastiveHead(), stage)
     found: dict[str, list[float]] = {f"hit{stride}": [] for stride in STRIDES}
     for name in MIX:
         batches = BatchDataset(PairSynthesis(photos, held_out, 0, {name: 1.0}), 8, (256,))

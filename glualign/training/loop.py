@@ -24,32 +24,14 @@ from glualign.files import atomic_path, plain
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
-from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise
+from glualign.training import folder, weights
 from glualign.training.batches import Batch, BatchDataset, as_tensor, load_batches
-from glualign.training.folder import (
-    CHECKPOINT_NAME,
-    TrainingProgress,
-    append_row,
-    load_state,
-    plot,
-    read_rows,
-    recipe_changes,
-    rewind,
-)
 from glualign.training.objectives import ContrastiveHead, Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import Recipe, StageOptions
 from glualign.training.synthesis import PairSynthesis
 from glualign.training.validation import MAX_SIDE, real_pairs, score, synthetic_pairs
-from glualign.training.weights import (
-    fold_pyramid,
-    initialise,
-    normalised_pyramid,
-    running_average,
-    start_from,
-    start_from_backbone,
-)
 
 if TYPE_CHECKING:
     from glualign.training.session import Processes
@@ -88,15 +70,15 @@ class Trainer:
         torch.manual_seed(run.seed)
         self.train_photos, self.held_out = self.photos.split(data.held_out, data.held_out_share)
         self.network = GLUNet(self.recipe.model)
-        initialise(self.network)
+        weights.initialise(self.network)
         self.head = ContrastiveHead()
-        self.pyramid: VGGPyramid | None = None
-        self.progress = TrainingProgress()
+        self.normalised = False  # the pyramid has batch norms: it is being learned from nothing
+        self.progress = folder.TrainingProgress()
         self.optimiser: torch.optim.Optimizer | None = None
         self._optimiser_state: dict[str, Any] | None = None
         self._place(self.network)
         self._place(self.head)
-        self.average = running_average(self.network, run.ema)
+        self.average = weights.running_average(self.network, run.ema)
         self.train_log, self.validation_log = self.folder / "train.csv", self.folder / "validation.csv"
         self._last_validation = time.monotonic()
         self._deadline = math.inf
@@ -106,13 +88,13 @@ class Trainer:
 
     # ---- starting and resuming
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
+    def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin with given weights (`weights.start_from`); the running average begins there too."""
-        new = start_from(self.network, weights)
+        new = weights.start_from(self.network, state)
         self.progress.warm = True
         if new:
             self.log(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
-        self.average = running_average(self.network, self.recipe.run.ema)
+        self.average = weights.running_average(self.network, self.recipe.run.ema)
 
     def start_from_backbone(self, path: str) -> None:
         """Begin from nothing but the frozen networks of a pretrained coarse half."""
@@ -120,8 +102,8 @@ class Trainer:
         size = (COARSE_SIZE, COARSE_SIZE)
         images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
         batch = normalise(as_tensor(images).float())
-        start_from_backbone(self.network, path, batch.to(self.processes.device))
-        self.average = running_average(self.network, self.recipe.run.ema)
+        weights.start_from_backbone(self.network, path, batch.to(self.processes.device))
+        self.average = weights.running_average(self.network, self.recipe.run.ema)
 
     def resume(self) -> None:
         """Continue the run in the folder exactly where its last checkpoint stands.
@@ -129,27 +111,28 @@ class Trainer:
         Values of the recipe that may change (`recipe_changes`) apply from here on; each is logged. A
         `TrainingError` says that there is no checkpoint, or that it belongs to another recipe.
         """
-        state = load_state(self.folder)
-        for change in recipe_changes(state.recipe, plain(self.recipe), self.folder, state.progress):
+        state = folder.load_state(self.folder)
+        for change in folder.recipe_changes(state.recipe, plain(self.recipe), self.folder, state.progress):
             self.log(f"changed in the recipe since the last checkpoint, from here on: {change}")
         if state.photos != self.photos.fingerprint:
             self.log("the photographs are not those the run was started with: its pairs differ from here on")
         self.progress = state.progress
+        if state.pyramid:
+            self._add_batch_norms()
         self.network.load_state_dict(state.network)
-        self.average = running_average(self.network, self.recipe.run.ema, state.average_updates)
+        self.average = weights.running_average(self.network, self.recipe.run.ema, state.average_updates)
         self.average.module.load_state_dict(state.average)
         self.head.load_state_dict(state.head)
-        if state.pyramid is not None:
-            self._add_pyramid().load_state_dict(state.pyramid)
         self._optimiser_state = state.optimiser
         if self.processes.first:
             for path in (self.train_log, self.validation_log):
-                rewind(path, self.progress.pairs)
+                folder.rewind(path, self.progress.pairs)
 
-    def _add_pyramid(self) -> VGGPyramid:
-        self.pyramid = normalised_pyramid(self.network.pyramid)
-        self._place(self.pyramid)
-        return self.pyramid
+    def _add_batch_norms(self) -> None:
+        weights.add_batch_norms(self.network.pyramid)
+        self._place(self.network)
+        self.average = weights.running_average(self.network, self.recipe.run.ema)
+        self.normalised = True
 
     # ---- running
 
@@ -185,9 +168,9 @@ class Trainer:
     def _stage(self, stage: StageOptions, last: int) -> bool:
         """Steps of a stage up to ``last``, or until the run is to stop; returns whether it is."""
         run, progress, processes = self.recipe.run, self.progress, self.processes
-        if stage.kind == "features" and self.pyramid is None and not progress.warm:
-            self._add_pyramid()
-        objective = Objective(self.network, self.head, stage, self.pyramid)
+        if stage.kind == "features" and not self.normalised and not progress.warm:
+            self._add_batch_norms()
+        objective = Objective(self.network, self.head, stage)
         groups = objective.release_parameters()
         on_cuda = processes.device.type == "cuda"
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=on_cuda)
@@ -293,11 +276,11 @@ class Trainer:
         return {**numbers, "rate": rate, "skipped": float(not sound)}, sound
 
     def _finish_stage(self, stage: StageOptions) -> None:
-        if self.pyramid is not None:
-            fold_pyramid(self.pyramid, self.network.pyramid)
-            self.pyramid = None
+        if self.normalised:
+            weights.fold_batch_norms(self.network.pyramid)
+            self.normalised = False
             # The average of unfolded weights means nothing for the folded ones; it starts anew.
-            self.average = running_average(self.network, self.recipe.run.ema)
+            self.average = weights.running_average(self.network, self.recipe.run.ema)
         self.validate(stage)
         self.progress.stage += 1
         self.progress.step = 0
@@ -328,9 +311,9 @@ class Trainer:
         if scores is None:
             self.log("validation stopped before it was done")
             return
-        append_row(self.validation_log, {**self._place_in_run(), **scores})
+        folder.append_row(self.validation_log, {**self._place_in_run(), **scores})
         medians = [name for name in scores if name.endswith("_median")]
-        plot(read_rows(self.validation_log), medians, self.folder / "validation.png")
+        folder.plot(folder.read_rows(self.validation_log), medians, self.folder / "validation.png")
         shown = ", ".join(f"{name.removesuffix('_median')} {scores[name]:.2f} px" for name in medians)
         self.log(f"validation, median errors: {shown}")
 
@@ -344,7 +327,7 @@ class Trainer:
         row = {c: value / share for c, (value, share) in zip(TRAIN_COLUMNS, means, strict=True) if share}
         if not self.processes.first:
             return
-        append_row(self.train_log, {**self._place_in_run(), **row}, TRAIN_COLUMNS)
+        folder.append_row(self.train_log, {**self._place_in_run(), **row}, TRAIN_COLUMNS)
         shown = [f"{c} {row[c]:.3g}" for c in TRAIN_COLUMNS if c in row and (c != "skipped" or row[c])]
         place = f"{self.progress.pairs} pairs, stage {self.progress.stage}, step {self.progress.step}"
         self.log(f"{place}: {', '.join(shown)}")
@@ -361,11 +344,11 @@ class Trainer:
             "average": self.average.module.state_dict(),
             "average_updates": int(self.average.n_averaged) - 1,
             "head": self.head.state_dict(),
-            "pyramid": self.pyramid and self.pyramid.state_dict(),
-            "optimiser": self.optimiser and self.optimiser.state_dict(),
+            "pyramid": self.normalised or None,
+            "optimiser": self.optimiser.state_dict() if self.optimiser else self._optimiser_state,
         }
-        for name in (CHECKPOINT_NAME, *also):
+        for name in (folder.CHECKPOINT_NAME, *also):
             with atomic_path(self.folder / name) as temporary:
                 torch.save(state, temporary)
         errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
-        plot(read_rows(self.train_log), errors, self.folder / "train.png")
+        folder.plot(folder.read_rows(self.train_log), errors, self.folder / "train.png")

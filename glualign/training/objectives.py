@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.pyramid import VGGPyramid
 from glualign.network.warping import normalise, resize_bilinear
 from glualign.training.batches import Batch
 from glualign.training.recipe import StageKind, StageOptions
@@ -89,25 +88,19 @@ class ContrastiveHead(nn.Module):
 
 
 class Objective(nn.Module):
-    """Loss of one stage: wraps the network (and, from scratch, the pyramid with batch norm) for one call.
+    """Loss of one stage: a module, so that DistributedDataParallel can wrap the whole step."""
 
-    A module, so that DistributedDataParallel can wrap the whole step.
-    """
-
-    def __init__(
-        self, network: GLUNet, head: ContrastiveHead, stage: StageOptions, pyramid: VGGPyramid | None
-    ) -> None:
+    def __init__(self, network: GLUNet, head: ContrastiveHead, stage: StageOptions) -> None:
         super().__init__()
         self.network = network
         self.head = head
         self.stage = stage
-        self.pyramid = pyramid
 
     def release_parameters(self) -> list[dict[str, Any]]:
         """Set which parameters learn; returns them as groups for AdamW, with their peak rates as ``peak``."""
         stage = self.stage
         self.requires_grad_(False)
-        features = list((self.pyramid or self.network.pyramid).parameters()) if stage.pyramid_rate > 0 else []
+        features = list(self.network.pyramid.parameters()) if stage.pyramid_rate > 0 else []
         rest = [p for n, p in self.network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
         if stage.contrastive > 0:
             rest += self.head.parameters()
@@ -125,13 +118,12 @@ class Objective(nn.Module):
         self.network.train(kind != "features")
         if kind in ("coarse", "fine", "half"):
             for name, module in self.network.named_children():
-                module.train(name.startswith(_LEARNING[kind]) or name == "pyramid")
+                module.train(name.startswith(_LEARNING[kind]))
         if self.stage.frozen_norms:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        if self.pyramid is not None:
-            self.pyramid.train()
+        self.network.pyramid.train()  # has batch norms only while it is learned from nothing
 
     def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Metrics]:
         """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
@@ -173,7 +165,7 @@ class Objective(nn.Module):
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
-        pyramid = self.pyramid if self.pyramid is not None else self.network.pyramid
+        pyramid = self.network.pyramid
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0):
             half = pyramid.half_features(images)
             quarter, eighth = pyramid.beyond_half(half)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from glualign.errors import TrainingError
-from glualign.network.decoders import fold_batch_norms
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
 from glualign.network.transformer import DescriptorTransformer
@@ -90,9 +88,8 @@ def start_from_backbone(network: GLUNet, path: str | os.PathLike[str], images: T
     weight.copy_(vectors[:, -len(weight) :].T.flip(0))
 
 
-def normalised_pyramid(plain: VGGPyramid) -> VGGPyramid:
-    """A new pyramid of the same shape with batch norm after every convolution, to be trained from nothing."""
-    pyramid = copy.deepcopy(plain)
+def add_batch_norms(pyramid: VGGPyramid) -> None:
+    """Start a pyramid anew, with batch norm after every convolution, to be trained from nothing."""
     for group in pyramid.children():
         for name, layer in group.named_children():
             if isinstance(layer, nn.Conv2d):
@@ -100,17 +97,14 @@ def normalised_pyramid(plain: VGGPyramid) -> VGGPyramid:
                 conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, bias=False)
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
                 setattr(group, name, nn.Sequential(conv, nn.BatchNorm2d(layer.out_channels)))
-    return pyramid
 
 
-def fold_pyramid(normalised: VGGPyramid, plain: VGGPyramid) -> None:
-    """Write the convolutions of a `normalised_pyramid`, batch norms folded in, into a plain one."""
-    convolutions = (
-        [module for module in pyramid.modules() if isinstance(module, nn.Conv2d)]
-        for pyramid in (fold_batch_norms(normalised), plain)
-    )
-    for folded, destination in zip(*convolutions, strict=True):
-        destination.load_state_dict(folded.state_dict())
+def fold_batch_norms(pyramid: VGGPyramid) -> None:
+    """Fold what `add_batch_norms` added into the convolutions, which then have the plain pyramid's names."""
+    for group in pyramid.eval().children():
+        for name, layer in group.named_children():
+            if isinstance(layer, nn.Sequential):
+                setattr(group, name, nn.utils.fuse_conv_bn_eval(*layer))
 
 
 def running_average(network: nn.Module, decay: float, updates: int = 0) -> AveragedModel:

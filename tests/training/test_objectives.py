@@ -25,7 +25,7 @@ def test_every_level_is_learned_from_at_any_size(photos: PhotoStore) -> None:
     config = tiny_config()
     stage = StageOptions(kind="full", steps=1, contrastive=0.5, pyramid_rate=1e-4)
     for size in (SIZE, 320):
-        objective = Objective(GLUNet(config), ContrastiveHead(), stage, None)
+        objective = Objective(GLUNet(config), ContrastiveHead(), stage)
         loss, figures = objective(batch(photos, size))
         assert {"epe4", "epe1", "hit16", "hit4"} <= set(figures)
         loss.backward()
@@ -40,7 +40,7 @@ def test_a_pretrained_backbone_stays_as_it_is_while_its_transformer_learns(photo
     for kind in ("features", "coarse", "full"):
         network = GLUNet(config)
         stage = StageOptions(kind=kind, steps=1, contrastive=0.5)
-        loss, figures = Objective(network, ContrastiveHead(), stage, None)(batch(photos))
+        loss, figures = Objective(network, ContrastiveHead(), stage)(batch(photos))
         loss.backward()
         assert "hit16" in figures
         assert network.transformer.update.weight.grad.abs().sum() > 0

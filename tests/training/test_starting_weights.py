@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,9 @@ from glualign.errors import TrainingError
 from glualign.network.glunet import GLUNet
 from glualign.network.pyramid import VGGPyramid
 from glualign.training.weights import (
-    fold_pyramid,
+    add_batch_norms,
+    fold_batch_norms,
     initialise,
-    normalised_pyramid,
     running_average,
     start_from,
 )
@@ -91,15 +92,18 @@ def test_the_average_follows_and_lags() -> None:
 
 def test_batch_norm_folds_into_the_convolutions() -> None:
     torch.manual_seed(0)
-    plain = VGGPyramid((4, 8, 8, 16))
-    normalised = normalised_pyramid(plain).train()
+    normalised = VGGPyramid((4, 8, 8, 16))
+    names = set(normalised.state_dict())
+    add_batch_norms(normalised)
     for _ in range(5):
         normalised.level_4(normalised.working_features(torch.randn(2, 3, 64, 64) * 2 + 1)[1])
     for module in normalised.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
-    fold_pyramid(normalised.eval(), plain)
+    plain = copy.deepcopy(normalised.eval())
+    fold_batch_norms(plain)
+    assert set(plain.state_dict()) == names
     image = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
         for expected, folded in zip(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -164,13 +165,9 @@ def require_folder(root: Path, *names: str) -> Path:
     raise DatasetError(f"{root}: holds no folder {' or '.join(names)}")
 
 
-def broken(error: DatasetError) -> Callable[[], Sample]:
-    """A ``load`` for a pair whose entry in the list is unusable: it raises ``error`` when its turn comes."""
-
-    def load() -> Sample:
-        raise error
-
-    return load
+def broken(error: DatasetError) -> NoReturn:
+    """What loads a pair whose entry in the list is unusable: raises ``error`` when its turn comes."""
+    raise error
 
 
 def padded(images: tuple[Pixels, Pixels]) -> tuple[Pixels, Pixels]:

@@ -78,7 +78,8 @@ def tss(root: Path) -> Iterator[base.EvalPair]:
     base.require_folder(root, *_TSS_GROUPS)
     for group in _TSS_GROUPS:
         if not (root / group).is_dir():
-            yield base.EvalPair(group, base.broken(DatasetError(f"{root / group}: folder not found")), group)
+            error = DatasetError(f"{root / group}: folder not found")
+            yield base.EvalPair(group, partial(base.broken, error), group)
             continue
         for folder in sorted(path for path in (root / group).iterdir() if path.is_dir()):
             for target in (2, 1):

@@ -143,7 +143,7 @@ def eth3d(root: Path) -> Iterator[base.EvalPair]:
         try:
             entries = read_list(path)
         except DatasetError as error:
-            yield base.EvalPair(path.name, base.broken(error), group, scene)
+            yield base.EvalPair(path.name, partial(base.broken, error), group, scene)
             continue
         for index, entry in enumerate(entries):
             load = partial(_load_eth3d, root, entry, f"{path}, entry {index}")
