@@ -28,6 +28,8 @@ JOINED_KINDS = ("flow", "mask", "confidence")
 """The kinds of output that a scene is made from."""
 SAME = 1.0
 """Pixels below which two positions in an image are one key point."""
+_MATCHED = 1 << 17
+"""Points among which OpenCV finds the nearest at one time; it takes no more than twice as many."""
 _DEPTHS = ("uint8", "uint16", "int16", "float32")
 _STRIP_VALUES = 16_000_000
 """Values of all images that are merged at one time: 64 MB as float32."""
@@ -190,13 +192,11 @@ class _KeyPoints:
     def indices(self, positions: Doubles) -> npt.NDArray[np.int64]:
         """Index of each position ``(N, 2)``; one that is far from all key points becomes one."""
         found = np.full(len(positions), -1, np.int64)
-        if len(self.positions) and len(positions):
-            nearest = cv2.BFMatcher().match(
-                *(each.astype(np.float32) for each in (positions, self.positions))
-            )
-            for near in nearest:
+        for start in range(0, len(self.positions) if len(positions) else 0, _MATCHED):
+            known = self.positions[start : start + _MATCHED]
+            for near in cv2.BFMatcher().match(positions.astype(np.float32), known.astype(np.float32)):
                 if near.distance < SAME:
-                    found[near.queryIdx] = near.trainIdx
+                    found[near.queryIdx] = start + near.trainIdx
         new = positions[found < 0]
         _, first, place = np.unique(np.rint(new / SAME), axis=0, return_index=True, return_inverse=True)
         found[found < 0] = len(self.positions) + place.ravel()

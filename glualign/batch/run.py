@@ -36,28 +36,22 @@ _COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The pairs of a list, each in one of three groups.
+class Progress:
+    """Told to ``on_progress`` once when the work is known (``record`` is None) and after each pair.
 
     Attributes:
-        todo: to be aligned in this run, in order.
-        done: records of pairs that need nothing.
-        failed: records of pairs that failed before and are left alone.
-        again: why pairs that had been finished are in ``todo``, and how many for each reason.
+        todo: pairs to be aligned in this run.
+        done, failed: pairs that need nothing, and that failed before and are left alone.
+        again: why pairs that had been finished are done again, and how many for each reason.
+        finished: pairs that this run is done with.
+        record: of the last of them.
     """
 
-    todo: tuple[Pair, ...]
-    done: tuple[Record, ...]
-    failed: tuple[Record, ...]
+    todo: int
+    done: int
+    failed: int
     again: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told to ``on_progress`` once when the work is known (``record`` is None) and after each pair."""
-
-    plan: Plan
-    finished: int
+    finished: int = 0
     record: Record | None = None
 
 
@@ -141,27 +135,29 @@ def align_batch(
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
         records, merged = _known(out, shard, {pair.key for pair in own.pairs})
-        plan = _make_plan(own, records, options, settings.check, out, redo=redo)
-        redone = {pair.key for pair in plan.todo}
+        todo, again = _make_plan(own, records, options, settings.check, out, redo)
+        redone = {pair.key for pair in todo}
         standing = [record for key, record in records.items() if key not in redone]
+        before = Counter(records[pair.key].status for pair in own.pairs if pair.key not in redone)
+        progress = Progress(len(todo), before["done"], before["failed"], again)
         finished: list[str] = []
 
         def halt() -> bool:
             return stop() or (fail_fast and "failed" in finished)
 
-        on_progress(Progress(plan, 0))
+        on_progress(progress)
         with closing(Manifest(run_file(out, "manifest.jsonl", shard), standing)) as manifest:
             for path in merged:
                 path.unlink()
-            for record in engine(plan.todo, settings, Writer(out, aside), halt) if plan.todo else ():
+            for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
                 record = replace(record, options=options)
                 manifest.append(record)
-                before = records.get(record.key, record).outputs if record.outputs else {}
-                for name in set(before) - set(record.outputs):  # what the new options no longer produce
+                former = records.get(record.key, record).outputs if record.outputs else {}
+                for name in set(former) - set(record.outputs):  # what the new options no longer produce
                     with suppress(OSError):
                         (out / name).unlink()
                 finished.append(record.status)
-                on_progress(Progress(plan, len(finished), record))
+                on_progress(replace(progress, finished=len(finished), record=record))
         shutil.rmtree(aside, ignore_errors=True)
         current = [manifest.records[pair.key] for pair in own.pairs if pair.key in manifest.records]
         seconds = time.monotonic() - started
@@ -169,8 +165,8 @@ def align_batch(
         verdicts = Counter(record.verdict for record in current)
         summary = Summary(
             total=len(own),
-            done=len(current) - len(failures) - len(plan.done),
-            skipped=len(plan.done),
+            done=len(current) - len(failures) - progress.done,
+            skipped=progress.done,
             failed=len(failures),
             remaining=len(own) - len(current),
             seconds=round(seconds, 3),
@@ -178,7 +174,7 @@ def align_batch(
             verdicts={word: verdicts[word] for word in reversed(_VERDICTS)},
             errors=sum(not record.verdict for record in current if record.status == "failed"),
             failures=failures,
-            again=plan.again,
+            again=again,
             unmatched=own.unmatched,
         )
         _write_summary(out, summary, current, shard)
@@ -191,28 +187,24 @@ def _make_plan(
     options: Mapping[str, Any],
     check: Check,
     out: Path,
-    *,
     redo: Redo,
-) -> Plan:
-    """Sort the pairs into what is to be done and what stands.
+) -> tuple[list[Pair], Mapping[str, int]]:
+    """The pairs that are to be done, and why of those that had been finished, with how many for each reason.
 
     A record stands if it was made by this version with the same options from inputs that have not changed,
     and if its outputs are there in full size. ``redo`` is as in `align_batch`.
     """
-    todo: list[Pair] = []
-    standing: dict[str, list[Record]] = {"done": [], "failed": []}
     again = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
-    reasons: Counter[str] = Counter()
+    todo, reasons = [], Counter[str]()
     for pair in pairs.pairs:
         record = records.get(pair.key)
-        if record is None or record.status in again:
-            todo.append(pair)
-        elif reason := _changed(record, pair, options, check, out):
+        asked = record is None or record.status in again
+        if record is not None and not asked and (reason := _changed(record, pair, options, check, out)):
             reasons[reason] += 1
+            asked = True
+        if asked:
             todo.append(pair)
-        else:
-            standing[record.status].append(record)
-    return Plan(tuple(todo), tuple(standing["done"]), tuple(standing["failed"]), dict(reasons))
+    return todo, dict(reasons)
 
 
 def _changed(record: Record, pair: Pair, options: Mapping[str, Any], check: Check, out: Path) -> str | None:

@@ -72,25 +72,25 @@ class Display:
 
     def progress(self, progress: Progress) -> None:
         """Show the plan, or a pair that was finished."""
-        plan, record = progress.plan, progress.record
+        record = progress.record
         logs = self._shows and self.bar.disable
         if record is None:
             self._started = time.monotonic()
-            counts = {"todo": len(plan.todo), "done": len(plan.done), "failed": len(plan.failed)}
-            self.bar.update(self._task, description="Aligning", total=len(plan.todo))
+            counts = {name: getattr(progress, name) for name in ("todo", "done", "failed")}
+            self.bar.update(self._task, description="Aligning", total=progress.todo)
             self._event("start", counts)
             if logs:
                 note("{todo} pairs to do, {done} done before, {failed} failed before".format(**counts))
-            if plan.again and not self._json:
-                reasons = "; ".join(f"{count} {reason}" for reason, count in plan.again.items())
-                warn(f"{sum(plan.again.values())} pairs are done again: {reasons}")
+            if progress.again and not self._json:
+                reasons = "; ".join(f"{count} {reason}" for reason, count in progress.again.items())
+                warn(f"{sum(progress.again.values())} pairs are done again: {reasons}")
             return
         self._event("pair", asdict(record))
         if record.status == "failed" and not self._json:
             note(f"{record.key}: failed: {record.error}")
         elif logs:
             seconds = sum(record.seconds.values())
-            place = f"{progress.finished}/{len(plan.todo)}"
+            place = f"{progress.finished}/{progress.todo}"
             note(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
         for text in record.notes if self._shows else ():
             note(f"{record.key}: {text}")

@@ -391,7 +391,7 @@ def test_an_upgrade_does_not_mix_results(folders, out, monkeypatch) -> None:
     summary = align_batch(pairs, out, fake_settings(), on_progress=seen.append)
     assert (summary.done, summary.skipped) == (2, 4)
     assert list(summary.again.values()) == [2]
-    assert next(iter(seen[0].plan.again)).startswith("made by glualign 0.0.")
+    assert next(iter(seen[0].again)).startswith("made by glualign 0.0.")
 
 
 def test_reasons_for_doing_pairs_again_are_counted(folders, out) -> None:
