@@ -142,10 +142,8 @@ _BEGINNINGS = {
 def files_for_dashes(values: dict[str, Any], stdin: tuple[str, ...], extension: str) -> Iterator[None]:
     """Have files of a temporary folder in place of every ``-`` for the time of the block.
 
-    Args:
-        values: of the parameters of a command, by name; ``output`` is the one that is written.
-        stdin: names of those that name input files, one or several each.
-        extension: of the file that goes to standard output, where ``format`` does not say.
+    ``values`` are a command's parameters: those in ``stdin`` name inputs, ``output`` the file written, and
+    ``format`` its extension on standard output, ``extension`` where it is empty.
     """
     files = {key: [values[key]] if isinstance(values[key], str) else values[key] for key in stdin}
     dashes = sum(list(several).count("-") for several in files.values())

@@ -60,10 +60,9 @@ class CommandGroup(click.Group):
         limit = formatter.width - 6 - widest
         for section, names in SECTIONS.items():
             with formatter.section(section):
-                commands = [(name.ljust(widest), self.get_command(ctx, name)) for name in names]
-                formatter.write_dl(
-                    [(name, each.get_short_help_str(limit)) for name, each in commands if each]
-                )
+                commands = {name.ljust(widest): self.get_command(ctx, name) for name in names}
+                shown = [(name, each.get_short_help_str(limit)) for name, each in commands.items() if each]
+                formatter.write_dl(shown)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """As click does, through `safe_streams`; what a user can mend becomes one line and exit code 1.

@@ -100,8 +100,8 @@ def command(
         short_help: one line for the list of commands; None: the start of the function's docstring.
         name: of the command; empty: the function's.
         stdin: parameters that name input files, for which ``-`` is standard input.
-        stdout: extension of standard output where ``--format`` does not say. The parameters ``out`` (an
-            argument) and ``output`` (``-o``, ``-`` for standard output) become one ``output``.
+        stdout: extension of standard output where ``--format`` does not say, of a command that can write
+            there: its parameters ``out`` (an argument) and ``output`` (``-o``) become one ``output``.
         output_required: whether one of them must be given.
     """
     groups = {part.__name__.lower(): part for part in parts if isinstance(part, type)}

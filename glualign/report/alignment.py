@@ -123,7 +123,7 @@ def build_report(
     Args:
         alignment: an `Alignment`, or what `saved_alignment` returns.
         path: the HTML file.
-        command: the command line that made it, to be shown and repeated.
+        command: the command line that made it.
         title: heading; None names both images.
         max_side: longer side of the pictures in pixels, whatever the size of the images.
 

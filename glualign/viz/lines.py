@@ -100,13 +100,12 @@ def deformed_grid(flow: Flow, image: Picture | None = None, *, cell: float | Non
 
     A vertical line is where ``x + u`` is a multiple of the cell, a horizontal one where ``y + v`` is.
     Straight, even lines mean a smooth map; bunched lines mean compression, loops and tears mean that the
-    map folds or jumps.
+    map folds or jumps. Nothing is drawn where the flow is unknown or leaves the source.
 
     Args:
-        flow: the field; nothing is drawn where it is unknown or leaves the source.
+        flow: the field.
         image: ``(H, W, 3)`` uint8 target image of the flow's size; None draws on white.
-        cell: side of a cell in source pixels; None takes the round number that gives about 20 along the
-            longer side.
+        cell: side of a cell in source pixels; None takes a round number, about 20 along the longer side.
 
     Raises:
         FlowError: the image's size differs from the flow's.
