@@ -85,11 +85,8 @@ class Clip:
 def extract_frames(video: Path, out: Path) -> Path:
     """Write the frames of a video as ``000001.png`` and so on into ``out/NAME_frames``, the folder returned.
 
-    Frames that are there since the video changed last stay as they are.
-
-    Raises:
-        ImageError: the video cannot be read, or has fewer than two frames.
-        OutputError: the frames cannot be written.
+    Frames that are there since the video changed last stay as they are. An `ImageError` is raised where the
+    video cannot be read or has fewer than two frames, an `OutputError` where nothing can be written.
     """
     folder = out / f"{video.stem}_frames"
     try:
@@ -224,11 +221,7 @@ def write_video(
 
 
 def check_encoding(path: Path) -> None:
-    """Refuse an extension that cannot be written.
-
-    Raises:
-        OutputError: with those that can.
-    """
+    """Refuse, by an `OutputError`, an extension that cannot be written."""
     if path.suffix and path.suffix.lower() not in ENCODINGS:
         raise OutputError(
             f"{path}: cannot write {path.suffix}; use {', '.join(ENCODINGS)}, or a name without extension "

@@ -61,7 +61,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read ``I/N``; raises `BatchError` unless these are whole numbers with ``1 <= I <= N``."""
+        """Read ``I/N``."""
         if not re.fullmatch(r"\d+/\d+", text):
             raise BatchError(f"shard {text!r}: write it as I/N, for example 3/16")
         return cls(*map(int, text.split("/")))

@@ -43,12 +43,7 @@ class RayEngine:
     def __call__(
         self, pairs: Sequence[Pair], settings: Settings, writer: Writer, stop: Callable[[], bool]
     ) -> Iterator[Record]:
-        """Yield records as actors finish pairs.
-
-        Raises:
-            MissingExtraError: Ray is not installed.
-            BatchError: the cluster cannot be reached or gave up, or the disk is full.
-        """
+        """Yield records as actors finish pairs; a `BatchError` is raised where cluster or disk fail."""
         # Unless told otherwise, Ray reports usage over the network and writes its own log to stderr.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

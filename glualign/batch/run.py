@@ -260,9 +260,6 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
     """Refuse a batch of which a result, or a file about the run, would overwrite an input.
 
     An input can be overwritten only where an output is already there, so only those are looked at.
-
-    Raises:
-        OutputError: naming the file.
     """
     if not out.is_dir():
         return

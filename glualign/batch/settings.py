@@ -75,9 +75,6 @@ class Settings:
         """Everything that decides what the outputs look like, as JSON values.
 
         The weights by their hash, ``auto`` by what it means on this machine.
-
-        Raises:
-            CheckpointError: the model is unknown.
         """
         from glualign.checkpoints.registry import find_weights
         from glualign.devices import choose_device, choose_dtype
@@ -114,18 +111,12 @@ class Settings:
         return sorted({path.name for plan in plans for path in plan.files().values()})
 
     def write(self, alignment: Alignment, folder: Path, stem: str) -> tuple[Sequence[Path], Sequence[str]]:
-        """Write the results of a pair into ``folder``: the files, and notes on what a format left out.
-
-        Raises:
-            ImageError: a format cannot hold its image.
-            OutputError: a file cannot be written.
-        """
-        source, size = alignment.source, alignment.target.size
-        image = expected_image(source, size, self.interpolation, self.fill)
-        extension = self.extension or warped_extension(source.name, image)
-        files, notes = self._outputs(folder, stem, extension).write(
-            alignment, interpolation=self.interpolation, fill=self.fill, quality=self.quality
-        )
+        """Write the results of a pair into ``folder``: the files, and notes on what a format left out."""
+        source = alignment.source
+        drawing: dict[str, Any] = {"interpolation": self.interpolation, "fill": self.fill}
+        image = expected_image(source, alignment.target.size, **drawing)
+        plan = self._outputs(folder, stem, self.extension or warped_extension(source.name, image))
+        files, notes = plan.write(alignment, quality=self.quality, **drawing)
         return list(files.values()), notes
 
     def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
