@@ -164,6 +164,21 @@ def test_a_run_without_its_last_checkpoint_repeats_the_lost_steps(
     assert losses(folder) == expected
 
 
+def test_a_resumed_run_stopped_before_its_first_step_keeps_the_optimiser(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    recipe = replace(recipe, stages=(StageOptions(kind="coarse", steps=3, batch=1),))
+    trainer(recipe, photos, tmp_path / "run").run(steps=1)
+    before = load_state(tmp_path / "run").optimiser["state"]
+    again = trainer(recipe, photos, tmp_path / "run")
+    again.resume()
+    again.stop_requested = True
+    assert not again.run()
+    after = load_state(tmp_path / "run").optimiser["state"]
+    assert before.keys() == after.keys() != set()
+    torch.testing.assert_close(after[0]["exp_avg"], before[0]["exp_avg"], rtol=0, atol=0)
+
+
 def test_a_stage_can_be_repeated_from_the_end_of_the_one_before(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:
