@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -162,6 +163,19 @@ def flush_to_disk(path: PathLike) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def composed(name: str) -> str:
+    """A name with its accents composed (NFC), as some programs write them and others do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """What names have in common that are one file somewhere.
+
+    macOS and Windows keep A.png and a.png in one file, macOS both compositions of an accent.
+    """
+    return composed(composed(name).casefold())
 
 
 def plain(value: Any) -> Any:

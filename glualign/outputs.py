@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from glualign.errors import FlowError, ImageError, OutputError
-from glualign.files import PathLike, write_text
+from glualign.files import PathLike, folded, write_text
 from glualign.fill import fill_invalid
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
 from glualign.georeference import write_gcps
@@ -246,7 +245,7 @@ def check_outputs(paths: Iterable[PathLike], inputs: Iterable[PathLike] = ()) ->
             raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
         if os.path.exists(path) and not os.path.isfile(path):
             raise OutputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}; give a file name")
-        real = unicodedata.normalize("NFC", real).casefold()
+        real = folded(real)
         if real in seen:
             other = "" if seen[real] == path else f" as {seen[real]}"
             raise OutputError(f"{path}: two results have this name{other}; choose another for one of them")

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from glualign.batch.listing import is_image, list_images, name_fault, stem_of, text_fault
 from glualign.errors import BatchError
-from glualign.files import PathLike, read_bytes
+from glualign.files import PathLike, composed, folded, read_bytes
 
 Reference = Literal["previous", "first"]
 _COLUMNS = ("source", "target", "output")
@@ -122,14 +121,14 @@ def match_folders(
     moving, fixed = (list_images(where, recursive=recursive, skip=skip) for where in (sources, targets))
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for name in fixed.names:
-        by_stem[_composed(stem_of(name))].append(name)
+        by_stem[composed(stem_of(name))].append(name)
     found, unmatched, used = [], [*moving.ignored, *fixed.ignored], set()
     for name in moving.names:
         stem = stem_of(name)
-        names = by_stem.get(_composed(stem), [])
-        same = [other for other in names if _composed(other) == _composed(name)] or names
+        names = by_stem.get(composed(stem), [])
+        same = [other for other in names if composed(other) == composed(name)] or names
         if len(same) == 1 or name in same:
-            used.add(_composed(stem))
+            used.add(composed(stem))
             found.append(Pair(stem, moving.root / name, fixed.root / (name if name in same else same[0])))
         elif same:
             unmatched.append(f"{moving.root / name}: {len(same)} targets have this stem: {', '.join(names)}")
@@ -224,7 +223,7 @@ def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None =
         elif row.output:
             asked.add(number)
         pairs.append(Pair(key, source, folder / row.target, fault))
-    for key, count in Counter(_folded(pairs[number].key) for number in asked).items():
+    for key, count in Counter(folded(pairs[number].key) for number in asked).items():
         if count > 1:
             raise BatchError(f"the list of pairs names the output {key} {count} times; each must differ")
     return replace(_told_apart(pairs, asked=asked), file=file)
@@ -326,28 +325,19 @@ def _told_apart(
     keys = [pair.key for pair in pairs]
     free = [i for i in range(len(keys)) if i not in asked]
     for ending in (lambda pair: pair.source.suffix, lambda pair: f"_to_{pair.target.stem}"):
-        often = Counter(map(_folded, keys))
+        often = Counter(map(folded, keys))
         for i in free:
-            if often[_folded(keys[i])] > 1:
+            if often[folded(keys[i])] > 1:
                 keys[i] += ending(pairs[i])
-    taken, numbers = {_folded(keys[i]) for i in asked}, Counter[str]()
+    taken, numbers = {folded(keys[i]) for i in asked}, Counter[str]()
     for i in free:
         key = keys[i]
-        while _folded(keys[i]) in taken:
-            numbers[_folded(key)] += 1
-            keys[i] = f"{key}_{numbers[_folded(key)] + 1}"
-        taken.add(_folded(keys[i]))
+        while folded(keys[i]) in taken:
+            numbers[folded(key)] += 1
+            keys[i] = f"{key}_{numbers[folded(key)] + 1}"
+        taken.add(folded(keys[i]))
     named = (replace(pair, key=key) for pair, key in zip(pairs, keys, strict=True))
     return PairList(tuple(named), tuple(unmatched))
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-def _folded(key: str) -> str:
-    # macOS and Windows keep A.png and a.png in one file, macOS both compositions of an accent.
-    return _composed(_composed(key).casefold())
 
 
 def _is_outside(source: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from glualign.batch.manifest import Check, Input
 from glualign.errors import DeviceError, ImageError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from glualign.alignment import Alignment
 
 MinQuality = Literal["none", "failed", "doubtful", "good"]
-_LEVELS = ("none", "failed", "doubtful", "good")
+_LEVELS = get_args(MinQuality)
 
 
 @dataclass(frozen=True)
