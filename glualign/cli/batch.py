@@ -26,10 +26,6 @@ def _kinds(text: str) -> tuple[str, ...]:
     return tuple(kind.replace("-", "_") for kind in kinds)
 
 
-def _extension(text: str) -> str:
-    return f".{text.lstrip('.')}"
-
-
 @command(
     click.Argument(["sources"], required=False, type=PATH),
     click.Argument(["targets"], required=False, type=PATH),
@@ -53,11 +49,10 @@ def _extension(text: str) -> str:
     option("--recursive/--no-recursive  Look into sub-folders as well.", default=True),
     option(
         "--format EXT  Format of the warped images, such as png or tif.",
-        _extension,
         name="extension",
         show_default="the source's",
     ),
-    option("--flow-format EXT  Format of the flow, such as flo or npz.", _extension, "flo"),
+    option("--flow-format EXT  Format of the flow, such as flo or npz.", default="flo"),
     option(
         "--write KINDS  What to write of each pair, with commas between: warped, flow, flow-image (its "
         "picture), mask, confidence (8-bit images), transform (where one is fitted).",

@@ -39,6 +39,26 @@ def size(text: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
+def _extension(text: str) -> str | None:
+    return f".{text.lstrip('.')}" if text else None
+
+
+def _device(text: str) -> str:
+    name = text.strip().lower()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise click.BadParameter(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps.")
+    return name
+
+
+def _fill(text: str) -> str:
+    from glualign.fill import fill_of
+
+    try:
+        return fill_of(text)
+    except ImageError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
 TYPES = {
     "FILE": FILE,
     "IMG": FILE,
@@ -48,6 +68,9 @@ TYPES = {
     "PX": click.FloatRange(min=0, min_open=True),
     "X": click.FloatRange(min=0, min_open=True),
     "WxH": size,
+    "EXT": _extension,
+    "DEVICE": _device,
+    "FILL": _fill,
 }
 """Metavars that say the type of a value; others are text where no type is given."""
 
@@ -137,22 +160,6 @@ def command(
     return decorate
 
 
-def _device(text: str) -> str:
-    name = text.strip().lower()
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
-        raise click.BadParameter(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps.")
-    return name
-
-
-def _fill(text: str) -> str:
-    from glualign.fill import fill_of
-
-    try:
-        return fill_of(text)
-    except ImageError as error:
-        raise click.BadParameter(f"{error}.") from None
-
-
 def _max_side(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
     if value and value < SMALLEST_MAX_SIDE:
         raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
@@ -162,8 +169,7 @@ def _max_side(context: click.Context, parameter: click.Parameter, value: int | N
 DEVICE = partial(
     option,
     "--device DEVICE  Where to compute: auto (the fastest there is), cpu, cuda, cuda:N (the N-th GPU), mps.",
-    _device,
-    "auto",
+    default="auto",
 )
 PRECISION = partial(
     option,
@@ -187,8 +193,7 @@ QUALITY = partial(
 QUIET = partial(option, "-q, --quiet  Print nothing but errors.")
 JSON = partial(option, "--json  Print one JSON object on stdout instead of the summary.", name="as_json")
 FORMAT = option(
-    "--format EXT  Format of standard output, or of the image written into a folder, such as png or tif.",
-    callback=lambda context, parameter, value: f".{value.lstrip('.')}" if value else None,
+    "--format EXT  Format of standard output, or of the image written into a folder, such as png or tif."
 )
 OUT = (
     click.Argument(["out"], required=False, type=STREAM),
@@ -311,8 +316,7 @@ class Writing:
     fill: str = declared(
         "--fill FILL  Pixels without a source: a colour (name or hex), transparent (adds alpha), target "
         "(shows it).",
-        _fill,
-        "#000000",
+        default="#000000",
         show_default="black",
     )
     quality: int | None = declared(QUALITY)
