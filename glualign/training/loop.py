@@ -86,8 +86,6 @@ class Trainer:
     def _place(self, module: nn.Module) -> None:
         module.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    # ---- starting and resuming
-
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin with given weights (`weights.start_from`); the running average begins there too."""
         new = weights.start_from(self.network, state)
@@ -134,8 +132,6 @@ class Trainer:
         self.average = weights.running_average(self.network, self.recipe.run.ema)
         self.normalised = True
 
-    # ---- running
-
     def run(self, *, steps: int | None = None, minutes: float | None = None) -> bool:
         """Train to the recipe's end (True), or to a limit of steps or minutes of this call (False).
 
@@ -150,9 +146,8 @@ class Trainer:
             self.validate(stages[0])
         while self.progress.stage < len(stages) and remaining > 0:
             stage, first = stages[self.progress.stage], self.progress.step
-            stopping = self.processes.agree(self._stopping()) or self._stage(
-                stage, int(min(stage.steps, first + remaining))
-            )
+            last = int(min(stage.steps, first + remaining))
+            stopping = self.processes.agree(self._stopping()) or self._stage(stage, last)
             remaining -= self.progress.step - first
             if stopping:
                 self.save()
@@ -287,8 +282,6 @@ class Trainer:
         self.optimiser = None
         # Kept under a name of its own, so that the next stage can be repeated with other rates.
         self.save(f"stage-{self.progress.stage}.pt")
-
-    # ---- results
 
     def validate(self, stage: StageOptions) -> None:
         """Score the averaged weights on held-out photographs and real pairs, and log what comes of it.
