@@ -36,6 +36,7 @@ class Flow:
         height: rows of the target grid; derived from the data, as what follows is.
         width: columns of the target grid.
         size: ``(height, width)`` of the target grid.
+        source_frame: ``(height, width)`` of the source: its own size where it is known, else the target's.
 
     Raises:
         FlowError: the array is not ``(H, W, 2)`` real numbers, is empty, or holds infinite values.
@@ -46,6 +47,7 @@ class Flow:
     height: int = field(init=False)
     width: int = field(init=False)
     size: tuple[int, int] = field(init=False)
+    source_frame: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         data: Array = np.asarray(self.data)
@@ -66,17 +68,13 @@ class Flow:
             derived["source_size"] = (int(self.source_size[0]), int(self.source_size[1]))
             if min(derived["source_size"]) <= 0:
                 raise FlowError(f"the source size must be positive; got {self.source_size}")
+        derived["source_frame"] = derived.get("source_size", derived["size"])
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         source = self.source_frame
         return f"<Flow {self.width} x {self.height}, source {source[1]} x {source[0]}>"
-
-    @property
-    def source_frame(self) -> tuple[int, int]:
-        """``(height, width)`` of the source: its own size where it is known, else the target's."""
-        return self.source_size or self.size
 
     @property
     def known(self) -> Mask:

@@ -64,6 +64,9 @@ class Image:
         width: columns.
         size: ``(height, width)``.
         channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; the number of bands with ``extrasamples``.
+        has_alpha: whether the last channel is alpha.
+        colours: channels of colour, in front of alpha or further bands: 1 or 3.
+        name: the file's name, or ``"array"``.
 
     Raises:
         ImageError: the array is empty, or its shape or type is none of the above.
@@ -85,28 +88,33 @@ class Image:
     width: int = field(init=False)
     size: tuple[int, int] = field(init=False)
     channels: int = field(init=False)
+    has_alpha: bool = field(init=False)
+    colours: int = field(init=False)
+    name: str = field(init=False)
 
     def __post_init__(self) -> None:
         shape, kind = self.pixels.shape, self.pixels.dtype.name
-        many = self.extrasamples is not None
-        channels_fit = len(shape) == 2 or (len(shape) == 3 and (many or shape[2] in (2, 3, 4)))
-        if not channels_fit or kind not in DEPTHS:
+        many, name = self.extrasamples is not None, self.path.name if self.path else "array"
+        channels = shape[2] if len(shape) == 3 else 1
+        fits = len(shape) == 2 or (len(shape) == 3 and (many or channels in (2, 3, 4)))
+        if not fits or kind not in DEPTHS:
             raise ImageError(
-                f"{self.name}: {kind} pixels of shape {shape} are not an image; expected (H, W) or "
+                f"{name}: {kind} pixels of shape {shape} are not an image; expected (H, W) or "
                 "(H, W, 2 to 4), integers of up to 32 bit or floating point numbers"
             )
         if self.pixels.size == 0:
-            raise ImageError(f"{self.name}: the image has no pixels (shape {shape})")
+            raise ImageError(f"{name}: the image has no pixels (shape {shape})")
         derived: dict[str, Any] = {"height": shape[0], "width": shape[1], "size": (shape[0], shape[1])}
-        derived["channels"] = 1 if len(shape) == 2 else shape[2]
+        derived |= {"name": name, "channels": channels, "has_alpha": not many and channels in (2, 4)}
+        derived["colours"] = channels - len(self.extrasamples or ()) - derived["has_alpha"]
         if self.nodata is not None and self.pixels.dtype.kind == "f":
             derived["nodata"] = float(self.pixels.dtype.type(self.nodata))
         elif self.nodata is not None:
             limits = np.iinfo(self.pixels.dtype)
             fits = self.nodata == np.rint(self.nodata) and limits.min <= self.nodata <= limits.max
             derived["nodata"] = self.nodata if fits else None
-        for name, value in derived.items():
-            object.__setattr__(self, name, value)
+        for key, value in derived.items():
+            object.__setattr__(self, key, value)
 
     def __repr__(self) -> str:
         return f"<Image {self.name}, {self.width} x {self.height}, {self.kind}>"
@@ -117,17 +125,6 @@ class Image:
         return self.pixels.astype(dtype) if changed or copy else self.pixels
 
     @property
-    def has_alpha(self) -> bool:
-        """Whether the last channel is alpha."""
-        return self.extrasamples is None and self.channels in (2, 4)
-
-    @property
-    def colours(self) -> int:
-        """Channels of colour, in front of alpha or further bands: 1 or 3."""
-        extra = int(self.has_alpha) if self.extrasamples is None else len(self.extrasamples)
-        return self.channels - extra
-
-    @property
     def depth(self) -> str:
         """``"8-bit"``, ``"16-bit"``, ``"float"`` and the like."""
         return DEPTHS[self.pixels.dtype.name]
@@ -135,17 +132,13 @@ class Image:
     @property
     def kind(self) -> str:
         """What a person calls it, e.g. ``"16-bit RGBA"``."""
+        depth = DEPTHS[self.pixels.dtype.name]
         if self.palette is not None:
-            return f"{self.depth} palette"
+            return f"{depth} palette"
         if self.extrasamples is not None:
             bands = f"RGB + {len(self.extrasamples)} bands" if self.colours == 3 else f"{self.channels} bands"
-            return f"{self.depth} {bands}"
-        return f"{self.depth} { {1: 'grey', 2: 'grey + alpha', 3: 'RGB', 4: 'RGBA'}[self.channels] }"
-
-    @property
-    def name(self) -> str:
-        """The file's name, or ``"array"``."""
-        return self.path.name if self.path is not None else "array"
+            return f"{depth} {bands}"
+        return f"{depth} { {1: 'grey', 2: 'grey + alpha', 3: 'RGB', 4: 'RGBA'}[self.channels] }"
 
     @property
     def blank(self) -> float:

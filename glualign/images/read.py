@@ -71,7 +71,7 @@ def read_image(
     if image.pages > 1:
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
         image = image.replace(notes=(*image.notes, pages))
-    image = _upright(image) if apply_orientation else image
+    image = _upright(image) if apply_orientation and image.exif else image
     mask = location.with_name(f"{location.stem}_mask.png")
     if mask_from == "alpha" and image.has_alpha:
         return image.replace(ignored=image.pixels[..., -1] == 0)

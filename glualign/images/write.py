@@ -32,23 +32,16 @@ class Format(NamedTuple):
 
 _JPEG = Format("JPEG", ("uint8",), (1, 3), 65_500, lossy=True)
 _PNG = Format("PNG", ("uint8", "uint16"), (1, 2, 3, 4))
-# WebP and AVIF store grey as RGB: the samples stay the same, so grey is let through.
-_WEBP = Format("WebP", ("uint8",), (1, 2, 3, 4), 16_383, lossy=True)
-_AVIF = Format("AVIF", ("uint8",), (1, 2, 3, 4), 65_536, lossy=True)
-_HEIF = Format("HEIF", ("uint8",), (1, 2, 3, 4), 16_384, lossy=True)
 _TIFF = Format("TIFF", tuple(DEPTHS), (1, 2, 3, 4))
-_BMP = Format("BMP", ("uint8",), (1, 3), 2**31 - 1)
 _FORMATS = {
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
+    **dict.fromkeys((".jpg", ".jpeg"), _JPEG),
     ".png": _PNG,
-    ".webp": _WEBP,
-    ".avif": _AVIF,
-    ".heic": _HEIF,
-    ".heif": _HEIF,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".bmp": _BMP,
+    # WebP and AVIF store grey as RGB: the samples stay the same, so grey is let through.
+    ".webp": Format("WebP", ("uint8",), (1, 2, 3, 4), 16_383, lossy=True),
+    ".avif": Format("AVIF", ("uint8",), (1, 2, 3, 4), 65_536, lossy=True),
+    **dict.fromkeys((".heic", ".heif"), Format("HEIF", ("uint8",), (1, 2, 3, 4), 16_384, lossy=True)),
+    **dict.fromkeys((".tif", ".tiff"), _TIFF),
+    ".bmp": Format("BMP", ("uint8",), (1, 3)),
     ".ppm": Format("PPM", ("uint8", "uint16"), (3,)),
     ".pgm": Format("PGM", ("uint8", "uint16"), (1,)),
     ".pnm": Format("PNM", ("uint8", "uint16"), (1, 3)),
