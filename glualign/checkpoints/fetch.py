@@ -24,7 +24,7 @@ HashState = Literal["known", "as recorded", "unlike registry", "no record", "dif
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a complete check of a file of weights found.
+    """What a complete check of a file of weights found: every tensor is present, fits, and is finite.
 
     Attributes:
         name: of the checkpoint, or of the file.
@@ -34,7 +34,7 @@ class CheckedFile:
         hash_state: ``known``: equal to the registry's hash. ``as recorded``: equal to the one noted when
             the file entered the cache. ``unlike registry``: likewise, though the registry knows another
             (a file imported by hand). ``no record``: nothing to compare with. ``differs``: from both.
-        model: the architecture found in it; every tensor is present, fits, and is finite.
+        model: the architecture found in it.
         parameters: number of floating-point values in it.
     """
 
@@ -112,9 +112,11 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Che
         CheckpointError: unusable file or name.
     """
     file = Path(path)
-    with reading(file, CheckpointError):
-        pass
-    entry = registry.find_entry(name) if name else _recognised(file)
+    drive = [entry for entry in registry.load_registry() if entry.source == "drive"]
+    sha256 = registry.sha256_of(file)
+    official = [entry for entry in drive if entry.sha256 == sha256]
+    official += [entry for entry in drive if entry.file == file.name]
+    entry = registry.find_entry(name) if name else next(iter(official), None)
     if entry is not None and entry.source != "drive":
         reason = entry.reason or "ships with glualign and cannot be replaced; import under another --name"
         raise CheckpointError(f"{entry.name}: {reason}")
@@ -148,13 +150,6 @@ def present_names() -> list[str]:
         entry.name for entry in registry.load_registry() if entry.source != "refused" and entry.path.is_file()
     ]
     return known + [registry.stem(path) for path in registry.imported_files()]
-
-
-def _recognised(file: Path) -> RegistryEntry | None:
-    drive = [entry for entry in registry.load_registry() if entry.source == "drive"]
-    sha256 = registry.sha256_of(file)
-    by_hash = next((entry for entry in drive if entry.sha256 == sha256), None)
-    return by_hash or next((entry for entry in drive if entry.file == file.name), None)
 
 
 def _admit(

@@ -33,43 +33,24 @@ _NOTE_BYTES = 10_000
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """One checkpoint of ``weights/registry.toml``.
-
-    Attributes:
-        name: what the user writes.
-        title: one line for people.
-        model: the architecture, a key of `glualign.network.CONFIGS`.
-        source: shipped with glualign, on Google Drive, or known and refused.
-        aliases: other names for it.
-        file: its file name.
-        drive: id of the file on Google Drive.
-        member: the file to take when what Drive holds is a zip archive.
-        sha256: hash of ``file`` where one is known.
-        sha256_evidence: where that hash comes from.
-        codebase: the repository that published it.
-        code_licence: licence of that repository's code.
-        licence: licence of the weights themselves.
-        settings: fields of the configuration that shapes cannot show.
-        metrics: published results.
-        reason: why it is refused.
-    """
+    """One checkpoint of ``weights/registry.toml``."""
 
     name: str
     title: str
-    model: str
-    source: Literal["embedded", "drive", "refused"]
+    model: str  # a key of `glualign.network.CONFIGS`
+    source: Literal["embedded", "drive", "refused"]  # shipped, on Google Drive, or known and refused
     aliases: tuple[str, ...] = ()
     file: str = ""
-    drive: str = ""
-    member: str = ""
-    sha256: str = ""
+    drive: str = ""  # id of the file on Google Drive
+    member: str = ""  # the file to take when what Drive holds is a zip archive
+    sha256: str = ""  # of ``file``, where it is known, with where that comes from
     sha256_evidence: str = ""
-    codebase: str = ""
+    codebase: str = ""  # the repository that published it
     code_licence: str = ""
-    licence: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    reason: str = ""
+    licence: str = ""  # of the weights themselves
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the configuration, not shown by shapes
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # published results
+    reason: str = ""  # why it is refused
 
     @property
     def path(self) -> Path:

@@ -165,13 +165,11 @@ class _Sampler(NamedTuple):
             opacity = found[..., -1:] = np.clip(found[..., -1:], 0, crop[..., -1].max())
             with np.errstate(divide="ignore", invalid="ignore"):
                 found[..., :-1] = np.where(opacity > 0, found[..., :-1] / opacity, 0)
-        return _cast(found, kind)
+        return found if found.dtype == kind else _cast(found, kind)
 
 
 def _cast(values: Array, kind: np.dtype[Any]) -> Array:
     """Computed values as ``kind``: integers rounded and kept in range, bool by half."""
-    if values.dtype == kind:
-        return values
     if kind == np.bool_:
         return np.asarray(values >= 0.5)
     if kind.kind in "iu":
