@@ -88,14 +88,6 @@ SECTIONS = {
         "True end-point error of the pixels with ground truth, by the confidence that glualign gave them.\n\n"
         "    python benchmarks/reliability.py ROOT --json benchmarks/results/reliability.json",
     ),
-    "widths": (
-        "What width buys",
-        "Networks of several widths, trained from nothing on the same machine for as near the same minutes "
-        "as a short trial can foretell (contrastive training of the features alone): share of held-out "
-        "target cells whose match is found within one cell, after so many pairs; time of one pass at "
-        "520 x 520 with one thread.\n\n"
-        "    python benchmarks/width_comparison.py PHOTOS --json benchmarks/results/widths.json",
-    ),
     "parity": (
         "Equality with the official networks",
         "How far our flow, in fp32, is from what the official code gives for the same weights; these come "
@@ -207,26 +199,6 @@ def parity_section(content: dict[str, Any]) -> Iterable[str]:
     yield machine_line(content)
 
 
-def widths_section(content: dict[str, Any]) -> Iterable[str]:
-    """Quality and cost of networks of several widths."""
-    headers = ("network", "channels", "MB", "minutes", "pairs", "found at 1/16", "1/8", "1/4", "s/pass")
-    cells = [
-        (
-            row["name"],
-            ", ".join(map(str, row["channels"])),
-            f"{row['megabytes']:.1f}",
-            f"{row['minutes']:.1f}",
-            f"{row['pairs']:,}",
-            *(f"{row['hits'][stride]:.1%}" for stride in ("16", "8", "4")),
-            f"{row['seconds']:.3f}",
-        )
-        for row in content["rows"]
-    ]
-    yield table(headers, cells, range(2, 9))
-    yield f"Training used {content['threads']} threads.\n"
-    yield machine_line(content)
-
-
 def ablation_section(content: dict[str, Any]) -> Iterable[str]:
     """What each step is worth."""
     headers = ("steps", "median, px", "PCK-1", "PCK-5", "PCK@0.05", "s/pair")
@@ -240,7 +212,6 @@ KINDS = {
     "evaluation": evaluation_section,
     "speed": speed_section,
     "reliability": reliability_section,
-    "widths": widths_section,
     "parity": parity_section,
 }
 

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def efficientnet_state(published: State) -> State:
-    """State of `glualign.network.efficientnet_lite.EfficientNetLite` from the published keys."""
+    """State of `glualign.network.features.EfficientNetLite` from the published keys."""
     out: State = {}
     _fold(out, "stem", published, "_conv_stem", "_bn0", 1e-3)
     for index in range(13):
@@ -57,7 +57,7 @@ def efficientnet_state(published: State) -> State:
 
 
 def xfeat_state(published: State) -> State:
-    """State of `glualign.network.xfeat.XFeatBackbone` from the published keys."""
+    """State of `glualign.network.features.XFeatBackbone` from the published keys."""
     out: State = {}
     names = {"block1": 4, "block2": 2, "block3": 3, "block4": 3, "block5": 4, "block_fusion": 2}
     for name, count in names.items():

@@ -134,15 +134,17 @@ class FlowPredictor:
         Returns:
             Two ``(256, 256)`` float32 arrays for each source: after the feature transformer, and before.
         """
+        network = self.network
         with self._computing():
-            level4 = self.network.global_features(self._prepared(images))
+            at_256 = self._prepared(images)
+            # Without the pyramid where level 4 does not come from it.
+            pretrained = self.config.pretrained
+            level4 = network.backbone(at_256) if pretrained else network.coarse_features(at_256).level4
             targets = CoarseFeatures(*(each.expand(len(level4), -1, -1, -1) for each in target))
             # Level 3 has no part in it.
             sources = CoarseFeatures(level4, targets.level3)
-            transformed = self.network.transform_features(sources, targets)
-            pairs = (
-                (transformed, (sources, targets)) if self.config.transformer_layers else ((sources, targets),)
-            )
+            transformed = network.transform_features(sources, targets)
+            pairs = (transformed, (sources, targets)) if pretrained else ((sources, targets),)
             with torch.autocast(self.device.type, enabled=False):
                 cosines = [
                     global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 Decoder = Literal["dense", "residual"]
@@ -13,17 +13,23 @@ CoarseBackbone = Literal["pyramid", "efficientnet-lite0+xfeat"]
 COARSE_SIZE = 256
 """Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
 
-MAX_TRANSFORMER_LAYERS = 32
-"""More layers than anyone trains; a damaged file may ask for billions."""
-
 MAX_CHANNELS = 1024
 """Of features, tokens and descriptors; more than any network here has."""
 
-MIN_WIDTH, MAX_WIDTH = 0.05, 4.0
-"""Of the decoders, in published channels; the smallest keeps a channel in every layer."""
-
-MAX_DISPLACEMENT = 32
-"""Eight times the published search radius; a damaged file may ask for billions."""
+CHOICES = {"decoder": Decoder, "upsampling": Upsampling, "coarse_backbone": CoarseBackbone}
+LIMITS: dict[str, tuple[float, float]] = {
+    "decoder_width": (0.05, 4.0),
+    "mapping_decoder_width": (0.05, 4.0),
+    "half_decoder_width": (0.05, 4.0),
+    "max_displacement": (1, 32),
+    "div": (1e-3, 1e3),
+    "soft_argmax_scale": (1e-3, 1e3),
+    "descriptor_channels": (4, MAX_CHANNELS),
+    "transformer_channels": (4, MAX_CHANNELS),
+    "transformer_layers": (0, 32),
+}
+"""Least and most of every number. A damaged file may ask for billions; the narrowest decoder of published
+channels keeps one in every layer."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,9 @@ class GLUNetConfig:
         soft_argmax_scale: inverse temperature of that soft-argmax.
         coarse_backbone: what the 16 x 16 features come from: the pyramid, or frozen pretrained networks.
         descriptor_channels: what the transformer projects the features of a pretrained backbone to.
-        transformer_channels: of the transformer's tokens, with a pretrained backbone; without, those of 1/16.
-        transformer_layers: layers of self- and cross-attention on the 1/16 features of both images before
-            the global correlation (LoFTR, section 3.2).
+        transformer_channels: of the transformer's tokens.
+        transformer_layers: layers of self- and cross-attention on the features of a pretrained backbone, of
+            both images, before the global correlation (LoFTR, section 3.2); 0 with the pyramid.
         mutual_match_features: the 16 x 16 decoder also sees the mutual best match of every cell and its
             similarity.
         local_mapping: a second 16 x 16 decoder corrects the first one's flow from a local correlation, which
@@ -88,48 +94,27 @@ class GLUNetConfig:
     extra_layers_from_width: bool = False
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("dense", "residual"):
-            raise ValueError(f"decoder must be 'dense' or 'residual', not {self.decoder!r}")
-        if self.upsampling not in ("transposed", "bilinear"):
-            raise ValueError(f"upsampling must be 'transposed' or 'bilinear', not {self.upsampling!r}")
-        if self.coarse_backbone not in get_args(CoarseBackbone):
-            raise ValueError(
-                f"coarse_backbone must be one of {', '.join(get_args(CoarseBackbone))}, "
-                f"not {self.coarse_backbone!r}"
-            )
-        for name in ("descriptor_channels", "transformer_channels"):
-            if not 4 <= getattr(self, name) <= MAX_CHANNELS or getattr(self, name) % 4:
-                raise ValueError(
-                    f"{name} must be a multiple of 4 up to {MAX_CHANNELS}, not {getattr(self, name)}"
-                )
-        if self.pretrained and (self.semantic or not self.transformer_layers):
-            raise ValueError("a pretrained coarse_backbone needs transformer_layers, and excludes semantic")
+        for name, kind in CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                words = " or ".join(get_args(kind))
+                raise ValueError(f"{name} must be {words}, not {getattr(self, name)!r}")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            optional = name == "half_decoder_width"
+            if not (low <= value <= high or (optional and value == 0)):
+                raise ValueError(f"{name} must be {'0, or ' * optional}{low:g} to {high:g}, not {value}")
+        if self.transformer_channels % 4:
+            raise ValueError(f"transformer_channels must be a multiple of 4, not {self.transformer_channels}")
         if len(self.pyramid_channels) != 4 or not all(1 <= n <= MAX_CHANNELS for n in self.pyramid_channels):
             raise ValueError(
                 f"pyramid_channels must be four numbers from 1 to {MAX_CHANNELS}, not {self.pyramid_channels}"
             )
-        if not 1 <= self.max_displacement <= MAX_DISPLACEMENT:
-            raise ValueError(f"max_displacement must be 1 to {MAX_DISPLACEMENT}, not {self.max_displacement}")
-        for name in ("decoder_width", "mapping_decoder_width"):
-            if not MIN_WIDTH <= getattr(self, name) <= MAX_WIDTH:
-                raise ValueError(f"{name} must be {MIN_WIDTH} to {MAX_WIDTH}, not {getattr(self, name)}")
-        for name in ("div", "soft_argmax_scale"):
-            if not 1e-3 <= getattr(self, name) <= 1e3:
-                raise ValueError(f"{name} must be 0.001 to 1000, not {getattr(self, name)}")
-        if not 0 <= self.transformer_layers <= MAX_TRANSFORMER_LAYERS:
+        if self.pretrained != (self.transformer_layers > 0) or (self.pretrained and self.semantic):
             raise ValueError(
-                f"transformer_layers must be 0 to {MAX_TRANSFORMER_LAYERS}, not {self.transformer_layers}"
+                "a pretrained coarse_backbone and transformer_layers need each other, and exclude semantic"
             )
-        if not 0 <= self.half_decoder_width <= MAX_WIDTH or 0 < self.half_decoder_width < MIN_WIDTH:
-            raise ValueError(
-                f"half_decoder_width must be 0, or {MIN_WIDTH} to {MAX_WIDTH}, not {self.half_decoder_width}"
-            )
-        if self.transformer_layers and self.pyramid_channels[3] % 4:
-            raise ValueError("transformer_layers need 1/16 channels that are a multiple of 4")
         if self.global_map and not (self.mutual_match_features and self.soft_argmax_init):
             raise ValueError("global_map needs mutual_match_features and soft_argmax_init")
-        if self.transformer_layers and self.semantic:
-            raise ValueError("transformer_layers and semantic hyper-columns exclude each other")
 
     @property
     def pretrained(self) -> bool:
@@ -146,11 +131,6 @@ class GLUNetConfig:
         """Working pixels from cell to cell of the flow that the network answers with."""
         return 2 if self.half_decoder_width else 4
 
-    @property
-    def correlation_channels(self) -> int:
-        """Channels of a local correlation: one for every displacement of the search window."""
-        return (2 * self.max_displacement + 1) ** 2
-
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""
         return {**asdict(self), "pyramid_channels": list(self.pyramid_channels)}
@@ -165,22 +145,21 @@ class GLUNetConfig:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown configuration keys: {', '.join(unknown)}")
-        given = dict(values)
-        if "pyramid_channels" in given:
-            given["pyramid_channels"] = tuple(int(n) for n in given["pyramid_channels"])
-        return cls(**given)
+        channels = values.get("pyramid_channels", cls.pyramid_channels)
+        return cls(**{**values, "pyramid_channels": tuple(int(n) for n in channels)})
 
 
-_STAR = {"decoder": "residual", "truncate_to_uint8": False}
+_GLUNET = GLUNetConfig()
+_STAR = GLUNetConfig(model="glunet-star", decoder="residual", truncate_to_uint8=False)
 
 CONFIGS: dict[str, GLUNetConfig] = {
-    "glunet": GLUNetConfig(),
-    "glunet-interp": GLUNetConfig(model="glunet-interp", upsampling="bilinear"),
-    "semantic-glunet": GLUNetConfig(model="semantic-glunet", semantic=True),
-    "glunet-star": GLUNetConfig(model="glunet-star", **_STAR),  # type: ignore[arg-type]
-    "glunet-star-interp": GLUNetConfig(model="glunet-star-interp", upsampling="bilinear", **_STAR),  # type: ignore[arg-type]
-    "warpc-glunet": GLUNetConfig(model="warpc-glunet", **_STAR),  # type: ignore[arg-type]
-    "warpc-glunet-interp": GLUNetConfig(model="warpc-glunet-interp", upsampling="bilinear", **_STAR),  # type: ignore[arg-type]
+    "glunet": _GLUNET,
+    "glunet-interp": replace(_GLUNET, model="glunet-interp", upsampling="bilinear"),
+    "semantic-glunet": replace(_GLUNET, model="semantic-glunet", semantic=True),
+    "glunet-star": _STAR,
+    "glunet-star-interp": replace(_STAR, model="glunet-star-interp", upsampling="bilinear"),
+    "warpc-glunet": replace(_STAR, model="warpc-glunet"),
+    "warpc-glunet-interp": replace(_STAR, model="warpc-glunet-interp", upsampling="bilinear"),
     "compact": GLUNetConfig(
         model="compact",
         decoder="residual",

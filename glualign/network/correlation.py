@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 L2_EPSILON = 1e-6
 MUTUAL_EPSILON = 1e-5
@@ -123,89 +122,64 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     if torch.is_autocast_enabled(first.device.type):
         dtype = torch.get_autocast_dtype(first.device.type)
         first, second = first.to(dtype), second.to(dtype)
-    result: Tensor = _LocalCorrelation.apply(first, second, radius)  # type: ignore[no-untyped-call]
-    return result
+    # Tiles of ``first`` against the larger windows of ``second`` that they can reach. One matrix product of a
+    # tile of 8 x 8 cells with its window of 16 x 16 (radius 4) makes three times the products needed, but 81
+    # shifted element-wise products are bound by memory: on a CPU they take up to three times as long, ten
+    # times with the backward pass.
+    batch, channels, height, width = first.shape
+    side, span, window = 2 * radius, 4 * radius, 2 * radius + 1
+    rows, columns = -(-height // side), -(-width // side)
+    below, right = rows * side - height, columns * side - width
+    tiles = F.pad(first.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))
+    tiles = tiles.reshape(batch, rows, side, columns, side, channels).transpose(2, 3)
+    padding = (0, 0, radius, radius + right, radius, radius + below)
+    windows = F.pad(second.permute(0, 2, 3, 1), padding).unfold(1, span, side).unfold(2, span, side)
+    products = torch.bmm(tiles.reshape(-1, side**2, channels), windows.reshape(-1, channels, span**2))
+    # Those that are needed: one cell down the tile is one row down the window, and likewise to the right.
+    strides = (side**2 * span**2, side * span**2 + span, span**2 + 1, span, 1)
+    needed = products.as_strided((len(products), side, side, window, window), strides)
+    cells = needed.reshape(batch, rows, columns, side, side, window**2).transpose(2, 3)
+    whole = cells.reshape(batch, rows * side, columns * side, window**2).permute(0, 3, 1, 2)
+    return whole[:, :, :height, :width]
 
 
-class _Tiling:
-    """How a map is cut: tiles of ``first`` against the larger windows of ``second`` that they can reach.
+class Conv4d(nn.Module):
+    """4-D convolution, kernel 3 and zero padding 1, over source row and column, target row and column.
 
-    One matrix product of a tile of 8 x 8 cells with its window of 16 x 16 (radius 4) computes three times the
-    products that are needed, yet is several times faster than 81 shifted element-wise products, which are
-    bound by memory.
+    The weight is stored as the official checkpoints store it: ``(k1, out, in, k2, k3, k4)``, where k1 runs
+    along the source rows.
     """
 
-    def __init__(self, shape: Sequence[int], radius: int) -> None:
-        self.batch, self.channels, self.height, self.width = shape
-        self.radius, self.side, self.span = radius, 2 * radius, 4 * radius
-        self.grid = -(-self.height // self.side), -(-self.width // self.side)
-        rows, columns = self.grid
-        self.margins = rows * self.side - self.height, columns * self.side - self.width
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, after, before, 3, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(after))
+        nn.init.normal_(self.weight, std=(2.0 / (81 * before)) ** 0.5)
 
-    def tiles(self, maps: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B tiles, side^2, C)``."""
-        rows, columns = self.grid
-        bottom, right = self.margins
-        cells = F.pad(maps.permute(0, 2, 3, 1), (0, 0, 0, right, 0, bottom))
-        cut = cells.reshape(self.batch, rows, self.side, columns, self.side, -1).transpose(2, 3)
-        return cut.reshape(-1, self.side**2, cells.shape[3])
-
-    def untiled(self, tiles: Tensor) -> Tensor:
-        """``(B tiles, side^2, K)`` to ``(B, K, H, W)``: the inverse of `tiles`."""
-        rows, columns = self.grid
-        cut = tiles.reshape(self.batch, rows, columns, self.side, self.side, -1)
-        whole = cut.transpose(2, 3).reshape(self.batch, rows * self.side, columns * self.side, -1)
-        return whole.permute(0, 3, 1, 2)[:, :, : self.height, : self.width]
-
-    def windows(self, maps: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B tiles, C, span^2)``, zero outside the map."""
-        bottom, right = self.margins
-        r = self.radius
-        cells = F.pad(maps.permute(0, 2, 3, 1), (0, 0, r, r + right, r, r + bottom))
-        cut = cells.unfold(1, self.span, self.side).unfold(2, self.span, self.side)
-        return cut.reshape(-1, self.channels, self.span**2)
-
-    def unwindowed(self, windows: Tensor) -> Tensor:
-        """Add overlapping ``(B tiles, C, span^2)`` up to ``(B, C, H, W)``: the adjoint of `windows`."""
-        rows, columns = self.grid
-        side, r = self.side, self.radius
-        # A window is two tiles wide and high; each of its quadrants falls on one tile of the padded map.
-        quadrants = windows.reshape(self.batch, rows, columns, self.channels, 2, side, 2, side)
-        whole = windows.new_zeros(self.batch, rows + 1, side, columns + 1, side, self.channels)
-        for down in range(2):
-            for right in range(2):
-                part = quadrants[:, :, :, :, down, :, right].permute(0, 1, 4, 2, 5, 3)
-                whole[:, down : down + rows, :, right : right + columns] += part
-        cells = whole.reshape(self.batch, (rows + 1) * side, (columns + 1) * side, self.channels)
-        return cells[:, r : r + self.height, r : r + self.width].permute(0, 3, 1, 2)
-
-    def band(self, products: Tensor) -> Tensor:
-        """The products that are needed: ``(B tiles, side, side, window, window)``, a view."""
-        side, span, window = self.side, self.span, 2 * self.radius + 1
-        # Moving one cell down the tile moves one row down the window, and likewise to the right.
-        strides = (side**2 * span**2, side * span**2 + span, span**2 + 1, span, 1)
-        return products.as_strided((products.shape[0], side, side, window, window), strides)
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in, h1, w1, h2, w2)`` to ``(B, out, h1, w1, h2, w2)``."""
+        batch, _, rows = x.shape[:3]
+        slices = F.pad(x.transpose(1, 2), (0, 0) * 4 + (1, 1)).flatten(0, 1)
+        taps = [F.conv3d(slices, weight, padding=1) for weight in self.weight]
+        first, second, third = (tap.view(batch, rows + 2, *tap.shape[1:]) for tap in taps)
+        total = first[:, :rows] + second[:, 1 : rows + 1] + third[:, 2:]
+        return total.transpose(1, 2) + self.bias.view(1, -1, 1, 1, 1, 1)
 
 
-class _LocalCorrelation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor, radius: int) -> Tensor:
-        ctx.tiling = tiling = _Tiling(first.shape, radius)
-        ctx.save_for_backward(first, second)
-        products = torch.bmm(tiling.tiles(first), tiling.windows(second))
-        return tiling.untiled(tiling.band(products).reshape(products.shape[0], tiling.side**2, -1))
+class NeighbourhoodConsensus(nn.Module):
+    """Three 4-D convolutions, applied to both directions of matching (Semantic-GLU-Net, from NC-Net)."""
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        tiling, (first, second) = ctx.tiling, ctx.saved_tensors
-        tiles = tiling.tiles(gradients[0].to(first.dtype))
-        products = tiles.new_zeros(tiles.shape[0], tiling.side**2, tiling.span**2)
-        band = tiling.band(products)
-        band.copy_(tiles.reshape(band.shape))
-        to_first = to_second = None
-        if ctx.needs_input_grad[0]:
-            to_first = tiling.untiled(torch.bmm(products, tiling.windows(second).transpose(1, 2)))
-        if ctx.needs_input_grad[1]:
-            windows = torch.bmm(tiling.tiles(first).transpose(1, 2), products)
-            to_second = tiling.unwindowed(windows)
-        return to_first, to_second, None
+    def __init__(self, channels: tuple[int, ...] = (1, 10, 10, 1)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            layers += [Conv4d(before, after), nn.ReLU(inplace=True)]
+        self.conv = nn.Sequential(*layers)
+
+    def forward(self, correlation: Tensor) -> Tensor:
+        """Filter ``(B, hs * ws, ht, wt)``, square maps of equal size, to the same shape."""
+        side = correlation.shape[2]
+        x = correlation.reshape(-1, 1, *(side,) * 4)
+        swapped = self.conv(x.permute(0, 1, 4, 5, 2, 3)).permute(0, 1, 4, 5, 2, 3)
+        filtered: Tensor = self.conv(x) + swapped
+        return filtered.reshape(correlation.shape)

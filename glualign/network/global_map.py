@@ -55,7 +55,10 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
     second = torch.stack([x.square(), x * y, y.square()], dim=1)
     basis = torch.cat([linear, second], dim=1)
 
-    position = linear @ _robust_affine(linear, points, weight)
+    position = linear @ _best_affine(linear, points, weight)
+    for _ in range(STEPS):
+        near = weight * _consistency(position, points, AFFINE_REACH)
+        position = linear @ _refit(linear, points, near, 0.0)
     for _ in range(STEPS):
         near = weight * _consistency(position, points, SMOOTH_REACH)
         position = basis @ _refit(basis, points, near, CURVATURE_COST)
@@ -66,15 +69,6 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
         consistency.view(batch, 1, height, width),
         support.view(batch, 1, 1, 1),
     )
-
-
-def _robust_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
-    """Coefficients ``(B, 3, 2)``: the best of many hypotheses, then re-weighted least squares."""
-    affine = _best_affine(linear, points, weight)
-    for _ in range(STEPS):
-        near = weight * _consistency(linear @ affine, points, AFFINE_REACH)
-        affine = _refit(linear, points, near, 0.0)
-    return affine
 
 
 def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:

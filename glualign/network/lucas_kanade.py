@@ -1,4 +1,4 @@
-"""The level at 1/2 of the working size: its features, and a Lucas-Kanade step on them (our addition).
+"""A Lucas-Kanade step on the features at 1/2 of the working size (our addition).
 
 At 1/4 the network measures motion to some hundredths of a cell. The least-squares step of Lucas and Kanade
 (1981), taken on learned features of a finer grid (Lv et al. 2019), measures fractions of a pixel.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from glualign.network.decoders import conv_bn, leaky_relu
+from torch import Tensor
 
 RADIUS = 2
 """Of the local correlation at 1/2, in cells: what is left to find is the error of the flow at 1/4."""
@@ -22,23 +20,6 @@ DAMPING = 0.1
 """Share of the image's mean structure tensor added to every cell's: untextured surfaces do not move."""
 OUTLIER = 0.3
 """Distance of two unit vectors at which a cell's weight is a half (occlusions and the like)."""
-
-
-class HalfFeatures(nn.Module):
-    """Joins the pixels with the pyramid's features at 1/2."""
-
-    def __init__(self, before: int, channels: int) -> None:
-        super().__init__()
-        # The four pixels of a cell as they are: max-pooling forgets which of them it took.
-        pixels = 3 * 2 * 2
-        self.embed = conv_bn(pixels + before, channels, leaky_relu())
-        # Its norm centres the features: a component common to all cells would make all cosines alike.
-        self.project = conv_bn(channels, channels)
-
-    def forward(self, image: Tensor, half: Tensor) -> Tensor:
-        """Features ``(B, C, H/2, W/2)`` of an image ``(B, 3, H, W)`` and its features at 1/2."""
-        result: Tensor = self.project(self.embed(torch.cat([F.pixel_unshuffle(image, 2), half], dim=1)))
-        return result
 
 
 def lucas_kanade_steps(warped: Tensor, target: Tensor) -> tuple[Tensor, ...]:
@@ -69,16 +50,15 @@ def lucas_kanade_steps(warped: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         )
         products = torch.cat([(a * b).sum(dim=1, keepdim=True) for a, b in pairs], dim=1)
         products = products / (1 + residual / OUTLIER**2)
-        return *(_solved(_window_means(products, radius)) for radius in WINDOWS), residual
-
-
-def _solved(sums: Tensor) -> Tensor:
-    """The damped 2 x 2 normal equations, whose entries are the five channels of ``sums``."""
-    xx, xy, yy, x, y = sums.chunk(5, dim=1)
-    damping = DAMPING * (xx + yy).mean(dim=(1, 2, 3), keepdim=True) / 2 + 1e-8
-    xx, yy = xx + damping, yy + damping
-    step = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)
-    return step.clamp(-1, 1)
+        steps = []
+        for radius in WINDOWS:
+            # The damped 2 x 2 normal equations.
+            xx, xy, yy, x, y = _window_means(products, radius).chunk(5, dim=1)
+            damping = DAMPING * (xx + yy).mean(dim=(1, 2, 3), keepdim=True) / 2 + 1e-8
+            xx, yy = xx + damping, yy + damping
+            step = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)
+            steps.append(step.clamp(-1, 1))
+        return *steps, residual
 
 
 def _window_means(maps: Tensor, radius: int) -> Tensor:

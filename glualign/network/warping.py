@@ -14,9 +14,8 @@ STD = (0.229, 0.224, 0.225)
 
 def pixel_grid(height: int, width: int, *, device: torch.device | None = None) -> Tensor:
     """Coordinates ``(2, H, W)`` of the cell centres, x then y, from 0."""
-    ys = torch.arange(height, device=device, dtype=torch.float32)
-    xs = torch.arange(width, device=device, dtype=torch.float32)
-    return torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)])
+    xs, ys = (torch.arange(side, device=device, dtype=torch.float32) for side in (width, height))
+    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"))
 
 
 def warp_features(features: Tensor, flow: Tensor) -> Tensor:
@@ -42,35 +41,29 @@ def resize_bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-def resize_area(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize ``(B, C, h, w)`` to ``size`` (height, width) by averaging the cells that a new cell covers."""
-    return F.interpolate(maps, size=size, mode="area")
-
-
 def working_size(height: int, width: int) -> tuple[int, int]:
     """Height and width at which a target of that size is processed: at least 256, and multiples of 8."""
     return tuple(max(COARSE_SIZE, side // 8 * 8) for side in (height, width))  # type: ignore[return-value]
 
 
-def resize_image(image: Tensor, size: tuple[int, int], *, truncate: bool) -> Tensor:
-    """Area-resize ``(B, 3, H, W)`` of grey levels 0..255 to ``size``, optionally cut to whole grey levels."""
-    if (image.shape[2], image.shape[3]) == size:
-        return image.float()
-    if not truncate:
-        return resize_area(image.float(), size)
-    # Averaged in float64: a mean that is a whole grey level must not fall below it when it is cut. On the
-    # CPU, because MPS has no float64.
-    resized = resize_area(image.to("cpu", torch.float64), size)
-    return (resized + 1e-9).floor().float().to(image.device)
-
-
 def normalise(image: Tensor) -> Tensor:
     """Grey levels 0..255 ``(B, 3, H, W)`` to ImageNet statistics."""
-    mean = torch.tensor(MEAN, device=image.device, dtype=torch.float32).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=image.device, dtype=torch.float32).view(1, 3, 1, 1)
+    statistics = torch.tensor((MEAN, STD), device=image.device, dtype=torch.float32)
+    mean, std = statistics.view(2, 1, 3, 1, 1).unbind()
     return (image / 255.0 - mean) / std
 
 
 def prepare(image: Tensor, size: tuple[int, int], *, truncate: bool) -> Tensor:
-    """Resize ``(B, 3, H, W)`` of grey levels to ``size`` and normalise."""
-    return normalise(resize_image(image, size, truncate=truncate))
+    """Area-resize ``(B, 3, H, W)`` of grey levels 0..255 to ``size`` and normalise.
+
+    With ``truncate`` the resized levels are cut to whole ones.
+    """
+    levels = image.float()
+    if tuple(image.shape[2:]) != size and truncate:
+        # Averaged in float64: a mean that is a whole grey level must not fall below it when it is cut. On the
+        # CPU, because MPS has no float64.
+        averaged = F.interpolate(image.to("cpu", torch.float64), size=size, mode="area")
+        levels = (averaged + 1e-9).floor().float().to(image.device)
+    elif tuple(image.shape[2:]) != size:
+        levels = F.interpolate(levels, size=size, mode="area")
+    return normalise(levels)

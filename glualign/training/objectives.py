@@ -167,18 +167,17 @@ class Objective(nn.Module):
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
         pyramid = self.network.pyramid
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0):
-            half = pyramid.half_features(images)
-            quarter, eighth = pyramid.beyond_half(half)
+            half, quarter, eighth = pyramid(images)
             coarse_quarter, coarse_eighth = quarter, eighth
             if images.shape[2] != COARSE_SIZE:
-                coarse_quarter, coarse_eighth = pyramid.working_features(images_256)
+                _, coarse_quarter, coarse_eighth = pyramid(images_256)
             if self.network.config.pretrained:
                 coarse = self.network.coarse_features(images_256)
             else:
                 coarse = CoarseFeatures(as_unit(pyramid.level_4(coarse_eighth)), coarse_eighth)
         joint = None
         if self.network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
-            joint = self.network.half_features(images, half)
+            joint = self.network.half_features(torch.cat([F.pixel_unshuffle(images, 2), half], dim=1))
         return _Features(WorkingFeatures(eighth, quarter, joint), coarse, coarse_quarter, coarse_eighth)
 
     def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Metrics]:

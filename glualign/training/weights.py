@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from glualign.errors import TrainingError
+from glualign.network.features import VGGPyramid
 from glualign.network.glunet import GLUNet
-from glualign.network.pyramid import VGGPyramid
-from glualign.network.transformer import DescriptorTransformer
 
 
 @torch.no_grad()
@@ -83,7 +82,6 @@ def start_from_backbone(network: GLUNet, path: str | os.PathLike[str], images: T
     # Not centred: each image's features are, by its own mean.
     stacked = torch.cat(features).double()
     _, vectors = torch.linalg.eigh(stacked.T @ stacked)
-    assert isinstance(network.transformer, DescriptorTransformer)
     weight = network.transformer.project.weight
     weight.copy_(vectors[:, -len(weight) :].T.flip(0))
 

@@ -69,7 +69,7 @@ def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> di
     """
     working = working_size(*target.shape[:2])
     truncate, div = model.config.truncate_to_uint8, model.config.div
-    window = model.config.correlation_channels
+    window = (2 * model.config.max_displacement + 1) ** 2
     found: dict[str, torch.Tensor] = {}
     flows: list[torch.Tensor] = []  # what enters and leaves decoder2, which also makes the extra layers
 

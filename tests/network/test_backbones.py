@@ -10,11 +10,14 @@ import torch
 
 from glualign.checkpoints import load_model
 from glualign.network.config import CONFIGS
-from glualign.network.efficientnet_lite import EfficientNetLite
+from glualign.network.features import (
+    PRETRAINED_CHANNELS,
+    EfficientNetLite,
+    FeatureTransformer,
+    PretrainedFeatures,
+    XFeatBackbone,
+)
 from glualign.network.glunet import GLUNet
-from glualign.network.pretrained_features import CHANNELS, PretrainedFeatures
-from glualign.network.transformer import DescriptorTransformer
-from glualign.network.xfeat import XFeatBackbone
 
 
 def test_efficientnet_has_the_published_shapes() -> None:
@@ -39,14 +42,14 @@ def test_features_are_unit_vectors_of_parts_centred_over_the_image() -> None:
     features = PretrainedFeatures().eval()
     with torch.no_grad():
         sixteenth = features(torch.randn(1, 3, 64, 64))
-    assert sixteenth.shape == (1, CHANNELS, 4, 4)
+    assert sixteenth.shape == (1, PRETRAINED_CHANNELS, 4, 4)
     assert torch.allclose(sixteenth.square().sum(dim=1), torch.ones(1, 4, 4), atol=1e-3)
     assert not any(p.requires_grad for p in features.parameters())
 
 
 def test_an_untrained_transformer_keeps_the_similarity_of_the_projected_features() -> None:
     torch.manual_seed(0)
-    transformer = DescriptorTransformer(32, 16, 8, 2)
+    transformer = FeatureTransformer(32, 16, 8, 2)
     source, target = torch.randn(2, 1, 32, 4, 4).unbind()
     with torch.no_grad():
         seen, _ = transformer(source, target)

@@ -1,4 +1,4 @@
-"""The local correlation at 1/2 of the working size."""
+"""The level at 1/2 of the working size and its Lucas-Kanade step."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from glualign.matching.predictor import FlowPredictor
 from glualign.network import GLUNet
-from glualign.network.lucas_kanade import HalfFeatures, lucas_kanade_steps
+from glualign.network.lucas_kanade import lucas_kanade_steps
 from glualign.network.warping import resize_bilinear
 from glualign.training.weights import initialise, start_from
 from tests.networks import tiny_config
@@ -107,12 +107,14 @@ def test_what_shows_another_thing_hardly_counts() -> None:
 def test_features_tell_the_four_pixels_of_a_cell_apart() -> None:
     """A shift by one pixel, half a cell, must show, or the level could not measure it."""
     torch.manual_seed(1)
-    features = HalfFeatures(4, 8).eval()
+    network = GLUNet(replace(TINY, half_decoder_width=0.25)).eval()
+    for parameter in network.pyramid.parameters():
+        torch.nn.init.zeros_(parameter)
     image = torch.zeros(1, 3, 16, 16)
     image[..., 8, 8] = 1
-    half = torch.zeros(1, 4, 8, 8)
     with torch.no_grad():
-        here, there = (features(shifted, half) for shifted in (image, image.roll(1, dims=3)))
+        here, there = (network.working_features(shifted).half for shifted in (image, image.roll(1, dims=3)))
+    assert here.shape == (1, 4, 8, 8)
     assert (here - there).abs().max() > 0.01
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glualign.network.warping import MEAN, STD, normalise, resize_image, working_size
+from glualign.network.warping import MEAN, STD, prepare, working_size
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,19 @@ def test_truncation_is_exact_integer_arithmetic(size, to):
         ]
     )
     tensor = torch.from_numpy(image).expand(1, 3, *size)
-    resized = resize_image(tensor, to, truncate=True)
-    assert (resized[0, 0].numpy() == expected).all()
-    plain = resize_image(tensor, to, truncate=False)[0, 0].numpy()
+
+    def levels(*, truncate: bool) -> np.ndarray:
+        """The grey levels that the first channel of the normalised image stands for."""
+        return ((prepare(tensor, to, truncate=truncate)[0, 0] * STD[0] + MEAN[0]) * 255).numpy()
+
+    np.testing.assert_allclose(levels(truncate=True), expected, atol=1e-3)
+    plain = levels(truncate=False)
     assert (plain >= expected - 1e-3).all()
     assert (plain < expected + 1 + 1e-3).all()
 
 
-def test_normalise_uses_the_imagenet_statistics():
+def test_what_the_network_sees_is_normalised_by_the_imagenet_statistics():
     image = torch.full((1, 3, 1, 1), 255.0)
     expected = (torch.ones(3) - torch.tensor(MEAN)) / torch.tensor(STD)
-    torch.testing.assert_close(normalise(image).flatten(), expected)
+    for truncate in (False, True):
+        torch.testing.assert_close(prepare(image, (1, 1), truncate=truncate).flatten(), expected)

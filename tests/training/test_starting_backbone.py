@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from glualign.errors import TrainingError
+from glualign.network.features import PretrainedFeatures
 from glualign.network.glunet import GLUNet
-from glualign.network.pretrained_features import PretrainedFeatures
 from glualign.training.weights import start_from_backbone
 from tests.networks import tiny_config
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from glualign.errors import TrainingError
+from glualign.network.features import VGGPyramid
 from glualign.network.glunet import GLUNet
-from glualign.network.pyramid import VGGPyramid
 from glualign.training.weights import (
     add_batch_norms,
     fold_batch_norms,
@@ -96,7 +96,7 @@ def test_batch_norm_folds_into_the_convolutions() -> None:
     names = set(normalised.state_dict())
     add_batch_norms(normalised)
     for _ in range(5):
-        normalised.level_4(normalised.working_features(torch.randn(2, 3, 64, 64) * 2 + 1)[1])
+        normalised.level_4(normalised(torch.randn(2, 3, 64, 64) * 2 + 1)[2])
     for module in normalised.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -106,8 +106,9 @@ def test_batch_norm_folds_into_the_convolutions() -> None:
     assert set(plain.state_dict()) == names
     image = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
-        for expected, folded in zip(
-            normalised.coarse_features(image), plain.coarse_features(image), strict=True
-        ):
-            assert expected.abs().max() > 0.1
-            torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-4)
+        levels, folded_levels = normalised(image), plain(image)
+        levels = (*levels, normalised.level_4(levels[2]))
+        folded_levels = (*folded_levels, plain.level_4(folded_levels[2]))
+    for expected, folded in zip(levels, folded_levels, strict=True):
+        assert expected.abs().max() > 0.1
+        torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-4)
