@@ -24,8 +24,9 @@ from glualign.files import write_text
 VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
     "without the search": {"search": False},
+    "at 768 pixels": {"max_side": 768},
     "without a second match": {"global_motion_steps": 0},
-    "without fusion (and second match)": {"global_motion_steps": 0, "fuse_global_motion": False},
+    "without fusion and second match": {"global_motion_steps": 0, "fuse_global_motion": False},
     "without the simplest model": {"transform": "dense"},
     "with refinement": {"refine": "auto"},
     "preset fast": {"preset": "fast"},

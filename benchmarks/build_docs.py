@@ -59,6 +59,13 @@ SECTIONS = {
         "`<set>/<pair>/`.\n\n"
         "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
     ),
+    "learned_matchers": (
+        "Learned matchers with a homography",
+        "What one could run instead: sparse matches of a learned network at 1024 px, and the homography that "
+        "MAGSAC++ fits to them. Median AEPE in px; PCK-5; PCK@0.05 of the first pairs of every set.\n\n"
+        "    python benchmarks/learned_matchers.py MATCHERS.json PAIRS.csv "
+        "--json benchmarks/results/learned_matchers.json",
+    ),
     "ablation": (
         "What each step is worth",
         "The default preset with one of its steps left out at a time, and with more.\n\n"
@@ -207,8 +214,16 @@ def ablation_section(content: dict[str, Any]) -> Iterable[str]:
     yield machine_line(content)
 
 
+def learned_matchers_section(content: dict[str, Any]) -> Iterable[str]:
+    """Other people's matchers and the default, on the same pairs."""
+    headers = ("group", "pairs", *(f"{name} + homography" for name in content["methods"]), "compact")
+    yield table(headers, content["rows"], range(1, len(headers)))
+    yield machine_line(content)
+
+
 KINDS = {
     "ablation": ablation_section,
+    "learned_matchers": learned_matchers_section,
     "evaluation": evaluation_section,
     "speed": speed_section,
     "reliability": reliability_section,

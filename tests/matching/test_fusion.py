@@ -66,6 +66,13 @@ def test_a_flow_that_both_directions_and_the_edges_confirm_stays(shifted):
     assert np.median(fused.flow[..., 0]) > 0.9 * shift
 
 
+def test_a_small_motion_beside_the_global_one_stays_whatever_the_edges_say(shifted):
+    """Half a pixel: edges are as similar with it as without, and both directions agree on it."""
+    pair, edges = shifted
+    fused = fuse(found(pair, moved(pair), 0.5), edges)
+    assert np.median(fused.flow[..., 0]) > 0.4
+
+
 def test_a_motion_alone_is_as_good_as_the_way_back_says(shifted):
     """Where both directions confirm the motion the expected error is theirs, else that of the edges."""
     pair, edges = shifted

@@ -1,0 +1,56 @@
+"""Learned sparse matchers with a homography beside the default: the rows of both on the same pairs.
+
+    python benchmarks/learned_matchers.py MATCHERS.json PAIRS.csv --json benchmarks/results/learned_matchers.json
+
+MATCHERS.json maps method -> set -> {n, median_aepe, pck5, pck05, sec} of the first n pairs of every set, each
+measured by XFeat (Potje et al. 2024) or ALIKED with LightGlue (Lindenberger et al. 2023) at 1024 px and a
+homography by MAGSAC++. PAIRS.csv is what `glualign evaluate pairs --csv` wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from datetime import date
+from pathlib import Path
+
+from glualign.evaluation.environment import environment
+from glualign.evaluation.runner import read_csv
+from glualign.files import write_text
+
+NAMES = {"xfeat": "XFeat", "aliked+lightglue": "ALIKED + LightGlue"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("matchers", type=Path)
+    parser.add_argument("pairs", type=Path, help="csv of glualign evaluate")
+    parser.add_argument("--json", type=Path, required=True)
+    arguments = parser.parse_args()
+    matchers = json.loads(arguments.matchers.read_text(encoding="utf-8"))
+    results = sorted(read_csv(arguments.pairs), key=lambda each: each.pair)
+    rows = []
+    for group in next(iter(matchers.values())):
+        count = next(iter(matchers.values()))[group]["n"]
+        row = [group, str(count)]
+        for method in NAMES:
+            found = matchers[method][group]
+            row.append(f"{found['median_aepe']:.2f}; {100 * found['pck5']:.0f}; {100 * found['pck05']:.0f}")
+        ours = [each for each in results if each.group == group and each.method == "compact"][:count]
+        measured = [each.metrics for each in ours if each.metrics]
+        median = statistics.median(each.aepe for each in measured)
+        shares = (
+            statistics.fmean(each.pck[2] for each in measured),
+            statistics.fmean(each.pck_alpha[0] for each in measured),
+        )
+        rows.append([*row, f"{median:.2f}; {100 * shares[0]:.0f}; {100 * shares[1]:.0f}"])
+    content = {"kind": "learned_matchers", "rows": rows, "methods": [*NAMES.values()]}
+    content |= {"date": date.today().isoformat(), "machine": environment()}
+    write_text(arguments.json, json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
