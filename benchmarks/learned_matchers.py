@@ -1,6 +1,6 @@
 """Learned sparse matchers with a homography beside the default: the rows of both on the same pairs.
 
-    python benchmarks/learned_matchers.py MATCHERS.json PAIRS.csv --json benchmarks/results/learned_matchers.json
+    python benchmarks/learned_matchers.py MATCHERS.json PAIRS.csv --json RESULT.json
 
 MATCHERS.json maps method -> set -> {n, median_aepe, pck5, pck05, sec} of the first n pairs of every set, each
 measured by XFeat (Potje et al. 2024) or ALIKED with LightGlue (Lindenberger et al. 2023) at 1024 px and a

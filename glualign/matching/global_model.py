@@ -14,18 +14,15 @@ import numpy.typing as npt
 from glualign.errors import FlowError
 from glualign.flow import Fit, Flow, TransformModel, fit_transform
 from glualign.geometry import Matrix, Points, resizing_matrix
-from glualign.matching.estimate import LEAST, FusedMatch
+from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch
 from glualign.matching.pair import PairMatcher
 from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edge_directions
 
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
 FEWEST_INLIERS = 1 / 3
 """Share of the trusted flow that a model must explain to be one at all."""
-EXPLAINED = 0.96
-"""Share of the flow's edge similarity that a model must reach. On public pairs models of flat scenes reach
-0.95 to 1.11, most of them 0.97 and more; those of the four Middlebury scenes 0.95 at most."""
 NEARLY = 0.9
-"""The same share of a model that is worth moving."""
+"""Share of the flow's edge similarity that a model must reach to be worth moving."""
 AREA = 21
 """Side in pixels, at the compared size, of the window in which the flow may contradict the model."""
 CONTRADICTION = 0.25

@@ -66,11 +66,18 @@ def test_a_flow_that_both_directions_and_the_edges_confirm_stays(shifted):
     assert np.median(fused.flow[..., 0]) > 0.9 * shift
 
 
-def test_a_small_motion_beside_the_global_one_stays_whatever_the_edges_say(shifted):
-    """Half a pixel: edges are as similar with it as without, and both directions agree on it."""
-    pair, edges = shifted
-    fused = fuse(found(pair, moved(pair), 0.5), edges)
-    assert np.median(fused.flow[..., 0]) > 0.4
+def test_a_small_motion_stays_where_the_global_one_does_not_explain_the_scene():
+    """A third of the wall moves by 12 px, the rest by half a pixel, which edges cannot tell from none."""
+    target = example("graf1.png", 384)
+    source = target.copy()
+    source[:, 256:] = np.roll(target, 12, axis=1)[:, 256:]
+    pair = pair_without_network(source, target)
+    flow = np.full((pair.working[0] // 4, pair.working[1] // 4, 2), (0.5, 0), np.float32)
+    flow[:, 64:, 0] = 12
+    result = match_result(pair.to_source, flow, -flow, working=pair.working)
+    fused = fuse(result, EdgeSimilarity(pair))
+    assert np.median(fused.flow[:, :50, 0]) > 0.4
+    assert np.median(fused.flow[:, 74:-8, 0]) > 10
 
 
 def test_a_motion_alone_is_as_good_as_the_way_back_says(shifted):
