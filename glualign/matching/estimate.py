@@ -61,7 +61,7 @@ EXPLAINED = 0.96
 """Share of the flow's edge similarity from which a global motion alone explains the pair. On public pairs
 models of flat scenes reach 0.95 to 1.11, most of them 0.97 and more; those of four Middlebury scenes 0.95 at
 most."""
-SMALL = 1.5
+SMALL = 1.0
 """Working pixels of motion beside a global one that explains less, which are not left to edges."""
 LEAST = 0.12
 """Total edge similarity below which a global motion alone is no alternative ..."""
