@@ -84,12 +84,8 @@ class _Hypothesis(NamedTuple):
 def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> Matrix | None:
     """The transform, working pixel -> full-size source, under which the coarse cells of both agree best.
 
-    None where that is the source as it is, only resized.
-
-    Args:
-        pair: of any network.
-        search: whether to try rotations and scales where too few cells agree.
-        mirror: whether to try the source with left and right exchanged, too.
+    None where that is the source as it is, only resized. Rotations and scales are tried with ``search`` where
+    too few cells agree; with ``mirror`` the source with left and right exchanged, too.
     """
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
@@ -177,8 +173,7 @@ def significance(agreed: float, cells: float) -> float:
 def mutual_matches(similarity: Values) -> tuple[Points, Points]:
     """Target and source positions ``(N, 2)``, in pixels of 256, of cells that are each other's best match.
 
-    Args:
-        similarity: ``(S, T)`` of the cells of two square grids in row-major order.
+    ``similarity`` is ``(S, T)``, of the cells of two square grids in row-major order.
     """
     side = int(np.sqrt(len(similarity)))
     cells = np.arange(side * side)

@@ -110,14 +110,7 @@ def first_matches(pairs: Sequence[PairMatcher], options: AlignOptions) -> list[M
 def estimate(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
 ) -> FusedMatch:
-    """The best of the first match and those that follow it, and of one from key points where edges disagree.
-
-    Args:
-        pair: the pair.
-        edges: of the pair.
-        options: how much to try.
-        first: from `first_matches`.
-    """
+    """The best of the first match, those that follow it, and one from key points where edges disagree."""
     best = _followed(pair, edges, options, first)
     if options.search and best.similarity < CONVINCING:
         homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
@@ -178,10 +171,7 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
 def fuse(result: MatchResult, edges: EdgeSimilarity, *, global_motion: bool = True) -> FusedMatch:
     """Blend a match's flow with the global motion alone by local edge similarity.
 
-    Args:
-        result: the match.
-        edges: of the pair.
-        global_motion: whether the global motion alone is an alternative at all; else the flow stays.
+    Without ``global_motion`` that is no alternative, and the flow stays.
     """
     dense = edges.compare(result.transform, result.forward)
     bare = edges.compare(result.transform)

@@ -66,7 +66,8 @@ def finish(
     view = np.asarray(result.transform @ pair.from_target, np.float64)
     flow = Flow(to_source_pixels(residual, view), source_size=pair.source_size)
     target = pair.target.image
-    equal = _are_equal(source, target)
+    pixels = source.pixels
+    equal = pixels.dtype == target.pixels.dtype and np.array_equal(pixels, target.pixels)
     if equal:
         flow = Flow(np.zeros_like(flow.data), source_size=pair.source_size)
     valid, similarity = holds_data(source, target, flow), best.similarity
@@ -141,12 +142,6 @@ def fit_model(
     fit = fit_transform(flow, transform, weights)
     fitted = from_transform(fit.matrix, flow.size, flow.source_size, out=flow.data)
     return fitted, fit.matrix, fit.inlier_share
-
-
-def _are_equal(source: Image, target: Image) -> bool:
-    """Whether both images have the same pixels."""
-    a, b = source.pixels, target.pixels
-    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b)
 
 
 def _on_cells(flow: Flow, transform: Matrix, pair: PairMatcher, stride: int) -> Field:

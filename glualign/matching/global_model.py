@@ -56,13 +56,8 @@ def simplest_model(
 ) -> tuple[TransformModel, Fit] | None:
     """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
 
-    Each model is tried as it fits the flow and, where that nearly explains the pair, as `register` moves it.
-
-    Args:
-        flow: of the pair, in source pixels.
-        weights: ``(H, W)`` confidence of the flow.
-        edges: of the pair.
-        best: the hypothesis that the flow is of.
+    Each model is tried as it fits the flow (in source pixels, with its confidence as ``weights``) and, where
+    that nearly explains the pair, as `register` moves it. ``best`` is the hypothesis that the flow is of.
     """
     dense = edges.compare(best.result.transform, best.flow)
     from_working = np.linalg.inv(edges.pair.from_target)

@@ -44,9 +44,13 @@ class AlignOptions:
     refine: Refine = "off"
 
     def __post_init__(self) -> None:
-        if self.max_side is not None:
-            self._check_int("max_side", SMALLEST_SIDE, None, " or None")
-        self._check_int("global_motion_steps", 0, MOST_STEPS)
+        side, steps = self.max_side, self.global_motion_steps
+        if side is not None and (type(side) is not int or side < SMALLEST_SIDE):
+            raise OptionError(
+                f"max_side must be a whole number, at least {SMALLEST_SIDE} or None, not {side!r}"
+            )
+        if type(steps) is not int or not 0 <= steps <= MOST_STEPS:
+            raise OptionError(f"global_motion_steps must be a whole number, 0 to {MOST_STEPS}, not {steps!r}")
         for name, choices in (("transform", Transform), ("refine", Refine)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
@@ -56,13 +60,6 @@ class AlignOptions:
         for name in ("search", "fuse_global_motion", "mirror"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, not {getattr(self, name)!r}")
-
-    def _check_int(self, name: str, least: int, most: int | None, otherwise: str = "") -> None:
-        value = getattr(self, name)
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        if not fits or (most is not None and value > most):
-            allowed = f"at least {least}" if most is None else f"{least} to {most}"
-            raise OptionError(f"{name} must be a whole number, {allowed}{otherwise}, not {value!r}")
 
 
 PRESETS: dict[str, AlignOptions] = {

@@ -76,14 +76,7 @@ def confidence_of(
 def verdict_on(
     trusted_share: float, consistency: float, edge_similarity: float, content: float | None
 ) -> Verdict:
-    """The verdict on an alignment.
-
-    Args:
-        trusted_share: as in `Quality`.
-        consistency: mean consistency of forward and backward flow, 0 to 1.
-        edge_similarity: of target and aligned source, see `Quality.edge_agreement`.
-        content: see `Quality.content_agreement`.
-    """
+    """The verdict, from figures of `Quality` and the mean consistency of forward and backward flow."""
     if trusted_share < FEWEST_TRUSTED or (edge_similarity < UNRELATED and consistency < CONVINCING):
         return "failed"
     if edge_similarity >= CONVINCING and content is not None and content < CONTENT_AGREES:

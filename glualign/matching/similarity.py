@@ -10,6 +10,7 @@ correlation, squared, so that reversed tones are alike.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -120,23 +121,20 @@ def edge_directions(image: Pixels) -> tuple[Values, Values]:
 
 
 def content_agreement(target: Pixels, compared: Similarity) -> float | None:
-    """Compare a target with a warped source apart from the edges that both show.
+    """Compare a target ``(h, w, 3)`` uint8 with a warped source apart from the edges that both show.
 
-    Args:
-        target: ``(h, w, 3)`` uint8.
-        compared: its similarity to the warped source.
-
-    Returns:
-        Mean squared correlation of what both show there, 0 to 1; None where that is too little to judge by.
+    Mean squared correlation of what both show there, 0 to 1; None where that is too little to judge by.
     """
     shared = cv2.dilate((compared.product > SHARED).astype(np.uint8), np.ones((3, 3), np.uint8))
     between = (compared.covered & (shared == 0)).astype(np.float32)
-    weight, covered = _half(between), _half(compared.covered.astype(np.float32)) > 0.5
+    half = (max(1, between.shape[1] // 2), max(1, between.shape[0] // 2))
+    reduced = partial(cv2.resize, dsize=half, interpolation=cv2.INTER_AREA)
+    weight, covered = reduced(between), reduced(compared.covered.astype(np.float32)) > 0.5
     window = cv2.GaussianBlur(weight, (0, 0), CONTENT_WINDOW) + 1e-3
     bands, shown = [], window > FEWEST_PIXELS
     for image in (target, compared.source):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        band = _band(_half(grey * between), weight)
+        band = _band(np.asarray(reduced(grey * between), np.float32), np.asarray(weight, np.float32))
         variance = cv2.GaussianBlur(band * band, (0, 0), CONTENT_WINDOW) / window
         shown &= variance > ABOVE_NOISE * _noise(grey) + 0.5
         bands.append((band, variance))
@@ -147,12 +145,6 @@ def content_agreement(target: Pixels, compared: Similarity) -> float | None:
     if shown.sum() <= FEWEST_SHOWN * covered.sum():
         return None
     return float(square[shown].mean())
-
-
-def _half(values: Values) -> Values:
-    height, width = values.shape
-    size = (max(1, width // 2), max(1, height // 2))
-    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _band(values: Values, weight: Values) -> Values:
