@@ -231,7 +231,7 @@ def print_json(value: Any, *, ascii_only: bool = False) -> None:
 
 def note(text: str) -> None:
     """Print one line on stderr."""
-    print(escaped(text), file=sys.stderr)
+    print(escaped(text), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
