@@ -66,6 +66,13 @@ SECTIONS = {
         "    python benchmarks/learned_matchers.py MATCHERS.json PAIRS.csv "
         "--json benchmarks/results/learned_matchers.json",
     ),
+    "pf-willow-box": (
+        "Objects of a class, by the published metric",
+        "The 25 pairs of `pf_willow` again: share of the key points within 0.05 of the longer side of the box "
+        "around them. The published rows hold for all 900 pairs.\n\n"
+        "    python benchmarks/willow_from_pairs.py ROOT/pf_willow willow.csv\n"
+        "    glualign evaluate pf-willow-box ROOT/pf_willow --list willow.csv --model compact",
+    ),
     "ablation": (
         "What each step is worth",
         "The default preset with one of its steps left out at a time, and with more.\n\n"
