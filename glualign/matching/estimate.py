@@ -174,13 +174,13 @@ def fuse(result: MatchResult, edges: EdgeSimilarity, *, global_motion: bool = Tr
     Without ``global_motion`` that is no alternative, and the flow stays.
     """
     dense = edges.compare(result.transform, result.forward)
-    bare = edges.compare(result.transform)
-    if not global_motion or bare.total < max(LEAST, LEAST_OF_FLOW * dense.total):
+    motion_only = edges.compare(result.transform)
+    if not global_motion or motion_only.total < max(LEAST, LEAST_OF_FLOW * dense.total):
         return FusedMatch(result, result.forward, result.backward, result.error, dense.total, dense.total)
-    flat_scene = bare.total > FLAT_SCENE * dense.total
-    weight = _blending_weight(result, dense, bare, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
+    flat_scene = motion_only.total > FLAT_SCENE * dense.total
+    weight = _blending_weight(result, dense, motion_only, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
     flow = result.forward * weight[..., None]
-    error = np.where(weight > 0.5, result.error, expected_error(flow, result, bare)).astype(np.float32)
+    error = np.where(weight > 0.5, result.error, expected_error(flow, result, motion_only)).astype(np.float32)
     total = edges.compare(result.transform, flow).total
     backward = result.backward * weight[..., None]
     score = total + FLAT_SCENE_ADVANTAGE * (1.0 - total) if flat_scene else total
@@ -213,17 +213,19 @@ def expected_error(
     return np.asarray(error, np.float32)
 
 
-def _blending_weight(result: MatchResult, dense: Similarity, bare: Similarity, margin: float) -> Values:
+def _blending_weight(
+    result: MatchResult, dense: Similarity, motion_only: Similarity, margin: float
+) -> Values:
     """``(h, w)`` 0 to 1: share of the network's flow in each cell."""
     # Compared where both show the source: a flow finds something for every pixel, a motion may rightly not.
-    both = dense.covered & bare.covered
-    dense, bare = dense._replace(covered=both), bare._replace(covered=both)
+    both = dense.covered & motion_only.covered
+    dense, motion_only = dense._replace(covered=both), motion_only._replace(covered=both)
     cells = result.error.shape[::-1]
-    advantage = cv2.resize(dense.local(WINDOW) - bare.local(WINDOW), cells) - margin
+    advantage = cv2.resize(dense.local(WINDOW) - motion_only.local(WINDOW), cells) - margin
     counted = result.counted
     trusted = _averaged(np.exp(-((result.error / (2 * CONSISTENT)) ** 2)), 20 / result.stride, counted)
     by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
-    if bare.total < EXPLAINED * dense.total:
+    if motion_only.total < EXPLAINED * dense.total:
         # Edges cannot tell a small motion from none; where both directions agree on it, it is real.
         by_edges = np.maximum(by_edges, np.linalg.norm(result.forward, axis=2) < SMALL)
     return _averaged(by_edges * trusted, 28 / result.stride, counted)
