@@ -53,6 +53,9 @@ FLAT_SCENE_MARGIN = 0.15
 """... and a flow that reaches a little more has likely bent itself to fit edges."""
 FLAT_SCENE_ADVANTAGE = 0.08
 """Share of the similarity missing to 1 that is added to the score of a nearly flat scene."""
+LITTLE_MISSING = 0.4
+"""Where less than this is missing to full similarity, advantages count in proportion: smooth pictures are
+nearly as similar under any small motion."""
 STEEPNESS = 0.03
 """Edge similarity over which the blending weight rises from 1/2 to 3/4."""
 CONTRADICTION = 2.0
@@ -221,7 +224,8 @@ def _blending_weight(
     both = dense.covered & motion_only.covered
     dense, motion_only = dense._replace(covered=both), motion_only._replace(covered=both)
     cells = result.error.shape[::-1]
-    advantage = cv2.resize(dense.local(WINDOW) - motion_only.local(WINDOW), cells) - margin
+    missing = np.clip(1 - motion_only.local(WINDOW), 0.01, LITTLE_MISSING) / LITTLE_MISSING
+    advantage = cv2.resize((dense.local(WINDOW) - motion_only.local(WINDOW)) / missing, cells) - margin
     counted = result.counted
     trusted = _averaged(np.exp(-((result.error / (2 * CONSISTENT)) ** 2)), 20 / result.stride, counted)
     by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))

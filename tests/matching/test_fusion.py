@@ -1,5 +1,6 @@
 """Fusion: a free flow against the global motion alone, on a wall moved sideways."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -78,6 +79,17 @@ def test_a_small_motion_stays_where_the_global_one_does_not_explain_the_scene():
     fused = fuse(result, EdgeSimilarity(pair))
     assert np.median(fused.flow[:, :50, 0]) > 0.4
     assert np.median(fused.flow[:, 74:-8, 0]) > 10
+
+
+def test_in_a_smooth_picture_a_little_more_similarity_is_enough():
+    """Edges of soft blobs are nearly as similar without the motion as with it."""
+    noise = np.random.default_rng(0).uniform(0, 255, (288, 400)).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), 16)
+    soft = np.dstack([cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)] * 3)
+    pair = pair_without_network(np.ascontiguousarray(soft[:, :384]), np.ascontiguousarray(soft[:, 3:387]))
+    edges, result = EdgeSimilarity(pair), found(pair, pair.to_source, 3.0)
+    assert edges.compare(pair.to_source).total > 0.9
+    assert np.median(fuse(result, edges).flow[:, 8:-8, 0]) > 2
 
 
 def test_a_motion_alone_is_as_good_as_the_way_back_says(shifted):
