@@ -216,16 +216,14 @@ def parity_section(content: dict[str, Any]) -> Iterable[str]:
 
 def ablation_section(content: dict[str, Any]) -> Iterable[str]:
     """What each step is worth."""
-    headers = ("steps", "median, px", "PCK-1", "PCK-5", "PCK@0.05", "s/pair")
-    yield table(headers, content["rows"], (1, 2, 3, 4, 5))
+    yield overview.ablation_table(content)
     yield f"{content['pairs']} pairs, fp32; the median is over all of them, shares are means of the sets.\n"
     yield machine_line(content)
 
 
 def learned_matchers_section(content: dict[str, Any]) -> Iterable[str]:
     """Other people's matchers and the default, on the same pairs."""
-    headers = ("group", "pairs", *(f"{name} + homography" for name in content["methods"]), "compact")
-    yield table(headers, content["rows"], range(1, len(headers)))
+    yield overview.learned_matchers_table(content)
     yield machine_line(content)
 
 

@@ -33,20 +33,20 @@ def main() -> None:
     matchers = json.loads(arguments.matchers.read_text(encoding="utf-8"))
     results = sorted(read_csv(arguments.pairs), key=lambda each: each.pair)
     rows = []
-    for group in next(iter(matchers.values())):
-        count = next(iter(matchers.values()))[group]["n"]
-        row = [group, str(count)]
-        for method in NAMES:
-            found = matchers[method][group]
-            row.append(f"{found['median_aepe']:.2f}; {100 * found['pck5']:.0f}; {100 * found['pck05']:.0f}")
-        ours = [each for each in results if each.group == group and each.method == "compact"][:count]
+    for group, first in next(iter(matchers.values())).items():
+        ours = [each for each in results if each.group == group and each.method == "compact"][: first["n"]]
         measured = [each.metrics for each in ours if each.metrics]
-        median = statistics.median(each.aepe for each in measured)
-        shares = (
-            statistics.fmean(each.pck[2] for each in measured),
-            statistics.fmean(each.pck_alpha[0] for each in measured),
+        compact = {
+            "median_aepe": statistics.median(each.aepe for each in measured),
+            "pck5": statistics.fmean(each.pck[2] for each in measured),
+            "pck05": statistics.fmean(each.pck_alpha[0] for each in measured),
+        }
+        figures = [*(matchers[method][group] for method in NAMES), compact]
+        cells = (
+            f"{each['median_aepe']:.2f}; {100 * each['pck5']:.0f}; {100 * each['pck05']:.0f}"
+            for each in figures
         )
-        rows.append([*row, f"{median:.2f}; {100 * shares[0]:.0f}; {100 * shares[1]:.0f}"])
+        rows.append([group, str(first["n"]), *cells])
     content = {"kind": "learned_matchers", "rows": rows, "methods": [*NAMES.values()]}
     content |= {"date": date.today().isoformat(), "machine": environment()}
     write_text(arguments.json, json.dumps(content, indent=1) + "\n")

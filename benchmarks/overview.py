@@ -134,9 +134,14 @@ def learned_matchers_section(files: dict[str, Content]) -> Iterator[str]:
         "A homography through sparse matches of learned networks at 1024 px, and the default, on the first "
         "pairs of every set. Median AEPE in px; PCK-5 in %; share within 5 % of the source's longer side.\n"
     )
+    yield learned_matchers_table(content)
+
+
+def learned_matchers_table(content: Content) -> str:
+    """Every set a row: the learned matchers, then the default."""
     headers = ("pairs (number)", *(f"{name} + homography" for name in content["methods"]), "`balanced`")
     cells = [(f"{SETS.get(group, group)} ({count})", *values) for group, count, *values in content["rows"]]
-    yield table(headers, cells, range(1, len(headers)))
+    return table(headers, cells, range(1, len(headers)))
 
 
 def ablation_section(files: dict[str, Content]) -> Iterator[str]:
@@ -147,7 +152,13 @@ def ablation_section(files: dict[str, Content]) -> Iterator[str]:
         f"The default preset with one of its steps left out at a time, and with more, on {content['pairs']} "
         f"of the pairs; {_place(content)}. Shares are means of the sets.\n"
     )
-    yield table(("steps", "median, px", "PCK-1", "PCK-5", "PCK@0.05", "s/pair"), content["rows"], range(1, 6))
+    yield ablation_table(content)
+
+
+def ablation_table(content: Content) -> str:
+    """Every variant of the default a row."""
+    headers = ("steps", "median, px", "PCK-1", "PCK-5", "PCK@0.05", "s/pair")
+    return table(headers, content["rows"], range(1, len(headers)))
 
 
 def hpatches_section(files: dict[str, Content]) -> Iterator[str]:

@@ -55,7 +55,7 @@ FLAT_SCENE_ADVANTAGE = 0.08
 """Share of the similarity missing to 1 that is added to the score of a nearly flat scene."""
 LITTLE_MISSING = 0.4
 """Where less than this is missing to full similarity, advantages count in proportion: smooth pictures are
-nearly as similar under any small motion."""
+nearly as similar under any small motion. Set, not tuned; on 25 public pairs the median stays at 1.77 px."""
 STEEPNESS = 0.03
 """Edge similarity over which the blending weight rises from 1/2 to 3/4."""
 CONTRADICTION = 2.0
@@ -65,7 +65,9 @@ EXPLAINED = 0.96
 models of flat scenes reach 0.95 to 1.11, most of them 0.97 and more; those of four Middlebury scenes 0.95 at
 most."""
 SMALL = 1.0
-"""Working pixels of motion beside a global one that explains less, which are not left to edges."""
+"""Working pixels of motion beside a global one that explains less, which are not left to edges. With 0, 1 and
+1.5 the median of the graffiti wall is 2.18, 1.65 and 1.73 px, that of four Middlebury scenes 0.33, 0.33 and
+0.31."""
 LEAST = 0.12
 """Total edge similarity below which a global motion alone is no alternative ..."""
 LEAST_OF_FLOW = 0.5
@@ -224,8 +226,9 @@ def _blending_weight(
     both = dense.covered & motion_only.covered
     dense, motion_only = dense._replace(covered=both), motion_only._replace(covered=both)
     cells = result.error.shape[::-1]
-    missing = np.clip(1 - motion_only.local(WINDOW), 0.01, LITTLE_MISSING) / LITTLE_MISSING
-    advantage = cv2.resize((dense.local(WINDOW) - motion_only.local(WINDOW)) / missing, cells) - margin
+    local = motion_only.local(WINDOW)
+    missing = np.clip(1 - local, 0.01, LITTLE_MISSING) / LITTLE_MISSING
+    advantage = cv2.resize((dense.local(WINDOW) - local) / missing, cells) - margin
     counted = result.counted
     trusted = _averaged(np.exp(-((result.error / (2 * CONSISTENT)) ** 2)), 20 / result.stride, counted)
     by_edges = 1.0 / (1.0 + np.exp(-np.clip(advantage / STEEPNESS, -30, 30)))
