@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import collections.abc
 import errno
-import hashlib
 import json
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,7 +22,6 @@ from glualign.errors import BatchError, OutputError
 from glualign.files import atomic_path, flush_to_disk, reading
 
 Status = Literal["done", "failed"]
-Check = Literal["mtime", "sha256"]
 
 # File systems without locks (some Lustre and FUSE mounts) answer with one of these; work goes on unlocked
 # there.
@@ -38,41 +35,22 @@ class Input:
     Attributes:
         path: absolute.
         size: in bytes.
-        mtime_ns: time of the last change, unless there is a hash.
-        sha256: of the content, when it was asked for.
+        mtime_ns: time of the last change.
     """
 
     path: str
     size: int | None = None
     mtime_ns: int | None = None
-    sha256: str | None = None
 
     @classmethod
-    def of(cls, path: Path, check: Check = "mtime") -> Input:
+    def of(cls, path: Path) -> Input:
         """The file as it is now."""
         name = os.path.abspath(path)
         with suppress(OSError, ValueError):
             found = os.stat(path)
             if stat.S_ISREG(found.st_mode):
-                size, changed = found.st_size, found.st_mtime_ns
-                if check == "mtime":
-                    return cls(name, size, changed)
-                return cls(name, size, sha256=_sha256(name, size, changed))
+                return cls(name, found.st_size, found.st_mtime_ns)
         return cls(name)
-
-    def is_like(self, now: Input) -> bool:
-        """Whether the file is still what it was: by content if its hash is known, else by path and time."""
-        return self == (replace(now, path=self.path) if now.sha256 else now)
-
-
-@lru_cache(maxsize=1 << 16)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    """Hash of a file's content; that of a target of many pairs is computed once while it stays the same."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -139,7 +117,8 @@ class Record:
         key = data["key"]
         if name_fault(key) or any(not n.startswith(f"{key}_") or name_fault(n) for n in data["outputs"]):
             raise ValueError("an output that is not named after its key")
-        inputs = {name: Input(**data[name]) for name in ("source", "target")}
+        known = _TYPES[Input]
+        inputs = {end: Input(**{name: data[end].get(name) for name in known}) for end in ("source", "target")}
         return cls(**{name: data[name] for name in types} | inputs | {"notes": tuple(data["notes"])})
 
 
@@ -150,8 +129,7 @@ def _fits(value: Any, kind: Any, depth: int = 8) -> bool:
     """Whether a value that was read from JSON is of an annotated type, and can be written as JSON again."""
     origin, parts = get_origin(kind), get_args(kind)
     if types := _TYPES.get(kind):
-        known = isinstance(value, dict) and value.keys() <= types.keys()
-        return known and all(_fits(value.get(name), each) for name, each in types.items())
+        return isinstance(value, dict) and all(_fits(value.get(name), each) for name, each in types.items())
     if origin is Literal:
         return value in parts
     if origin is UnionType:

@@ -196,8 +196,8 @@ class _Stages:
         return 0 if pair.fault else self._claimed(pair.source) + self._claimed(pair.target)
 
     def read(self, pair: Pair) -> _Work:
-        check, paths = self._settings.check, (pair.source, pair.target)
-        source, target = (Input(os.fspath(path)) if pair.fault else Input.of(path, check) for path in paths)
+        paths = pair.source, pair.target
+        source, target = (Input(os.fspath(path)) if pair.fault else Input.of(path) for path in paths)
         work = _Work(pair, Record(pair.key, "failed", source, target, options={}, error=pair.fault))
         if not pair.fault:
             with work.stage("read"):

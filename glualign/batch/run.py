@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from glualign import __version__
 from glualign.batch.listing import BOOKKEEPING
-from glualign.batch.manifest import Check, Input, Manifest, Record, hold, latest, read_records, run_file
+from glualign.batch.manifest import Input, Manifest, Record, hold, latest, read_records, run_file
 from glualign.batch.pairs import Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
@@ -135,7 +135,7 @@ def align_batch(
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
         records, merged = _known(out, shard, {pair.key for pair in own.pairs})
-        todo, again = _make_plan(own, records, options, settings.check, out, redo)
+        todo, again = _make_plan(own, records, options, out, redo)
         redone = {pair.key for pair in todo}
         standing = [record for key, record in records.items() if key not in redone]
         before = Counter(records[pair.key].status for pair in own.pairs if pair.key not in redone)
@@ -185,7 +185,6 @@ def _make_plan(
     pairs: PairList,
     records: Mapping[str, Record],
     options: Mapping[str, Any],
-    check: Check,
     out: Path,
     redo: Redo,
 ) -> tuple[list[Pair], Mapping[str, int]]:
@@ -199,7 +198,7 @@ def _make_plan(
     for pair in pairs.pairs:
         record = records.get(pair.key)
         asked = record is None or record.status in again
-        if record is not None and not asked and (reason := _changed(record, pair, options, check, out)):
+        if record is not None and not asked and (reason := _changed(record, pair, options, out)):
             reasons[reason] += 1
             asked = True
         if asked:
@@ -207,7 +206,7 @@ def _make_plan(
     return todo, dict(reasons)
 
 
-def _changed(record: Record, pair: Pair, options: Mapping[str, Any], check: Check, out: Path) -> str | None:
+def _changed(record: Record, pair: Pair, options: Mapping[str, Any], out: Path) -> str | None:
     """Why a record no longer stands; None: it does."""
     if record.version != __version__:
         return f"made by glualign {record.version}, not {__version__}"
@@ -217,7 +216,7 @@ def _changed(record: Record, pair: Pair, options: Mapping[str, Any], check: Chec
     if pair.fault is not None:
         return None if record.error == pair.fault else "the list changed"
     for name, then, path in (("source", record.source, pair.source), ("target", record.target, pair.target)):
-        if not then.is_like(Input.of(path, check)):
+        if then != Input.of(path):
             return f"the {name} changed"
     try:
         same = all(os.stat(out / name).st_size == size for name, size in record.outputs.items())

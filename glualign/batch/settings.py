@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from glualign.batch.manifest import Check, Input
 from glualign.errors import DeviceError, ImageError
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, WRITABLE, Image, MaskFrom, read_image
@@ -37,7 +36,6 @@ class Settings:
         min_quality: worst verdict of a pair that is done. A pair of a worse one fails and nothing of it is
             written; with ``failed``, pairs of this verdict fail, too, but their files are kept; with ``none``
             every aligned pair is done.
-        check: how changed inputs are noticed: by path, size and time of change, or by content.
         batch_size: successive pairs of equal size in one forward pass; None: 8 on CUDA, which is idle between
             the small kernels of one pair, and 1 elsewhere, where sharing gains nothing.
 
@@ -63,7 +61,6 @@ class Settings:
     fill: str = "#000000"
     quality: int | None = None
     min_quality: MinQuality = "failed"
-    check: Check = "mtime"
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,12 +73,12 @@ class Settings:
 
         The weights by their hash, ``auto`` by what it means on this machine.
         """
-        from glualign.checkpoints.registry import find_weights
+        from glualign.checkpoints.registry import find_weights, sha256_of
         from glualign.devices import choose_device, choose_dtype
 
-        known = {name: value for name, value in asdict(self).items() if name not in ("check", "batch_size")}
+        known = {name: value for name, value in asdict(self).items() if name != "batch_size"}
         known["kinds"] = sorted(self.kinds)
-        known["weights"] = Input.of(find_weights(self.model).path, "sha256").sha256
+        known["weights"] = sha256_of(find_weights(self.model).path)
         try:
             place = choose_device(self.device)
             dtype = choose_dtype(self.precision, place)  # type: ignore[arg-type]

@@ -81,11 +81,6 @@ def _kinds(text: str) -> tuple[str, ...]:
     ),
     option("--retry-failed  Resume, and try failed pairs again.", name="redo", flag_value="failed"),
     option("--overwrite  Do every pair again.", name="redo", flag_value="all"),
-    option(
-        "--check [mtime|sha256]  How changed inputs are noticed: by path, size and time of change, or by "
-        "content.",
-        default="mtime",
-    ),
     option("--fail-fast  Stop after the first pair that fails."),
     option(
         "--batch-size N  Successive pairs of equal size that share a forward pass.",
@@ -238,5 +233,5 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
         matches_extension=f".{options['matches'] or 'csv'}",
         **vars(reading),
         **vars(writing),
-        **{name: options[name] for name in ("extension", "min_quality", "check", "batch_size")},
+        **{name: options[name] for name in ("extension", "min_quality", "batch_size")},
     )
