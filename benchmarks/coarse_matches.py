@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from reliability import truth_points
 from torch import Tensor
 
-from glualign.checkpoints import load_model
+from glualign.checkpoints.load import load_model
 from glualign.evaluation.datasets import open_dataset
 from glualign.network.config import COARSE_SIZE
 from glualign.network.warping import prepare

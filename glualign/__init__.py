@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from glualign.aligner import Aligner
     from glualign.alignment import Alignment
     from glualign.batch import align_batch
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
     from glualign.flow import Flow, read_flow, write_flow
 
 __all__ = [
@@ -34,7 +34,7 @@ _HOME = {
     "Alignment": "glualign.alignment",
     "align_batch": "glualign.batch",
     "Flow": "glualign.flow",
-    "load_model": "glualign.checkpoints",
+    "load_model": "glualign.checkpoints.load",
     "read_flow": "glualign.flow",
     "write_flow": "glualign.flow",
 }

@@ -8,7 +8,7 @@ from PIL import Image as PillowImage
 
 import glualign
 from glualign.aligner import AlignOptions
-from glualign.checkpoints import load_model
+from glualign.checkpoints.load import load_model
 from glualign.errors import CheckpointError, DeviceError, ImageError
 from glualign.geometry import rotation_scale_matrix
 from glualign.images import Image

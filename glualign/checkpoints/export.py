@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glualign import __version__
-from glualign.checkpoints.load import CONFIG_KEY, complete, load_model, skeleton
+from glualign.checkpoints.load import CONFIG_KEY, build, load_model
 from glualign.errors import CheckpointError
 from glualign.files import write_bytes
 from glualign.network.config import GLUNetConfig
@@ -49,7 +49,7 @@ def save_checkpoint(
         CheckpointError: the weights do not fit ``config``, are not finite, or exceed fp16's range.
         OutputError: the file cannot be written.
     """
-    state = complete(state_dict, skeleton(config, where=str(path)), where=str(path))
+    state = build(state_dict, config, str(path)).state_dict()
     stored = {key: _stored(key, tensor, _DTYPES[dtype], path) for key, tensor in state.items()}
     facts = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()

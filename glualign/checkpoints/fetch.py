@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from glualign.checkpoints import registry
 from glualign.checkpoints.download import Limits, ProgressCallback, download
 from glualign.checkpoints.registry import RegistryEntry, Weights
 from glualign.errors import CheckpointError, DownloadError
-from glualign.files import atomic_path, reading
+from glualign.files import atomic_path, reading, write_text
 
 _MAX_MEMBER_BYTES = 1 << 30
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
@@ -58,7 +59,7 @@ def fetch(
         CheckpointError: no such name, or a checkpoint that glualign refuses.
         DownloadError: offline, refused by the server, or the bytes are not this checkpoint.
     """
-    entry = registry.find_entry(name)
+    entry = registry.load_registry().get(name)
     if entry is None:
         raise CheckpointError(f"{name}: no such checkpoint{registry.suggestion(name)}")
     if entry.source == "refused":
@@ -111,12 +112,12 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Che
     Raises:
         CheckpointError: unusable file or name.
     """
-    file = Path(path)
-    drive = [entry for entry in registry.load_registry() if entry.source == "drive"]
+    file, known = Path(path), registry.load_registry()
     sha256 = registry.sha256_of(file)
+    drive = [entry for entry in known.values() if entry.source == "drive"]
     official = [entry for entry in drive if entry.sha256 == sha256]
     official += [entry for entry in drive if entry.file == file.name]
-    entry = registry.find_entry(name) if name else next(iter(official), None)
+    entry = known.get(name) if name else next(iter(official), None)
     if entry is not None and entry.source != "drive":
         reason = entry.reason or "ships with glualign and cannot be replaced; import under another --name"
         raise CheckpointError(f"{entry.name}: {reason}")
@@ -146,9 +147,8 @@ def verify(name_or_path: str | os.PathLike[str]) -> CheckedFile:
 
 def present_names() -> list[str]:
     """Names of all checkpoints on this machine: embedded, fetched and imported."""
-    known = [
-        entry.name for entry in registry.load_registry() if entry.source != "refused" and entry.path.is_file()
-    ]
+    entries = dict.fromkeys(registry.load_registry().values())
+    known = [entry.name for entry in entries if entry.source != "refused" and entry.path.is_file()]
     return known + [registry.stem(path) for path in registry.imported_files()]
 
 
@@ -166,7 +166,8 @@ def _admit(
             raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
         if strict_hash and entry is not None and entry.sha256 not in ("", found.sha256):
             raise CheckpointError(f"{file}: its SHA-256 is {found.sha256}, not {entry.sha256}")
-    registry.write_note(final, sha256=found.sha256, origin=origin)
+    note = json.dumps({"sha256": found.sha256, "origin": origin}, indent=2)
+    write_text(registry.note_path(final), note + "\n")
     return replace(found, path=final, hash_state=_hash_state(found.sha256, Weights(name, final, entry)))
 
 
@@ -202,10 +203,10 @@ def _copy(file: Path, destination: Path, member: str) -> None:
 
 def _check(weights: Weights) -> CheckedFile:
     """Read and build the network strictly; a hash that differs is told, not refused."""
-    from glualign.checkpoints.load import build, read_weights
+    from glualign.checkpoints.load import build, read_checkpoint
 
-    checkpoint = read_weights(weights)
-    build(checkpoint)
+    checkpoint = read_checkpoint(weights.path, weights.entry)
+    build(checkpoint.state, checkpoint.config, str(weights.path))
     sha256 = registry.sha256_of(weights.path)
     return CheckedFile(
         name=weights.name,

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, Literal
 import torch
 from torch import Tensor
 
-from glualign.checkpoints.detect import detect_config
-from glualign.checkpoints.registry import Weights, find_weights
+from glualign.checkpoints.registry import RegistryEntry, find_weights
 from glualign.checkpoints.restricted import MAX_BYTES, StoredTensor, TorchFile
 from glualign.errors import CheckpointError
 from glualign.files import reading
@@ -39,11 +38,23 @@ _MAX_VALUES = 1 << 26
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64}
 # Objects that refer to each other multiply when they are written out. A recipe with its progress takes 10^4.
 _MAX_TEXT = 2_000_000
-_MAX_DEPTH = 50
 # Key lists in messages stop here: a wrong file misses hundreds.
 _NAMED_KEYS = 3
 # Written since torch 0.4.1; older files lack it and evaluation does not use it.
 _OPTIONAL_SUFFIX = ".num_batches_tracked"
+# Parts that only networks outside the supported family have, and why they are outside.
+_REFUSED = {
+    ("uncertainty_decoder", "corr_uncertainty_decoder"): (
+        "is a PDC-Net (it has uncertainty decoders), another network than those glualign runs"
+    ),
+    ("corr.corr_module.", "local_corr.", "pyramid_256."): (
+        "uses GOCor, whose code is licensed for non-commercial research only (CC BY-NC-SA 4.0); "
+        "glualign leaves it out"
+    ),
+}
+_PYRAMID = tuple(f"pyramid.level_{level}.0.weight" for level in (0, 2, 3, 4))
+_RESIDUAL, _DENSE = "decoder4.conv_0.0.weight", "decoder4.conv0.0.weight"
+_OFFICIAL_WIDTH = 128  # output channels of every decoder's first layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,33 +113,19 @@ def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:
             another architecture, incomplete, or not finite. The message says which and what to do.
     """
     weights = find_weights(name_or_path)
-    found = read_weights(weights)
-    return LoadedModel(build(found), weights.name, found.config, found.metadata, weights.path)
+    found = read_checkpoint(weights.path, weights.entry)
+    model = build(found.state, found.config, str(weights.path))
+    return LoadedModel(model, weights.name, found.config, found.metadata, weights.path)
 
 
-def read_weights(weights: Weights) -> Checkpoint:
-    """As `read_checkpoint`, completed by what the registry knows of the file.
-
-    Raises:
-        CheckpointError: as `read_checkpoint`, or the file holds another architecture than its entry.
-    """
-    checkpoint, entry = read_checkpoint(weights.path), weights.entry
-    if entry is None:
-        return checkpoint
-    config = checkpoint.config
-    if entry.source != "embedded":
-        expected = CONFIGS[entry.model]
-        if replace(config, model=entry.model, truncate_to_uint8=expected.truncate_to_uint8) != expected:
-            raise CheckpointError(f"{entry.file}: holds {config.model}, but {entry.name} is {entry.model}")
-        config = replace(expected, **entry.settings)
-    return replace(checkpoint, config=config, metadata={**entry.metadata(), **checkpoint.metadata})
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], entry: RegistryEntry | None = None) -> Checkpoint:
     """Read a file of weights; its pickle, if it has one, is never executed.
 
+    Of an ``entry`` of the registry, what it knows of the file is added.
+
     Raises:
-        CheckpointError: missing, empty, damaged, unsafe, no weights at all, or an unsupported network.
+        CheckpointError: missing, empty, damaged, unsafe, no weights at all, an unsupported network, or
+            another one than that of ``entry``.
     """
     file = Path(path)
     with reading(file, CheckpointError) as stream:
@@ -137,39 +134,52 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         kind: Literal["safetensors", "torch"] = "torch"
         # Eight bytes of header length, then JSON. A torch file starts with PK or the protocol mark.
         if head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02")):
-            kind, (state, config, metadata) = "safetensors", _read_safetensors(stream)
+            kind, (state, stored, metadata) = "safetensors", _read_safetensors(stream)
         else:
             _refuse_other_files(head)
-            state, config, metadata = _read_torch(TorchFile(stream))
+            opened = TorchFile(stream)
+            state, stored, metadata = _torch_state(opened.content)
+        for key, tensor in state.items():
+            if tensor.dtype not in _DTYPES:
+                raise CheckpointError(f"{key:.80} is a tensor of a kind that no weights have")
+        if sum(math.prod(tensor.shape) for tensor in state.values()) > _MAX_VALUES:
+            raise CheckpointError(f"claims more than {_MAX_VALUES:,} values; it is damaged or no GLU-Net")
+        if kind == "torch":
+            state = opened.tensors(state)
         if all(key.startswith(_PREFIX) for key in state):
             state = {key[len(_PREFIX) :]: tensor for key, tensor in state.items()}
-        if config is None:
-            found = detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
+        if stored is None:
+            config = detect_config({key: tuple(tensor.shape) for key, tensor in state.items()})
         else:
-            found = _stored_config(config)
-    return Checkpoint(file, kind, state, found, metadata)
+            config = _stored_config(stored)
+    if entry is not None:
+        metadata = {**entry.metadata(), **metadata}
+        if entry.source != "embedded":
+            expected = CONFIGS[entry.model]
+            if replace(config, model=entry.model, truncate_to_uint8=expected.truncate_to_uint8) != expected:
+                raise CheckpointError(
+                    f"{entry.file}: holds {config.model}, but {entry.name} is {entry.model}"
+                )
+            config = replace(expected, **entry.settings)
+    return Checkpoint(file, kind, state, config, metadata)
 
 
-def build(checkpoint: Checkpoint) -> GLUNet:
-    """The network of a checkpoint with its weights: every tensor present, of the right shape and finite.
+def build(state: Mapping[str, Tensor], config: GLUNetConfig, where: str) -> GLUNet:
+    """A network in evaluation mode with weights by official key, in fp32.
 
-    Raises:
-        CheckpointError: something does not fit; the message names it.
-    """
-    where = str(checkpoint.path)
-    model = skeleton(checkpoint.config, where=where)
-    model.load_state_dict(complete(checkpoint.state, model, where=where), strict=True, assign=True)
-    return model.eval()
-
-
-def complete(state: Mapping[str, Tensor], network: GLUNet, *, where: str) -> dict[str, Tensor]:
-    """``state``, by official key, checked against a network: fp32 tensors in the network's order.
-
-    The network's own values do not matter. Messages begin with ``where``, usually the file.
+    Nothing is filled with initial values that are overwritten at once. Messages begin with ``where``, usually
+    the file.
 
     Raises:
-        CheckpointError: missing or unexpected keys, wrong shapes, NaN or infinite values.
+        CheckpointError: the configuration's numbers, which come from a file, describe no network; missing or
+            unexpected keys, wrong shapes, NaN or infinite values.
     """
+    try:
+        with torch.device("meta"):
+            network = GLUNet(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]  # torch appends its stack
+        raise CheckpointError(f"{where}: its stored configuration is unusable ({reason})") from error
     expected = network.state_dict()
     problems = {
         "missing": [key for key in expected if key not in state and not key.endswith(_OPTIONAL_SUFFIX)],
@@ -182,28 +192,16 @@ def complete(state: Mapping[str, Tensor], network: GLUNet, *, where: str) -> dic
     }
     told = "; ".join(f"{what} {_listed(keys)}" for what, keys in problems.items() if keys)
     if told:
-        raise CheckpointError(f"{where}: does not fit {network.config.model}: {told}")
+        raise CheckpointError(f"{where}: does not fit {config.model}: {told}")
     bad = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise CheckpointError(f"{where}: NaN or infinite values in {_listed(bad)}; the file is damaged")
-    return {
+    whole = {
         key: (state[key] if key in state else torch.zeros(slot.shape)).to(slot.dtype).contiguous()
         for key, slot in expected.items()
     }
-
-
-def skeleton(config: GLUNetConfig, *, where: str) -> GLUNet:
-    """The network without memory: nothing is filled with initial values that are overwritten at once.
-
-    Raises:
-        CheckpointError: the configuration's numbers, which come from a file, describe no network.
-    """
-    try:
-        with torch.device("meta"):
-            return GLUNet(config)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]  # torch appends its stack
-        raise CheckpointError(f"{where}: its stored configuration is unusable ({reason})") from error
+    network.load_state_dict(whole, strict=True, assign=True)
+    return network.eval()
 
 
 def _listed(names: list[str]) -> str:
@@ -232,16 +230,13 @@ def _read_safetensors(stream: BinaryIO) -> tuple[dict[str, Tensor], Any, dict[st
     data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise CheckpointError("has more than 512 MiB, more than any network of the family")
-    state = load(data)
-    _check_tensors(state)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     metadata = {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
-    return state, metadata.get(CONFIG_KEY), metadata
+    return load(data), metadata.get(CONFIG_KEY), metadata
 
 
-def _read_torch(opened: TorchFile) -> tuple[dict[str, Tensor], Any, dict[str, str]]:
-    """State dict, stored configuration and metadata."""
-    content = opened.content
+def _torch_state(content: Any) -> tuple[dict[str, StoredTensor], Any, dict[str, str]]:
+    """State dict, stored configuration and metadata of what a torch file holds."""
     if not isinstance(content, dict):
         raise CheckpointError("holds no state dict (a mapping of names to tensors)")
     if _TRAINING_KEYS.issubset(content):
@@ -251,7 +246,7 @@ def _read_torch(opened: TorchFile) -> tuple[dict[str, Tensor], Any, dict[str, st
         if not all(isinstance(content[key], dict) for key in _TRAINING_KEYS):
             raise CheckpointError("damaged training state")
         stored, config = content["average"], content["recipe"].get("model")
-        metadata = {key: json.dumps(_json_values(content[key])) for key in ("recipe", "progress")}
+        metadata = {key: _as_json(content[key]) for key in ("recipe", "progress")}
     else:
         # Containers first: beside the state dict they may hold a lone tensor, such as the best loss.
         inner = [each for each in map(content.get, _CONTAINER_KEYS) if isinstance(each, dict)]
@@ -259,44 +254,31 @@ def _read_torch(opened: TorchFile) -> tuple[dict[str, Tensor], Any, dict[str, st
         if not states:
             raise CheckpointError("holds no state dict (a mapping of names to tensors)")
         stored, config = states[0], content.get("config")
-        facts = _json_values(content.get("metadata"))
+        facts = json.loads(_as_json(content.get("metadata")))
         metadata = {key: str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
     for key, value in stored.items():
         if not isinstance(key, str) or not isinstance(value, StoredTensor):
             raise CheckpointError(f"entry {key!r:.80} of its state dict is no tensor with a name")
-    _check_tensors(stored)
-    return opened.tensors(stored), config, metadata
+    return stored, config, metadata
 
 
-def _check_tensors(tensors: Mapping[str, Tensor | StoredTensor]) -> None:
-    """Refuse types and shapes that no weights have: quantised, complex, or too many values."""
-    for key, tensor in tensors.items():
-        if tensor.dtype not in _DTYPES:
-            raise CheckpointError(f"{key:.80} is a tensor of a kind that no weights have")
-    if sum(math.prod(tensor.shape) for tensor in tensors.values()) > _MAX_VALUES:
-        raise CheckpointError(f"claims more than {_MAX_VALUES:,} values; it is damaged or no GLU-Net")
-
-
-def _json_values(value: Any) -> Any:
-    """Metadata as JSON values; what has no such form (a tensor, a date ...) becomes the name of its type.
+def _as_json(value: Any) -> str:
+    """Metadata as JSON; what has no such form (a tensor, a date ...) becomes the name of its type.
 
     Raises:
         CheckpointError: too deep or too much of it.
     """
-    written = 0
-
-    def convert(value: Any, depth: int) -> Any:
-        nonlocal written
-        written += len(value) + 8 if isinstance(value, str) else 8
-        if written > _MAX_TEXT or depth > _MAX_DEPTH:
-            raise CheckpointError("its metadata is nested or repeated beyond reason; it is damaged")
-        if isinstance(value, Mapping):
-            return {str(convert(k, depth + 1)): convert(v, depth + 1) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [convert(v, depth + 1) for v in value]
-        return value if value is None or isinstance(value, (str, int, float)) else str(value)
-
-    return convert(value, 0)
+    parts: list[str] = []
+    length = 0
+    try:
+        for part in json.JSONEncoder(default=str).iterencode(value):
+            parts.append(part)
+            length += len(part) + 8
+            if length > _MAX_TEXT:
+                raise RecursionError
+    except RecursionError as error:
+        raise CheckpointError("its metadata is nested or repeated beyond reason; it is damaged") from error
+    return "".join(parts)
 
 
 def _stored_config(stored: Any) -> GLUNetConfig:
@@ -306,7 +288,7 @@ def _stored_config(stored: Any) -> GLUNetConfig:
         CheckpointError: not JSON, an unknown key, or a value of the wrong type.
     """
     try:
-        values = json.loads(stored) if isinstance(stored, str) else _json_values(stored)
+        values = json.loads(stored if isinstance(stored, str) else _as_json(stored))
         if not isinstance(values, Mapping):
             raise TypeError("not a mapping of names to values")
         config = GLUNetConfig.from_dict(values)
@@ -318,3 +300,35 @@ def _stored_config(stored: Any) -> GLUNetConfig:
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"its stored configuration is unusable ({error})") from error
     return config
+
+
+def detect_config(shapes: Mapping[str, tuple[int, ...]]) -> GLUNetConfig:
+    """The configuration of an official checkpoint.
+
+    GLU-Net and DenseMatching files of the same model cannot be told apart; they get the GLU-Net repository's
+    pre-processing. GLU-Net-star and WarpC-GLU-Net are alike too; both are called ``glunet-star``.
+
+    Args:
+        shapes: the shape of every tensor of the state dict, by key and without a ``module.`` prefix.
+
+    Raises:
+        CheckpointError: a GOCor or PDC-Net checkpoint, a network that is no GLU-Net, or one whose settings
+            its shapes do not show.
+    """
+    reasons = [reason for parts, reason in _REFUSED.items() if any(key.startswith(parts) for key in shapes)]
+    if reasons:
+        raise CheckpointError(f"this checkpoint {'; it '.join(reasons)}")
+    semantic = "semantic-" if any(key.startswith("NeighConsensus.") for key in shapes) else ""
+    star, first = ("-star", _RESIDUAL) if _RESIDUAL in shapes else ("", _DENSE)
+    name = f"{semantic}glunet{star}{'' if 'deconv4.weight' in shapes else '-interp'}"
+    if name not in CONFIGS or any(key not in shapes for key in (*_PYRAMID, first)):
+        keys = ", ".join(f"{key:.60}" for key in sorted(shapes)[:3])
+        raise CheckpointError(f"not a GLU-Net checkpoint (its first keys are {keys or 'none'})")
+    config = CONFIGS[name]
+    outputs = tuple(shapes.get(key, ())[:1] for key in (*_PYRAMID, first, "decoder3.conv_0.0.weight"))
+    if outputs != tuple((n,) for n in (*config.pyramid_channels, _OFFICIAL_WIDTH, _OFFICIAL_WIDTH)):
+        raise CheckpointError(
+            "a GLU-Net of unofficial size without its configuration; files written by "
+            "`glualign weights export` carry it"
+        )
+    return replace(config, model=name)

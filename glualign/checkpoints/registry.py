@@ -14,9 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import glualign
 from glualign.errors import CheckpointError, GlualignError
-from glualign.files import read_bytes, reading, write_text
+from glualign.files import read_bytes, reading
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,12 +25,16 @@ else:
 CACHE_VARIABLE = "GLUALIGN_CACHE"
 OFFLINE_VARIABLE = "GLUALIGN_OFFLINE"
 """Any value but empty and 0 forbids the network."""
+PACKAGED = Path(__file__).parents[1] / "weights"  # in the wheel
+if not PACKAGED.is_dir():  # in a source tree
+    PACKAGED = Path(__file__).parents[2] / "weights"
+"""The folder of embedded weights and ``registry.toml``."""
 SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt")
 """Endings of files of weights."""
 _NOTE_BYTES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegistryEntry:
     """One checkpoint of ``weights/registry.toml``."""
 
@@ -55,7 +58,7 @@ class RegistryEntry:
     @property
     def path(self) -> Path:
         """Where its file is, or would be once fetched."""
-        return (packaged_folder() if self.source == "embedded" else cache_folder()) / self.file
+        return (PACKAGED if self.source == "embedded" else cache_folder()) / self.file
 
     @property
     def page(self) -> str:
@@ -97,31 +100,20 @@ def cache_folder() -> Path:
     return folder / "glualign" / "weights"
 
 
-def packaged_folder() -> Path:
-    """The folder of embedded weights and ``registry.toml``: in the wheel, or at the root of a source tree."""
-    package = Path(glualign.__file__).parent
-    installed = package / "weights"
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
 @cache
-def load_registry() -> tuple[RegistryEntry, ...]:
-    """The entries of the registry that this installation ships, in its order.
+def load_registry() -> Mapping[str, RegistryEntry]:
+    """The entries of the registry that this installation ships, by name and by alias, in its order.
 
     Raises:
         CheckpointError: ``registry.toml`` is missing or malformed; the installation is damaged.
     """
-    path = packaged_folder() / "registry.toml"
+    path = PACKAGED / "registry.toml"
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))["checkpoint"]
-        return tuple(RegistryEntry(**{**t, "aliases": tuple(t.get("aliases", ()))}) for t in tables)
+        entries = [RegistryEntry(**{**t, "aliases": tuple(t.get("aliases", ()))}) for t in tables]
+        return {name: entry for entry in entries for name in (entry.name, *entry.aliases)}
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: missing or malformed ({error}); reinstall glualign") from error
-
-
-def find_entry(name: str) -> RegistryEntry | None:
-    """The registry's entry of that name or alias."""
-    return next((entry for entry in load_registry() if name in (entry.name, *entry.aliases)), None)
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
@@ -133,7 +125,7 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise CheckpointError(f"{name_or_path!r} is no model; give a name or the path of a file of weights")
     text = os.fspath(name_or_path)
-    if entry := find_entry(text):
+    if entry := load_registry().get(text):
         if entry.source == "refused":
             raise CheckpointError(f"{entry.name}: {entry.reason}")
         if entry.path.is_file():
@@ -156,15 +148,14 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
 
 def suggestion(name: str) -> str:
     """The end of a message about an unknown name: what was perhaps meant, and where the names are."""
-    names = [known for entry in load_registry() for known in (entry.name, *entry.aliases)]
-    close = difflib.get_close_matches(name, names, n=3)
+    close = difflib.get_close_matches(name, load_registry(), n=3)
     meant = f"; did you mean {' or '.join(close)}?" if close else ";"
     return f"{meant} `glualign weights list` shows all names"
 
 
 def imported_files() -> list[Path]:
     """Cached files of weights that belong to no entry of the registry, by name."""
-    known = {entry.file for entry in load_registry()}
+    known = {entry.file for entry in load_registry().values()}
     files = cache_folder().iterdir() if cache_folder().is_dir() else ()
     return sorted(path for path in files if path.name.endswith(SUFFIXES) and path.name not in known)
 
@@ -188,13 +179,8 @@ def sha256_of(path: Path) -> str:
 
 
 def note_path(path: Path) -> Path:
-    """Where the note of a cached file lies."""
+    """Where what was seen of a cached file when it came in is kept, and from where it came."""
     return path.with_name(f"{path.name}.json")
-
-
-def write_note(path: Path, *, sha256: str, origin: str) -> None:
-    """Keep beside the cached file ``path`` what was seen when it came in, and from where."""
-    write_text(note_path(path), json.dumps({"sha256": sha256, "origin": origin}, indent=2) + "\n")
 
 
 def read_note(path: Path) -> dict[str, str]:
@@ -215,9 +201,9 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: unknown name, or an unreadable file.
     """
-    from glualign.checkpoints.load import CONFIG_KEY, read_weights
+    from glualign.checkpoints.load import CONFIG_KEY, read_checkpoint
 
-    entry = find_entry(os.fspath(name_or_path))
+    entry = load_registry().get(os.fspath(name_or_path))
     if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
         facts = {
             "name": entry.name,
@@ -230,7 +216,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         }
         return {**{key: value for key, value in facts.items() if value}, "metadata": entry.metadata()}
     weights = find_weights(name_or_path)
-    checkpoint, note = read_weights(weights), read_note(weights.path)
+    checkpoint, note = read_checkpoint(weights.path, weights.entry), read_note(weights.path)
     types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values())
     return {
         "name": weights.name,
@@ -249,7 +235,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 def describe_all() -> list[dict[str, Any]]:
     """Every checkpoint of the registry, and every imported one, with its state on this machine."""
     known: list[dict[str, Any]] = []
-    for entry in load_registry():
+    for entry in dict.fromkeys(load_registry().values()):
         there = entry.source != "refused" and entry.path.is_file()
         state = entry.source if entry.source != "drive" else "fetched" if there else "not fetched"
         known.append({**asdict(entry), "state": state, "path": entry.path if there else None})

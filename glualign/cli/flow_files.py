@@ -235,7 +235,7 @@ def _image_facts(path: str, reading: Reading) -> dict[str, Any]:
 
 
 def _checkpoint_facts(path: str) -> dict[str, Any]:
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
 
     loaded = load_model(path)
     return {

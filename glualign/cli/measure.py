@@ -201,7 +201,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
       glualign bench
       glualign bench --size 520x520 --precision bf16 --threads 1 --threads 2 --json speed.json
     """
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
     from glualign.devices import choose_device
     from glualign.evaluation import speed, tables
     from glualign.evaluation.environment import usable_cores

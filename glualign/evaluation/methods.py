@@ -71,7 +71,7 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
         GlualignError: an option is unknown or out of range.
     """
     from glualign.aligner import PRESETS, Aligner
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
     from glualign.checkpoints.registry import sha256_of
 
     model, at, preset = text.rpartition("@")

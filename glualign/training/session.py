@@ -119,7 +119,7 @@ def train(
         if resume:
             trainer.resume()
         elif init or recipe.run.init:
-            from glualign.checkpoints import load_model
+            from glualign.checkpoints.load import load_model
 
             trainer.start_from(load_model(init or recipe.run.init).model.state_dict())
         elif recipe.model.pretrained:

@@ -5,7 +5,7 @@ import torch
 from checkpoint_files import official_state, prefixed, save_densematching_container, training_container
 from safetensors.torch import save_file
 
-from glualign.checkpoints import load_model, read_checkpoint
+from glualign.checkpoints.load import load_model, read_checkpoint
 from glualign.errors import CheckpointError
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glualign.checkpoints import detect_config
+from glualign.checkpoints.load import detect_config
 from glualign.errors import CheckpointError
 from glualign.network import CONFIGS, GLUNet
 

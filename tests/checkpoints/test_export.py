@@ -5,8 +5,8 @@ import torch
 from checkpoint_files import official_state
 from safetensors import safe_open
 
-from glualign.checkpoints import load_model, read_checkpoint, save_checkpoint
-from glualign.checkpoints.export import export_checkpoint
+from glualign.checkpoints.export import export_checkpoint, save_checkpoint
+from glualign.checkpoints.load import load_model, read_checkpoint
 from glualign.errors import CheckpointError, OutputError
 from glualign.network import CONFIGS
 

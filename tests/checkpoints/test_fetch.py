@@ -13,8 +13,9 @@ import pytest
 import torch
 from checkpoint_files import official_state
 
-from glualign.checkpoints import load_model, registry
+from glualign.checkpoints import registry
 from glualign.checkpoints.fetch import fetch, import_file, present_names, verify
+from glualign.checkpoints.load import load_model
 from glualign.checkpoints.registry import read_note, sha256_of
 from glualign.errors import CheckpointError, DownloadError, OutputError
 
@@ -34,7 +35,7 @@ def known_hash(monkeypatch):
 
     def change(name, sha256):
         entries = registry.load_registry()
-        changed = tuple(replace(e, sha256=sha256) if e.name == name else e for e in entries)
+        changed = {**entries, name: replace(entries[name], sha256=sha256)}
         monkeypatch.setattr(registry, "load_registry", lambda: changed)
 
     return change

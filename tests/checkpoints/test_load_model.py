@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import glualign
-from glualign.checkpoints import load_model
 from glualign.checkpoints.fetch import fetch
+from glualign.checkpoints.load import load_model
 
 
 def test_the_default_model_is_ready():

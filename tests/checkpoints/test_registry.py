@@ -3,19 +3,19 @@ from dataclasses import fields
 
 import pytest
 
-from glualign.checkpoints import load_model, registry
+from glualign.checkpoints import registry
+from glualign.checkpoints.load import load_model
 from glualign.checkpoints.registry import (
     cache_folder,
     find_weights,
     imported_files,
     load_registry,
-    packaged_folder,
     sha256_of,
 )
 from glualign.errors import CheckpointError
 from glualign.network import CONFIGS, GLUNetConfig
 
-ENTRIES = list(load_registry())
+ENTRIES = list(dict.fromkeys(load_registry().values()))
 
 
 def test_names_aliases_and_files_are_unique():
@@ -55,7 +55,7 @@ def test_the_embedded_file_is_the_registered_one():
     """After replacing weights/compact.safetensors, put its `sha256sum` into weights/registry.toml."""
     for entry in ENTRIES:
         if entry.source == "embedded":
-            assert entry.path.parent == packaged_folder()
+            assert entry.path.parent == registry.PACKAGED
             assert sha256_of(entry.path) == entry.sha256
             assert entry.path.with_suffix(".md").is_file(), "every embedded file has a model card"
 
@@ -103,7 +103,7 @@ def test_names_that_lead_nowhere(name, words):
 def test_a_registered_name_goes_before_a_file_of_that_name(tmp_path, monkeypatch):
     (tmp_path / "compact").write_text("a folder entry that happens to be called so")
     monkeypatch.chdir(tmp_path)
-    assert load_model("compact").path.parent == packaged_folder()
+    assert load_model("compact").path.parent == registry.PACKAGED
 
 
 def test_unfinished_downloads_and_records_are_no_checkpoints(cache):
@@ -116,12 +116,12 @@ def test_unfinished_downloads_and_records_are_no_checkpoints(cache):
 @pytest.mark.parametrize("text", ["[[checkpoint]]\nname = 'x'", "nonsense", "[[checkpoint]]\nwhat = 1"])
 def test_a_damaged_registry_is_told(tmp_path, monkeypatch, text):
     (tmp_path / "registry.toml").write_text(text)
-    monkeypatch.setattr(registry, "packaged_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "PACKAGED", tmp_path)
     with pytest.raises(CheckpointError, match="reinstall glualign"):
         load_registry.__wrapped__()
 
 
 def test_a_missing_registry_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "packaged_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "PACKAGED", tmp_path)
     with pytest.raises(CheckpointError, match="reinstall glualign"):
         load_registry.__wrapped__()

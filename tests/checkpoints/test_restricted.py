@@ -15,7 +15,7 @@ import pytest
 import torch
 from checkpoint_files import official_state, save_densematching_container, training_container
 
-from glualign.checkpoints import read_checkpoint
+from glualign.checkpoints.load import read_checkpoint
 from glualign.checkpoints.restricted import TorchFile
 from glualign.errors import CheckpointError
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from mutations import mutations
 
-from glualign.checkpoints import load_model
 from glualign.checkpoints.export import save_checkpoint
+from glualign.checkpoints.load import load_model
 from glualign.errors import CheckpointError
 from glualign.network import GLUNet, GLUNetConfig
 

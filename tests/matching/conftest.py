@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(scope="session")
 def compact():
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
     from glualign.matching.predictor import FlowPredictor
 
     return FlowPredictor(load_model("compact").model, device=torch.device("cpu"), dtype=torch.float32)

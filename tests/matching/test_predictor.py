@@ -97,7 +97,7 @@ def test_wild_weights_give_flow_outside_every_frame(value):
 
 def test_bf16_and_fp32_agree(wall):
     """In bf16 the convolutions really are, so the flows differ, by less than half a pixel."""
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
 
     model = load_model("compact").model
     target = warp_homography(wall, GENTLE, wall.shape[:2])

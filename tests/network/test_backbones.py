@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glualign.checkpoints import load_model
+from glualign.checkpoints.load import load_model
 from glualign.network.config import CONFIGS
 from glualign.network.features import (
     PRETRAINED_CHANNELS,

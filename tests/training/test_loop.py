@@ -342,7 +342,7 @@ def test_resuming_needs_a_readable_checkpoint(recipe: Recipe, photos: PhotoStore
 def test_the_exported_weights_are_the_averaged_ones(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:
-    from glualign.checkpoints import load_model
+    from glualign.checkpoints.load import load_model
 
     run = trainer(recipe, photos, tmp_path / "run")
     run.run()
