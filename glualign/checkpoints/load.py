@@ -222,7 +222,7 @@ def _refuse_other_files(head: bytes) -> None:
         raise CheckpointError("is neither safetensors nor a torch file (.pth, .pth.tar)")
 
 
-def _read_safetensors(stream: BinaryIO) -> tuple[dict[str, Tensor], Any, dict[str, str]]:
+def _read_safetensors(stream: BinaryIO) -> tuple[dict[str, Any], Any, dict[str, str]]:
     """State dict, stored configuration and metadata."""
     from safetensors.torch import load
 
@@ -235,7 +235,7 @@ def _read_safetensors(stream: BinaryIO) -> tuple[dict[str, Tensor], Any, dict[st
     return load(data), metadata.get(CONFIG_KEY), metadata
 
 
-def _torch_state(content: Any) -> tuple[dict[str, StoredTensor], Any, dict[str, str]]:
+def _torch_state(content: Any) -> tuple[dict[str, Any], Any, dict[str, str]]:
     """State dict, stored configuration and metadata of what a torch file holds."""
     if not isinstance(content, dict):
         raise CheckpointError("holds no state dict (a mapping of names to tensors)")

@@ -240,7 +240,7 @@ def hostile(state):
         "cycle in the metadata": container(state, metadata=cycle),
         "metadata that multiplies": container(state, metadata={"a": doubled(30)}),
         "recipe that multiplies": {**run, "recipe": {"a": doubled(30)}},
-        "deep metadata": container(state, metadata={"a": nested(200)}),
+        "deep metadata": container(state, metadata={"a": nested(900)}),
         "deep JSON": container(state, config="[" * 100_000),
         "configuration of a billion channels": container(state, config={"pyramid_channels": pyramid}),
         "configuration that is a list": container(state, config=[1]),
