@@ -121,7 +121,7 @@ def read_kitti(path: Path, stream: BinaryIO, max_pixels: int | None) -> Flow:
 
 def write_kitti(path: Path, flow: Flow) -> None:
     """Write a KITTI flow, rounded to 1/64 px; what lies beyond -512 to 511.98 px is refused."""
-    from glualign.images.png import encode
+    from glualign.images.write import png_parts
 
     known = flow.known
     values = np.rint(flow.data[known].astype(np.float64) * _KITTI_SCALE + _KITTI_OFFSET)
@@ -131,7 +131,7 @@ def write_kitti(path: Path, flow: Flow) -> None:
     pixels = np.zeros((*flow.size, 3), np.uint16)
     pixels[known, :2] = values.astype(np.uint16)
     pixels[..., 2] = known
-    path.write_bytes(b"".join(encode(pixels, None, None, f"Optical flow, {DIRECTION}")))
+    path.write_bytes(b"".join(png_parts(pixels, None, None, f"Optical flow, {DIRECTION}")))
 
 
 def _samples(stream: BinaryIO, kind: str, shape: tuple[int, int, int], max_pixels: int | None) -> Array:

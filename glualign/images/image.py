@@ -60,13 +60,16 @@ class Image:
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
-        height: rows; derived from the pixels, as what follows is.
+        height: rows; derived from what is above, as what follows is.
         width: columns.
         size: ``(height, width)``.
         channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; the number of bands with ``extrasamples``.
         has_alpha: whether the last channel is alpha.
         colours: channels of colour, in front of alpha or further bands: 1 or 3.
         name: the file's name, or ``"array"``.
+        depth: ``"8-bit"``, ``"16-bit"``, ``"float"`` and the like.
+        kind: what a person calls it, e.g. ``"16-bit RGBA"``.
+        blank: value of a pixel that shows nothing: the no-data value, 0 where there is none or alpha says it.
 
     Raises:
         ImageError: the array is empty, or its shape or type is none of the above.
@@ -91,30 +94,39 @@ class Image:
     has_alpha: bool = field(init=False)
     colours: int = field(init=False)
     name: str = field(init=False)
+    depth: str = field(init=False)
+    kind: str = field(init=False)
+    blank: float = field(init=False)
 
     def __post_init__(self) -> None:
-        shape, kind = self.pixels.shape, self.pixels.dtype.name
-        many, name = self.extrasamples is not None, self.path.name if self.path else "array"
+        shape, dtype, bands = self.pixels.shape, self.pixels.dtype, self.extrasamples
+        name = self.path.name if self.path else "array"
         channels = shape[2] if len(shape) == 3 else 1
-        fits = len(shape) == 2 or (len(shape) == 3 and (many or channels in (2, 3, 4)))
-        if not fits or kind not in DEPTHS:
+        fits = len(shape) == 2 or (len(shape) == 3 and (bands is not None or channels in (2, 3, 4)))
+        if not fits or dtype.name not in DEPTHS:
             raise ImageError(
-                f"{name}: {kind} pixels of shape {shape} are not an image; expected (H, W) or "
+                f"{name}: {dtype} pixels of shape {shape} are not an image; expected (H, W) or "
                 "(H, W, 2 to 4), integers of up to 32 bit or floating point numbers"
             )
         if self.pixels.size == 0:
             raise ImageError(f"{name}: the image has no pixels (shape {shape})")
-        derived: dict[str, Any] = {"height": shape[0], "width": shape[1], "size": (shape[0], shape[1])}
-        derived |= {"name": name, "channels": channels, "has_alpha": not many and channels in (2, 4)}
-        derived["colours"] = channels - len(self.extrasamples or ()) - derived["has_alpha"]
-        if self.nodata is not None and self.pixels.dtype.kind == "f":
-            derived["nodata"] = float(self.pixels.dtype.type(self.nodata))
-        elif self.nodata is not None:
-            limits = np.iinfo(self.pixels.dtype)
-            fits = self.nodata == np.rint(self.nodata) and limits.min <= self.nodata <= limits.max
-            derived["nodata"] = self.nodata if fits else None
-        for key, value in derived.items():
-            object.__setattr__(self, key, value)
+        alpha = bands is None and channels in (2, 4)
+        colours, nodata, depth = channels - len(bands or ()) - alpha, self.nodata, DEPTHS[dtype.name]
+        if nodata is not None and dtype.kind == "f":
+            nodata = float(dtype.type(nodata))
+        elif nodata is not None:
+            limits = np.iinfo(dtype)
+            nodata = nodata if nodata == np.rint(nodata) and limits.min <= nodata <= limits.max else None
+        if self.palette is not None:
+            kind = "palette"
+        elif bands is not None:
+            kind = f"RGB + {len(bands)} bands" if colours == 3 else f"{channels} bands"
+        else:
+            kind = {1: "grey", 2: "grey + alpha", 3: "RGB", 4: "RGBA"}[channels]
+        derived = {"height": shape[0], "width": shape[1], "size": shape[:2], "channels": channels}
+        derived |= {"has_alpha": alpha, "colours": colours, "name": name, "depth": depth, "nodata": nodata}
+        derived |= {"kind": f"{depth} {kind}", "blank": 0.0 if nodata is None or alpha else nodata}
+        vars(self).update(derived)
 
     def __repr__(self) -> str:
         return f"<Image {self.name}, {self.width} x {self.height}, {self.kind}>"
@@ -123,27 +135,6 @@ class Image:
         """The pixels: ``np.asarray(image)``."""
         changed = dtype is not None and np.dtype(dtype) != self.pixels.dtype
         return self.pixels.astype(dtype) if changed or copy else self.pixels
-
-    @property
-    def depth(self) -> str:
-        """``"8-bit"``, ``"16-bit"``, ``"float"`` and the like."""
-        return DEPTHS[self.pixels.dtype.name]
-
-    @property
-    def kind(self) -> str:
-        """What a person calls it, e.g. ``"16-bit RGBA"``."""
-        depth = DEPTHS[self.pixels.dtype.name]
-        if self.palette is not None:
-            return f"{depth} palette"
-        if self.extrasamples is not None:
-            bands = f"RGB + {len(self.extrasamples)} bands" if self.colours == 3 else f"{self.channels} bands"
-            return f"{depth} {bands}"
-        return f"{depth} { {1: 'grey', 2: 'grey + alpha', 3: 'RGB', 4: 'RGBA'}[self.channels] }"
-
-    @property
-    def blank(self) -> float:
-        """Value of a pixel that shows nothing: the no-data value, 0 where there is none or alpha says it."""
-        return 0.0 if self.nodata is None or self.has_alpha else self.nodata
 
     def missing(self) -> Mask | None:
         """``(H, W)`` bool, true where a pixel holds no data; None when all do.
@@ -213,9 +204,9 @@ def to_rgb8(image: Image) -> Bytes:
 
     Grey is repeated, alpha is ignored unless nothing else holds the picture, a palette is looked up. Of more
     bands, the first three are shown. 16 bit is scaled by 255/65535 and float from 0..1, but what
-    uses little of that range or exceeds it, and every other type, is stretched (see `display_range`). Pixels
-    without data continue their surroundings, so that their outline is no structure. 8-bit RGB is returned as
-    it is, not as a copy: do not write to the result.
+    uses less than a quarter of that range or exceeds it, and every other type, is stretched. Pixels without
+    data continue their surroundings, so that their outline is no structure. 8-bit RGB is returned as it is,
+    not as a copy: do not write to the result.
     """
     image = image.as_colours()
     hole = image.missing()
@@ -223,8 +214,8 @@ def to_rgb8(image: Image) -> Bytes:
         return np.ascontiguousarray(image.pixels)
     out = np.empty((*image.size, 3), np.uint8)
     step = max(1, STRIP_PIXELS // image.width)
-    channels = _shown_channels(image)
-    low, high = display_range(image) or (np.zeros(1), _FULL_RANGE.get(image.pixels.dtype.name, 1.0))
+    channels, stretched = _shown(image, hole)
+    low, high = stretched or (np.zeros(1), _FULL_RANGE.get(image.pixels.dtype.name, 1.0))
     for top in range(0, image.height, step):
         rows = image.pixels[top : top + step].reshape(-1, image.width, image.channels)[..., channels]
         if rows.dtype != np.uint8:
@@ -237,55 +228,48 @@ def to_rgb8(image: Image) -> Bytes:
     return out
 
 
-def display_range(image: Image) -> tuple[Doubles, Doubles] | None:
-    """Values shown as black and white by each channel of `to_rgb8`; None: those of the type's full range.
+def _shown(image: Image, hole: Mask | None) -> tuple[list[int], tuple[Doubles, Doubles] | None]:
+    """Channels that are shown, one or three, and values that are black and white: None for the full range.
 
-    The range is measured (percentiles of a sample) for signed and 32-bit integers, for floats outside 0..1,
-    and for 16 bit and floats that use less than a quarter of the full range.
+    Alpha is shown where it holds shapes cut out of nothing. Values are percentiles of a sample.
     """
-    if image.pixels.dtype == np.uint8:
-        return None
-    step = max(1, math.isqrt(image.height * image.width // _SAMPLE_PIXELS))
-    bands, hole = image.pixels.reshape(*image.size, -1)[::step, ::step], image.missing()
-    sample = bands.reshape(-1, image.channels) if hole is None else bands[~hole[::step, ::step]]
-    values = sample[:, _shown_channels(image)].astype(np.float64)
-    if not len(values):
-        return None
-    # Bands of unlike units each have a range; the channels of a colour share one.
-    axis = 0 if image.extrasamples is not None and image.colours == 1 else None
-    low, high = (np.atleast_1d(edge) for edge in np.percentile(values, _PERCENTILES, axis=axis))
-    flat = high <= low
-    low, high = (
-        np.where(flat, np.min(values, axis=axis), low),
-        np.where(flat, np.max(values, axis=axis), high),
-    )
-    full = _FULL_RANGE.get(image.pixels.dtype.name)
-    inside = full and min(low) >= -_OVERSHOOT * full and max(high) <= (1 + _OVERSHOOT) * full
-    return None if full and inside and max(high - low) >= _NARROW * full else (low, high)
-
-
-def display_notes(image: Image) -> tuple[str, ...]:
-    """What a user should know of how `to_rgb8` shows the image, a short sentence each."""
-    notes, shown = [], _shown_channels(image)
-    if image.has_alpha and shown == [image.channels - 1]:
-        notes.append("its colours are all the same: matched by its alpha channel")
-    elif image.extrasamples is not None and image.channels > len(shown):
-        notes.append(f"has {image.channels} bands: matched by the first {len(shown)}, all are kept")
-    if (stretched := display_range(image)) is not None:
-        ranges = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in zip(*stretched, strict=True))
-        notes.append(f"values {ranges} are stretched for matching and pictures; results keep their values")
-    return tuple(notes)
-
-
-def _shown_channels(image: Image) -> list[int]:
-    """Channels that are shown, one or three; alpha where it holds shapes cut out of nothing."""
+    colours = image.channels if image.extrasamples is not None else image.colours
+    channels = [0, 1, 2] if colours >= 3 else [0]
     if image.has_alpha:
         pixels, colour = image.pixels, image.pixels[0, 0, :-1]
         same = (colour == pixels[:: max(1, image.height // 64)][..., :-1]).all()
         if same and (colour == pixels[..., :-1]).all() and np.ptp(pixels[..., -1]) > 0:
-            return [image.channels - 1]
-    colours = image.channels if image.extrasamples is not None else image.colours
-    return [0, 1, 2] if colours >= 3 else [0]
+            channels = [image.channels - 1]
+    if image.pixels.dtype == np.uint8:
+        return channels, None
+    step = max(1, math.isqrt(image.height * image.width // _SAMPLE_PIXELS))
+    bands = image.pixels.reshape(*image.size, -1)[::step, ::step]
+    sample = bands.reshape(-1, image.channels) if hole is None else bands[~hole[::step, ::step]]
+    values = sample[:, channels].astype(np.float64)
+    if not len(values):
+        return channels, None
+    # Bands of unlike units each have a range; the channels of a colour share one.
+    axis = 0 if image.extrasamples is not None and image.colours == 1 else None
+    low, high = (np.atleast_1d(edge) for edge in np.percentile(values, _PERCENTILES, axis=axis))
+    least, most = np.min(values, axis=axis), np.max(values, axis=axis)
+    low, high = np.where(high <= low, least, low), np.where(high <= low, most, high)
+    full = _FULL_RANGE.get(image.pixels.dtype.name, math.nan)
+    fits = min(low) >= -_OVERSHOOT * full and max(high) <= (1 + _OVERSHOOT) * full
+    return channels, None if fits and max(high - low) >= _NARROW * full else (low, high)
+
+
+def display_notes(image: Image) -> tuple[str, ...]:
+    """What a user should know of how `to_rgb8` shows the image, a short sentence each."""
+    notes: list[str] = []
+    shown, stretched = _shown(image, image.missing())
+    if image.has_alpha and shown == [image.channels - 1]:
+        notes.append("its colours are all the same: matched by its alpha channel")
+    elif image.extrasamples is not None and image.channels > len(shown):
+        notes.append(f"has {image.channels} bands: matched by the first {len(shown)}, all are kept")
+    if stretched is not None:
+        ranges = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in zip(*stretched, strict=True))
+        notes.append(f"values {ranges} are stretched for matching and pictures; results keep their values")
+    return tuple(notes)
 
 
 def _continue_into(rgb: Bytes, hole: Mask) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import reading
-from glualign.images import exif, pillow, png, tiff
+from glualign.images import decode, exif, tiff
 from glualign.images.image import Image, from_array
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"),
 }
 _PILLOWS_NAMES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
-_OWN_READERS = {"TIFF": tiff.read, "PNG": png.read}
+_OWN_READERS = {"TIFF": tiff.read, "PNG": decode.decode_png}
 _HEAD_BYTES = 4096
 # Magic, width, height, maximum; comments run from # to the end of the line; one white space ends it.
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -98,7 +98,7 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
         raise ImageError(
             f"{type(value).__name__} is not an image; give a path, a numpy array or a Pillow image"
         )
-    image = pillow.from_pillow(value)
+    image = decode.from_pillow(value)
     if len(value.getexif()):
         image = image.replace(exif=value.getexif().tobytes().removeprefix(exif.PREFIX))
     return _upright(image) if options.get("apply_orientation", True) else image
@@ -135,10 +135,10 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         if kind == "PPM" and (match := _DEEP_PPM.match(head)) and int(match[4]) > 255:
             return _deep_ppm(stream, match, max_pixels)
         if kind == "WEBP":  # its decoder allocates the canvas before it can be asked
-            pillow.check_size(*pillow.claimed_size(head), max_pixels)
+            decode.check_size(*decode.claimed_size(head), max_pixels)
         if kind == "JPEG2000":
             _check_jpeg2000(head)
-        return pillow.decode(kind, stream, page, max_pixels)
+        return decode.decode(kind, stream, page, max_pixels)
     except (GlualignError, MemoryError):
         raise
     except Exception as error:  # Decoders meet damaged files with errors of every kind.
@@ -159,7 +159,7 @@ def _deep_ppm(stream: BinaryIO, match: re.Match[bytes], max_pixels: int | None) 
         ImageError: it is plain text.
     """
     kind, width, height, maximum = (int(group) for group in match.groups())
-    pillow.check_size(width, height, max_pixels)
+    decode.check_size(width, height, max_pixels)
     if kind in (2, 3) or maximum > 65535:
         raise ImageError("PGM/PPM of more than 8 bit is read as binary of up to 16 bit only; save it so")
     shape = (height, width) if kind == 5 else (height, width, 3)
@@ -177,9 +177,9 @@ def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception
     """
     stream.seek(0)
     data = stream.read().rstrip(b"\xff")
-    image = pillow.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
+    image = decode.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
     for tail in (b"\xca\x58", b"\xfe\x7f"):
-        other = pillow.decode("JPEG", data + tail * 512 + _END_OF_JPEG, max_pixels=max_pixels)
+        other = decode.decode("JPEG", data + tail * 512 + _END_OF_JPEG, max_pixels=max_pixels)
         if not np.array_equal(image.pixels, other.pixels):
             raise error
     return image.replace(notes=("its end marker is missing; the pixels are complete",))

@@ -14,7 +14,7 @@ import numpy as np
 
 from glualign.arrays import Array
 from glualign.errors import ImageError, MissingExtraError
-from glualign.images import exif, pillow
+from glualign.images import decode, exif
 from glualign.images.image import Image
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
             image = _interpreted(page, np.ascontiguousarray(pixels))
         except Exception as error:
             needs_codecs = "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
-            if not needs_codecs or _have_codecs():
+            if not needs_codecs or find_spec("imagecodecs"):
                 raise
             image = _without_codecs(stream, page, error)
         printed = _integer(page, _PHOTOMETRIC) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
@@ -90,7 +90,8 @@ def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage
     import tifffile
 
     chain = _chain(file)
-    pillow.check_page(index, len(chain))
+    if index >= len(chain):
+        raise decode.no_page(index, len(chain))
 
     def page_at(offset: int) -> tifffile.TiffPage:
         file.filehandle.seek(offset)
@@ -142,7 +143,7 @@ def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:
     if not whole or not width or not height or not samples or not page.dataoffsets:
         raise ImageError("the TIFF directory is broken (no size or no pixels)")
     held = (max(width, page.tilewidth), max(height, page.tilelength)) if page.is_tiled else (width, height)
-    pillow.check_size(*held, max_pixels, samples * max(1, bits // 8))
+    decode.check_size(*held, max_pixels, samples * max(1, bits // 8))
     if any(o + n > size for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)):
         raise ImageError("the TIFF is truncated (pixels lie beyond its end)")
     if page.imagedepth != 1:
@@ -157,7 +158,7 @@ def _check_segments(stream: BinaryIO, page: tifffile.TiffPage) -> None:
     Decoders of images with a size of their own would allocate all of it, and tifffile without imagecodecs
     holds whatever comes of deflate and LZMA in memory.
     """
-    inflated = page.compression in (*_DEFLATE, _LZMA) and not _have_codecs()
+    inflated = page.compression in (*_DEFLATE, _LZMA) and not find_spec("imagecodecs")
     if not inflated and page.compression not in _EMBEDDED:
         return
     height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
@@ -169,7 +170,7 @@ def _check_segments(stream: BinaryIO, page: tifffile.TiffPage) -> None:
             packed = lzma.LZMADecompressor() if page.compression == _LZMA else zlib.decompressobj()
             fits = len(packed.decompress(stream.read(count), most)) < most
         else:
-            size = pillow.claimed_size(stream.read(min(count, 256)))
+            size = decode.claimed_size(stream.read(min(count, 256)))
             fits = size[0] <= width and size[1] <= height
         if not fits:
             raise ImageError("the TIFF is damaged (it holds more pixels than it claims)")
@@ -230,7 +231,7 @@ def _printed(page: tifffile.TiffPage, pixels: Array) -> Image:
         values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
     picture.info["icc_profile"] = _profile(page)
-    image = pillow.from_pillow(picture)
+    image = decode.from_pillow(picture)
     dropped = ("its extra channels are dropped",) if pixels.shape[2] > colours else ()
     return image.replace(notes=(*image.notes, *dropped))
 
@@ -249,10 +250,6 @@ def straight_alpha(pixels: Array) -> Array:
     return out
 
 
-def _have_codecs() -> bool:
-    return find_spec("imagecodecs") is not None
-
-
 def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception) -> Image:
     """The page as the TIFF decoders of Pillow (up to 8 bit) and OpenCV (16 bit, float) give it.
 
@@ -269,10 +266,10 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception)
     extra = _extra_samples(page, page.samplesperpixel) if page.photometric in (0, 1, 2) else ()
     known, kind = page.compression in _LIBTIFF, (page.bitspersample, page.sampleformat)
     if known and page.bitspersample <= 8 and len(extra) <= 1 and 0 not in extra and page.sampleformat == 1:
-        return pillow.decode("TIFF", bytes(data))
+        return decode.decode("TIFF", bytes(data))
     chunky = page.samplesperpixel in (1, 3) and page.planarconfig == 1
     if known and chunky and kind in ((16, 1), (32, 3), (64, 3)):
-        return _interpreted(page, np.atleast_3d(pillow.with_opencv(data)))
+        return _interpreted(page, np.atleast_3d(decode.with_opencv(data)))
     raise MissingExtraError(
         f"this variety of TIFF ({_name(page)}, {page.bitspersample} bit) needs imagecodecs; "
         "install it with: pip install 'glualign[tiff]'"

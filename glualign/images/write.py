@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
-from glualign.images import exif, pillow, png, tiff_write
+from glualign.images import exif, tiff_write
+from glualign.images.decode import PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
 
 if TYPE_CHECKING:
@@ -51,6 +55,9 @@ _WITH_PALETTE = ("PNG", "TIFF", "BMP")
 _JPEG_EXIF_BYTES = 65_533 - len(exif.PREFIX)
 _LARGE = 1 << 27
 """Samples of an 8-bit PNG from which Pillow's copy of it, four bytes a pixel, is avoided."""
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_STRIP_BYTES = 1 << 20
+_SUB = 1  # PNG's filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
 def write_image(
@@ -73,6 +80,8 @@ def write_image(
         ImageError: unknown extension, or the format cannot hold this image.
         OutputError: the file cannot be written.
     """
+    from PIL import Image as PillowImage
+
     location = Path(path)
     picture = from_array(image) if isinstance(image, np.ndarray) else image
     form = check_writable(location, picture)
@@ -95,9 +104,21 @@ def write_image(
                 temporary.write_bytes(head + pixels.astype(depth).tobytes())
             elif form is _PNG and picture.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
                 with temporary.open("wb") as stream:
-                    stream.writelines(png.encode(pixels, picture.icc, block))
+                    stream.writelines(png_parts(pixels, picture.icc, block))
             else:
-                _save_with_pillow(temporary, form, picture, block, quality)
+                if form.name == "HEIF":
+                    register_heif()
+                options: dict[str, Any] = {"exif": exif.PREFIX + block if block else None}
+                options |= {"icc_profile": picture.icc, "quality": quality or DEFAULT_QUALITY}
+                # For WebP: keep colours under transparent pixels. For PNG: speed.
+                options |= {"lossless": quality is None, "exact": True, "compress_level": 4}
+                if form is _JPEG:  # full colour resolution wherever the quality says that it matters
+                    options["subsampling"] = 0 if options["quality"] >= 90 else 2
+                drawn = PillowImage.fromarray(np.ascontiguousarray(pixels))
+                if picture.palette is not None:
+                    drawn.putpalette(picture.palette)
+                given = {key: value for key, value in options.items() if value is not None}
+                drawn.save(temporary, form.name.upper(), **given)
         except MemoryError:
             raise
         except GlualignError as error:
@@ -139,27 +160,44 @@ def check_writable(path: Path, image: Image) -> Format:
     return form
 
 
-def _save_with_pillow(
-    path: Path, form: Format, image: Image, block: bytes | None, quality: int | None
-) -> None:
-    from PIL import Image as PillowImage
+def png_parts(
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
+    icc: bytes | None,
+    exif: bytes | None,
+    text: str = "",
+) -> list[bytes]:
+    """A PNG of uint8 or uint16 ``(H, W[, C])`` pixels with its profile, EXIF and a comment, in parts."""
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
+    parts = [PNG_SIGNATURE, _chunk(b"IHDR", header)]
+    if icc:
+        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
+    if exif:
+        parts.append(_chunk(b"eXIf", exif))
+    if text:
+        parts.append(_chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace")))
+    parts.extend(_chunk(b"IDAT", block) for block in _compressed_rows(pixels, pixels.itemsize * channels))
+    parts.append(_chunk(b"IEND", b""))
+    return parts
 
-    picture = PillowImage.fromarray(np.ascontiguousarray(image.pixels))
-    if image.palette is not None:
-        picture.putpalette(image.palette)
-    options: dict[str, Any] = {}
-    if form.name != "BMP":
-        options |= {"exif": exif.PREFIX + block if block else None, "icc_profile": image.icc}
-    if form.lossy:
-        options["quality"] = quality or DEFAULT_QUALITY
-    if form.name == "JPEG":
-        # Full colour resolution wherever the quality says that it matters.
-        options["subsampling"] = 0 if options["quality"] >= 90 else 2
-    elif form.name == "WebP":
-        options |= {"lossless": quality is None, "exact": True}  # keep colours under transparent pixels
-    elif form.name == "PNG":
-        options["compress_level"] = 4
-    elif form.name == "HEIF":
-        pillow.register_heif()
-    given = {key: value for key, value in options.items() if value is not None}
-    picture.save(path, form.name.upper(), **given)
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+
+
+def _compressed_rows(pixels: Array, pixel_bytes: int) -> list[bytes]:
+    """Deflated rows, a strip at a time, each pixel as the difference to its left neighbour."""
+    deflate = zlib.compressobj(4)
+    step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))
+    blocks = []
+    for top in range(0, len(pixels), step):
+        strip = np.ascontiguousarray(pixels[top : top + step], pixels.dtype.newbyteorder(">"))
+        rows = strip.reshape(len(strip), -1).view(np.uint8)
+        filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
+        filtered[:, 0] = _SUB
+        filtered[:, 1:] = rows
+        filtered[:, 1 + pixel_bytes :] -= rows[:, :-pixel_bytes]
+        blocks.append(deflate.compress(filtered.tobytes()))
+    blocks.append(deflate.flush())
+    return [block for block in blocks if block]

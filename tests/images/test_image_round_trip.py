@@ -279,8 +279,9 @@ def test_large_8_bit_png_are_written_without_a_copy_of_their_pixels(tmp_path, mo
     from glualign.images import write
 
     monkeypatch.setattr(write, "_LARGE", 10)
-    monkeypatch.setattr(write, "_save_with_pillow", None)
     pixels = noise("uint8", channels)
-    write_image(tmp_path / "a.png", pixels)
+    with monkeypatch.context() as patch:
+        patch.setattr(PillowImage, "fromarray", None)
+        write_image(tmp_path / "a.png", pixels)
     stored = np.asarray(PillowImage.open(tmp_path / "a.png"))
     np.testing.assert_array_equal(stored, pixels)

@@ -1,9 +1,14 @@
-"""Pillow and OpenCV as decoders: pictures of any mode as an `Image`; `read_image` names files in errors."""
+"""Pillow and OpenCV as decoders of pictures of any mode, and PNG as chunks, checked for being whole.
+
+`read_image` names the file in errors.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
 import threading
+import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -19,6 +24,10 @@ if TYPE_CHECKING:
 _DIRECT = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "F")
 _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 _LIMIT_LOCK = threading.Lock()
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Deflate cannot shrink more than this (RFC 1951: 258 bytes in 2 bits), so shorter data cannot hold the image.
+_MAX_DEFLATE_RATIO = 1032
 
 
 def check_size(width: int, height: int, max_pixels: int | None, pixel_bytes: int = 1) -> None:
@@ -35,11 +44,9 @@ def check_size(width: int, height: int, max_pixels: int | None, pixel_bytes: int
         )
 
 
-def check_page(page: int, pages: int) -> None:
-    """Refuse a page that a file of ``pages`` does not have."""
-    if page >= pages:
-        count = f"{pages} page{'s' * (pages != 1)}"
-        raise ImageError(f"has {count}; page {page} does not exist (the first is 0)")
+def no_page(page: int, pages: int) -> ImageError:
+    """The error about a page that a file of ``pages`` does not have."""
+    return ImageError(f"has {pages} page{'s' * (pages != 1)}; page {page} does not exist (the first is 0)")
 
 
 def claimed_size(head: bytes) -> tuple[int, int]:
@@ -104,7 +111,8 @@ def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int |
         pages = getattr(picture, "n_frames", 1)
     except Exception:  # A damaged later frame must not stop the first.
         pages = 1
-    check_page(page, pages)
+    if page >= pages:
+        raise no_page(page, pages)
     picture.seek(page)
     block = picture.info.get("exif") or b""
     return from_pillow(picture).replace(exif=block.removeprefix(exif.PREFIX) or None, pages=pages)
@@ -183,3 +191,66 @@ def with_opencv(data: bytes | bytearray) -> Array:
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         pixels[..., [0, 2]] = pixels[..., [2, 0]]
     return np.asarray(pixels)
+
+
+def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    """Read a PNG of any depth; damaged metadata is left out with a note.
+
+    Raises:
+        ImageError: the file is truncated, the checksum of a chunk that the pixels need differs, or there is
+            too little data for its size.
+    """
+    head = stream.read(33)
+    if len(head) < 33 or head[12:16] != b"IHDR":
+        raise ImageError("the PNG is truncated or its header is broken")
+    width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
+    if width == 0 or height == 0 or colour_type not in _PNG_SAMPLES:
+        raise ImageError(f"the PNG header is broken ({width} x {height}, colour type {colour_type})")
+    check_size(width, height, max_pixels)
+    data = head + stream.read()
+    chunks, damaged = _chunks(data)
+    raw_bytes = ((width * _PNG_SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
+    if raw_bytes > _MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
+        raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
+    notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
+    if bits < 16:
+        mended = PNG_SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
+        return decode("PNG", mended, page).replace(notes=notes)
+    bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks}
+    # libpng prints warnings about profiles it dislikes; and OpenCV makes alpha of tRNS for colour only.
+    needed = PNG_SIGNATURE + b"".join(c for name, c in chunks if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+    pixels = with_opencv(needed)
+    if colour_type == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = pixels[..., [0, 3]]  # OpenCV expands grey + alpha to four channels.
+    if b"tRNS" in bodies and colour_type in (0, 2):
+        bands = pixels.reshape(height, width, -1)
+        clear = (bands == np.frombuffer(bodies[b"tRNS"], ">u2", bands.shape[2])).all(axis=2)
+        pixels = np.concatenate([bands, np.where(clear, 0, 65535).astype(np.uint16)[..., None]], axis=2)
+    profile = None
+    try:  # name, 0, compression method, deflated profile
+        packed = bodies.get(b"iCCP", b"").partition(b"\0")[2][1:]
+        profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
+    except zlib.error:
+        pass
+    return Image(pixels, icc=profile, exif=bodies.get(b"eXIf"), notes=notes)
+
+
+def _chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
+    """``(name, whole chunk)`` of every good chunk, and names of ancillary ones with a wrong checksum."""
+    chunks, damaged, view, at = [], [], memoryview(data), len(PNG_SIGNATURE)
+    name = b""
+    while name != b"IEND":
+        if at + 12 > len(data):
+            raise ImageError("the PNG is truncated (it ends without its IEND chunk)")
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageError(f"the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
+        if struct.unpack_from(">I", data, end - 4) == (zlib.crc32(view[at + 4 : end - 4]),):
+            chunks.append((name, view[at:end]))
+        elif name[0] & 32 and name.isalpha() and name != b"tRNS":  # a small letter: the pixels do not need it
+            damaged.append(name)
+        else:
+            raise ImageError(f"the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
+        at = end
+    return chunks, damaged
