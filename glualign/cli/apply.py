@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from glualign.cli.console import warn
 from glualign.cli.flow_files import SOURCE_SIZE, read
-from glualign.cli.keypoints import KEYPOINT_EXTENSIONS
 from glualign.cli.options import FORMAT, MASK, Reading, Telling, Writing, command, option
-from glualign.errors import FlowError
+from glualign.errors import FlowError, GlualignError
 
+if TYPE_CHECKING:
+    from glualign.arrays import Doubles
+
+KEYPOINT_EXTENSIONS = (".csv", ".json")
+_LONGEST_FILE = 1 << 29  # bytes
 # Share of valid pixels below which an image of another size than the flow is not taken for its source: a copy
 # of half the width and height reaches 0.25.
 _FEWEST_VALID = 0.5
@@ -84,13 +96,7 @@ def apply(
 
 
 def plan(inputs: tuple[str, ...], output: str, extension: str | None) -> list[tuple[str, Path]]:
-    """Which file goes where, folders expanded.
-
-    Raises:
-        GlualignError: a folder without images.
-        OutputError: the output's extension cannot be written.
-        UsageError: several inputs and one output file, or an image and a file of keypoints.
-    """
+    """Which file goes where, folders expanded."""
     from glualign.batch.listing import list_images
     from glualign.images import WRITABLE
     from glualign.outputs import is_folder, warped_extension
@@ -119,7 +125,7 @@ def _has_points(path: str | Path) -> bool:
 def _warp(
     flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, quiet: bool, **more: Any
 ) -> dict[str, Any]:
-    """Warp one image, read in strips where its size asks for it; what to tell about it."""
+    """Warp one image; what to tell about it."""
     from glualign.fill import fill_invalid, warp_image
     from glualign.georeference import map_affine, resized
     from glualign.images import read_image, write_image
@@ -127,7 +133,9 @@ def _warp(
     from glualign.outputs import expected_image, write_mask
 
     place = read_image(more["georeference"], max_pixels=None) if more["georeference"] else None
-    image = reading.image(given, quiet=quiet, matched=False)
+    image = read_image(given, **vars(reading))
+    for note in () if quiet else image.notes:
+        warn(f"{image.name}: {note}")
     flow = read(flow_file, more["source_size"])
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
     warped, valid = warp_image(image, flow, writing.interpolation)
@@ -168,26 +176,133 @@ def _move_keypoints(
     """Move the points of one file to the other image; what to tell about it."""
     import numpy as np
 
-    from glualign.cli.keypoints import read_keypoints
     from glualign.files import write_text
     from glualign.flow import to_source, to_target
 
-    keypoints = read_keypoints(given, points_from)
-    flow = read(flow_file, source_size)
+    points, text_with = read_keypoints(given, points_from)
     into, move = ("target", to_target) if points_from == "source" else ("source", to_source)
-    points = np.array(keypoints.points)
-    known = ~np.isnan(points).any(axis=1)
-    moved = np.full_like(points, np.nan)
-    moved[known] = move(flow, points[known])
-    found = [None if np.isnan(x) else (float(x), float(y)) for x, y in moved]
-    write_text(written, keypoints.render(found))
-    count = sum(point is not None for point in found)
+    known, moved = ~np.isnan(points).any(axis=1), np.full_like(points, np.nan)
+    moved[known] = move(read(flow_file, source_size), points[known])
+    write_text(written, text_with(moved))
+    count = int((~np.isnan(moved[:, 0])).sum())
     return {
         "kind": "keypoints",
         "input": given,
         "output": str(written),
-        "points": len(found),
+        "points": len(points),
         "moved": count,
         "direction": f"{points_from} -> {into}",
-        "summary": f"{count} of {len(found)} points, now in {into} pixels",
+        "summary": f"{count} of {len(points)} points, now in {into} pixels",
     }
+
+
+def read_keypoints(path: str, frame: str = "source") -> tuple[Doubles, Callable[[Doubles], str]]:
+    """Read a CSV (columns x and y, or ``frame`` _x and _y, by header, or the first two) or a JSON file.
+
+    JSON is a list of points, or an object with a list ``keypoints`` or ``points``; a point is ``[x, y, ...]``
+    or ``{"x": ..., "y": ...}``.
+
+    Returns:
+        ``(points, text_with)``: ``(N, 2)`` float64 in pixels, NaN for a point without position (an empty
+        cell, nan, null), and what makes the file's text with other points.
+
+    Raises:
+        GlualignError: the file is missing or holds no points of that form.
+    """
+    import numpy as np
+
+    from glualign.files import read_bytes
+
+    try:
+        text = read_bytes(path, _LONGEST_FILE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise GlualignError(f"{path}: is not text in UTF-8") from error
+    form: Callable[[float], Any]
+    if Path(path).suffix.lower() == ".json":
+        cells, dump = _from_json(text, path)
+        empty, form = None, partial(round, ndigits=4)
+    else:
+        cells, dump = _from_csv(text, path, frame)
+        empty, form = "", "{:.4f}".format
+    if not cells:
+        raise GlualignError(f"{path}: holds no keypoints")
+    points = [[_number(item[key], f"{path}: {where}") for key in keys] for where, item, keys in cells]
+
+    def text_with(moved: Doubles) -> str:
+        for (_, item, keys), point in zip(cells, moved.tolist(), strict=True):
+            for key, value in zip(keys, point, strict=True):
+                item[key] = empty if math.isnan(value) else form(value)
+        return dump()
+
+    return np.array(points), text_with
+
+
+Cells = list[tuple[str, Any, tuple[Any, Any]]]
+"""Points of a document: for messages, the list or object that holds one, and its keys of x and y there."""
+
+
+def _from_csv(text: str, path: str, frame: str) -> tuple[Cells, Callable[[], str]]:
+    delimiter = ","
+    with suppress(csv.Error):
+        delimiter = csv.Sniffer().sniff(text[:4096], ",;\t ").delimiter
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise GlualignError(f"{path}: cannot be read as CSV ({error})") from error
+    keys, first = (0, 1), 0
+    try:
+        [float(cell or "nan") for row in rows[:1] for cell in row[:2]]
+    except ValueError:  # a header
+        names = [name.strip().lower() for name in rows[0]]
+        columns = ("x", "y") if "x" in names else (f"{frame}_x", f"{frame}_y")
+        if not set(columns) <= set(names):
+            raise GlualignError(
+                f"{path}: its header has no columns x and y (it has {', '.join(rows[0])})"
+            ) from None
+        keys, first = (names.index(columns[0]), names.index(columns[1])), 1
+    cells: Cells = [(f"row {line}", row, keys) for line, row in enumerate(rows, 1)][first:]
+    if short := [where for where, row, _ in cells if len(row) <= max(keys)]:
+        raise GlualignError(f"{path}: {short[0]} has no x and y")
+
+    def dump() -> str:
+        out = io.StringIO()
+        csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows(rows)
+        return out.getvalue()
+
+    return cells, dump
+
+
+def _from_json(text: str, path: str) -> tuple[Cells, Callable[[], str]]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise GlualignError(f"{path}: is not valid JSON ({error})") from error
+    listed = document
+    if isinstance(document, dict):
+        listed = document.get("keypoints", document.get("points"))
+    if not isinstance(listed, list):
+        raise GlualignError(f"{path}: is not a list of points, nor an object with 'keypoints' or 'points'")
+    cells: Cells = []
+    for number, item in enumerate(listed):
+        if isinstance(item, dict) and {"x", "y"} <= item.keys():
+            cells.append((f"point {number}", item, ("x", "y")))
+        elif isinstance(item, list) and len(item) >= 2:
+            cells.append((f"point {number}", item, (0, 1)))
+        else:
+            raise GlualignError(f"{path}: point {number} is neither [x, y] nor an object with x and y")
+    # A lone surrogate is text in JSON, but not in UTF-8.
+    ascii_only = re.search(r"\\u[dD][89a-fA-F]", text) is not None
+    return cells, lambda: json.dumps(document, ensure_ascii=ascii_only, indent=1) + "\n"
+
+
+def _number(value: Any, where: str) -> float:
+    """A coordinate; NaN for what marks a point without position."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if math.isinf(number):
+        raise GlualignError(f"{where}: {str(value)[:40]!r} is not a coordinate")
+    return number

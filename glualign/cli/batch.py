@@ -70,7 +70,7 @@ def _kinds(text: str) -> tuple[str, ...]:
     ),
     Writing,
     Aligning,
-    MIN_QUALITY(),
+    MIN_QUALITY,
     Reading,
     option(
         "--resume  Leave pairs alone that were done, or failed, with these inputs and options (the default).",
@@ -98,7 +98,7 @@ def _kinds(text: str) -> tuple[str, ...]:
     option("--dry-run  Print the pairs as JSON lines and do nothing."),
     option("--report  Write OUT/report.html: thumbnails of the pairs, the worst first."),
     option("--log-json  Print JSON lines on stdout: the start, each pair, the summary."),
-    QUIET(),
+    QUIET,
     short_help="Align many pairs of images into the folder OUT.",
 )
 def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -71,40 +71,23 @@ class SafeStream:
         self._unsafe = unsafe
         self.for_codes = self if unsafe is _IN_CODES else SafeStream(stream, name, _IN_CODES)
 
-    def write(self, text: str) -> int:
-        """Write ``text``; raises `OutputError` where the stream cannot take it."""
-        if self._stream is None:
-            raise OutputError(f"{self._name} is closed; nothing can be printed (--quiet prints nothing)")
-        shown = escaped(text, self._unsafe, getattr(self._stream, "encoding", None) or "utf-8")
-        if shown:  # click writes empty text to see what kind of stream it has, and ignores the answer
-            self._guarded(self._stream.write, shown)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush; raises `OutputError` where the stream cannot take what is left."""
-        if self._stream is not None:
-            self._guarded(self._stream.flush)
-
-    def write_file(self, file: BinaryIO) -> None:
-        """Write the bytes of a file; raises `OutputError` where the stream cannot take them."""
-        self.flush()
-        self._guarded(shutil.copyfileobj, file, self._stream.buffer)
-        self.flush()
-
-    def isatty(self) -> bool:
-        """Whether a person reads it."""
-        return bool(self._stream and self._stream.isatty())
-
-    def _guarded(self, action: Callable[..., Any], *arguments: Any) -> None:
+    def write(self, text: str, data: bytes = b"") -> int:
+        """Write text, or else ``data``, and flush; raises `OutputError` where the stream cannot take it."""
+        shown = escaped(text, self._unsafe, self._stream.encoding or "utf-8")
         try:
-            action(*arguments)
+            if data:
+                self._stream.buffer.write(data)
+            elif shown:  # click writes empty text to see what kind of stream it has, and ignores the answer
+                self._stream.write(shown)
+            self._stream.flush()
         except OSError as error:
             # What is left in the buffer goes nowhere, or Python would try again at its end.
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
             if isinstance(error, BrokenPipeError):
                 raise
-            raise OutputError(f"{self._name}: cannot be written ({error.strerror})") from error
+            raise OutputError(f"{self._name}: cannot be written ({error.strerror or 'closed'})") from error
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -113,15 +96,15 @@ class SafeStream:
 @contextmanager
 def safe_streams() -> Iterator[None]:
     """Have everything that is printed within the block go through a `SafeStream`."""
-    before = sys.stdout, sys.stderr
-    sys.stdout = SafeStream(before[0], "standard output")
-    # Errors that cannot be shown must not hide the exit code.
-    stderr: Any = before[1] or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = SafeStream(stderr, "standard error")
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    before: tuple[Any, Any] = sys.stdout, sys.stderr
+    with open(os.devnull) as closed, open(os.devnull, "w") as nowhere:
+        sys.stdout = SafeStream(before[0] or closed, "standard output")
+        # Errors that cannot be shown must not hide the exit code.
+        sys.stderr = SafeStream(before[1] or nowhere, "standard error")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 # How files begin whose format is chosen by their extension; images are known by their content.
@@ -169,7 +152,8 @@ def files_for_dashes(values: dict[str, Any], stdin: tuple[str, ...], extension: 
         finally:
             if os.path.exists(file):
                 with open(file, "rb") as stream:
-                    cast("SafeStream", sys.stdout).write_file(stream)
+                    for block in iter(lambda: stream.read(1 << 20), b""):
+                        cast("SafeStream", sys.stdout).write("", block)
 
 
 def _stdin_file(folder: str) -> str:

@@ -142,7 +142,7 @@ def convert(flow_file: str, source_size: Pixels) -> Flow:
 @command(
     click.Argument(["file"], type=click.Path()),
     Reading,
-    JSON(),
+    JSON,
     short_help="Say what a file is: image, flow or checkpoint.",
 )
 def info(file: str, as_json: bool, reading: Reading) -> None:

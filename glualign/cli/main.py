@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any, cast
 
 import click
@@ -64,19 +66,15 @@ class CommandGroup(click.Group):
                 shown = [(name, each.get_short_help_str(limit)) for name, each in commands.items() if each]
                 formatter.write_dl(shown)
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
         """As click does, through `safe_streams`; what a user can mend becomes one line and exit code 1.
 
         The object of the context is the command line as it was given.
         """
         with safe_streams():
             try:
-                try:
-                    given = args[0] if args else kwargs.get("args")
-                    words = sys.argv[1:] if given is None else given
-                    return super().main(*args, obj=shlex.join(["glualign", *words]), **kwargs)
-                finally:
-                    sys.stdout.flush()
+                line = shlex.join(["glualign", *(sys.argv[1:] if args is None else args)])
+                return super().main(args, *more, **{"prog_name": "glualign", "obj": line, **kwargs})
             except BrokenPipeError:
                 # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
                 sys.exit(1)
@@ -109,42 +107,31 @@ def _remedy(error: Exception) -> str | None:
     binary = re.search(r"\.so\b|\.dylib\b|DLL load failed", text)
     if not (binary and isinstance(error, (ImportError, OSError))):
         return "out of memory; a lower --max-side takes less" if short else None
-    package, frame = "a library", error.__traceback__
-    while frame is not None:  # the last that is not Python's is the one whose import failed
-        name = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    package = "a library"
+    for frame, _ in walk_tb(error.__traceback__):  # the last not of Python is the one whose import failed
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if name not in ("", "glualign", "click", "importlib", "ctypes", "__main__"):
             package = name
-        frame = frame.tb_next
-    if short:
-        return f"{package} cannot be loaded: out of memory ({text})"
-    if package == "cv2" or re.search("libGL|libgthread|libxcb|libSM", text):
-        return (
-            f"OpenCV cannot be loaded ({text}); on a machine without a desktop: "
+    mend = "out of memory" if short else f"install it again, or see what {package} needs"
+    if not short and (package == "cv2" or re.search("libGL|libgthread|libxcb|libSM", text)):
+        package = "OpenCV"
+        mend = (
+            "on a machine without a desktop: "
             "pip uninstall opencv-python && pip install opencv-python-headless"
         )
-    return f"{package} cannot be loaded ({text}); install it again, or see what {package} needs"
+    return f"{package} cannot be loaded ({text}); {mend}"
 
 
-@click.group(
-    cls=CommandGroup,
+cli = main = CommandGroup(
+    "glualign",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
-)
-@click.version_option(__version__, "-V", "--version", prog_name="glualign")
-def cli() -> None:
-    """Line up two images of any kind with dense flow.
+    help="""Line up two images of any kind with dense flow.
 
     Flow is always target -> source: target pixel (x, y) shows source position (x + u, y + v).
 
     \b
     Example:
       glualign warp source.jpg target.jpg -o out/
-    """
-
-
-def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line: the entry point of ``glualign`` and ``python -m glualign``."""
-    return cli.main(args=arguments, prog_name="glualign")
-
-
-if __name__ == "__main__":
-    main()
+    """,
+)
+click.version_option(__version__, "-V", "--version", prog_name="glualign")(cli)

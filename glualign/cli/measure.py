@@ -69,13 +69,13 @@ def _setting(text: str) -> tuple[str, Any]:
         "--list FILE  List of pairs, for the data sets that have one and keep it elsewhere.", name="pair_list"
     ),
     option("--limit N  Measure N pairs only, spread evenly over the data set."),
-    DEVICE(),
-    PRECISION(),
+    DEVICE,
+    PRECISION,
     option("--csv FILE  Write one line per pair and method."),
     option("--json FILE  Write the table, PCK curves and failures with machine, versions and commit."),
     option("--html FILE  Write a page with the table and pictures of the worst and the median pairs."),
     option("--resume  Take over what --csv holds for the same settings; failed pairs are tried again."),
-    QUIET(),
+    QUIET,
     short_help="Measure accuracy by the published protocols.",
 )
 def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> None:
@@ -185,9 +185,9 @@ def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
         "and give speed-ups over it.",
         default=True,
     ),
-    DEVICE(),
+    DEVICE,
     option("--json FILE  Write the timings with machine, versions and commit."),
-    QUIET(),
+    QUIET,
     short_help="Measure speed on this machine.",
 )
 def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **options: Any) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
-from functools import partial
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,10 +18,7 @@ from glualign.errors import ImageError
 
 if TYPE_CHECKING:
     from glualign.flow import Interpolation
-    from glualign.images import Image
 
-WITHOUT_MATRIX = ("dense", "tps")  # the transforms that no 3x3 matrix describes; auto may have one
-SMALLEST_MAX_SIDE = 16
 MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
 
 FILE = click.Path(dir_okay=False)
@@ -31,23 +27,15 @@ STREAM = click.Path(dir_okay=False, allow_dash=True)
 NATURAL = click.IntRange(min=0)
 
 
-def size(text: str) -> tuple[int, int]:
-    """``WxH`` on the command line, ``(height, width)`` in the program."""
-    match = re.fullmatch(r"(\d{1,7})\s*[xX×]\s*(\d{1,7})", text.strip())
-    if match is None or 0 in (int(match[1]), int(match[2])):
-        raise click.BadParameter(f"{text!r} is not a size in pixels such as 1920x1080.")
-    return int(match[2]), int(match[1])
+def matching(pattern: str, wanted: str, value: Callable[[re.Match[str]], Any]) -> Callable[[str], Any]:
+    """The type of values whose text matches a pattern, in any case: ``value`` is made of the match."""
 
+    def convert(text: str) -> Any:
+        if match := re.fullmatch(pattern, text.strip(), re.IGNORECASE):
+            return value(match)
+        raise click.BadParameter(f"{text!r} is not {wanted}.")
 
-def _extension(text: str) -> str | None:
-    return f".{text.lstrip('.')}" if text else None
-
-
-def _device(text: str) -> str:
-    name = text.strip().lower()
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
-        raise click.BadParameter(f"{text!r} is not one of auto, cpu, cuda, cuda:N, mps.")
-    return name
+    return convert
 
 
 def _fill(text: str) -> str:
@@ -67,18 +55,22 @@ TYPES = {
     "N": click.IntRange(min=1),
     "PX": click.FloatRange(min=0, min_open=True),
     "X": click.FloatRange(min=0, min_open=True),
-    "WxH": size,
-    "EXT": _extension,
-    "DEVICE": _device,
+    "WxH": matching(  # (height, width) in the program
+        r"0*([1-9]\d{0,6})\s*[x×]\s*0*([1-9]\d{0,6})",
+        "a size in pixels such as 1920x1080",
+        lambda match: (int(match[2]), int(match[1])),
+    ),
+    "EXT": matching(r"\.*(.*)", "an extension", lambda match: f".{match[1]}" if match[1] else None),
+    "DEVICE": matching(
+        r"auto|cpu|cuda(:\d+)?|mps", "one of auto, cpu, cuda, cuda:N, mps", lambda match: match[0].lower()
+    ),
     "FILL": _fill,
 }
 """Metavars that say the type of a value; others are text where no type is given."""
 
 
-def option(
-    declaration: str, type: Any = None, default: Any = None, *, name: str = "", **more: Any
-) -> click.Option:
-    """An option, declared as its help shows it.
+def option(declaration: str, type: Any = None, default: Any = None, *, name: str = "", **more: Any) -> Any:
+    """A `click.Option`, declared as its help shows it; also as the default of its field in a dataclass.
 
     Args:
         declaration: names, the metavar of the value or its choices, two spaces, and what it means:
@@ -98,13 +90,6 @@ def option(
     given = {"metavar": metavar, "type": type or TYPES.get(metavar or ""), "default": default}
     given = {key: value for key, value in given.items() if value is not None}
     return click.Option([*filter(None, [name]), *words], help=text, **given, **more)
-
-
-def declared(declaration: str | partial[click.Option], *arguments: Any, **more: Any) -> Any:
-    """A field of a dataclass of options: a shared option, or the arguments of `option`."""
-    if not isinstance(declaration, partial):
-        declaration = partial(option, declaration, *arguments, **more)
-    return field(metadata={"option": declaration})
 
 
 def command(
@@ -133,7 +118,7 @@ def command(
         if isinstance(part, click.Parameter):
             parameters.append(part)
         else:
-            parameters += [each.metadata["option"](name=each.name) for each in fields(part)]
+            parameters += [getattr(part, each.name) for each in fields(part)]
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         def run(**values: Any) -> Any:
@@ -160,38 +145,28 @@ def command(
     return decorate
 
 
-def _max_side(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
-    if value and value < SMALLEST_MAX_SIDE:
-        raise click.BadParameter(f"must be 0 or at least {SMALLEST_MAX_SIDE} pixels.", context, parameter)
-    return value
-
-
-DEVICE = partial(
-    option,
+DEVICE = option(
     "--device DEVICE  Where to compute: auto (the fastest there is), cpu, cuda, cuda:N (the N-th GPU), mps.",
     default="auto",
 )
-PRECISION = partial(
-    option,
+PRECISION = option(
     "--precision [auto|fp32|bf16|fp16]  Number format of the convolutions: auto is bf16 where the "
     "hardware has it; fp32 is exact, slower.",
     default="auto",
 )
-MIN_QUALITY = partial(
-    option,
+MIN_QUALITY = option(
     "--min-quality  Worst verdict to accept. Worse: nothing is written, exit code 1. Files of a failed "
     "alignment are kept, with exit code 4; with none the exit code is 0.",
     click.Choice(MIN_QUALITIES),
     "failed",
 )
-QUALITY = partial(
-    option,
+QUALITY = option(
     "--quality 1-100  Quality of JPEG, WebP, HEIC and AVIF output.",
     click.IntRange(1, 100),
     show_default="95",
 )
-QUIET = partial(option, "-q, --quiet  Print nothing but errors.")
-JSON = partial(option, "--json  Print one JSON object on stdout instead of the summary.", name="as_json")
+QUIET = option("-q, --quiet  Print nothing but errors.")
+JSON = option("--json  Print one JSON object on stdout instead of the summary.", name="as_json")
 FORMAT = option(
     "--format EXT  Format of standard output, or of the image written into a folder, such as png or tif."
 )
@@ -213,32 +188,31 @@ CONFIDENCE = option(
 class Aligning:
     """How to align; ``preset`` and ``max_side`` None: not given."""
 
-    model: str = declared(
+    model: str = option(
         "-m, --model NAME|FILE  Model: a name from `glualign weights list`, or a file of weights "
         "(.safetensors, .pth, .pth.tar).",
         default="compact",
     )
-    device: str = declared(DEVICE)
-    precision: str = declared(PRECISION)
-    max_side: int | None = declared(
+    device: str = DEVICE
+    precision: str = PRECISION
+    max_side: int | None = option(
         "--max-side PX  Longer side in pixels the network works at; results have full size. 0: the image's "
         "own size.",
-        NATURAL,
+        matching(r"0|1[6-9]|[2-9]\d|[1-9]\d{2,}", "0 or at least 16", lambda match: int(match[0])),
         show_default="1024, 640 with --preset fast",
-        callback=_max_side,
     )
-    preset: str | None = declared(
+    preset: str | None = option(
         "--preset [fast|balanced|accurate]  Speed against accuracy; fast does not look for large rotations "
         "and zooms.",
         show_default="balanced",
     )
-    transform: str = declared(
+    transform: str = option(
         "--transform [auto|dense|homography|affine|similarity|translation|tps]  Motion: the simplest model "
         "that explains the pair, else free (auto); free for every pixel (dense); or one model of all of it "
         "(tps: a smooth bend).",
         default="auto",
     )
-    mirror: bool = declared(
+    mirror: bool = option(
         "--mirror  Also consider that the source is mirrored, left for right (not with --preset fast)."
     )
 
@@ -255,84 +229,61 @@ class Aligning:
             if note := precision_note("bf16", choose_device(self.device)):
                 warn(note)
         given = {each.name: getattr(self, each.name) for each in fields(Aligning)}
-        sized = {} if self.max_side is None else {"max_side": self.max_side or None}
-        del given["max_side"]
-        return {**given, **sized, "preset": self.preset or "balanced"}
+        given |= {"preset": self.preset or "balanced", "max_side": self.max_side or None}
+        if self.max_side is None:
+            del given["max_side"]
+        return given
 
 
 @dataclass(frozen=True)
 class Reading:
     """How images are read: keyword arguments of `glualign.images.read_image`."""
 
-    apply_orientation: bool = declared(
+    apply_orientation: bool = option(
         "--exif/--no-exif  Turn photographs upright as their EXIF orientation says, or take the pixels as "
         "stored.",
         default=True,
+        name="apply_orientation",
     )
-    page: int = declared("--page N  Page of a multi-page TIFF to read, counted from 0.", NATURAL, 0)
-    max_pixels: int | None = declared(
+    page: int = option("--page N  Page of a multi-page TIFF to read, counted from 0.", NATURAL, 0)
+    max_pixels: int | None = option(
         "--max-pixels N  Refuse images with more pixels (width x height) than this. 0: no limit.",
         NATURAL,
         300_000_000,
         show_default="300,000,000",
         callback=lambda context, parameter, value: value or None,
     )
-    mask_from: str | None = declared(
+    mask_from: str | None = option(
         "--mask-from [alpha|file]  Ignore pixels that are clear (alpha), or black in NAME_mask.png beside "
         "the image (file)."
     )
-
-    def image(self, path: str, mask: str | None = None, *, quiet: bool, matched: bool = True) -> Image:
-        """Read an image; what there is to know of it is printed as warnings unless ``quiet``.
-
-        Args:
-            path: of the file.
-            mask: an image file that is black where the image is to be ignored.
-            quiet: print nothing.
-            matched: also say how the network will see it.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        from glualign.images import display_notes, read_image
-
-        image = read_image(path, **{each.name: getattr(self, each.name) for each in fields(Reading)})
-        for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
-            warn(f"{image.name}: {note}")
-        if mask:
-            return image.ignore(read_image(mask, apply_orientation=self.apply_orientation))
-        return image
 
 
 @dataclass(frozen=True)
 class Writing:
     """How warped images are drawn and written: keyword arguments of `Outputs.write`."""
 
-    interpolation: Interpolation | None = declared(
+    interpolation: Interpolation | None = option(
         "--interp [nearest|linear|cubic|lanczos]  How source pixels are sampled; nearest keeps labels "
         "intact.",
+        name="interpolation",
         show_default="linear, nearest for label images",
     )
-    fill: str = declared(
+    fill: str = option(
         "--fill FILL  Pixels without a source: a colour (name or hex), transparent (adds alpha), target "
         "(shows it).",
         default="#000000",
         show_default="black",
     )
-    quality: int | None = declared(QUALITY)
+    quality: int | None = QUALITY
 
 
 @dataclass(frozen=True)
 class Telling:
-    """How a command tells what it did."""
+    """How a command tells what it did; with ``as_json`` progress and warnings are still for a person."""
 
-    as_json: bool = declared(JSON)
-    quiet: bool = declared(QUIET)
-
-    @property
-    def shows(self) -> bool:
-        """Whether a person reads along."""
-        return not (self.as_json or self.quiet)
+    as_json: bool = JSON
+    quiet: bool = QUIET
 
     def tell(self, record: Mapping[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> None:
         """Print ``record`` as JSON, or ``rows`` (name and value; None: `fact_rows`), or nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,11 @@ from glualign.cli.options import (
     MIN_QUALITIES,
     MIN_QUALITY,
     OUT,
-    WITHOUT_MATRIX,
     Aligning,
     Reading,
     Telling,
     Writing,
     command,
-    declared,
     option,
 )
 from glualign.errors import GlualignError
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.images import Image
     from glualign.matching.quality import Quality
-    from glualign.outputs import Outputs
 
 EXIT_FAILED_VERDICT = 4
 PAIR = (
@@ -49,27 +46,37 @@ ONLY_TRUSTED = option(
 class Pairing(Reading, Aligning):
     """How a pair is read and aligned, and how good the alignment has to be."""
 
-    init: str | None = declared(
+    init: str | None = option(
         "--init FILE  Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or "
         "point pairs (.csv: source x, y, target x, y). What is left is estimated on top of it."
     )
-    min_quality: str = declared(MIN_QUALITY)
-    source_mask: str | None = declared(
+    min_quality: str = MIN_QUALITY
+    source_mask: str | None = option(
         "--source-mask FILE  Image of the source's size, black where the source has no say (sky, people, "
         "time stamps)."
     )
-    target_mask: str | None = declared("--target-mask FILE  The same for the target.")
-
-    def check(self, outputs: Outputs, *inputs: str, **more: Any) -> None:
-        """Refuse outputs that cannot work, or would overwrite one of the inputs."""
-        beside = filter(None, (self.init, self.source_mask, self.target_mask))
-        outputs.check([*inputs, *beside], **more)
+    target_mask: str | None = option("--target-mask FILE  The same for the target.")
 
     def images(self, source: str, target: str, *, quiet: bool, matched: bool = True) -> tuple[Image, Image]:
-        """Read both images with their masks; what there is to know of them is printed unless ``quiet``."""
-        pair = (source, self.source_mask), (target, self.target_mask)
-        moving, fixed = (self.image(name, mask, quiet=quiet, matched=matched) for name, mask in pair)
-        return moving, fixed
+        """Read both images with their masks; what there is to know of them is printed unless ``quiet``.
+
+        ``matched``: that is also how the network will see them.
+        """
+        from glualign.images import display_notes, read_image
+
+        reading, images = {each.name: getattr(self, each.name) for each in fields(Reading)}, []
+        for path, mask in ((source, self.source_mask), (target, self.target_mask)):
+            image = read_image(path, **reading)
+            for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
+                warn(f"{image.name}: {note}")
+            if mask:
+                image = image.ignore(read_image(mask, apply_orientation=self.apply_orientation))
+            images.append(image)
+        return images[0], images[1]
+
+    def inputs(self, *named: str | None) -> list[str]:
+        """``named`` and the other files that are read: none of them may be overwritten."""
+        return [each for each in (*named, self.init, self.source_mask, self.target_mask) if each]
 
     def align(self, source: Image, target: Image, *, show: bool) -> Alignment:
         """Align two images; progress goes to a terminal only, and only if ``show``.
@@ -163,24 +170,31 @@ def warp(
       cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
     from glualign.georeference import map_affine
-    from glualign.outputs import expected_image
+    from glualign.images import WRITABLE
+    from glualign.outputs import Outputs, expected_image, is_folder, warped_extension
 
-    if options["matrix"] and pairing.transform in ("auto", *WITHOUT_MATRIX):
+    if options["matrix"] and pairing.transform in ("auto", "dense", "tps"):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
     if options["gcps"]:
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
-    outputs = plan(source, expected, pairing.transform, options)
-    page = options["report"]
-    pairing.check(outputs, source, target, warped=expected, beside=filter(None, [page]))
+    if is_folder(output := options["output"] or ".", WRITABLE):
+        extension = options["format"] or warped_extension(source, expected)
+        outputs = Outputs.in_folder(output, Path(source).stem, extension)
+    else:
+        outputs = Outputs(warped=Path(output))
+    named = {kind: options[kind] for kind in ("flow", "flow_image", "mask", "confidence", "gcps", "matches")}
+    named["transform"], page = options["matrix"], options["report"]
+    outputs = replace(outputs, **{kind: Path(name) for kind, name in named.items() if name})
+    outputs.check(pairing.inputs(source, target), warped=expected, beside=filter(None, [page]))
     if page:
         from glualign.report.alignment import build_report
         from glualign.report.page import environment
 
         environment()
-    alignment = pairing.align(moving, fixed, show=telling.shows)
-    with status("Writing ...", show=telling.shows):
+    alignment = pairing.align(moving, fixed, show=not telling.quiet)
+    with status("Writing ...", show=not telling.quiet):
         written, notes = outputs.write(alignment, only_trusted=options["only_trusted"], **vars(writing))
         if page:
             build_report(alignment, page, command=click.get_current_context().obj)
@@ -221,9 +235,9 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
 
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     outputs = Outputs(**{kind: Path(name) for kind, name in names.items() if name})
-    pairing.check(outputs, source, target)
+    outputs.check(pairing.inputs(source, target))
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    alignment = pairing.align(moving, fixed, show=telling.shows)
+    alignment = pairing.align(moving, fixed, show=not telling.quiet)
     written, _ = outputs.write(alignment, only_trusted=options["only_trusted"])
     pairing.tell(alignment, written, telling)
 
@@ -257,16 +271,16 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
       glualign matches left.jpg right.jpg -o matches.csv
       glualign matches left.jpg right.jpg -o pair.h5 --max 5000 --min-confidence 0.7
     """
-    from glualign.cli.keypoints import read_keypoints
+    from glualign.cli.apply import read_keypoints
     from glualign.matches import check_matches_path, find_matches, write_matches
     from glualign.outputs import Outputs
 
     output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    pairing.check(Outputs(matches=output), *filter(None, (source, target, points)))
+    Outputs(matches=output).check(pairing.inputs(source, target, points))
     check_matches_path(output, (moving.name, fixed.name))
-    wanted = read_keypoints(points, "target").points if points else None
-    alignment = pairing.align(moving, fixed, show=telling.shows)
+    wanted = read_keypoints(points, "target")[0] if points else None
+    alignment = pairing.align(moving, fixed, show=not telling.quiet)
     found = find_matches(alignment, most=options["most"], least_confidence=least, points=wanted)
     if not len(found.confidence):
         raise GlualignError(
@@ -275,27 +289,6 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
         )
     write_matches(output, found)
     pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
-
-
-def plan(source: str, expected: Image, transform: str, files: Mapping[str, Any]) -> Outputs:
-    """The files to write: one image, or a folder of results; and what was named beside.
-
-    Raises:
-        OutputError: the output's extension cannot be written.
-    """
-    from glualign.images import WRITABLE
-    from glualign.outputs import DEFAULT_KINDS, Outputs, is_folder, warped_extension
-
-    output = files["output"] or "."
-    if is_folder(output, WRITABLE):
-        extension = files["format"] or warped_extension(source, expected)
-        kinds = set(DEFAULT_KINDS) - ({"transform"} if transform in WITHOUT_MATRIX else set())
-        outputs = Outputs.in_folder(output, Path(source).stem, extension, kinds=kinds)
-    else:
-        outputs = Outputs(warped=Path(output))
-    named = ("flow", "flow_image", "mask", "confidence", "gcps", "matches")
-    beside = {"transform": files["matrix"], **{kind: files[kind] for kind in named}}
-    return replace(outputs, **{kind: Path(name) for kind, name in beside.items() if name})
 
 
 def summary_rows(alignment: Alignment, written: Mapping[str, Path]) -> list[tuple[str, str]]:

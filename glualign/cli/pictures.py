@@ -50,8 +50,8 @@ _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
         click.IntRange(min=16),
         show_default="the flow's; flicker 1280",
     ),
-    QUALITY(),
-    QUIET(),
+    QUALITY,
+    QUIET,
     short_help="Draw a flow file, or what it does to a pair.",
 )
 def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, **options: Any) -> None:
@@ -161,7 +161,7 @@ def read_grey_map(path: str, flow: Flow) -> Floats:
     option("--summary FILE  With FLOW: what warp --json printed (verdict, numbers, transform, timings)."),
     option("--size PX  Longer side of the pictures at most.", click.IntRange(min=64), 1400),
     Pairing,
-    QUIET(),
+    QUIET,
     short_help="Show an alignment in one HTML file.",
 )
 def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool, **options: Any) -> None:
@@ -182,15 +182,14 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
       glualign report source.jpg target.jpg flow.flo --mask mask.png --summary warp.json -o report.html
     """
     from glualign.flow import read_flow
-    from glualign.outputs import Outputs
+    from glualign.outputs import check_outputs
     from glualign.report.alignment import build_report, read_summary, saved_alignment
     from glualign.report.page import environment
 
     flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
     if (mask or confidence or summary) and not flow:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
-    inputs = filter(None, (source, target, flow, mask, confidence, summary))
-    pairing.check(Outputs(), *inputs, beside=[output])
+    check_outputs([output], pairing.inputs(source, target, flow, mask, confidence, summary))
     environment()
     moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
     alignment: Alignment | SavedAlignment
@@ -250,7 +249,7 @@ def _frames(text: str) -> tuple[int, int | None]:
         show_default="measured on 12 pairs",
     ),
     Aligning,
-    QUIET(),
+    QUIET,
     short_help="Draw the flow of a video.",
 )
 def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **options: Any) -> None:

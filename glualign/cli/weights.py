@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     pass
 
 
-@command(JSON(), name="list")
+@command(JSON, name="list")
 def list_command(as_json: bool) -> None:
     """Show every known checkpoint and whether it is on this machine.
 
@@ -126,7 +126,7 @@ def path(name: str) -> None:
     click.echo(find_weights(name).path)
 
 
-@command(click.Argument(["name"], metavar="NAME|FILE"), JSON())
+@command(click.Argument(["name"], metavar="NAME|FILE"), JSON)
 def info(name: str, as_json: bool) -> None:
     """Show what is known of a checkpoint: architecture, tensors, licence, training, published metrics.
 

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from glualign.cli import options
+from glualign.cli.pair import Pairing
 from glualign.matching.options import PRESETS
 
 
@@ -54,7 +55,16 @@ def test_defaults_in_the_help_are_those_of_the_library():
     pixels = parameters(options.Reading)["max_pixels"]
     assert (pixels.default, pixels.show_default) == (DEFAULT_MAX_PIXELS, f"{DEFAULT_MAX_PIXELS:,}")
     assert parameters(options.Writing)["quality"].show_default == str(DEFAULT_QUALITY)
-    assert options.SMALLEST_MAX_SIDE == SMALLEST_SIDE
+    assert parse(options.Aligning, "--max-side", str(SMALLEST_SIDE)).max_side == SMALLEST_SIDE
+    with pytest.raises(click.BadParameter, match=f"not 0 or at least {SMALLEST_SIDE}"):
+        parse(options.Aligning, "--max-side", str(SMALLEST_SIDE - 1))
+
+
+@pytest.mark.parametrize(
+    "part", [options.Aligning, options.Reading, options.Writing, options.Telling, Pairing]
+)
+def test_the_options_of_a_dataclass_have_the_names_of_its_fields(part):
+    assert list(parameters(part)) == [field.name for field in fields(part)]
 
 
 def test_what_is_not_given_is_as_in_the_library():
