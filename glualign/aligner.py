@@ -8,20 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from glualign.alignment import Alignment
+from glualign.alignment import Alignment, holds_data, warp_image
 from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
-from glualign.fill import holds_data, warp_image
 from glualign.flow import Flow, compose, folding_share, from_transform
 from glualign.geometry import Matrix
-from glualign.images import Image, as_image, to_rgb8
+from glualign.images import Image, as_image
 from glualign.matching.estimate import estimate, first_matches
 from glualign.matching.finish import finish, fit_model
 from glualign.matching.options import (
@@ -45,13 +44,6 @@ ImageLike = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Imag
 
 LONGEST_ASPECT = 40.0
 """More elongated images would be resized beyond recognition."""
-
-
-class _Opened(NamedTuple):
-    """An image to be aligned, and its features where they are known."""
-
-    image: Image
-    prepared: PreparedImage | None = None
 
 
 class Aligner:
@@ -122,7 +114,7 @@ class Aligner:
         Raises:
             ImageError: as `align`.
         """
-        return prepare_images(self.predictor, [_opened(image).image], max_side=self.options.max_side)[0]
+        return prepare_images(self.predictor, [_opened(image)], max_side=self.options.max_side)[0]
 
     def align(
         self,
@@ -153,12 +145,14 @@ class Aligner:
                 not a finite 3x3 matrix.
         """
         if source_mask is not None:
-            source = _opened(source, source_mask).image
+            source = _opened(source, source_mask)
         if target_mask is not None:
-            target = _opened(target, target_mask).image
+            target = _opened(target, target_mask)
         if init is None:
             return self.align_many([(source, target)])[0]
-        moving, size = _opened(source).image, _opened(target).image.size
+        source, target = _opened(source), _opened(target)
+        moving = source.image if isinstance(source, PreparedImage) else source
+        size = (target.pixels.shape[0], target.pixels.shape[1])
         known = init if isinstance(init, Flow) else from_transform(init, size, moving.size)
         if known.size != size:
             raise FlowError(
@@ -193,46 +187,28 @@ class Aligner:
             opened = [(_opened(source), _opened(target)) for source, target in pairs]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, (_, target) in enumerate(opened):
-            groups.setdefault(target.image.size, []).append(index)
+            groups.setdefault(target.pixels.shape[:2], []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
             shared = dict(read)
             with self._timed(shared, "match", share=len(members)):
-                matchers = self._matchers([opened[index] for index in members])
+                images = [opened[index][1] for index in members]
+                targets = prepare_images(self.predictor, images, max_side=self.options.max_side)
+                sources = [opened[index][0] for index in members]
+                matchers = [PairMatcher(self.predictor, *pair) for pair in zip(sources, targets, strict=True)]
                 firsts = first_matches(matchers, self.options)
             for index, matcher, first in zip(members, matchers, firsts, strict=True):
-                steps, source = dict(shared), opened[index][0].image
+                steps = dict(shared)
                 with self._timed(steps, "match"):
                     edges = EdgeSimilarity(matcher)
                     best = estimate(matcher, edges, self.options, first)
                 with self._timed(steps, "refine"):
                     refined = refine(best, matcher) if self.options.refine == "auto" else None
                 with self._timed(steps, "flow"):
-                    found = finish(best, matcher, edges, refined, source, self.options.transform)
-                results[index] = Alignment(
-                    source=source,
-                    target=matcher.target.image,
-                    **vars(found),
-                    model=self.model,
-                    device=self.device,
-                    timings={**steps, "total": sum(steps.values())},
-                )
+                    found = finish(best, matcher, edges, refined, self.options.transform)
+                steps["total"] = sum(steps.values())
+                results[index] = replace(found, model=self.model, device=self.device, timings=steps)
         return [results[index] for index in range(len(pairs))]
-
-    def _matchers(self, pairs: Sequence[tuple[_Opened, _Opened]]) -> list[PairMatcher]:
-        """Matchers of pairs whose targets have one size; targets are encoded in one forward pass."""
-        images = [target.image for _, target in pairs if target.prepared is None]
-        encoded = iter(
-            prepare_images(self.predictor, images, max_side=self.options.max_side) if images else ()
-        )
-        matchers = []
-        for source, given in pairs:
-            target, known = given.prepared or next(encoded), source.prepared
-            pixels = known.pixels if known else to_rgb8(source.image)
-            fits = known and (known.working, known.max_side) == (target.working, target.max_side)
-            features = known.features if known and fits else None
-            matchers.append(PairMatcher(self.predictor, pixels, target, source.image.missing(), features))
-        return matchers
 
     @contextmanager
     def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:
@@ -281,12 +257,12 @@ def _composed(
     )
 
 
-def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> _Opened:
+def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> Image | PreparedImage:
     """Read an image, ignore what ``mask`` says, and refuse one that cannot be matched."""
     if isinstance(given, PreparedImage):
         if mask is not None:
             raise ImageError("a mask for a prepared image comes too late; prepare an image that has it")
-        return _Opened(given.image, given)
+        return given
     image = as_image(given)
     if mask is not None:
         image = image.ignore(as_image(mask))
@@ -299,4 +275,4 @@ def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> 
         raise ImageError(
             f"{image.name}: {width}x{height} is more elongated than {LONGEST_ASPECT:.0f}:1; crop it"
         )
-    return _Opened(image)
+    return image

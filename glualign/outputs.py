@@ -8,21 +8,18 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from glualign.alignment import Alignment, fill_invalid
 from glualign.errors import FlowError, ImageError, OutputError
 from glualign.files import PathLike, folded, write_text
-from glualign.fill import fill_invalid
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
 from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 from glualign.matches import check_matches_path, find_matches, write_matches
-
-if TYPE_CHECKING:
-    from glualign.alignment import Alignment
 
 Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform", "gcps", "matches"]
 DEFAULT_KINDS: tuple[Kind, ...] = ("warped", "flow", "flow_image", "transform")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from glualign.alignment import fill_invalid, warp_image
 from glualign.errors import ImageError
-from glualign.fill import fill_invalid, warp_image
 from glualign.flow import Flow
 from glualign.images import Image
 

@@ -126,7 +126,7 @@ def _warp(
     flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, quiet: bool, **more: Any
 ) -> dict[str, Any]:
     """Warp one image; what to tell about it."""
-    from glualign.fill import fill_invalid, warp_image
+    from glualign.alignment import fill_invalid, warp_image
     from glualign.georeference import map_affine, resized
     from glualign.images import read_image, write_image
     from glualign.images.write import check_writable

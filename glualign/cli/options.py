@@ -39,7 +39,7 @@ def matching(pattern: str, wanted: str, value: Callable[[re.Match[str]], Any]) -
 
 
 def _fill(text: str) -> str:
-    from glualign.fill import fill_of
+    from glualign.alignment import fill_of
 
     try:
         return fill_of(text)

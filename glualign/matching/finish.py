@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from glualign.fill import holds_data
+from glualign.alignment import Alignment, holds_data
 from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.geometry import (
     Field,
@@ -18,7 +16,6 @@ from glualign.geometry import (
     resize_flow,
     sample,
 )
-from glualign.images import Image
 from glualign.matching.estimate import FusedMatch, expected_error
 from glualign.matching.global_model import simplest_model
 from glualign.matching.options import Transform
@@ -29,25 +26,13 @@ from glualign.matching.refinement import Refined, full_error
 from glualign.matching.similarity import EdgeSimilarity, content_agreement
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """The full-size result of a pair; the attributes are those of `Alignment`."""
-
-    flow: Flow
-    trusted: npt.NDArray[np.bool_]
-    confidence: npt.NDArray[np.float32]
-    transform: Matrix | None
-    quality: Quality
-
-
 def finish(
     best: FusedMatch,
     pair: PairMatcher,
     edges: EdgeSimilarity,
     refined: Refined | None,
-    source: Image,
     transform: Transform = "auto",
-) -> Finished:
+) -> Alignment:
     """The flow of every pixel, or of the ``transform`` fitted to it, with what can be said about it.
 
     Confidence, trust and every figure are those of the flow that is returned.
@@ -65,9 +50,8 @@ def finish(
             residual = residual.copy()
     view = np.asarray(result.transform @ pair.from_target, np.float64)
     flow = Flow(to_source_pixels(residual, view), source_size=pair.source_size)
-    target = pair.target.image
-    pixels = source.pixels
-    equal = pixels.dtype == target.pixels.dtype and np.array_equal(pixels, target.pixels)
+    source, target = pair.source, pair.target.image
+    equal = source.pixels.dtype == target.pixels.dtype and np.array_equal(source.pixels, target.pixels)
     if equal:
         flow = Flow(np.zeros_like(flow.data), source_size=pair.source_size)
     valid, similarity = holds_data(source, target, flow), best.similarity
@@ -121,7 +105,7 @@ def finish(
     )
     confidence = confidence_of(error, out=error)
     confidence[~valid] = 0
-    return Finished(flow, trusted, confidence, matrix, quality)
+    return Alignment(source, target, flow, trusted, confidence, quality, matrix)
 
 
 def fit_model(

@@ -91,17 +91,15 @@ class PreparedImage:
 
 
 def prepare_images(
-    predictor: FlowPredictor, images: Sequence[Image], *, max_side: int | None
+    predictor: FlowPredictor, images: Sequence[Image | PreparedImage], *, max_side: int | None
 ) -> list[PreparedImage]:
-    """Features of images of one size, in one forward pass of the pyramid."""
-    pixels = [to_rgb8(image) for image in images]
-    small = [reduce_image(each, max_side) for each in pixels]
-    working = working_size(*small[0].shape[:2])
-    features = predictor.encode(small, working)
-    return [
-        PreparedImage(image, full, working, each, max_side, image.missing())
-        for image, full, each in zip(images, pixels, features, strict=True)
-    ]
+    """Features of images of one size, in one forward pass of the pyramid; those prepared before stay."""
+    new = [(image, to_rgb8(image)) for image in images if isinstance(image, Image)]
+    small = [reduce_image(pixels, max_side) for _, pixels in new]
+    working = working_size(*small[0].shape[:2]) if small else (0, 0)
+    features = iter(predictor.encode(small, working) if small else ())
+    made = (PreparedImage(*each, working, next(features), max_side, each[0].missing()) for each in new)
+    return [image if isinstance(image, PreparedImage) else next(made) for image in images]
 
 
 class PairMatcher:
@@ -109,30 +107,30 @@ class PairMatcher:
 
     Attributes:
         working: the size at which the pair is matched, taken from the target.
+        source: the image.
         source_features: of the source at the working size, where they are known beforehand.
         from_target: full-size target pixel -> working pixel.
         to_source: working pixel -> full-size source pixel when the source is only resized.
     """
 
     def __init__(
-        self,
-        predictor: FlowPredictor,
-        source: Pixels,
-        target: PreparedImage,
-        missing: Mask | None = None,
-        features: Encoded | None = None,
+        self, predictor: FlowPredictor, source: Image | PreparedImage, target: PreparedImage
     ) -> None:
-        self.predictor = predictor
-        self.source_features = features
-        self.target = target
-        self.working = target.working
-        self.source_size: Size = (source.shape[0], source.shape[1])
+        self.predictor, self.target, self.working = predictor, target, target.working
+        self.source_features: Encoded | None = None
+        if isinstance(source, PreparedImage):
+            self.source, self.source_pixels = source.image, source.pixels
+            if (source.working, source.max_side) == (target.working, target.max_side):
+                self.source_features = source.features
+        else:
+            self.source, self.source_pixels = source, to_rgb8(source)
+        self.source_size: Size = self.source.size
         self.target_size: Size = target.image.size
         self.from_target = resizing_matrix(self.target_size, self.working)
         self.to_source = resizing_matrix(self.working, self.source_size)
-        self.source_pixels = source
         self.target_pixels = target.pixels
-        self._levels = [source]
+        self._levels = [self.source_pixels]
+        missing = self.source.missing()
         self._missing = None if missing is None else _reduced_mask(missing)
 
     def match_transformed(self, transform: Matrix) -> MatchResult:

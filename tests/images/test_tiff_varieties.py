@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from glualign.alignment import warp_image
 from glualign.errors import ImageError, MissingExtraError
-from glualign.fill import warp_image
 from glualign.flow import Flow
 from glualign.images import read_image, to_rgb8, write_image
 

@@ -61,7 +61,7 @@ class NoPredictor:
 def pair_without_network(source, target, kind=PairMatcher):
     """A pair whose network must not be used."""
     prepared = PreparedImage(Image(target), target, working_size(*target.shape[:2]), None, None)
-    return kind(NoPredictor(), source, prepared)
+    return kind(NoPredictor(), Image(source), prepared)
 
 
 class KnownPair(PairMatcher):

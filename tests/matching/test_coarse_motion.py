@@ -66,7 +66,7 @@ def test_the_shipped_network_finds_a_turned_photograph(
     wall = cv2.resize(example("graf1.png"), (320, 256), interpolation=cv2.INTER_AREA)
     matrix = rotation_scale_matrix((256, 320), (256, 320), degrees=degrees, scale=scale)
     target = prepare_images(compact, [Image(warp_homography(wall, matrix, (256, 320)))], max_side=None)[0]
-    found = find_coarse_motion(PairMatcher(compact, wall, target))
+    found = find_coarse_motion(PairMatcher(compact, Image(wall), target))
     assert found is not None
     middle = np.array([[110.0, 90], [210, 90], [210, 170], [110, 170]])
     moved = apply_transform(found, middle) - apply_transform(matrix, middle)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glualign.images import Image
 from glualign.matching.estimate import fuse
 from glualign.matching.finish import finish
 from glualign.matching.quality import CONTENT_AGREES, CONVINCING
@@ -37,7 +36,7 @@ def aligned(source, target, truth):
     """The quality of a pair under its true motion, which edges confirm."""
     pair = known_pair(source, target, truth)
     edges = EdgeSimilarity(pair)
-    found = finish(fuse(pair.match_transformed(pair.to_source), edges), pair, edges, None, Image(source))
+    found = finish(fuse(pair.match_transformed(pair.to_source), edges), pair, edges, None)
     assert found.quality.edge_agreement >= CONVINCING
     return found.quality
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from glualign.images import Image
 from glualign.matching.estimate import fuse
 from glualign.matching.finish import finish
 from glualign.matching.quality import Quality, confidence_of, verdict_on
@@ -27,7 +26,7 @@ def finished(wall, *, shift=(0.0, 0.0), returned=(0.0, 0.0), transform="dense", 
     result.backward[:] += np.float32(returned)
     edges = EdgeSimilarity(pair)
     best = fuse(result, edges, global_motion=False)
-    return finish(best, pair, edges, refine(best, pair) if refined else None, Image(wall), transform)
+    return finish(best, pair, edges, refine(best, pair) if refined else None, transform)
 
 
 def test_a_true_match_becomes_the_true_flow_of_every_pixel(wall):
@@ -120,7 +119,7 @@ def test_the_verdict_on_real_images_under_a_true_and_a_useless_match(wall, sourc
     pair = known_pair(images[source], target, GENTLE, reach=reach)
     edges = EdgeSimilarity(pair)
     best = fuse(pair.match_transformed(pair.to_source), edges)
-    assert finish(best, pair, edges, None, Image(images[source])).quality.verdict == verdict
+    assert finish(best, pair, edges, None).quality.verdict == verdict
 
 
 def test_confidence_falls_from_one():
