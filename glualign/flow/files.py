@@ -1,59 +1,74 @@
-"""Flow files: the format from the extension.
+"""Flow files: the format from the extension; what is plain samples or arrays of NumPy is read here.
 
-Messages of what the formats raise begin with what is wrong: the file's name is put in front here.
+Readers give the field, channels last, and the source size where it is stored. Messages of what they raise
+begin with what is wrong: the file's name is put in front here.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import struct
+import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
+
+import numpy as np
 
 from glualign.arrays import Array
 from glualign.errors import FlowError, GlualignError
 from glualign.files import atomic_path, reading
-from glualign.flow import archives, itk, raw
+from glualign.flow import libraries
 from glualign.flow.field import Flow
-from glualign.flow.raw import MAX_FLOW_PIXELS, check_grid
+from glualign.flow.libraries import DIRECTION, MAX_DEFLATE_RATIO, CheckGrid, Field
+from glualign.geometry import strips
 
-_Reader = Callable[[Path, BinaryIO, int | None], Flow]
-_Writer = Callable[[Path, Flow], object]
-_FORMATS: dict[str, tuple[_Reader, _Writer]] = {
-    ".flo": (raw.read_flo, raw.write_flo),
-    ".png": (raw.read_kitti, raw.write_kitti),
-    ".pfm": (raw.read_pfm, raw.write_pfm),
-    ".npy": (archives.read_npy, archives.write_npy),
-    ".npz": (archives.read_npz, archives.write_npz),
-    ".flo5": (archives.read_flo5, archives.write_flo5),
-    ".nrrd": (itk.read, itk.write),
-    ".mha": (itk.read, itk.write),
-}
-FLOW_EXTENSIONS = tuple(_FORMATS)
+MAX_FLOW_PIXELS = 300_000_000
+# Middlebury's rule: a component beyond this marks the pixel as unknown.
+_UNKNOWN_ABOVE = 1e9
+_FLO_MAGIC = b"PIEH"  # the bytes of float32 202021.25
+_FLO_UNKNOWN = np.float32(1e10)
+_PFM_HEADER = re.compile(rb"PF\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[0-9.eE+-]{1,20})[ \t]*\r?\n")
+_KITTI_SCALE, _KITTI_OFFSET = 64.0, 32768.0
 
 
 def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW_PIXELS) -> Flow:
     """Read a flow file: ``.flo``, KITTI ``.png``, ``.pfm .npy .npz .flo5 .nrrd .mha``.
 
     Sizes are checked against the length of the file, and against ``max_pixels``, before anything is
-    allocated. Unknown pixels, however the format marks them, are NaN in the result.
+    allocated. Pixels that are NaN, infinite, beyond 1e9 or marked unknown are NaN in the result.
 
     Raises:
         FlowError: the file is missing, empty, truncated, damaged, too large, or holds no known pixel.
         MissingExtraError: ``.flo5`` without h5py, ``.nrrd`` or ``.mha`` without SimpleITK.
     """
     location = Path(path)
+
+    def check_grid(width: int, height: int, what: str = "") -> None:
+        if width <= 0 or height <= 0:
+            raise FlowError(f"the header claims {what}{width} x {height} pixels; the file is damaged")
+        if max_pixels is not None and width * height > max_pixels:
+            raise FlowError(
+                f"{what}{width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
+                "read_flow(..., max_pixels=None) reads it if you trust the file"
+            )
+
     with reading(location, FlowError) as stream:
-        _check_extension(location)
+        reader, _ = _format(location)
         if stream.seek(0, 2) == 0:
             raise FlowError("the file is empty")
         stream.seek(0)
-        flow = _FORMATS[location.suffix.lower()][0](location, stream, max_pixels)
-        if flow.source_size is not None:
-            check_grid(flow.source_size[1], flow.source_size[0], max_pixels, "a source of ")
-        if not flow.known.any():
+        values, source_size = reader(location, stream, check_grid)
+        if source_size is not None:
+            check_grid(source_size[1], source_size[0], "a source of ")
+        with np.errstate(invalid="ignore", over="ignore"):
+            data = np.asarray(values, np.float32)
+            unknown = ~(np.abs(data) <= _UNKNOWN_ABOVE).all(axis=2, keepdims=True)
+        if unknown.all():
             raise FlowError("holds no known flow; every pixel is NaN or marked unknown")
-    return flow
+        return Flow(np.where(unknown, np.float32(np.nan), data) if unknown.any() else data, source_size)
 
 
 def write_flow(path: str | os.PathLike[str], flow: Flow | Array) -> None:
@@ -67,15 +82,208 @@ def write_flow(path: str | os.PathLike[str], flow: Flow | Array) -> None:
         OutputError: the file cannot be written.
     """
     location = Path(path)
-    _check_extension(location)
+    _, writer = _format(location)
     with atomic_path(location) as temporary:
         try:
-            _FORMATS[location.suffix.lower()][1](temporary, flow if isinstance(flow, Flow) else Flow(flow))
+            writer(temporary, flow if isinstance(flow, Flow) else Flow(flow))
         except GlualignError as error:
             raise type(error)(f"{location}: {error}") from error
 
 
-def _check_extension(path: Path) -> None:
-    if path.suffix.lower() not in _FORMATS:
+def _format(path: Path) -> tuple[_Reader, _Writer]:
+    if (found := _FORMATS.get(path.suffix.lower())) is None:
         kind = path.suffix or "a name without extension"
         raise FlowError(f"{path}: {kind} is not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
+    return found
+
+
+def _read_flo(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+    """Middlebury's: "PIEH", int32 width and height, then float32 u, v row by row, little-endian.
+
+    Unknown pixels have a component beyond 1e9, or NaN, which some tools write.
+    """
+    head = stream.read(12)
+    if not head.startswith(_FLO_MAGIC):
+        raise FlowError("is not a .flo file (it does not start with PIEH)")
+    if len(head) < 12:
+        raise FlowError(f"is truncated (the header has {len(head)} of 12 bytes)")
+    width, height = struct.unpack("<ii", head[4:])
+    return _samples(stream, "<f4", (height, width, 2), check_grid), None
+
+
+def _write_flo(path: Path, flow: Flow) -> None:
+    with path.open("wb") as stream:
+        stream.write(_FLO_MAGIC + struct.pack("<ii", flow.width, flow.height))
+        for top, bottom in strips(flow.size):
+            rows = flow.data[top:bottom]
+            stream.write(np.where(np.isnan(rows), _FLO_UNKNOWN, rows).astype("<f4").tobytes())
+
+
+def _read_pfm(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+    """A portable float map: three channels u, v, 0, rows from bottom to top, NaN where unknown."""
+    match = _PFM_HEADER.match(stream.read(256))
+    if match is None:
+        raise FlowError("is not a colour PFM (its header is not 'PF', width, height, scale)")
+    stream.seek(match.end())
+    order = "<f4" if float(match[3]) < 0 else ">f4"
+    return _samples(stream, order, (int(match[2]), int(match[1]), 3), check_grid)[::-1, :, :2], None
+
+
+def _write_pfm(path: Path, flow: Flow) -> None:
+    values = np.zeros((*flow.size, 3), "<f4")
+    values[..., :2] = flow.data[::-1]
+    path.write_bytes(b"PF\n%d %d\n-1.0\n" % (flow.width, flow.height) + values.tobytes())
+
+
+def _samples(stream: BinaryIO, kind: str, shape: tuple[int, int, int], check_grid: CheckGrid) -> Array:
+    """The four-byte samples in the rest of a file, which has to hold just as many."""
+    height, width, channels = shape
+    check_grid(width, height)
+    start, expected = stream.tell(), 4 * height * width * channels
+    found = stream.seek(0, 2) - start
+    if found != expected:
+        problem = "is truncated" if found < expected else "has bytes left over"
+        raise FlowError(f"{problem} (its values need {expected} bytes, the file holds {found})")
+    stream.seek(start)
+    values = np.frombuffer(bytearray(expected), np.uint8)
+    stream.readinto(values)  # type: ignore[attr-defined]
+    return values.view(kind).reshape(shape)
+
+
+def _read_kitti(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+    """KITTI's 16-bit PNG: red = u * 64 + 2^15, green = v * 64 + 2^15, blue not 0 where known.
+
+    Blue is 1 where the flow is known; some tools write 255.
+    """
+    from glualign.images.decode import claimed_size, decode_png
+
+    check_grid(*claimed_size(stream.read(24)))
+    stream.seek(0)
+    pixels = decode_png(stream, 0, None).pixels
+    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise FlowError("is a picture, not a KITTI flow (a flow is 16-bit RGB); use a .flo or .npy file")
+    known = pixels[..., 2]
+    if not ((known == 0) | (known == known.max())).all() or known.max() not in (0, 1, 255):
+        raise FlowError("is a 16-bit picture, not a KITTI flow (its blue channel is not 0 or 1)")
+    data = (pixels[..., :2].astype(np.float32) - _KITTI_OFFSET) / np.float32(_KITTI_SCALE)
+    data[known == 0] = np.nan
+    return data, None
+
+
+def _write_kitti(path: Path, flow: Flow) -> None:
+    """Rounded to 1/64 px; what lies beyond -512 to 511.98 px is refused."""
+    from glualign.images.write import png_parts
+
+    known = flow.known
+    values = np.rint(flow.data[known].astype(np.float64) * _KITTI_SCALE + _KITTI_OFFSET)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        largest = float(np.abs(flow.data[known]).max())
+        raise FlowError(f"KITTI .png holds flow within 512 px, this one reaches {largest:.1f} px; use .flo")
+    pixels = np.zeros((*flow.size, 3), np.uint16)
+    pixels[known, :2] = values.astype(np.uint16)
+    pixels[..., 2] = known
+    path.write_bytes(b"".join(png_parts(pixels, None, None, f"Optical flow, {DIRECTION}")))
+
+
+class _Stored(NamedTuple):
+    """An array of NumPy: how to open it, its bytes, and the most that what is stored of it can inflate to."""
+
+    open: Callable[[], IO[bytes]]
+    size: int
+    most: int
+
+    def values(self) -> Array:
+        with self.open() as stream:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _read_npy(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+    size = stream.seek(0, 2)
+    return _from_arrays({"flow": _Stored(lambda: path.open("rb"), size, size)}, check_grid)
+
+
+def _write_npy(path: Path, flow: Flow) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, flow.data.astype("<f4", copy=False), allow_pickle=False)
+
+
+def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+    """An archive with ``flow`` (H, W, 2), ``u`` and ``v`` (H, W), or just one array; never unpickled.
+
+    Channels may come first. ``valid`` (H, W), where it is there, marks known pixels.
+    """
+    try:
+        archive = zipfile.ZipFile(stream)
+    except zipfile.BadZipFile as error:
+        raise FlowError("is not an .npz archive, or is truncated") from error
+    arrays = {}
+    for info in archive.infolist():
+        name, most = info.filename.removesuffix(".npy"), info.compress_size
+        if name in arrays:
+            raise FlowError(f"holds two arrays named {name}; it is damaged")
+        if info.compress_type:  # deflate is the only compression that NumPy uses
+            most = most * MAX_DEFLATE_RATIO + 1024 if info.compress_type == zipfile.ZIP_DEFLATED else 0
+        arrays[name] = _Stored(partial(archive.open, info), info.file_size, most)
+    return _from_arrays(arrays, check_grid)
+
+
+def _write_npz(path: Path, flow: Flow) -> None:
+    data, size = flow.data.astype("<f4", copy=False), np.array(flow.source_frame, np.int64)
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, flow=data, source_size=size, direction=np.array(DIRECTION))
+
+
+def _from_arrays(arrays: dict[str, _Stored], check_grid: CheckGrid) -> Field:
+    """The field among arrays; the shape that each announces is checked before its values are read."""
+    shapes = {
+        name: _shape(name, arrays[name]) for name in ("u", "v", "valid", "source_size") if name in arrays
+    }
+    names, shape = ["u", "v"], (*shapes.get("u", ()), 2)
+    if len(shape) == 1 or shapes["u"] != shapes.get("v"):
+        names = list(arrays) if len(arrays) == 1 else ["flow"]
+        if names[0] not in arrays:
+            raise FlowError(f"has no array named flow (it holds {', '.join(sorted(arrays)[:8]) or 'none'})")
+        shape = _shape(names[0], arrays[names[0]])
+    if len(shape) != 3 or 2 not in (shape[0], shape[2]):
+        raise FlowError(f"is an array of shape {shape}, not a flow (height, width, 2) of real numbers")
+    height, width = shape[:2] if shape[2] == 2 else shape[1:]
+    check_grid(width, height)
+    parts = [arrays[name].values() for name in names]
+    data = np.stack(parts, axis=2) if len(parts) == 2 else parts[0]
+    data = data if shape[2] == 2 else np.moveaxis(data, 0, 2)
+    if shapes.get("valid") == (height, width):
+        data = np.where(arrays["valid"].values().astype(bool)[..., None], data, np.nan)
+    sized = shapes.get("source_size") == (2,)
+    return data, arrays["source_size"].values().tolist() if sized else None
+
+
+def _shape(name: str, stored: _Stored) -> tuple[int, ...]:
+    """The shape that an array announces; empty when it holds no real numbers."""
+    with stored.open() as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            readers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+            shape, _, dtype = readers[version != (1, 0)](stream)
+        except Exception as error:  # numpy parses the header as Python literals; anything may come of it.
+            raise FlowError("has no valid .npy header; the file is damaged or of another kind") from error
+        if dtype.hasobject:
+            raise FlowError("holds Python objects, which are never loaded; save it as a float32 array")
+        needed = int(np.prod(shape, dtype=object)) * dtype.itemsize + stream.tell()
+    if needed != stored.size or needed > stored.most:
+        raise FlowError(f"is truncated or damaged (its {name:.40} needs {needed} bytes)")
+    return shape if dtype.kind in "biuf" and dtype.itemsize <= 8 else ()
+
+
+_Reader = Callable[[Path, BinaryIO, CheckGrid], Field]
+_Writer = Callable[[Path, Flow], Any]
+_FORMATS: dict[str, tuple[_Reader, _Writer]] = {
+    ".flo": (_read_flo, _write_flo),
+    ".png": (_read_kitti, _write_kitti),
+    ".pfm": (_read_pfm, _write_pfm),
+    ".npy": (_read_npy, _write_npy),
+    ".npz": (_read_npz, _write_npz),
+    ".flo5": (libraries.read_flo5, libraries.write_flo5),
+    ".nrrd": (libraries.read_itk, libraries.write_itk),
+    ".mha": (libraries.read_itk, libraries.write_itk),
+}
+FLOW_EXTENSIONS = tuple(_FORMATS)

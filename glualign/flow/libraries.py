@@ -1,4 +1,4 @@
-"""ITK displacement fields, ``.nrrd`` and ``.mha``, read and written by SimpleITK.
+"""Flow in formats of other libraries: Spring's ``.flo5`` (h5py), ITK's ``.nrrd`` and ``.mha`` (SimpleITK).
 
 ITK's direction is ours: the field on the fixed (target) image points into the moving (source) image. Its
 vectors are in physical units and are divided by the spacing, which both images are taken to share. An origin
@@ -7,29 +7,100 @@ or an orientation has no meaning without the images, and is refused. Unknown pix
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from glualign.errors import FlowError
+from glualign.arrays import Array
+from glualign.errors import FlowError, MissingExtraError
 from glualign.flow.field import Flow
-from glualign.flow.raw import DIRECTION, MAX_DEFLATE_RATIO, check_grid, import_extra, unknown_to_nan
 
+CheckGrid = Callable[..., None]
+"""Called with width and height; refuses what is not positive or exceeds the limit."""
+Field = tuple[Array, Any]
+"""``(H, W, 2)`` real numbers, and the size of the source as two integers, or None where it is not stored."""
+# Deflate cannot shrink more than this (RFC 1951), so a shorter stream cannot hold the field.
+MAX_DEFLATE_RATIO = 1032
+DIRECTION = "target -> source: target pixel (x, y) shows source position (x + u, y + v), in pixels"
+
+# HDF5's numbers of the filters deflate, shuffle, Fletcher's checksum and LZF; others are plugins or rare.
+_FILTERS = (1, 2, 3, 32000)
 _HEADER_BYTES = 65536
 _DIRECTION_KEY, _SIZE_KEY = "glualign_direction", "glualign_source_size"
 _SILENCE = threading.Lock()
 
 
-def read(path: Path, stream: BinaryIO, max_pixels: int | None) -> Flow:
+def _import_extra(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"this format needs {module}; install it with: pip install 'glualign[{extra}]'"
+        ) from error
+
+
+def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+    """Read a ``.flo5`` whose values lie in the file itself."""
+    h5py = _import_extra("h5py", "hdf5")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise FlowError("is not an HDF5 file, or is truncated") from error
+    with file:
+        # Any other link, external storage and virtual data sets lead to other files of the user.
+        link = file.get("flow", getlink=True) if "flow" in file.id else None
+        if link is not None and not isinstance(link, h5py.HardLink):
+            raise FlowError("its flow is a link to another place, which is not followed")
+        data = file.get("flow")
+        plain = isinstance(data, h5py.Dataset) and data.dtype.kind == "f"
+        if not plain or len(data.shape or ()) != 3 or data.shape[2] != 2:
+            raise FlowError("has no data set 'flow' of numbers (height, width, 2)")
+        if data.external or data.is_virtual:
+            raise FlowError("keeps its flow in another file, which is not followed")
+        check_grid(data.shape[1], data.shape[0])
+        _check_storage(path, data)
+        stored = file.attrs.get_id("source_size") if "source_size" in file.attrs else None
+        sized = stored is not None and stored.shape == (2,) and stored.dtype.kind in "iu"
+        return np.asarray(data), file.attrs["source_size"].tolist() if sized else None
+
+
+def write_flo5(path: Path, flow: Flow) -> None:
+    """Write a compressed ``.flo5`` with source size and direction as attributes."""
+    h5py = _import_extra("h5py", "hdf5")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
+        file.attrs["source_size"] = flow.source_frame
+        file.attrs["direction"] = DIRECTION
+
+
+def _check_storage(path: Path, data: Any) -> None:
+    """Refuse a data set that has fewer bytes in the file than it needs."""
+    properties = data.id.get_create_plist()
+    filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+    if len(set(filters)) != len(filters) or not set(filters) <= set(_FILTERS):
+        raise FlowError("uses HDF5 filters that are not supported; save it with gzip")
+    held = min(data.id.get_storage_size(), path.stat().st_size)
+    missing = data.size * data.dtype.itemsize > held * (MAX_DEFLATE_RATIO if filters else 1)
+    if data.chunks:
+        chunks = list(zip(data.shape, data.chunks, strict=True))
+        missing |= any(step > side for side, step in chunks)
+        missing |= data.id.get_num_chunks() != math.prod(-(-side // step) for side, step in chunks)
+    if missing:
+        raise FlowError("is truncated or was never written (it claims more values than it holds)")
+
+
+def read_itk(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
     """Read a displacement field; one in 3-D is read when it has one slice and no motion across it."""
-    itk = import_extra("SimpleITK", "itk")
+    itk = _import_extra("SimpleITK", "itk")
     packed_from = _check_header(path, stream)
     reader = itk.ImageFileReader()
     reader.SetImageIO("MetaImageIO" if path.suffix.lower() == ".mha" else "NrrdImageIO")
@@ -44,7 +115,7 @@ def read(path: Path, stream: BinaryIO, max_pixels: int | None) -> Flow:
                     "is no displacement field in 2-D: ITK sees no vectors in its pixels (an NRRD says "
                     "`kinds: vector domain domain`)"
                 )
-            check_grid(width, height, max_pixels)
+            check_grid(width, height)
             if 4 * axes * width * height > path.stat().st_size * MAX_DEFLATE_RATIO:
                 raise FlowError(f"is truncated (too little data for {width} x {height} pixels)")
             spacing, origin = reader.GetSpacing()[:2], reader.GetOrigin()
@@ -63,16 +134,14 @@ def read(path: Path, stream: BinaryIO, max_pixels: int | None) -> Flow:
     if axes == 3 and values[..., 2].any():
         raise FlowError("moves pixels out of the plane; a flow is in two dimensions")
     stored = image.GetMetaData(_SIZE_KEY) if image.HasMetaDataKey(_SIZE_KEY) else ""
-    match = re.fullmatch(r"(\d{1,18}) (\d{1,18})", stored)
-    source_size = (int(match[1]), int(match[2])) if match else None
+    source_size = [int(side) for side in re.findall(r"\d{1,18}", stored)]
     with np.errstate(invalid="ignore", over="ignore"):
-        data = values[..., :2] / np.float32(spacing)
-    return Flow(unknown_to_nan(data), source_size)
+        return values[..., :2] / np.float32(spacing), source_size if len(source_size) == 2 else None
 
 
-def write(path: Path, flow: Flow) -> None:
+def write_itk(path: Path, flow: Flow) -> None:
     """Write a compressed displacement field of spacing 1, with source size and direction."""
-    itk = import_extra("SimpleITK", "itk")
+    itk = _import_extra("SimpleITK", "itk")
     image = itk.GetImageFromArray(flow.data, isVector=True)
     image.SetMetaData(_DIRECTION_KEY, DIRECTION)
     image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))
