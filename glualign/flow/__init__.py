@@ -1,17 +1,19 @@
 """Flow fields as arrays: files, warping, algebra and fitting; numpy and OpenCV only, never torch."""
 
 from glualign.flow.field import (
+    Fit,
     Flow,
     compose,
     consistency,
+    fit_transform,
     folding_share,
     from_transform,
     jacobian_determinant,
     resize,
 )
 from glualign.flow.files import FLOW_EXTENSIONS, read_flow, write_flow
-from glualign.flow.fit import Fit, fit_tps, fit_transform
 from glualign.flow.initial import read_initial
 from glualign.flow.inverse import invert, to_source, to_target
+from glualign.flow.tps import fit_tps
 from glualign.flow.warp import Interpolation, warp
 from glualign.geometry import TransformModel, sample

@@ -1,19 +1,23 @@
-"""`Flow`, where in the source each target pixel comes from, and arithmetic of flows.
+"""`Flow`, where in the source each target pixel comes from; arithmetic of flows, and transforms as flows.
 
 All of it samples bilinearly and keeps unknown pixels unknown.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Array, Floats, Mask
+from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.geometry import (
+    Points,
+    TransformModel,
+    fit_points,
     forward_backward_error,
     inside,
     pixel_grid,
@@ -21,8 +25,15 @@ from glualign.geometry import (
     resize_flow,
     sample,
     strips,
+    transfer_errors,
+    transform_fault,
     transform_flow,
 )
+
+Weights = Floats | Mask
+"""``(H, W)`` confidence or mask."""
+# Pixels of a large image among which the points of a fit are drawn.
+_MOST_CANDIDATES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +73,12 @@ class Flow:
         if unknown.any() and not np.isnan(data[unknown]).all():
             data = data.copy()
             data[unknown] = np.nan
-        derived: dict[str, Any] = {"data": data, "height": data.shape[0], "width": data.shape[1]}
-        derived["size"] = (data.shape[0], data.shape[1])
-        if self.source_size is not None:
-            derived["source_size"] = (int(self.source_size[0]), int(self.source_size[1]))
-            if min(derived["source_size"]) <= 0:
-                raise FlowError(f"the source size must be positive; got {self.source_size}")
-        derived["source_frame"] = derived.get("source_size", derived["size"])
-        for name, value in derived.items():
-            object.__setattr__(self, name, value)
+        source = None if self.source_size is None else (int(self.source_size[0]), int(self.source_size[1]))
+        if source and min(source) <= 0:
+            raise FlowError(f"the source size must be positive; got {self.source_size}")
+        height, width = size = data.shape[:2]
+        vars(self).update(data=data, height=height, width=width, size=size)
+        vars(self).update(source_size=source, source_frame=source or size)
 
     def __repr__(self) -> str:
         source = self.source_frame
@@ -172,6 +180,72 @@ def from_transform(
     if np.linalg.matrix_rank(transform) < 3:
         raise FlowError("a transform must have an inverse; this matrix is singular")
     return Flow(transform_flow(transform, target_size, out), source_size)
+
+
+class Fit(NamedTuple):
+    """A transform fitted to a flow.
+
+    Attributes:
+        matrix: 3x3 float64, homogeneous target pixels -> source pixels, ``matrix[2, 2] == 1``.
+        inlier_share: share (0 to 1) of the flow within the threshold of it.
+    """
+
+    matrix: Doubles
+    inlier_share: float
+
+
+def fit_transform(
+    flow: Flow,
+    model: TransformModel = "homography",
+    weights: Weights | None = None,
+    *,
+    threshold: float = 3.0,
+    max_points: int = 20_000,
+) -> Fit:
+    """Fit a transform robustly: homographies with MAGSAC++, the others with RANSAC and Tukey's weights.
+
+    Args:
+        flow: target -> source.
+        model: the kind of transform.
+        weights: ``(H, W)`` confidence or mask; pixels count in proportion, those at 0 not at all.
+        threshold: largest distance of an inlier, in source pixels.
+        max_points: pixels drawn from the flow; equal flows give equal draws.
+
+    Raises:
+        FlowError: too few known pixels, or no transform of that kind makes sense of the flow (degenerate,
+            the horizon crosses the picture, or the scale is beyond 50).
+    """
+    target, source = draw_points(flow, weights, max_points)
+    matrix = fit_points(target, source, model, threshold=threshold)
+    fault = transform_fault(matrix, flow.size)
+    if fault:
+        raise FlowError(f"no real {model}: the one that fits best {fault}")
+    return Fit(matrix, float((transfer_errors(matrix, target, source) <= threshold).mean()))
+
+
+def draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Points, Points]:
+    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
+
+    Raises:
+        FlowError: the weights are not of the flow's size.
+    """
+    if weights is not None and weights.shape != flow.size:
+        raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
+    # To sort or weigh all pixels of a large image would take 40 bytes each.
+    step = math.ceil(math.sqrt(flow.height * flow.width / _MOST_CANDIDATES))
+    for stride in sorted({step, 1}, reverse=True):  # all where hardly any pixel of the sample is usable
+        chance: Array = np.isfinite(flow.data[::stride, ::stride, 0])
+        if weights is not None:
+            chance = np.where(chance, np.nan_to_num(weights[::stride, ::stride]), 0)
+        rows, columns = np.nonzero(chance > 0)
+        if rows.size >= max_points:
+            break
+    if rows.size > max_points:
+        share = chance[rows, columns].astype(np.float64)
+        chosen = np.random.default_rng(0).choice(rows.size, max_points, replace=False, p=share / share.sum())
+        rows, columns = rows[chosen], columns[chosen]
+    target = stride * np.stack([columns, rows], axis=-1).astype(np.float64)
+    return target, target + flow.data[stride * rows, stride * columns]
 
 
 def jacobian_determinant(flow: Flow) -> Floats:

@@ -25,11 +25,9 @@ from glualign.geometry.frames import (
 )
 from glualign.geometry.robust import (
     TransformModel,
-    affine_basis,
     fit_points,
     keypoint_homography,
     keypoint_transform,
     magsac_homography,
-    thin_plate_kernel,
     transfer_errors,
 )

@@ -1,7 +1,4 @@
-"""One transform through many point pairs, most of which agree: given pairs, or key points of two images.
-
-And the basis functions of thin-plate splines (Bookstein 1989, Principal Warps).
-"""
+"""One transform through many point pairs, most of which agree: given pairs, or key points of two images."""
 
 from __future__ import annotations
 
@@ -202,14 +199,3 @@ def _detect(image: Bytes, detector: str, most: int, max_side: int | None) -> tup
         descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
     points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
     return points, descriptors, resizing_matrix((height, width), size)
-
-
-def thin_plate_kernel(points: Points, controls: Points) -> Points:
-    """``(N, K)``: r^2 log r^2 between every point and every control point; 0 where they coincide."""
-    squared = np.square(points[:, :1] - controls[:, 0]) + np.square(points[:, 1:] - controls[:, 1])
-    return np.asarray(squared * np.log(np.maximum(squared, 1e-300)))
-
-
-def affine_basis(points: Points) -> Points:
-    """``(N, 3)``: 1, x and y of every point, the part of a spline that bends nothing."""
-    return np.column_stack([np.ones(len(points)), points])

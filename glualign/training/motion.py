@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from glualign.arrays import Array
-from glualign.geometry import affine_basis, pixel_grid, thin_plate_kernel
+from glualign.flow.tps import spline_basis
+from glualign.geometry import pixel_grid
 
 # float32 and float64. OpenCV's type hints do not follow the dtype of an array through its functions.
 Map = Array
@@ -159,14 +160,13 @@ def thin_plate(rng: Rng, size: int, offset: float, normal: bool = False) -> Map:
     """
     controls = pixel_grid((3, 3)).reshape(-1, 2).astype(np.float64) - 1
     moves = rng.normal(0, offset, controls.shape) if normal else rng.uniform(-offset, offset, controls.shape)
-    basis = affine_basis(controls)
-    system = np.block([[thin_plate_kernel(controls, controls), basis], [basis.T, np.zeros((3, 3))]])
+    basis = spline_basis(controls, controls)
+    system = np.vstack([basis, np.column_stack([basis[:, -3:].T, np.zeros((3, 3))])])
     weights = np.linalg.solve(system, np.concatenate([moves, np.zeros((3, 2))]))
     # cv2.resize puts lattice cell k at pixel (k + 0.5) * size / lattice - 0.5; evaluate there.
     lattice, half = 24, (size - 1) / 2
     pixels = (pixel_grid((lattice, lattice)).reshape(-1, 2).astype(np.float64) + 0.5) * size / lattice - 0.5
     points = pixels / half - 1
-    shifts = thin_plate_kernel(points, controls) @ weights[:-3] + affine_basis(points) @ weights[-3:]
-    coarse = (shifts * half).reshape(lattice, lattice, 2).astype(np.float32)
+    coarse = (spline_basis(points, controls) @ weights * half).reshape(lattice, lattice, 2).astype(np.float32)
     out: Map = pixel_grid((size, size)) + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     return out

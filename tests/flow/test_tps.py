@@ -83,7 +83,7 @@ def test_a_smoother_spline_bends_less(truth):
 
 def test_evaluation_in_parts_changes_nothing(truth, monkeypatch):
     whole, _ = fit_tps(Flow(truth))
-    monkeypatch.setattr("glualign.flow.fit._CHUNK", 36 * 160 * 7)
+    monkeypatch.setattr("glualign.flow.tps._CHUNK", 36 * 160 * 7)
     np.testing.assert_allclose(fit_tps(Flow(truth))[0].data, whole.data, atol=1e-5)
 
 

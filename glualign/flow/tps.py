@@ -1,29 +1,13 @@
-"""What a whole flow agrees with: one matrix (homography, affine map, similarity, shift), or a smooth bend."""
+"""A smooth bend that a whole flow agrees with: a thin-plate spline."""
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import numpy as np
 
-from glualign.arrays import Array, Doubles, Floats, Mask
+from glualign.arrays import Doubles
 from glualign.errors import FlowError, OptionError
-from glualign.flow.field import Flow
-from glualign.geometry import (
-    SCALE_LIMIT,
-    Points,
-    TransformModel,
-    affine_basis,
-    fit_points,
-    pixel_grid,
-    thin_plate_kernel,
-    transfer_errors,
-    transform_fault,
-)
-
-Weights = Floats | Mask
-"""``(H, W)`` confidence or mask."""
+from glualign.flow.field import Flow, Weights, draw_points
+from glualign.geometry import SCALE_LIMIT, Points, pixel_grid
 
 # Least absolute deviations by reweighting: an affine map to start from that gross errors hardly move.
 _AFFINE_STEPS = 15
@@ -34,52 +18,9 @@ _SOFTENING_STEPS = 8
 _FINAL_STEPS = 6
 # Tukey's biweight with 95 % efficiency under normal noise, whose deviation is 1.4826 times the median of |x|.
 _TUKEY = 4.685 * 1.4826
-# Pixels of a large image among which the points of a fit are drawn.
-_MOST_CANDIDATES = 1 << 20
 _SPLINE_POINTS = 10_000
 # Kernel values computed at a time: 32 MB.
 _CHUNK = 1 << 22
-
-
-class Fit(NamedTuple):
-    """A transform fitted to a flow.
-
-    Attributes:
-        matrix: 3x3 float64, homogeneous target pixels -> source pixels, ``matrix[2, 2] == 1``.
-        inlier_share: share (0 to 1) of the flow within the threshold of it.
-    """
-
-    matrix: Doubles
-    inlier_share: float
-
-
-def fit_transform(
-    flow: Flow,
-    model: TransformModel = "homography",
-    weights: Weights | None = None,
-    *,
-    threshold: float = 3.0,
-    max_points: int = 20_000,
-) -> Fit:
-    """Fit a transform robustly: homographies with MAGSAC++, the others with RANSAC and Tukey's weights.
-
-    Args:
-        flow: target -> source.
-        model: the kind of transform.
-        weights: ``(H, W)`` confidence or mask; pixels count in proportion, those at 0 not at all.
-        threshold: largest distance of an inlier, in source pixels.
-        max_points: pixels drawn from the flow; equal flows give equal draws.
-
-    Raises:
-        FlowError: too few known pixels, or no transform of that kind makes sense of the flow (degenerate,
-            the horizon crosses the picture, or the scale is beyond 50).
-    """
-    target, source = _draw_points(flow, weights, max_points)
-    matrix = fit_points(target, source, model, threshold=threshold)
-    fault = transform_fault(matrix, flow.size)
-    if fault:
-        raise FlowError(f"no real {model}: the one that fits best {fault}")
-    return Fit(matrix, float((transfer_errors(matrix, target, source) <= threshold).mean()))
 
 
 def fit_tps(
@@ -114,7 +55,7 @@ def fit_tps(
     """
     if min(controls) < 2 or smoothing < 0:
         raise OptionError(f"controls must be at least 2 x 2 and smoothing 0 or more: {controls}, {smoothing}")
-    target, source = _draw_points(flow, weights, _SPLINE_POINTS)
+    target, source = draw_points(flow, weights, _SPLINE_POINTS)
     count, (height, width) = controls[0] * controls[1], flow.size
     if len(target) < count:
         raise FlowError(f"a spline of {count} control points needs {count} known pixels; got {len(target)}")
@@ -122,15 +63,16 @@ def fit_tps(
     spacing = np.array([(width - 1) / (controls[1] - 1), (height - 1) / (controls[0] - 1)])
     lattice = (pixel_grid(controls).reshape(-1, 2) * spacing - centre) / unit
     # Bending must hold nothing affine: its coefficients are orthogonal to 1, x and y at the controls.
-    unbent = np.linalg.qr(affine_basis(lattice), mode="complete")[0][:, 3:]
+    between = spline_basis(lattice, lattice)
+    unbent = np.linalg.qr(between[:, -3:], mode="complete")[0][:, 3:]
 
     def basis(pixels: Points) -> Points:
         """What each parameter adds at each pixel; the last three are an affine map."""
-        points = (pixels - centre) / unit
-        return np.column_stack([thin_plate_kernel(points, lattice) @ unbent, affine_basis(points)])
+        bent = spline_basis((pixels - centre) / unit, lattice)
+        return np.column_stack([bent[:, :-3] @ unbent, bent[:, -3:]])
 
     design, energy = basis(target), np.zeros((count, count))
-    energy[:-3, :-3] = unbent.T @ thin_plate_kernel(lattice, lattice) @ unbent
+    energy[:-3, :-3] = unbent.T @ between[:, :-3] @ unbent
     solution = _robust(design, energy, source, smoothing, threshold)
     change = abs(float(np.linalg.det(solution[-2:]))) / unit**2
     if not SCALE_LIMIT**-2 <= change <= SCALE_LIMIT**2:
@@ -144,31 +86,6 @@ def fit_tps(
         data[top : top + step] = (basis(here) @ solution - here).reshape(-1, width, 2)
     share = float((_distances(design, solution, source) <= threshold).mean())
     return Flow(data, flow.source_size), share
-
-
-def _draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Points, Points]:
-    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
-
-    Raises:
-        FlowError: the weights are not of the flow's size.
-    """
-    if weights is not None and weights.shape != flow.size:
-        raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
-    # To sort or weigh all pixels of a large image would take 40 bytes each.
-    step = math.ceil(math.sqrt(flow.height * flow.width / _MOST_CANDIDATES))
-    for stride in sorted({step, 1}, reverse=True):  # all where hardly any pixel of the sample is usable
-        chance: Array = np.isfinite(flow.data[::stride, ::stride, 0])
-        if weights is not None:
-            chance = np.where(chance, np.nan_to_num(weights[::stride, ::stride]), 0)
-        rows, columns = np.nonzero(chance > 0)
-        if rows.size >= max_points:
-            break
-    if rows.size > max_points:
-        share = chance[rows, columns].astype(np.float64)
-        chosen = np.random.default_rng(0).choice(rows.size, max_points, replace=False, p=share / share.sum())
-        rows, columns = rows[chosen], columns[chosen]
-    target = stride * np.stack([columns, rows], axis=-1).astype(np.float64)
-    return target, target + flow.data[stride * rows, stride * columns]
 
 
 def _robust(basis: Doubles, energy: Doubles, source: Points, smoothing: float, threshold: float) -> Points:
@@ -195,3 +112,10 @@ def _robust(basis: Doubles, energy: Doubles, source: Points, smoothing: float, t
 
 def _distances(basis: Doubles, solution: Points, source: Points) -> Doubles:
     return np.asarray(np.hypot(*(basis @ solution - source).T))
+
+
+def spline_basis(points: Points, controls: Points) -> Points:
+    """``(N, K + 3)``: r^2 log r^2 between every point and every control point, then 1, x and y."""
+    squared = np.square(points[:, :1] - controls[:, 0]) + np.square(points[:, 1:] - controls[:, 1])
+    kernel = squared * np.log(np.maximum(squared, 1e-300))
+    return np.column_stack([kernel, np.ones(len(points)), points])
