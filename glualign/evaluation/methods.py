@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,9 +25,6 @@ from glualign.geometry import (
     transform_fault,
     transform_flow,
 )
-
-if TYPE_CHECKING:
-    from glualign.aligner import Aligner
 
 _ECC_SIDE = 512
 
@@ -92,18 +89,17 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
         **{key: str(value) for key, value in asdict(aligner.options).items()},
     }
     name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
-    return Method(f"{name}{at}{preset}", settings, partial(_align, aligner))
-
-
-def _align(aligner: Aligner, sample: Sample) -> tuple[Field, str]:
-    """The aligner's flow; where the protocol allows mirrored targets, the 16 x 16 flow decides."""
 
     def full(source: Pixels, target: Pixels) -> Field:
         return aligner.align(source, target).flow.data
 
-    if sample.may_be_mirrored:
-        return flow_allowing_mirror(aligner.predictor.coarse_flow, full, sample.source, sample.target), ""
-    return full(sample.source, sample.target), ""
+    def solve(sample: Sample) -> tuple[Field, str]:
+        images = sample.source, sample.target
+        if sample.may_be_mirrored:
+            return flow_allowing_mirror(aligner.predictor.coarse_flow, full, *images), ""
+        return full(*images), ""
+
+    return Method(f"{name}{at}{preset}", settings, solve)
 
 
 def flow_allowing_mirror(coarse: FlowFunction, full: FlowFunction, source: Pixels, target: Pixels) -> Field:
@@ -112,14 +108,11 @@ def flow_allowing_mirror(coarse: FlowFunction, full: FlowFunction, source: Pixel
     The criterion of the published code: of the target as it is and mirrored, the one with the smaller mean
     horizontal motion at 16 x 16 wins; a mirror must win again with source and target exchanged.
     """
-
-    def motion(first: Pixels, second: Pixels) -> float:
-        return float(np.abs(coarse(first, second)[..., 0]).mean())
-
-    is_mirrored = motion(source, mirrored(target)) < motion(source, target) and (
-        motion(target, mirrored(source)) < motion(target, source)
-    )
-    return unmirrored(full(source, mirrored(target))) if is_mirrored else full(source, target)
+    for first, second in ((source, target), (target, source)):
+        plain, mirror = (np.abs(coarse(first, image)[..., 0]).mean() for image in (second, mirrored(second)))
+        if not mirror < plain:
+            return full(source, target)
+    return unmirrored(full(source, mirrored(target)))
 
 
 def mirrored(image: Pixels) -> Pixels:
@@ -148,20 +141,10 @@ def keypoints(detector: Literal["sift", "orb"], most: int, source: Pixels, targe
 
 
 def optical_flow(solve: Callable[[Any, Any], Any], source: Pixels, target: Pixels) -> Field:
-    """What ``solve`` finds from the target to the source resized to its size, in pixels of the source."""
+    """What ``solve`` finds of grey images of one size, from the target on, in pixels of the source."""
     grid = pixel_grid(size_of(target))
     to_source = resizing_matrix(size_of(target), size_of(source))
     return apply_transform(to_source, grid + solve(*_equal_grey(source, target))) - grid
-
-
-def dis(target: Pixels, source: Pixels) -> Any:
-    """Dense inverse search optical flow of grey images of one size, medium preset."""
-    return _cv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(target, source, None)
-
-
-def farneback(target: Pixels, source: Pixels) -> Any:
-    """Farneback optical flow of grey images of one size, five levels, window 21."""
-    return _cv.calcOpticalFlowFarneback(target, source, None, 0.5, 5, 21, 5, 7, 1.5, 0)
 
 
 def ecc(source: Pixels, target: Pixels) -> Field:
@@ -187,8 +170,13 @@ BASELINES: Mapping[str, FlowFunction] = {
     "identity": identity,
     "sift": partial(keypoints, "sift", 8000),
     "orb": partial(keypoints, "orb", 5000),
-    "dis": partial(optical_flow, dis),
-    "farneback": partial(optical_flow, farneback),
+    "dis": partial(
+        optical_flow,
+        lambda *images: _cv.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*images, None),
+    ),
+    "farneback": partial(  # five levels, window 21
+        optical_flow, lambda *images: _cv.calcOpticalFlowFarneback(*images, None, 0.5, 5, 21, 5, 7, 1.5, 0)
+    ),
     "ecc": ecc,
 }
 
@@ -201,15 +189,15 @@ def open_baseline(name: str) -> Method:
     """
     if name not in BASELINES:
         raise DatasetError(f"{name}: unknown baseline; known are {', '.join(BASELINES)}")
-    return Method(name, {"opencv": cv2.__version__}, partial(_solve, BASELINES[name]))
 
+    def solve(sample: Sample) -> tuple[Field, str]:
+        cv2.setRNGSeed(0)  # what is random in RANSAC must not make two runs differ
+        try:
+            return BASELINES[name](sample.source, sample.target), ""
+        except FlowError as reason:
+            return identity(sample.source, sample.target), str(reason)
 
-def _solve(baseline: FlowFunction, sample: Sample) -> tuple[Field, str]:
-    cv2.setRNGSeed(0)  # what is random in RANSAC must not make two runs differ
-    try:
-        return baseline(sample.source, sample.target), ""
-    except FlowError as reason:
-        return identity(sample.source, sample.target), str(reason)
+    return Method(name, {"opencv": cv2.__version__}, solve)
 
 
 def _equal_grey(source: Pixels, target: Pixels) -> tuple[Any, Any]:

@@ -121,10 +121,8 @@ def _measured(pair: EvalPair, method: Method, run: str, loaded: Callable[[], Sam
 
 _TEXTS = ("run", "method", "group", "subgroup", "pair", "note", "error")
 _SHARES = (*(f"pck_{threshold:g}px" for threshold in PIXEL_THRESHOLDS), *(f"pck_{a:g}" for a in ALPHAS))
-COLUMNS = (
-    *_TEXTS[:5], "status", "pixels", "aepe", "median", *_SHARES, "outliers", "seconds", "note", "error",
-    "curve",
-)  # fmt: skip
+_NUMBERS = ("pixels", "aepe", "median", *_SHARES, "outliers")
+COLUMNS = (*_TEXTS[:5], "status", *_NUMBERS, "seconds", "note", "error", "curve")
 
 
 def as_csv(results: Iterable[PairResult], *, header: bool = True) -> str:
@@ -136,10 +134,11 @@ def as_csv(results: Iterable[PairResult], *, header: bool = True) -> str:
     for result in results:
         row = {name: " ".join(getattr(result, name).split()) for name in _TEXTS}
         row |= {"status": "failed" if result.error else "ok", "seconds": f"{result.seconds:.4f}"}
-        if metrics := result.metrics:
-            row |= {name: repr(getattr(metrics, name)) for name in ("pixels", "aepe", "median", "outliers")}
-            row |= dict(zip(_SHARES, map(repr, metrics.pck + metrics.pck_alpha), strict=True))
-            row["curve"] = ";".join(map(str, metrics.curve))
+        if result.metrics:
+            pixels, aepe, median, pck, pck_alpha, outliers, curve = result.metrics
+            numbers = pixels, aepe, median, *pck, *pck_alpha, outliers
+            row |= zip(_NUMBERS, map(repr, numbers), strict=True)
+            row["curve"] = ";".join(map(str, curve))
         writer.writerow(row)
     return buffer.getvalue()
 
@@ -161,7 +160,7 @@ def read_csv(path: Path) -> list[PairResult]:
     for index, row in enumerate(rows, 1):
         try:
             results.append(_from_row(row))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             if index < len(rows):
                 raise DatasetError(f"{path}, row {index}: damaged ({error}); leave out --resume") from error
     return results
@@ -170,16 +169,10 @@ def read_csv(path: Path) -> list[PairResult]:
 def _from_row(row: Mapping[str, str]) -> PairResult:
     metrics = None
     if row["status"] == "ok":
-        shares = tuple(float(row[column]) for column in _SHARES)
-        metrics = PairMetrics(
-            pixels=int(row["pixels"]),
-            aepe=float(row["aepe"]),
-            median=float(row["median"]),
-            pck=shares[: len(PIXEL_THRESHOLDS)],
-            pck_alpha=shares[len(PIXEL_THRESHOLDS) :],
-            outliers=int(row["outliers"]),
-            curve=tuple(int(count) for count in row["curve"].split(";")),
-        )
+        pixels, aepe, median, *shares, outliers = (float(row[name]) for name in _NUMBERS)
+        pck, pck_alpha = shares[: len(PIXEL_THRESHOLDS)], shares[len(PIXEL_THRESHOLDS) :]
+        curve = tuple(int(count) for count in row["curve"].split(";"))
+        metrics = PairMetrics(int(pixels), aepe, median, tuple(pck), tuple(pck_alpha), int(outliers), curve)
     elif row["status"] != "failed":
         raise ValueError(f"unknown status {row['status']!r}")
     return PairResult(**{name: row[name] for name in _TEXTS}, seconds=float(row["seconds"]), metrics=metrics)

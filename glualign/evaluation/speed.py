@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import product
+from statistics import median
+from timeit import timeit
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,11 +24,8 @@ Pixels = Bytes
 Timing = dict[str, Any]
 """A row of the table and of the JSON document: contender, size, threads, seconds and speed-up."""
 
-_PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
-
-@dataclass(frozen=True, eq=False)
-class Contender:
+class Contender(NamedTuple):
     """Something that is timed: one model in one number format, from (source, target) to flow at full size."""
 
     model: str  # its name
@@ -50,8 +48,10 @@ def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["gl
 
 def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:
     """A model as glualign runs it: one forward pass, target to source, at the size of the target."""
-    predictor = FlowPredictor(model, device=device, dtype=choose_dtype(precision, device))
-    return Contender(name, _PRECISION_NAMES[predictor.dtype], "channels last", _one_pair(predictor))
+    dtype = choose_dtype(precision, device)
+    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    predictor = FlowPredictor(model, device=device, dtype=dtype)
+    return Contender(name, names[dtype], "channels last", _one_pair(predictor))
 
 
 def _one_pair(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
@@ -69,38 +69,30 @@ def time_contenders(
     before = torch.get_num_threads()
     timings: list[Timing] = []
     try:
-        for count, size in ((count, size) for count in threads for size in sizes):
+        for count, size in product(threads, tuple(sizes)):
             torch.set_num_threads(count)
-            pair = make_pair(size)
-            rounds = [[_seconds(each, pair) for each in contenders] for _ in range(repeat + 1)]
+            work = [partial(each.predict, *make_pair(size)) for each in contenders]
+            rounds = [[timeit(each, number=1) for each in work] for _ in range(repeat + 1)]
             taken = list(zip(*rounds[1:], strict=True))
             references = (t for c, t in zip(contenders, taken, strict=True) if c.is_reference)
-            base = next(map(statistics.median, references), None)
+            base = next(map(median, references), None)
             timings += [
                 {
-                    "model": contender.model,
-                    "precision": contender.precision,
-                    "layout": contender.layout,
+                    **{name: getattr(contender, name) for name in ("model", "precision", "layout")},
                     "width": size[1],
                     "height": size[0],
                     "threads": count,
-                    "seconds_median": statistics.median(seconds),
+                    "seconds_median": median(seconds),
                     "seconds_min": min(seconds),
                     "seconds_max": max(seconds),
                     "repeats": repeat,
-                    "speedup": base and base / statistics.median(seconds),
+                    "speedup": base and base / median(seconds),
                 }
                 for contender, seconds in zip(contenders, taken, strict=True)
             ]
     finally:
         torch.set_num_threads(before)
     return timings
-
-
-def _seconds(contender: Contender, pair: tuple[Pixels, Pixels]) -> float:
-    start = time.perf_counter()
-    contender.predict(*pair)
-    return time.perf_counter() - start
 
 
 def speed_document(timings: Sequence[Timing], device: str) -> dict[str, Any]:

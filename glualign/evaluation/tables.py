@@ -47,7 +47,7 @@ Row = dict[str, Any]
 ``group`` is the group's name (`ALL` for all pairs, `MEAN_OF_GROUPS` for the mean of the groups), ``method``
 the method's; ``failed`` the number of pairs without a result, ``unsolved`` of those that a baseline answered
 with the identity; ``seconds_per_pair`` the median time, NaN or None without any; ``metrics`` those of
-`GroupMetrics`, with PCK by threshold, or None when every pair failed.
+`GroupMetrics`, with PCK by threshold and the curve of all pairs alone, or None when every pair failed.
 """
 
 
@@ -60,28 +60,26 @@ def group_results(dataset: Dataset, results: Sequence[PairResult]) -> list[Row]:
     for group in (*groups, ALL):
         for method in methods:
             chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
-            metrics = _measured(chosen, dataset.pooled_pck)
-            seconds = [result.seconds for result in chosen if result.metrics]
-            median = float(np.median(seconds)) if seconds else math.nan
-            rows.append(_row(group, method, chosen, metrics, median))
-            if metrics and group != ALL:
-                measured[method].append((metrics, median))
+            # Inside a scene over its pairs, then the mean of the scenes.
+            scenes: dict[str, list[PairMetrics]] = defaultdict(list)
+            for result in chosen:
+                if result.metrics:
+                    scenes[result.subgroup].append(result.metrics)
+            metrics, seconds = None, math.nan
+            if scenes:
+                metrics = mean_of([summarise(p, pooled_pck=dataset.pooled_pck) for p in scenes.values()])
+                seconds = float(np.median([result.seconds for result in chosen if result.metrics]))
+                if group != ALL:
+                    measured[method].append((metrics, seconds))
+            rows.append(_row(group, method, chosen, metrics, seconds))
     for method in methods if len(groups) > 1 else ():
         chosen = [r for r in results if r.method == method and r.group != ALL]
-        found = measured[method]
-        mean = mean_of([metrics for metrics, _ in found]) if found else None
-        seconds_per_pair = float(np.mean([each for _, each in found])) if found else math.nan
-        rows.append(_row(MEAN_OF_GROUPS, method, chosen, mean, seconds_per_pair))
+        metrics, seconds = None, math.nan
+        if measured[method]:
+            found, times = zip(*measured[method], strict=True)
+            metrics, seconds = mean_of(found), float(np.mean(times))
+        rows.append(_row(MEAN_OF_GROUPS, method, chosen, metrics, seconds))
     return rows
-
-
-def _measured(results: Sequence[PairResult], pooled: bool) -> GroupMetrics | None:
-    """The metrics of a group: inside a scene over its pairs, then the mean of the scenes."""
-    scenes: dict[str, list[PairMetrics]] = defaultdict(list)
-    for result in results:
-        if result.metrics:
-            scenes[result.subgroup].append(result.metrics)
-    return mean_of([summarise(p, pooled_pck=pooled) for p in scenes.values()]) if scenes else None
 
 
 def _row(
@@ -98,7 +96,7 @@ def _row(
             **{name: getattr(metrics, name) for name in ("pairs", "aepe", "median", "fl")},
             "pck_px": {f"{key:g}": value for key, value in zip(PIXEL_THRESHOLDS, metrics.pck, strict=True)},
             "pck_alpha": {f"{key:g}": value for key, value in zip(ALPHAS, metrics.pck_alpha, strict=True)},
-            "curve_pck": metrics.curve.tolist(),
+            **({"curve_pck": metrics.curve.tolist()} if group == ALL else {}),
         },
     }
 
@@ -180,15 +178,10 @@ def document(
         "pairs": len(dataset),
         "methods": {method.name: dict(method.settings) for method in methods},
         "curve_alpha": CURVE_ALPHAS.tolist(),
-        "rows": [row if row["group"] == ALL else _without_curve(row) for row in rows],
+        "rows": rows,
         "failures": [{"pair": r.pair, "method": r.method, "error": r.error} for r in results if r.error],
         "unsolved": [{"pair": r.pair, "method": r.method, "note": r.note} for r in results if r.note],
     }
-
-
-def _without_curve(row: Row) -> Row:
-    metrics = row["metrics"]
-    return {**row, "metrics": metrics and {name: metrics[name] for name in metrics if name != "curve_pck"}}
 
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
-from glualign.evaluation.datasets.flows import chairs, kitti, middlebury, sintel, tss
-from glualign.evaluation.datasets.pairs import hpatches, pairs
+from glualign.evaluation.datasets.folders import chairs, hpatches, kitti, middlebury, pairs, sintel, tss
 from glualign.evaluation.datasets.points import eth3d, megadepth, pf_pascal, pf_willow, spair
 
 __all__ = ["DATASETS", "Dataset", "EvalPair", "Sample", "open_dataset"]
@@ -28,7 +27,6 @@ class _Layout(NamedTuple):
     title: str  # heading of its table; ``{root}`` stands for the folder's name
     how: str  # where it comes from, and what ROOT holds
     list_pairs: Callable[..., Iterable[EvalPair]]  # from ROOT, and ``pair_list`` where there is one
-    pooled_pck: bool = False  # PCK is taken over all points of the data set, not image by image
 
 
 _HPATCHES = (
@@ -47,16 +45,15 @@ _PROPOSAL_FLOW = (
     "download PF-dataset-{} (https://www.di.ens.fr/willow/research/proposalflow/) and put {}.csv into ROOT, "
     "or name it with --list"
 )
-_WILLOW = _PROPOSAL_FLOW.format("WILLOW", "test_pairs_pf")
-_PASCAL = _PROPOSAL_FLOW.format("PASCAL", "test_pairs_pf_pascal")
-_SPAIR = (
-    "download SPair-71k (https://cvlab.postech.ac.kr/research/SPair-71k/); ROOT holds JPEGImages/, "
-    "PairAnnotation/ and Layout/"
-)
-_OBJECTS: Mapping[str, tuple[str, str, Callable[..., Iterable[EvalPair]]]] = {
-    "pf-willow": ("PF-WILLOW", _WILLOW, pf_willow),
-    "pf-pascal": ("PF-PASCAL", _PASCAL, pf_pascal),
-    "spair": ("SPair-71k", _SPAIR, spair),
+_OBJECTS = {
+    "pf-willow": _Layout("PF-WILLOW", _PROPOSAL_FLOW.format("WILLOW", "test_pairs_pf"), pf_willow),
+    "pf-pascal": _Layout("PF-PASCAL", _PROPOSAL_FLOW.format("PASCAL", "test_pairs_pf_pascal"), pf_pascal),
+    "spair": _Layout(
+        "SPair-71k",
+        "download SPair-71k (https://cvlab.postech.ac.kr/research/SPair-71k/); ROOT holds JPEGImages/, "
+        "PairAnnotation/ and Layout/",
+        spair,
+    ),
 }
 
 DATASETS: Mapping[str, _Layout] = {
@@ -77,12 +74,8 @@ DATASETS: Mapping[str, _Layout] = {
         for year, images in ((2012, "colored_0"), (2015, "image_2"))
         for suffix, pixels, truth in (("", "all", "flow_occ"), ("-noc", "non-occluded", "flow_noc"))
     },
-    **{
-        f"sintel-{name}": _Layout(
-            f"MPI-Sintel training, {name} pass", _SINTEL, partial(sintel, rendering=name)
-        )
-        for name in ("clean", "final")
-    },
+    "sintel-clean": _Layout("MPI-Sintel training, clean pass", _SINTEL, partial(sintel, rendering="clean")),
+    "sintel-final": _Layout("MPI-Sintel training, final pass", _SINTEL, partial(sintel, rendering="final")),
     "middlebury": _Layout(
         "Middlebury optical flow",
         "download other-color-twoframes and other-gt-flow (https://vision.middlebury.edu/flow/data/); ROOT "
@@ -102,8 +95,8 @@ DATASETS: Mapping[str, _Layout] = {
         tss,
     ),
     **{
-        f"{name}{suffix}": _Layout(title, how, partial(list_pairs, side=side))
-        for name, (title, how, list_pairs) in _OBJECTS.items()
+        f"{name}{suffix}": layout._replace(list_pairs=partial(layout.list_pairs, side=side))
+        for name, layout in _OBJECTS.items()
         for suffix, side in (("", "image"), ("-box", "box"))
     },
     "eth3d": _Layout(
@@ -118,7 +111,6 @@ DATASETS: Mapping[str, _Layout] = {
         "download the MegaDepth test images and test1600Pairs.csv of RANSAC-Flow "
         "(https://github.com/XiSHEN0220/RANSAC-Flow); put the csv into ROOT or name it with --list",
         megadepth,
-        pooled_pck=True,
     ),
 }
 
@@ -136,7 +128,7 @@ def open_dataset(
     """
     if name not in DATASETS:
         raise DatasetError(f"{name}: unknown data set; known are {', '.join(DATASETS)}")
-    title, how, list_pairs, pooled_pck = DATASETS[name]
+    title, how, list_pairs = DATASETS[name]
     if pair_list is not None and "pair_list" not in signature(list_pairs).parameters:
         raise DatasetError(f"{name}: takes no list of pairs, it is read from its folders")
     folder = Path(root)
@@ -148,4 +140,4 @@ def open_dataset(
         raise DatasetError(f"{error}; {how}") from error
     if not found:
         raise DatasetError(f"{folder}: no pair found; {how}")
-    return Dataset(name, title.format(root=folder.name), found, pooled_pck)
+    return Dataset(name, title.format(root=folder.name), found, pooled_pck=name == "megadepth")

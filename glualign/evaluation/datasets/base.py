@@ -103,9 +103,9 @@ def load_table(path: Path, columns: int) -> Doubles:
         try:
             table = np.loadtxt(stream, dtype=np.float64, ndmin=2)
         except ValueError as error:
-            raise DatasetError(f"{path}: not a table of numbers ({error})") from error
-    if table.size == 0 or table.shape[1] != columns or not np.isfinite(table).all():
-        raise DatasetError(f"{path}: expected rows of {columns} finite numbers")
+            raise DatasetError(f"not a table of numbers ({error})") from error
+        if table.size == 0 or table.shape[1] != columns or not np.isfinite(table).all():
+            raise DatasetError(f"expected rows of {columns} finite numbers")
     return table
 
 
@@ -130,15 +130,13 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str
     """The rows of a csv file whose header has ``columns``, each with where it stands, "file, line n"."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="", restval="")
     try:
-        rows: list[tuple[str, Mapping[str, str]]] = [
-            (f"{path}, line {reader.line_num}", row) for row in reader
-        ]
+        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise DatasetError(f"{path}: not a csv file ({error})") from error
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
     if missing:
         raise DatasetError(f"{path}: the header lacks {', '.join(missing)}")
-    return rows
+    return [*rows]
 
 
 def numbers(row: Mapping[str, str], columns: Iterable[str], where: str) -> Doubles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,6 @@ _ETH3D_SCENES = (
     "delivery_area", "electro", "forest", "playground", "terrains",
 )  # fmt: skip
 _ETH3D_RATES = (3, 5, 7, 9, 11, 13, 15)
-_ETH3D_KEYS = ("source_image", "target_image", "Xs", "Ys", "Xt", "Yt")
 
 # The lists are pickles. Only what rebuilds a numpy array may be named in them; everything else is refused.
 _ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
@@ -43,34 +42,38 @@ _ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
 }
 
 
-def pf_willow(root: Path, *, side: Side, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
-    """PF-WILLOW: csv rows of two image paths, 10 x and 10 y of the first (source), then of the second."""
-    path = pair_list or root / "test_pairs_pf.csv"
-    for where, row in base.read_rows(path, ("imageA", "imageB")):
-        name = f"{Path(row['imageA']).stem} {Path(row['imageB']).stem}"
-        group = row["imageA"].rpartition("/")[0].rpartition("/")[2]
-        yield base.EvalPair(name, partial(_load_willow, root, row, where, side), group)
+def _proposal_flow(
+    root: Path, file: str, columns: Sequence[str], *, side: Side, pair_list: Path | None = None
+) -> Iterator[base.EvalPair]:
+    """PF-WILLOW and PF-PASCAL: csv rows that begin with two image paths, the source's and the target's."""
+    for where, row in base.read_rows(pair_list or root / file, columns):
+        images = row[columns[0]], row[columns[1]]
+        group = f"class {row['class']}" if "class" in columns else Path(images[0]).parent.name
+        load = partial(_load_proposal_flow, root, images, row, where, side)
+        yield base.EvalPair(" ".join(Path(image).stem for image in images), load, group)
 
 
-def _load_willow(root: Path, row: Mapping[str, str], where: str, side: Side) -> base.Sample:
-    cells = [column for column in row if column not in ("imageA", "imageB", "")]
-    if len(cells) != 40:
-        raise DatasetError(f"{where}: {len(cells)} coordinates, expected 40 (10 points in two images)")
-    points = base.numbers(row, cells, where)[0].reshape(4, 10).T
-    return _objects(_find(root, row["imageA"]), _find(root, row["imageB"]), points, side)
+pf_willow = partial(_proposal_flow, file="test_pairs_pf.csv", columns=("imageA", "imageB"))
+pf_pascal = partial(
+    _proposal_flow,
+    file="test_pairs_pf_pascal.csv",
+    columns=("source_image", "target_image", "class", *_POINTS),
+)
 
 
-def pf_pascal(root: Path, *, side: Side, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
-    """PF-PASCAL: a csv with source_image, target_image, class, XA, YA (source), XB, YB (``;`` between)."""
-    path = pair_list or root / "test_pairs_pf_pascal.csv"
-    for where, row in base.read_rows(path, ("source_image", "target_image", "class", *_POINTS)):
-        name = f"{Path(row['source_image']).stem} {Path(row['target_image']).stem}"
-        yield base.EvalPair(name, partial(_load_pascal, root, row, where, side), f"class {row['class']}")
-
-
-def _load_pascal(root: Path, row: Mapping[str, str], where: str, side: Side) -> base.Sample:
-    points = base.numbers(row, _POINTS, where)
-    return _objects(_find(root, row["source_image"]), _find(root, row["target_image"]), points, side)
+def _load_proposal_flow(
+    root: Path, images: tuple[str, str], row: Mapping[str, str], where: str, side: Side
+) -> base.Sample:
+    if "XA" in row:
+        points = base.numbers(row, _POINTS, where)
+    else:  # 10 x and 10 y of the first image, then of the second, in columns of any names
+        points = base.numbers(row, [name for name in row if name not in ("imageA", "imageB", "")], where)
+        if points.size != 40:
+            raise DatasetError(f"{where}: {points.size} coordinates, expected 40 (10 points in two images)")
+        points = points.reshape(4, 10).T
+    # The list names an image from ROOT or from the folder that holds ROOT.
+    source, target = ((root / image, root / image.partition("/")[2]) for image in images)
+    return _objects(source, target, points, side)
 
 
 def spair(root: Path, *, side: Side, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
@@ -99,11 +102,24 @@ def _load_spair(root: Path, name: str, split: str, side: Side) -> base.Sample:
     return _objects([paths[0]], [paths[1]], points, side, box=max(right - left, bottom - top))
 
 
+def _objects(
+    source: Sequence[Path], target: Sequence[Path], points: Doubles, side: Side, box: float | None = None
+) -> base.Sample:
+    """Points (N, 4), x and y in the source and in the target, whose images lie in the first of these places.
+
+    ``box`` is the longer side of the object's box in the source; None: of the box around its points.
+    """
+    images = base.load_rgb(*source), base.load_rgb(*target)
+    if box is None:
+        box = float(np.ptp(points[:, :2], axis=0).max())
+    truth = scattered(points[:, 2:], points[:, :2], size_of(images[1]))
+    return base.Sample(*images, truth, box if side == "box" else None)
+
+
 def megadepth(root: Path, *, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """MegaDepth: points A lie in the source, points B in the target; their motion is read at the pixel."""
-    path = pair_list or root / "test1600Pairs.csv"
     columns = ("scene", "source_image", "target_image", *_POINTS)
-    for index, (where, row) in enumerate(base.read_rows(path, columns)):
+    for index, (where, row) in enumerate(base.read_rows(pair_list or root / "test1600Pairs.csv", columns)):
         yield base.EvalPair(f"{index:04d}", partial(_load_megadepth, root, row, where))
 
 
@@ -121,11 +137,11 @@ def _load_megadepth(root: Path, row: Mapping[str, str], where: str) -> base.Samp
 
 def _fit(image: base.Pixels, points: Points) -> tuple[base.Pixels, Points]:
     """The image resized to the size of the protocol, its points moved along."""
-    height, width = image.shape[:2]
-    ratio = min(height, width) / _SMALLER_SIDE
-    new_width, new_height = (round(side / ratio) // _STRIDE * _STRIDE for side in (width, height))
-    resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.LANCZOS)
-    return np.asarray(resized, dtype=np.uint8), points * [new_width / width, new_height / height]
+    before = image.shape[1::-1]
+    ratio = min(before) / _SMALLER_SIDE
+    width, height = (round(side / ratio) // _STRIDE * _STRIDE for side in before)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(resized, dtype=np.uint8), points * [width / before[0], height / before[1]]
 
 
 def eth3d(root: Path) -> Iterator[base.EvalPair]:
@@ -172,35 +188,14 @@ def read_list(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _load_eth3d(root: Path, entry: Mapping[str, Any], where: str) -> base.Sample:
-    missing = [key for key in _ETH3D_KEYS if key not in entry]
-    if missing:
-        raise DatasetError(f"{where}: lacks {', '.join(missing)}")
     try:
-        columns = [np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in _ETH3D_KEYS[2:]]
+        columns = [np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in ("Xs", "Ys", "Xt", "Yt")]
         points = np.stack(columns, axis=1)
+        names = str(entry["source_image"]), str(entry["target_image"])
+    except KeyError as error:
+        raise DatasetError(f"{where}: lacks {error.args[0]}") from error
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: unusable points ({error})") from error
     folders = (root, root / "multiview_training", root / "multiview_testing")
-    source, target = (
-        base.load_rgb(*(folder / str(entry[key]) for folder in folders)) for key in _ETH3D_KEYS[:2]
-    )
-    return base.Sample(source, target, scattered(points[:, 2:], points[:, :2], size_of(target)))
-
-
-def _objects(
-    source: list[Path], target: list[Path], points: Doubles, side: Side, box: float | None = None
-) -> base.Sample:
-    """Points (N, 4), x and y in the source and in the target, whose images lie in the first of these places.
-
-    ``box`` is the longer side of the object's box in the source; None: of the box around its points.
-    """
-    images = base.load_rgb(*source), base.load_rgb(*target)
-    if box is None:
-        box = float(np.ptp(points[:, :2], axis=0).max())
-    truth = scattered(points[:, 2:], points[:, :2], size_of(images[1]))
-    return base.Sample(*images, truth, box if side == "box" else None)
-
-
-def _find(root: Path, name: str) -> list[Path]:
-    """Where an image may lie: the list names it from ROOT or from the folder that holds ROOT."""
-    return [root / name, root / name.partition("/")[2]]
+    source, target = ([folder / name for folder in folders] for name in names)
+    return _objects(source, target, points, "image")
