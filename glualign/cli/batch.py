@@ -144,7 +144,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
     display = Display(quiet=options["quiet"], as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
-    with interruptible() as signals, display.bar:
+    with interruptible("pair") as signals, display.bar:
         summary = align_batch(
             pairs,
             out,

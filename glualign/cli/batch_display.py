@@ -22,7 +22,7 @@ _LINES_SHOWN = 20
 
 
 @contextmanager
-def interruptible() -> Iterator[list[int]]:
+def interruptible(what: str) -> Iterator[list[int]]:
     """Within the block the first Ctrl-C (or SIGTERM, from a scheduler) adds its number to the list yielded.
 
     The second ends the process, as it does otherwise.
@@ -37,7 +37,7 @@ def interruptible() -> Iterator[list[int]]:
     def take(number: int, frame: FrameType | None) -> None:
         signals.append(number)
         restore()
-        note("glualign: finishing the pair at hand; once more to stop at once")
+        note(f"glualign: finishing the {what} at hand; once more to stop at once")
 
     for number in before:
         signal.signal(number, take)

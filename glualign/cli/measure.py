@@ -257,6 +257,8 @@ def train(recipe: str, photos: str, output: str, **options: Any) -> None:
       glualign train finetune --photos ~/Pictures -o runs/mine --resume
       torchrun --nproc-per-node 4 -m glualign train glunet --photos ~/Pictures -o runs/full
     """
+    from glualign.cli.batch_display import interruptible
     from glualign.training.session import train
 
-    train(recipe, photos, output, **options, log=click.echo)
+    with interruptible("step") as signals:
+        train(recipe, photos, output, **options, log=click.echo, signals=signals)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +18,7 @@ from glualign.training.photometric import Pixels
 from glualign.training.synthesis import PairSynthesis
 
 Batch = dict[str, Tensor]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +40,18 @@ class BatchDataset(Dataset[Batch]):
         size = self.size(step)
         first = (step * self.world + self.rank) * self.batch
         pairs = [self.synthesis.pair(first + k, size) for k in range(self.batch)]
+        sources, targets, flows, valid, visible = map(np.stack, zip(*pairs, strict=True))
         batch = {
-            "flow": torch.from_numpy(np.stack([p.flow for p in pairs]).transpose(0, 3, 1, 2).copy()),
-            "valid": torch.from_numpy(np.stack([p.valid for p in pairs])[:, None]),
-            "visible": torch.from_numpy(np.stack([p.visible for p in pairs])[:, None]),
+            "flow": torch.from_numpy(flows.transpose(0, 3, 1, 2).copy()),
+            "valid": torch.from_numpy(valid[:, None]),
+            "visible": torch.from_numpy(visible[:, None]),
         }
-        coarse = (COARSE_SIZE, COARSE_SIZE)
-        sides = {"source": [p.source for p in pairs], "target": [p.target for p in pairs]}
-        for name, images in sides.items():
-            small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
-            batch[name] = as_tensor(images)
-            batch[f"{name}_256"] = batch[name] if size == COARSE_SIZE else as_tensor(small)
+        for name, images in (("source", sources), ("target", targets)):
+            batch[name] = batch[f"{name}_256"] = as_tensor(images)
+            if size != COARSE_SIZE:
+                coarse = (COARSE_SIZE, COARSE_SIZE)
+                small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
+                batch[f"{name}_256"] = as_tensor(small)
         return batch
 
     def size(self, step: int) -> int:
@@ -59,9 +60,9 @@ class BatchDataset(Dataset[Batch]):
         return int(self.sizes[int(rng.integers(len(self.sizes)))])
 
 
-def as_tensor(images: Sequence[Pixels]) -> Tensor:
+def as_tensor(images: Sequence[Pixels] | Pixels) -> Tensor:
     """(N, 3, H, W) of (H, W, 3); channels stay last in memory, which convolutions in bfloat16 want."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack([*images])).permute(0, 3, 1, 2)
 
 
 def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin: bool) -> Iterator[Batch]:
@@ -79,37 +80,27 @@ def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin
         pin_memory=pin,
         multiprocessing_context="spawn" if workers else None,
     )
-    with _signals_held_back():
+    if os.name != "posix":
         return iter(loader)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Processes started in the block do not see Ctrl-C and SIGTERM before `_prepare_worker`."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
+    # The workers do not see Ctrl-C and SIGTERM before `_prepare_worker`.
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        yield
+        return iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _prepare_worker(_: int) -> None:
-    """One thread and a lower priority for each worker: the training step should not wait for its cores."""
-    # The training process decides when to stop. Ctrl-C, and the SIGTERM of torchrun, go to its whole group,
-    # so workers leave the group; they end when it tells them to, or when it is gone.
-    if hasattr(os, "setsid"):
-        os.setsid()
+    """One thread and a lower priority for each worker: the training step should not wait for its cores.
+
+    The training process decides when to stop. Ctrl-C, and the SIGTERM of torchrun, go to its whole group, so
+    workers leave the group; they end when it tells them to, or when it is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
+    if os.name == "posix":
+        os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        os.nice(3)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    if hasattr(os, "nice"):
-        os.nice(3)

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 
 from glualign.errors import TrainingError
 from glualign.files import atomic_path, write_text
@@ -79,28 +79,25 @@ def recipe_changes(
     """
     before, after = _leaves(stored), _leaves(given)
     lines = []
-    for key in sorted(set(before) | set(after)):
-        old, new = before.get(key, "nothing"), after.get(key, "nothing")
+    for key in sorted({**before, **after}):
+        old, new = (values.get(key, "nothing") for values in (before, after))
         if old == new:
             continue
-        if not _may_change(key, old, new, progress):
+        table, number, name, *_ = *key.split("."), "", ""
+        allowed = key in _FREE
+        if table == "stages":
+            allowed = int(number) >= progress.stage
+            if int(number) == progress.stage and progress.step:
+                # Where a rate or weight becomes zero, or no longer is, other parameters learn than before.
+                switched = name in ("pyramid_rate", "contrastive") and (old == 0) != (new == 0)
+                allowed = name in _FREE_IN_STAGE and not switched
+        if not allowed:
             raise TrainingError(
                 f"{folder}: the run was started with {key} = {old}, the recipe says {new}; "
                 "give the same recipe, or start a new run with --init"
             )
         lines.append(f"{key}: {old} -> {new}")
     return lines
-
-
-def _may_change(key: str, old: Any, new: Any, progress: TrainingProgress) -> bool:
-    if not key.startswith("stages."):
-        return key in _FREE
-    _, stage, name, *_ = key.split(".")
-    if int(stage) != progress.stage or progress.step == 0:
-        return int(stage) >= progress.stage
-    # Where a weight becomes zero, or no longer is, other parameters learn than the optimiser has states of.
-    same_parameters = name not in ("pyramid_rate", "contrastive") or (old == 0) == (new == 0)
-    return name in _FREE_IN_STAGE and same_parameters
 
 
 def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -152,39 +149,32 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
     """Write the curves of some columns over pairs as a PNG of 900 x 500 with logarithmic values.
 
+    A curve is drawn through the means of 400 parts of its rows, so that a long noisy log stays legible.
     Without two positive values in any column nothing is written.
     """
     points = {c: [(r["pairs"], math.log10(r[c])) for r in rows if r.get(c, 0) > 0] for c in columns}
-    curves = {c: _thinned(np.array(p)) for c, p in points.items() if len(p) > 1}
+    curves = {
+        name: np.array([part.mean(axis=0) for part in np.array_split(np.array(each), min(len(each), 400))])
+        for name, each in points.items()
+        if len(each) > 1
+    }
     if not curves:
         return
-    width, height, margin = 900, 500, 60
-    picture = np.full((height, width, 3), 255, np.uint8)
-    everything = np.concatenate(list(curves.values()))
-    low, high = everything.min(0), everything.max(0)
-    scale = np.array([width - 2 * margin, -(height - 2 * margin)]) / np.maximum(high - low, 1e-6)
-
-    def write(text: str, x: int, y: int, colour: Sequence[float] = (0, 0, 0)) -> None:
-        cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
-
-    for decade in range(math.ceil(low[1]), math.floor(high[1]) + 1):
-        y = round((decade - low[1]) * scale[1]) + height - margin
-        cv2.line(picture, (margin, y), (width - margin, y), (225, 225, 225), 1)
-        write(f"{10**decade:g}", 5, y)
+    picture = Image.new("RGB", (900, 500), "white")
+    draw = ImageDraw.Draw(picture)
+    low, high = (
+        limit([limit(each, axis=0) for each in curves.values()], axis=0) for limit in (np.min, np.max)
+    )
+    scale = np.array([780, -400]) / np.maximum(high - low, 1e-6)
+    ticks = range(math.ceil(low[1]), math.floor(high[1]) + 1)
+    for value in (low[1], *ticks, high[1]):
+        y = 450 + (value - low[1]) * scale[1]
+        draw.line((60, y, 840, y), "#e1e1e1")
+        draw.text((5, y - 6), f"{10**value:.3g}", "black")
+    draw.text((740, 470), f"{high[0]:.0f} pairs", "black")
     for index, (name, curve) in enumerate(curves.items()):
-        hue = np.array([[[index * 180 // len(curves), 200, 170]]], np.uint8)
-        colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
-        line = (curve - low) * scale + (margin, height - margin)
-        cv2.polylines(picture, [line.astype(np.int32)], False, colour, 1, cv2.LINE_AA)
-        write(name, width - margin - 110, margin + 16 * index, colour)
-    write(f"{10 ** high[1]:.3g}", 5, margin - 12)
-    write(f"{10 ** low[1]:.3g}", 5, height - margin + 16)
-    write(f"{high[0]:.0f} pairs", width - 150, height - 30)
+        colour = f"hsl({360 * index // len(curves)}, 80%, 40%)"
+        draw.line([*map(tuple, (curve - low) * scale + (60, 450))], colour)
+        draw.text((730, 60 + 16 * index), name, colour)
     with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), picture)
-
-
-def _thinned(points: np.typing.NDArray[np.float64], most: int = 400) -> np.typing.NDArray[np.float64]:
-    """Means of runs of (N, 2) points, at most ``most`` of them, so that a long noisy log stays legible."""
-    run = math.ceil(len(points) / most)
-    return np.array([points[k : k + run].mean(axis=0) for k in range(0, len(points), run)])
+        picture.save(temporary)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from glualign.arrays import Doubles
 from glualign.devices import choose_dtype, precision_note
-from glualign.errors import TrainingError
-from glualign.evaluation.datasets import Dataset
+from glualign.errors import GlualignError, TrainingError
+from glualign.evaluation.datasets import Dataset, Sample
+from glualign.evaluation.metrics import DenseTruth
 from glualign.files import atomic_path, plain
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
@@ -30,8 +32,7 @@ from glualign.training.batches import Batch, BatchDataset, as_tensor, load_batch
 from glualign.training.objectives import ContrastiveHead, Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import Recipe, StageOptions
-from glualign.training.synthesis import PairSynthesis
-from glualign.training.validation import MAX_SIDE, real_pairs, score, synthetic_pairs
+from glualign.training.synthesis import STRATA, PairSynthesis
 
 if TYPE_CHECKING:
     from glualign.training.session import Processes
@@ -46,6 +47,9 @@ COMPONENT_PHOTOS = 256
 """Photographs whose features decide the first projection of a pretrained backbone's."""
 MOST_SKIPPED = 100
 """Steps in a row without a finite gradient after which a run ends: it will not recover."""
+VALIDATION_SEED = 10_007
+VALIDATION_SIDE = 768
+"""Longer real images are reduced to this side for validation."""
 
 
 @dataclass(eq=False)
@@ -57,8 +61,8 @@ class Trainer:
     folder: Path  # where checkpoints, logs and plots go
     processes: Processes  # this process among those that train together
     log: Callable[[str], None] = print  # receives one line of text now and then
+    signals: Sequence[int] = ()  # once it holds any: finish the step or the pair, save, and stop
     eval_pairs: Dataset | None = None  # to score the averaged network on, besides held-out photographs
-    stop_requested: bool = False  # set by a signal handler: finish the step or the pair, save, and stop
 
     def __post_init__(self) -> None:
         run, data, device = self.recipe.run, self.recipe.data, self.processes.device
@@ -76,15 +80,15 @@ class Trainer:
         self.progress = folder.TrainingProgress()
         self.optimiser: torch.optim.Optimizer | None = None
         self._optimiser_state: dict[str, Any] | None = None
-        self._place(self.network)
-        self._place(self.head)
-        self.average = weights.running_average(self.network, run.ema)
+        for module in (self.network, self.head):
+            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._start_average()
         self.train_log, self.validation_log = self.folder / "train.csv", self.folder / "validation.csv"
         self._last_validation = time.monotonic()
         self._deadline = math.inf
 
-    def _place(self, module: nn.Module) -> None:
-        module.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def _start_average(self, updates: int = 0) -> None:
+        self.average = weights.running_average(self.network, self.recipe.run.ema, updates)
 
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin with given weights (`weights.start_from`); the running average begins there too."""
@@ -92,7 +96,7 @@ class Trainer:
         self.progress.warm = True
         if new:
             self.log(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
-        self.average = weights.running_average(self.network, self.recipe.run.ema)
+        self._start_average()
 
     def start_from_backbone(self, path: str) -> None:
         """Begin from nothing but the frozen networks of a pretrained coarse half."""
@@ -101,7 +105,7 @@ class Trainer:
         images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
         batch = normalise(as_tensor(images).float())
         weights.start_from_backbone(self.network, path, batch.to(self.processes.device))
-        self.average = weights.running_average(self.network, self.recipe.run.ema)
+        self._start_average()
 
     def resume(self) -> None:
         """Continue the run in the folder exactly where its last checkpoint stands.
@@ -118,7 +122,7 @@ class Trainer:
         if state.pyramid:
             self._add_batch_norms()
         self.network.load_state_dict(state.network)
-        self.average = weights.running_average(self.network, self.recipe.run.ema, state.average_updates)
+        self._start_average(state.average_updates)
         self.average.module.load_state_dict(state.average)
         self.head.load_state_dict(state.head)
         self._optimiser_state = state.optimiser
@@ -128,8 +132,8 @@ class Trainer:
 
     def _add_batch_norms(self) -> None:
         weights.add_batch_norms(self.network.pyramid)
-        self._place(self.network)
-        self.average = weights.running_average(self.network, self.recipe.run.ema)
+        self.network.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._start_average()
         self.normalised = True
 
     def run(self, *, steps: int | None = None, minutes: float | None = None) -> bool:
@@ -158,7 +162,7 @@ class Trainer:
         return self.progress.stage >= len(stages)
 
     def _stopping(self) -> bool:
-        return self.stop_requested or time.monotonic() >= self._deadline
+        return bool(self.signals) or time.monotonic() >= self._deadline
 
     def _stage(self, stage: StageOptions, last: int) -> bool:
         """Steps of a stage up to ``last``, or until the run is to stop; returns whether it is."""
@@ -185,31 +189,29 @@ class Trainer:
             f"{count / 1e6:.2f} M parameters"
         )
         objective.set_modes()
-        batches = self._batches(stage, progress.step, last)
-        values: dict[str, list[float]] = defaultdict(list)
+        # Every stage has a seed of its own, so that no stage repeats another's pairs.
+        seed, data = run.seed * 1000 + progress.stage, self.recipe.data
+        synthesis = PairSynthesis(self.photos, self.train_photos, seed, stage.mix or data.mix, data.aligned)
+        dataset = BatchDataset(synthesis, stage.batch, stage.sizes, processes.rank, processes.world)
+        batches = load_batches(dataset, progress.step, last, data.workers, pin=on_cuda)
+        rows: list[dict[str, float]] = []
         tick = saved = time.monotonic()
-        logged, skipped, stopping = progress.step, 0, False
+        skipped, stopping = 0, False
         while progress.step < last:
-            measured, sound = self._step(stage, objective, module, next(batches))
-            skipped = 0 if sound else skipped + 1
+            rows.append(self._step(stage, objective, module, next(batches)))
+            skipped = skipped + 1 if rows[-1]["skipped"] else 0
             if skipped >= MOST_SKIPPED:
                 raise TrainingError(
                     f"{self.folder}: no finite gradient in {skipped} steps; resume with a lower learning rate"
                 )
             progress.step += 1
             progress.pairs += stage.batch * processes.world
-            for name, number in measured.items():
-                if math.isfinite(number):
-                    values[name].append(number)
             now = time.monotonic()
             stopping = processes.agree(self._stopping())
-            if progress.step - logged >= run.log_every or stopping or progress.step == last:
-                row = {name: float(np.mean(numbers)) for name, numbers in values.items()}
-                pairs = (progress.step - logged) * stage.batch * processes.world
-                self._log_row({**row, "pairs_per_second": pairs / (now - tick)})
+            if len(rows) >= run.log_every or stopping or progress.step == last:
+                self._log_rows(rows, len(rows) * stage.batch * processes.world / (now - tick))
                 progress.seconds += now - tick
-                values.clear()
-                logged, tick = progress.step, now
+                rows, tick = [], now
             if stopping:
                 break
             if processes.agree(now - saved >= 60 * run.checkpoint_minutes) or progress.step == last:
@@ -221,24 +223,14 @@ class Trainer:
                 tick = time.monotonic()
         return stopping
 
-    def _batches(self, stage: StageOptions, first: int, last: int) -> Iterator[Batch]:
-        # Every stage has a seed of its own, so that no stage repeats another's pairs.
-        seed, data = self.recipe.run.seed * 1000 + self.progress.stage, self.recipe.data
-        synthesis = PairSynthesis(self.photos, self.train_photos, seed, stage.mix or data.mix, data.aligned)
-        dataset = BatchDataset(synthesis, stage.batch, stage.sizes, self.processes.rank, self.processes.world)
-        return load_batches(dataset, first, last, data.workers, self.processes.device.type == "cuda")
-
     def _step(
         self, stage: StageOptions, objective: Objective, module: nn.Module, batch: Batch
-    ) -> tuple[dict[str, float], bool]:
-        """One optimiser step of ``module``, which is the objective, maybe distributed.
+    ) -> dict[str, float]:
+        """One optimiser step of ``module``, which is the objective, maybe distributed; what was measured.
 
         What is random in it depends on the step alone, so that a resumed run draws what the uninterrupted one
         does. A batch whose gradient or batch-norm statistics are not finite changes nothing: it must not end
         a run of hours, nor reach the weights that are exported.
-
-        Returns:
-            What was measured, and whether the step was taken.
         """
         assert self.optimiser is not None
         place, processes = (self.recipe.run.seed, self.progress.stage, self.progress.step), self.processes
@@ -248,16 +240,15 @@ class Trainer:
             np.random.default_rng((*place, 2)).random() < stage.extra_layers
         )
         rate = schedule(self.progress.step, stage.steps)
-        parameters = []
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * rate
-            parameters += group["params"]
         buffers = list(objective.buffers())
         former = [b.clone() for b in buffers]
         with torch.autocast(processes.device.type, self.dtype, enabled=self.dtype != torch.float32):
             loss, measured = module(batch, int(extra))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        parameters = [each for group in self.optimiser.param_groups for each in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, CLIP)
         statistics = [b.norm() for b in buffers if b.is_floating_point()]
         sound = processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
@@ -268,14 +259,14 @@ class Trainer:
             torch._foreach_copy_(buffers, former)
         numbers = {name: float(value) for name, value in measured.items()}
         numbers |= {"loss": float(loss.detach()), "gradient": float(norm)}
-        return {**numbers, "rate": rate, "skipped": float(not sound)}, sound
+        return {**numbers, "rate": rate, "skipped": float(not sound)}
 
     def _finish_stage(self, stage: StageOptions) -> None:
         if self.normalised:
             weights.fold_batch_norms(self.network.pyramid)
             self.normalised = False
             # The average of unfolded weights means nothing for the folded ones; it starts anew.
-            self.average = weights.running_average(self.network, self.recipe.run.ema)
+            self._start_average()
         self.validate(stage)
         self.progress.stage += 1
         self.progress.step = 0
@@ -284,40 +275,60 @@ class Trainer:
         self.save(f"stage-{self.progress.stage}.pt")
 
     def validate(self, stage: StageOptions) -> None:
-        """Score the averaged weights on held-out photographs and real pairs, and log what comes of it.
+        """Score the averaged weights on held-out photographs and real pairs, one pass each, and log it.
 
-        While features are learned from nothing there is no flow to score. A validation that is stopped logs
-        nothing.
+        For every stratum or set of pairs mean and median over its pairs of a pair's mean error in pixels, and
+        the share of pixels within one pixel. While features are learned from nothing there is no flow to
+        score. A validation that is stopped logs nothing.
         """
         self._last_validation = time.monotonic()
         if not self.processes.first or (stage.kind == "features" and not self.progress.warm):
             return
-        run = self.recipe.run
         averaged = self.average.module
         assert isinstance(averaged, GLUNet)
-        pairs = chain(
-            synthetic_pairs(self.photos, self.held_out, run.validation_pairs, run.validation_size),
-            real_pairs(self.eval_pairs) if self.eval_pairs else (),
-        )
         predictor = FlowPredictor(averaged, device=self.processes.device, dtype=self.dtype)
-        scores = score(predictor, pairs, self._stopping, max(MAX_SIDE, run.validation_size))
-        if scores is None:
-            self.log("validation stopped before it was done")
-            return
+        max_side = max(VALIDATION_SIDE, self.recipe.run.validation_size)
+        errors: dict[str, list[Doubles]] = defaultdict(list)
+        for name, sample in self._validation_pairs():
+            if self._stopping():
+                self.log("validation stopped before it was done")
+                return
+            (flow,) = predictor.predict([(sample.source, sample.target)], max_side=max_side)
+            errors[name].append(sample.truth.errors(flow, max(sample.source.shape)).epe)
+        scores = {}
+        for name, found in errors.items():
+            means = [each.mean() for each in found]
+            scores[f"{name}_mean"], scores[f"{name}_median"] = float(np.mean(means)), float(np.median(means))
+            scores[f"{name}_pck1"] = float((np.concatenate(found) <= 1).mean())
         folder.append_row(self.validation_log, {**self._place_in_run(), **scores})
         medians = [name for name in scores if name.endswith("_median")]
         folder.plot(folder.read_rows(self.validation_log), medians, self.folder / "validation.png")
         shown = ", ".join(f"{name.removesuffix('_median')} {scores[name]:.2f} px" for name in medians)
         self.log(f"validation, median errors: {shown}")
 
+    def _validation_pairs(self) -> Iterator[tuple[str, Sample]]:
+        """Pairs of held-out photographs, always the same, by stratum; then real ones that can be read."""
+        run = self.recipe.run
+        for number, stratum in enumerate(STRATA):
+            synthesis = PairSynthesis(self.photos, self.held_out, VALIDATION_SEED + number, {stratum: 1.0})
+            for index in range(run.validation_pairs):
+                pair = synthesis.pair(index, run.validation_size)
+                if pair.valid.any():
+                    yield stratum, Sample(pair.source, pair.target, DenseTruth(pair.flow, pair.valid))
+        for real in self.eval_pairs.pairs if self.eval_pairs else ():
+            with suppress(GlualignError):
+                yield f"{real.group or real.name}_eval", real.load()
+
     def _place_in_run(self) -> dict[str, float]:
         return {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
 
-    def _log_row(self, row: dict[str, float]) -> None:
-        # Values and their counts: a process may lack a value that was finite in another.
-        table = [[row.get(c, 0.0), float(c in row)] for c in TRAIN_COLUMNS]
-        means = self.processes.mean(torch.tensor(table, device=self.processes.device)).tolist()
-        row = {c: value / share for c, (value, share) in zip(TRAIN_COLUMNS, means, strict=True) if share}
+    def _log_rows(self, rows: list[dict[str, float]], pairs_per_second: float) -> None:
+        """Log the means of what is finite in these steps of all processes."""
+        table = torch.tensor([[row.get(c, math.nan) for c in TRAIN_COLUMNS] for row in rows])
+        sums = self.processes.mean(torch.stack([table.nan_to_num(0, 0, 0), table.isfinite()]).sum(dim=1))
+        found = zip(TRAIN_COLUMNS, *sums.tolist(), strict=True)
+        row = {name: total / count for name, total, count in found if count}
+        row["pairs_per_second"] = pairs_per_second
         if not self.processes.first:
             return
         folder.append_row(self.train_log, {**self._place_in_run(), **row}, TRAIN_COLUMNS)

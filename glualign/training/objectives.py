@@ -17,9 +17,9 @@ from glualign.training.batches import Batch
 from glualign.training.recipe import StageKind, StageOptions
 
 Metrics = dict[str, Tensor]
-CONTRASTIVE_STRIDES = (16, 8, 4)
-SAMPLES = (256, 128, 64)
-"""Target cells per image at each stride: all of them at 1/16; a step costs the same number at each level."""
+SAMPLES = {16: 256, 8: 128, 4: 64}
+"""Target cells per image at each stride of the contrastive loss: all of them at 1/16; a step costs the same
+number at each level."""
 LEVEL_WEIGHTS = (0.3, 0.4, 0.6, 1.0, 1.0)
 """Of the loss of flow4, flow3, flow2, flow1 and flow0."""
 OUTSIDE = 0.05
@@ -69,21 +69,20 @@ class ContrastiveHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_scales = nn.Parameter(torch.full((len(CONTRASTIVE_STRIDES),), math.log(20.0)))
+        self.log_scales = nn.Parameter(torch.full((len(SAMPLES),), math.log(20.0)))
 
     def forward(self, features: dict[int, Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
         """Sum of the losses of the strides in ``features``, ``(2 B, C, N, N)`` each, sources then targets."""
         total = self.log_scales.sum() * 0.0
         metrics: Metrics = {}
         flow, visible = batch["flow"], batch["visible"].float()
-        for index, stride in enumerate(CONTRASTIVE_STRIDES):
-            if stride not in features:
-                continue
-            source, target = as_unit(features[stride]).chunk(2)
-            truth, seen = level_truth(flow, visible, source.shape[2], source.shape[2] / flow.shape[2])
-            loss, hits = contrastive_loss(source, target, truth, seen, self.log_scales[index], SAMPLES[index])
-            total = total + loss
-            metrics[f"hit{stride}"] = hits
+        for (stride, samples), log_scale in zip(SAMPLES.items(), self.log_scales, strict=True):
+            if stride in features:
+                source, target = as_unit(features[stride]).chunk(2)
+                truth, seen = level_truth(flow, visible, source.shape[2], source.shape[2] / flow.shape[2])
+                loss, hits = contrastive_loss(source, target, truth, seen, log_scale, samples)
+                total = total + loss
+                metrics[f"hit{stride}"] = hits
         return total, metrics
 
 
@@ -99,18 +98,18 @@ class Objective(nn.Module):
     def release_parameters(self) -> list[dict[str, Any]]:
         """Set which parameters learn; returns them as groups for AdamW, with their peak rates as ``peak``."""
         stage = self.stage
-        self.requires_grad_(False)
-        features = list(self.network.pyramid.parameters()) if stage.pyramid_rate > 0 else []
+        features = [*self.network.pyramid.parameters()] if stage.pyramid_rate > 0 else []
         rest = [p for n, p in self.network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
         if stage.contrastive > 0:
             rest += self.head.parameters()
-        for parameter in (*rest, *features):
-            parameter.requires_grad_(True)
-        return [
-            {"params": parameters, "peak": rate, "lr": rate, "weight_decay": WEIGHT_DECAY}
-            for parameters, rate in ((rest, stage.learning_rate), (features, stage.pyramid_rate))
-            if parameters
-        ]
+        self.requires_grad_(False)
+        groups = []
+        for parameters, rate in ((rest, stage.learning_rate), (features, stage.pyramid_rate)):
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+            if parameters:
+                groups.append({"params": parameters, "peak": rate, "lr": rate, "weight_decay": WEIGHT_DECAY})
+        return groups
 
     def set_modes(self) -> None:
         """Training mode for what learns; parts that do not keep their batch-norm statistics."""
@@ -200,16 +199,11 @@ class Objective(nn.Module):
 
 
 def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The true flow at the cell centres of a level.
+    """The true flow at the cell centres of a level, and where it counts.
 
-    Args:
-        flow: ``(B, 2, S, S)`` in pixels of the working size S.
-        valid: ``(B, 1, S, S)`` float, 1 where the loss counts.
-        size: side of the level's grid.
-        scale: factor on the values (256 / S for levels 4 and 3).
-
-    Returns:
-        ``(B, 2, size, size)`` and ``(B, 1, size, size)``: 1 only where all pixels around the centre count.
+    ``flow`` is ``(B, 2, S, S)`` in pixels of the working size S, ``valid`` ``(B, 1, S, S)`` float, 1 where
+    the loss counts. Results: ``(B, 2, size, size)``, multiplied by ``scale`` (256 / S for levels 4, 3), and
+    ``(B, 1, size, size)``, 1 only where all pixels around the centre count.
     """
     shape = (size, size)
     return resize_bilinear(flow, shape) * scale, (resize_bilinear(valid, shape) > 0.999).float()
@@ -236,12 +230,12 @@ def contrastive_loss(
     bilinear mixture of source vectors is that mixture of products, so the label's share is one sample.
 
     Args:
-        source: unit vectors ``(B, C, N, N)``.
-        target: unit vectors ``(B, C, N, N)``.
+        source: unit vectors ``(B, C, N, N)``, as the target's.
+        target: of its cells ``samples`` are drawn per image (all of them if that many).
         flow: true flow at the cell centres, ``(B, 2, N, N)`` in cells.
         visible: ``(B, 1, N, N)``, 1 for target cells that have a match.
         log_scale: logarithm of the learned inverse temperature.
-        samples: target cells drawn per image (all of them if that many).
+        samples: see ``target``.
 
     Returns:
         The loss, and the share of cells whose best source cell is within one cell of the truth.

@@ -32,25 +32,16 @@ class PhotoStore:
     names: tuple[str, ...]  # path of each photograph relative to its folder, sorted
     shapes: npt.NDArray[np.int64]  # (N, 2) int64, height and width
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # A worker process maps the file again; pickling the pixels would copy gigabytes.
-        return PhotoStore, (self.data_path, self.names, self.shapes)
-
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Bytes:
         """Photograph ``index`` as a read-only (H, W, 3) uint8 RGB view."""
-        start, end = self._offsets[index : index + 2]
-        return self.data[start:end].reshape(*self.shapes[index], 3)
+        shape = (*self.shapes[index].tolist(), 3)
+        return np.asarray(np.memmap(self.data_path, np.uint8, "r", int(self._starts[index]), shape))
 
     @cached_property
-    def data(self) -> Bytes:
-        """The file, mapped into memory."""
-        return np.memmap(self.data_path, dtype=np.uint8, mode="r", shape=(int(self._offsets[-1]),))
-
-    @cached_property
-    def _offsets(self) -> npt.NDArray[np.int64]:
+    def _starts(self) -> npt.NDArray[np.int64]:
         """(N + 1,) int64, first byte of each photograph in the file, and the end of the last."""
         return np.cumsum([0, *(self.shapes.prod(axis=1) * 3)])
 
@@ -123,26 +114,20 @@ def open_photos(
     cache_dir = Path(cache) if cache is not None else Path(tempfile.gettempdir()) / "glualign-photos"
     data_path, index_path = cache_dir / f"{key}.rgb", cache_dir / f"{key}.json"
     if not (data_path.is_file() and index_path.is_file()):
-        _decode_all(root, files, max_side, data_path, index_path)
+        found: dict[str, list[int]] = {}
+        with atomic_path(data_path) as temporary, temporary.open("wb") as out:
+            for path in files:
+                pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+                if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
+                    continue
+                scale = max_side / max(pixels.shape[:2])
+                if scale < 1:
+                    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                out.write(np.ascontiguousarray(pixels[:, :, ::-1]).tobytes())
+                found[path.relative_to(root).as_posix()] = [*pixels.shape[:2]]
+        # The index is written last: a cache without it is incomplete and is decoded again.
+        write_text(index_path, json.dumps({"names": [*found], "shapes": [*found.values()]}))
     index = json.loads(index_path.read_text(encoding="utf-8"))
     if not index["names"]:
         raise TrainingError(f"{root}: none of its {len(files)} image files could be decoded")
     return PhotoStore(data_path, tuple(index["names"]), np.array(index["shapes"], dtype=np.int64))
-
-
-def _decode_all(root: Path, files: Sequence[Path], max_side: int, data_path: Path, index_path: Path) -> None:
-    names: list[str] = []
-    shapes: list[tuple[int, int]] = []
-    with atomic_path(data_path) as temporary, temporary.open("wb") as out:
-        for path in files:
-            pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
-            if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
-                continue
-            scale = max_side / max(pixels.shape[:2])
-            if scale < 1:
-                pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            out.write(np.ascontiguousarray(pixels[:, :, ::-1]).tobytes())
-            names.append(path.relative_to(root).as_posix())
-            shapes.append((pixels.shape[0], pixels.shape[1]))
-    # The index is written last: a cache without it is incomplete and is decoded again.
-    write_text(index_path, json.dumps({"names": names, "shapes": shapes}))

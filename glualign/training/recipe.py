@@ -9,22 +9,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import glualign
 from glualign.errors import TrainingError
+from glualign.files import reading
 from glualign.network.config import CONFIGS, GLUNetConfig
-from glualign.training.synthesis import STRATA, check_mix
+from glualign.training.synthesis import STRATA
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,8 @@ def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     folders = (package / "recipes", package.parent / "recipes")  # of the wheel, of the source tree
-    folder = next((each for each in folders if each.is_dir()), package)
-    shipped = {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    found = next(filter(None, (sorted(folder.glob("*.toml")) for folder in folders)), [])
+    shipped = {file.stem: file for file in found}
     if str(path) not in shipped:
         raise TrainingError(f"{path}: neither a file nor one of the recipes that ship: {', '.join(shipped)}")
     return shipped[str(path)]
@@ -157,33 +155,28 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
     A `TrainingError` names the file that cannot be read, and the key or value that is wrong.
     """
-    try:
-        return parse_recipe(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror})") from error
-    except TrainingError as error:
-        raise TrainingError(f"{path}: {error}") from error
-    # ValueError: not UTF-8, not TOML, or a number of thousands of digits; RecursionError: nested that deeply.
-    except (ValueError, RecursionError) as error:
-        raise TrainingError(f"{path}: not valid TOML: {error}") from error
+    with reading(path, TrainingError) as stream:
+        try:
+            return parse_recipe(tomllib.load(stream))
+        # Not UTF-8, not TOML, a number of thousands of digits, or nested too deeply.
+        except (ValueError, RecursionError) as error:
+            raise TrainingError(f"not valid TOML: {error}") from error
 
 
 def parse_recipe(table: Mapping[str, Any]) -> Recipe:
     """A `Recipe` from the tables of a TOML file; a `TrainingError` names the key or value that is wrong."""
-    _known(table, ["model", "data", "run", "stages"], "recipe")
-    stages, model = table.get("stages", ()), _known(table.get("model", {}), None, "model")
-    if not isinstance(stages, (list, tuple)) or not stages:
+    model = table.get("model", {})
+    if isinstance(model, Mapping):
+        base = model.get("base", "compact")
+        if not isinstance(base, str) or base not in CONFIGS:
+            raise TrainingError(f"model.base: {_shown(base)} is not one of {', '.join(CONFIGS)}")
+        model = {**CONFIGS[base].to_dict(), **model}
+        model.pop("base", None)
+    if not table.get("stages"):
         raise TrainingError("the recipe has no [[stages]]; add at least one")
-    base = model.pop("base", "compact")
-    if not isinstance(base, str) or base not in CONFIGS:
-        raise TrainingError(f"model.base: {_shown(base)} is not one of {', '.join(CONFIGS)}")
-    recipe = Recipe(
-        model=_build(GLUNetConfig, {**CONFIGS[base].to_dict(), **model}, "model"),
-        stages=tuple(_build(StageOptions, stage, f"stages[{n}]") for n, stage in enumerate(stages)),
-        data=_build(DataOptions, table.get("data", {}), "data"),
-        run=_build(RunOptions, table.get("run", {}), "run"),
-    )
-    check_mix(recipe.data.mix, "data.mix")
+    recipe: Recipe = _checked({**table, "model": model}, Recipe, FINITE, "")
+    if not any(recipe.data.mix.values()):
+        raise TrainingError("data.mix: at least one weight must be positive")
     for n, stage in enumerate(recipe.stages):
         _check_stage(stage, recipe.model, f"stages[{n}]")
     return recipe
@@ -202,6 +195,7 @@ def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
         f": a {kind} stage needs pyramid_rate 0 and contrastive 0": (
             kind not in ("fine", "half") or stage.pyramid_rate == stage.contrastive == 0
         ),
+        ".mix: at least one weight must be positive": not stage.mix or any(stage.mix.values()),
         ": a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,
         f".loss_exponents must be a list of {levels} values, one for each level": (
             levels <= len(stage.loss_exponents) <= 5
@@ -210,38 +204,13 @@ def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
     for message, holds in rules.items():
         if not holds:
             raise TrainingError(where + message)
-    if stage.mix:
-        check_mix(stage.mix, f"{where}.mix")
-
-
-def _build(cls: type[T], table: Any, where: str) -> T:
-    """An instance of a dataclass from a table; ``where`` names the table in messages."""
-    hints = get_type_hints(cls, include_extras=True)
-    table = _known(table, [field.name for field in fields(cls)], where)  # type: ignore[arg-type]
-    values = {key: _checked(value, hints[key], FINITE, f"{where}.{key}") for key, value in table.items()}
-    try:
-        return cls(**values)
-    except (TypeError, ValueError) as error:  # a required key is missing; the class checks more by itself
-        raise TrainingError(f"{where}: {str(error).removeprefix(f'{cls.__name__}.__init__() ')}") from error
-
-
-def _known(table: Any, known: list[str] | None, where: str) -> dict[str, Any]:
-    """A copy of a table, refused unless it is one and all of its keys are ``known``."""
-    if not isinstance(table, Mapping):
-        raise TrainingError(f"{where}: must be a table")
-    unknown = sorted(str(key) for key in set(table) - set(known or table))
-    if unknown:
-        raise TrainingError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(known or ())}")
-    return dict(table)
 
 
 def _checked(value: Any, hint: Any, bounds: Range, where: str) -> Any:
-    """A value that a field of type ``hint`` may have, with lists as tuples and numbers as its type."""
+    """A value that a field of type ``hint`` may have; tables become dataclasses, lists tuples."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _checked(value, arguments[0], arguments[1], where)
-    if origin is UnionType:  # X | None; TOML has no null
-        return None if value is None else _checked(value, arguments[0], bounds, where)
     if origin is Literal:
         if not any(value is allowed or value == allowed for allowed in arguments):
             raise TrainingError(f"{where}: {_shown(value)} is not one of {', '.join(map(str, arguments))}")
@@ -251,9 +220,21 @@ def _checked(value: Any, hint: Any, bounds: Range, where: str) -> Any:
         if not isinstance(value, (list, tuple)) or (not some and len(value) != len(arguments)):
             raise TrainingError(f"{where}: must be a list of {'some' if some else len(arguments)} values")
         return tuple(_checked(item, arguments[0], bounds, f"{where}[{n}]") for n, item in enumerate(value))
-    if origin is not None:  # Mapping[str, float]
-        items = _known(value, None, where).items()
-        return {str(key): _checked(item, arguments[1], bounds, f"{where}.{key}") for key, item in items}
+    if origin is not None or is_dataclass(hint):  # the weights of strata, or a table
+        if not isinstance(value, Mapping):
+            raise TrainingError(f"{where}: must be a table")
+        hints = get_type_hints(hint, include_extras=True) if origin is None else dict.fromkeys(STRATA, float)
+        if unknown := ", ".join(sorted(str(key) for key in value if key not in hints)):
+            raise TrainingError(f"{where or 'recipe'}: unknown key {unknown}; known are {', '.join(hints)}")
+        table = {
+            str(key): _checked(item, hints[key], bounds, f"{where}.{key}".lstrip("."))
+            for key, item in value.items()
+        }
+        try:
+            return hint(**table) if origin is None else table
+        except (TypeError, ValueError) as error:  # a required key is missing; the class checks more by itself
+            reason = str(error).removeprefix(f"{hint.__name__}.__init__() ")
+            raise TrainingError(f"{where}: {reason}") from error
     allowed = (int, float) if hint is float else hint
     if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
         raise TrainingError(f"{where}: {_shown(value)} must be of type {hint.__name__}")

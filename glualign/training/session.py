@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import cv2
 import torch
@@ -44,9 +41,9 @@ class Processes:
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over all processes."""
         if self.world > 1:
+            values = values.to(self.device)
             dist.all_reduce(values)
-            values = values / self.world
-        return values
+        return values / self.world
 
     def agree(self, value: bool) -> bool:
         """The first process's answer, for decisions that depend on the clock."""
@@ -88,8 +85,11 @@ def train(
     max_steps: int | None = None,
     max_minutes: float | None = None,
     log: Callable[[str], None] = print,
+    signals: Sequence[int] = (),
 ) -> bool:
     """Train by a recipe (a file, or the name of one that ships).
+
+    Once ``signals`` holds any, what runs is finished and a checkpoint left.
 
     Returns:
         Whether the recipe was finished; else a limit was reached, or a signal asked to stop.
@@ -112,7 +112,8 @@ def train(
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
         store = open_photos(photos, cache)
-        trainer = Trainer(recipe, store, folder, processes, log if processes.first else lambda _: None)
+        log = log if processes.first else lambda _: None
+        trainer = Trainer(recipe, store, folder, processes, log, signals)
         trainer.log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
         if eval_pairs is not None:
             trainer.eval_pairs = open_dataset("pairs", eval_pairs)
@@ -127,24 +128,4 @@ def train(
                 raise TrainingError("a model with a pretrained coarse_backbone needs run.backbone or --init")
             trainer.start_from_backbone(recipe.run.backbone)
         minutes = None if max_minutes is None else max_minutes - (time.monotonic() - started) / 60
-        with _graceful_shutdown(trainer):
-            return trainer.run(steps=max_steps, minutes=minutes)
-
-
-@contextmanager
-def _graceful_shutdown(trainer: Trainer) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM, finish what runs and leave a checkpoint; a second one stops at once."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        if trainer.stop_requested:
-            raise KeyboardInterrupt
-        trainer.stop_requested = True
-
-    in_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
-    former = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        return trainer.run(steps=max_steps, minutes=minutes)

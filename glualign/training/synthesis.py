@@ -70,15 +70,6 @@ STRATA: dict[str, Stratum] = {
 """Strata by the name that recipes and validation tables use."""
 
 
-def check_mix(mix: Mapping[str, float], where: str) -> None:
-    """Refuse, by a `TrainingError`, weights of unknown strata, or none that is positive."""
-    unknown = sorted(set(mix) - set(STRATA))
-    if unknown:
-        raise TrainingError(f"{where}: unknown stratum {', '.join(unknown)}; known are {', '.join(STRATA)}")
-    if sum(mix.values()) <= 0:
-        raise TrainingError(f"{where}: at least one weight must be positive")
-
-
 class TrainingPair(NamedTuple):
     """One training pair of a square working size S."""
 
@@ -101,7 +92,6 @@ class PairSynthesis:
     photometric: bool = True  # False leaves both images as resampled
 
     def __post_init__(self) -> None:
-        check_mix(self.mix, "data.mix")
         if self.aligned > 0 and not self._partners:
             raise TrainingError(
                 "data.aligned is above 0, but no two training photographs have names that differ in a final "

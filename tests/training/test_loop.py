@@ -134,7 +134,7 @@ def test_a_limit_or_a_signal_ends_the_first_validation(
     for name, minutes in (("minutes", 0), ("signal", None)):
         run = trainer(recipe, photos, tmp_path / name)
         run.start_from(weights)
-        run.stop_requested = name == "signal"
+        run.signals = [15] if name == "signal" else []
         assert not run.run(minutes=minutes)
         assert not (tmp_path / name / "validation.csv").exists()
         again = trainer(recipe, photos, tmp_path / name)
@@ -172,7 +172,7 @@ def test_a_resumed_run_stopped_before_its_first_step_keeps_the_optimiser(
     before = load_state(tmp_path / "run").optimiser["state"]
     again = trainer(recipe, photos, tmp_path / "run")
     again.resume()
-    again.stop_requested = True
+    again.signals = [15]
     assert not again.run()
     after = load_state(tmp_path / "run").optimiser["state"]
     assert before.keys() == after.keys() != set()

@@ -128,13 +128,6 @@ def test_what_an_object_hides_is_valid_but_not_visible(photos: PhotoStore) -> No
     assert 0.001 < np.mean(hidden) < 0.3
 
 
-def test_an_unknown_stratum_is_refused(photos: PhotoStore) -> None:
-    with pytest.raises(TrainingError, match="wobble"):
-        synthesis(photos, {"wobble": 1.0})
-    with pytest.raises(TrainingError, match="weight"):
-        synthesis(photos, {"small": 0.0})
-
-
 def test_aligned_photographs_make_one_side_each(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for k in range(2):
