@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from glualign.images import read_image
-from glualign.viz.canvas import Picture, with_caption
-from glualign.viz.pair import filled
+from glualign.viz.canvas import Drawing, Picture
+from glualign.viz.styles import filled
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WIDTH, GAP, MILLISECONDS = 440, 12, 900
@@ -40,7 +40,8 @@ def small(picture: Picture) -> Picture:
 
 
 def _frame(before: Picture, after: Picture) -> Picture:
-    panels = [with_caption(before, "Two photographs in turn"), with_caption(after, "In turn, aligned")]
+    drawings = Drawing(before, ("Two photographs in turn",)), Drawing(after, ("In turn, aligned",))
+    panels = [drawing.explained() for drawing in drawings]
     gap = np.full((panels[0].shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([panels[0], gap, panels[1]], axis=1)
 

@@ -88,8 +88,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     from glualign.flow import Flow, read_flow
     from glualign.images import read_image, to_rgb8, write_image
     from glualign.outputs import check_outputs
-    from glualign.viz.pair import ANIMATIONS, shrunk, write_animation
-    from glualign.viz.styles import draw_flow, draw_pair
+    from glualign.viz.styles import ANIMATIONS, draw_flow, draw_pair, shrunk, write_animation
 
     backward, confidence, mask = options["backward"], options["confidence"], options["mask"]
     if style in PAIR_STYLES and not (options["source"] and options["target"]):

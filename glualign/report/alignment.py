@@ -19,23 +19,15 @@ from glualign.errors import FlowError
 from glualign.flow import Flow, jacobian_determinant, resize, warp
 from glualign.images import Image, to_rgb8
 from glualign.report.page import picture_url, write_page
-from glualign.viz import pair
-from glualign.viz.canvas import Drawing, Picture, check_size, readable
+from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
-from glualign.viz.lines import deformed_grid
-from glualign.viz.styles import check_pair, confidence_map, jacobian, magnitude, mask_overlay, wheel
+from glualign.viz.styles import FlowStyle, check_pair, draw_flow, filled, red_cyan, resized, shrunk
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
 
 VERDICTS = ("good", "doubtful", "failed")
 _SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
-_MEANINGS = {
-    "median_error": "Median difference of forward and backward flow.",
-    "edge_agreement": "How far edges run alike: up to 0.1 in unrelated images, from 0.4 in alike ones.",
-    "content_agreement": "Squared correlation of what is between common edges: from 0.2 if alike.",
-    "inlier_share": "Share of the trusted flow that the transform explains.",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,21 +124,21 @@ def build_report(
         OutputError: the file cannot be written.
     """
     source, target, matrix = alignment.source, alignment.target, alignment.transform
-    below = pair.shrunk(to_rgb8(target), max_side)
+    below = shrunk(to_rgb8(target), max_side)
     height, width = below.shape[:2]
-    warped = pair.resized(to_rgb8(alignment.warped), height, width)
+    warped = resized(to_rgb8(alignment.warped), height, width)
     valid, trusted = (
-        pair.resized(mask.astype(np.uint8) * 255, height, width) >= 128
+        resized(mask.astype(np.uint8) * 255, height, width) >= 128
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(source), height, width)
     quality = alignment.quality if isinstance(alignment, SavedAlignment) else alignment.quality.to_dict()
     pictures = {
         "target": below,
-        "warped": pair.filled(warped, below, valid),
+        "warped": filled(warped, below, valid),
         "source": unaligned,
-        "difference": pair.red_cyan(below, warped, valid),
-        "difference_before": pair.red_cyan(below, unaligned),
+        "difference": filled(red_cyan(below, warped), below, valid),
+        "difference_before": red_cyan(below, unaligned),
     }
     write_page(
         Path(path),
@@ -171,7 +163,7 @@ def build_report(
 
 
 def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask) -> Iterator[dict[str, Any]]:
-    """Pictures of the flow at the size of ``target``, each with name, URL, caption, lines and scale."""
+    """Pictures of the flow at the size of ``target``: style, drawing, URL and colours of the scale."""
     flow = small = alignment.flow
     height, width = target.shape[:2]
     factor = height / flow.height
@@ -180,46 +172,17 @@ def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask)
         small = resize(flow, (height, width), (rows, columns))
     # Vectors of the small flow are shorter; the legends speak of the images' own pixels.
     lengths = Flow(small.data / np.float32(factor), flow.source_size)
-    top = longest(flow, alignment.trusted) or scale_of(flow)
-    maps: dict[str, tuple[Drawing, str]] = {
-        "Flow": (
-            wheel(lengths, top),
-            "Hue is the direction from a target pixel to its source, colour strength the distance. "
-            "Black is unknown, darkened colours are longer than the rim of the wheel.",
-        ),
-        "Deformed grid": (
-            deformed_grid(small, target),
-            "Straight lines on the source, as the flow lays them on the target. Smooth is plausible; loops "
-            "and tears are not.",
-        ),
-        "Trusted": (
-            mask_overlay(target, trusted),
-            "Striped: outside the source, or not trusted.",
-        ),
-        "Length of the flow": (
-            magnitude(lengths, top),
-            "Distance between a target pixel and its source, in pixels. Grey stripes: unknown.",
-        ),
-        "Area and folds": (
-            jacobian(small, trusted),
-            "Source area per target pixel: blue is enlarged, orange reduced, black folded over. Grey "
-            "stripes: not trusted.",
-        ),
-    }
+    drawn: dict[FlowStyle, Flow] = {"wheel": lengths, "grid": small, "mask": small}
+    drawn |= {"magnitude": lengths, "jacobian": small}
+    how: dict[str, Any] = {"image": target, "valid": trusted}
     if alignment.confidence is not None:
-        shown = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
-        drawing = confidence_map(np.asarray(shown, np.float32))
-        maps["Confidence"] = drawing, "How far the flow can be trusted, 1 at best."
-    for name, (drawing, caption) in maps.items():
-        stops = palette(drawing.colors)[::15] if drawing.colors else ()
-        yield {
-            "name": name,
-            "url": picture_url(drawing.picture),
-            "caption": caption,
-            "rim": drawing.lines[0] if len(drawing.lines) > 1 else "",
-            "labels": drawing.labels,
-            "gradient": ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops),
-        }
+        drawn["confidence"] = small
+        how["confidence"] = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
+    top = longest(flow, alignment.trusted) or scale_of(flow)
+    for style, shown in drawn.items():
+        drawing = draw_flow(shown, style, max_flow=top, **how)
+        stops = palette(drawing.colors)[::15].tolist() if drawing.colors else []
+        yield {"style": style, "drawing": drawing, "url": picture_url(drawing.picture), "stops": stops}
 
 
 def _fitted(picture: Picture, height: int, width: int) -> Picture:
@@ -228,7 +191,7 @@ def _fitted(picture: Picture, height: int, width: int) -> Picture:
     rows, columns = (max(1, round(side * factor)) for side in picture.shape[:2])
     canvas = np.full((height, width, 3), 128, np.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
-    canvas[top : top + rows, left : left + columns] = pair.resized(picture, rows, columns)
+    canvas[top : top + rows, left : left + columns] = resized(picture, rows, columns)
     return canvas
 
 
@@ -244,47 +207,32 @@ def correlation(first: Picture, second: Picture, where: Mask) -> float | None:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-Rows = list[tuple[str, str, str]]
-"""Lines of a table: a name, a value with its unit, and how to read it (one sentence or nothing)."""
-
-
 def _quality_rows(
     alignment: Alignment | SavedAlignment, quality: Mapping[str, Any], *correlations: float | None
-) -> Rows:
+) -> dict[str, str]:
     """Coverage, lengths and folds of the flow, correlation before and after, and what else was measured."""
     flow, trusted = alignment.flow, alignment.trusted
-    rows = [
-        ("Valid", f"{100 * alignment.valid.mean():.1f} %", "Share of the target that the source reaches."),
-        ("Trusted", f"{100 * trusted.mean():.1f} %", "Share where the flow is likely right."),
-    ]
+    rows = {name: f"{100 * getattr(alignment, name.lower()).mean():.1f} %" for name in ("Valid", "Trusted")}
     if trusted.any():
         middle, high = (readable(float(value)) for value in np.percentile(flow.magnitude[trusted], [50, 95]))
-        rows += [
-            ("Median motion", f"{middle} px", "Half of the trusted pixels move less than this."),
-            ("95 % move less than", f"{high} px", ""),
-        ]
-    if trusted.any() and min(flow.size) >= 2:
-        with np.errstate(invalid="ignore"):
-            folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
-        meaning = "Share of the trusted pixels where the map turns over and has no inverse."
-        rows.append(("Folded", f"{100 * folded:.2g} %", meaning))
+        rows |= {"Median motion": f"{middle} px", "95 % move less than": f"{high} px"}
+        if min(flow.size) >= 2:
+            with np.errstate(invalid="ignore"):
+                folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
+            rows["Folded"] = f"{100 * folded:.2g} %"
     known = [f"{value:.2f}" for value in correlations if value is not None]
     if len(known) == 2:
-        meaning = (
-            "Correlation of the grey values, 1 at best, with the source as it was and warped. "
-            "Says little when the two images come from different kinds of sensor."
-        )
-        rows.append(("Correlation, before and after", " to ".join(known), meaning))
+        rows["Correlation, before and after"] = " to ".join(known)
     for name, value in quality.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
         if number and name not in _SHOWN_OF_FLOW:
             unit = " px" if name.endswith("_error") else ""
             text = f"{100 * value:.1f} %" if name.endswith("_share") else readable(float(value)) + unit
-            rows.append((_words(name), text, _MEANINGS.get(name, "")))
+            rows[_words(name)] = text
     return rows
 
 
-def _run_rows(alignment: Alignment | SavedAlignment) -> Rows:
+def _run_rows(alignment: Alignment | SavedAlignment) -> dict[str, str]:
     """Images, model and device, seconds by step, and when the report was made."""
     images = {"Source": alignment.source, "Target": alignment.target}
     rows = {what: f"{each.name}, {each.width} x {each.height} px" for what, each in images.items()}
@@ -292,7 +240,7 @@ def _run_rows(alignment: Alignment | SavedAlignment) -> Rows:
     for step, seconds in alignment.timings.items():
         rows[_words(step)] = f"{seconds:.2f} s" if seconds >= 0.005 else "under 0.01 s"
     rows["Made"] = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z} by glualign {glualign.__version__}"
-    return [(name, value, "") for name, value in rows.items() if value]
+    return {name: value for name, value in rows.items() if value}
 
 
 def _words(name: str) -> str:

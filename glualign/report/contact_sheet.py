@@ -60,19 +60,8 @@ def _pair(record: Record, out: Path, read: Callable[[Path], Image]) -> dict[str,
         if PurePosixPath(name).suffix.lower() in EXTENSIONS:
             caption = PurePosixPath(name).stem.rpartition("_")[2]
             pictures.append(_thumbnail(caption, out / name, _link(name), read_image))
-    numbers = {
-        name.replace("_", " "): f"{value:.3g}"
-        for name, value in record.quality.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-    return {
-        "name": record.key,
-        "verdict": record.verdict or IN_ERROR,
-        "numbers": ", ".join(f"{name} {value}" for name, value in numbers.items()),
-        "error": record.error or "",
-        "pictures": pictures,
-        "files": [(PurePosixPath(name).name, _link(name)) for name in record.outputs],
-    }
+    files = [(PurePosixPath(name).name, _link(name)) for name in record.outputs]
+    return {"record": record, "verdict": record.verdict or IN_ERROR, "pictures": pictures, "files": files}
 
 
 def _thumbnail(caption: str, path: Path, link: str, read: Callable[[Path], Image]) -> dict[str, str]:

@@ -118,11 +118,6 @@ class Drawing:
         return np.concatenate([self.picture, np.asarray(strip)], axis=0)
 
 
-def with_caption(picture: Picture, text: str) -> Picture:
-    """The picture with a line of text below it, or as it is where the text does not fit."""
-    return Drawing(picture, (text,)).explained()
-
-
 def readable(value: float) -> str:
     """A number with three significant digits at most and no exponent, as a person writes it."""
     if value == 0 or not math.isfinite(value):
@@ -130,11 +125,6 @@ def readable(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:.{min(digits, 6)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else f"{value:,.0f}"
-
-
-def blank(height: int, width: int, color: RGB = PAPER) -> Picture:
-    """An empty picture."""
-    return np.full((height, width, 3), color, np.uint8)
 
 
 def faded(picture: Picture, share: float, towards: int) -> Picture:
@@ -146,7 +136,7 @@ def faded(picture: Picture, share: float, towards: int) -> Picture:
 def background(image: Picture | None, size: tuple[int, int]) -> Picture:
     """A quiet copy of the target image to draw on, of the size ``(height, width)``, or white paper."""
     if image is None:
-        return blank(*size)
+        return np.full((*size, 3), PAPER, np.uint8)
     check_size("the image", image, size)
     return faded(image, 0.35, 128)
 

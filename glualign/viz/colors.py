@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Bytes, Floats, Mask
+from glualign.arrays import Bytes, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow
 from glualign.geometry import strips
@@ -62,30 +62,26 @@ def flow_to_rgb(flow: Flow | npt.NDArray[np.floating[Any]], max_flow: float | No
     Raises:
         FlowError: the array is not ``(H, W, 2)``, or ``max_flow`` is not a positive number.
     """
-    flow = as_flow(flow)
+    if not isinstance(flow, Flow):
+        data = np.asarray(flow, np.float32)
+        flow = Flow(np.where(np.abs(data) < 1e9, data, np.float32(np.nan)))
     # No motion at all: any scale paints it white.
-    top = checked_maximum(max_flow) if max_flow is not None else longest(flow) or 1.0
+    top = np.float32(checked_maximum(max_flow) if max_flow is not None else longest(flow) or 1.0)
     wheel = wheel_colors().astype(np.float32) / np.float32(255)
     rgb = np.empty((*flow.size, 3), np.uint8)
     for first, last in strips(flow.size):
-        rgb[first:last] = _paint(flow.data[first:last] / np.float32(top), wheel)
+        data = np.nan_to_num(flow.data[first:last] / top)
+        reach = np.hypot(data[..., 0], data[..., 1])[..., None]
+        # The wheel's 55 colours span the circle with the seam where flow points right (+u); position 54 is
+        # blended towards colour 0, exactly as in the reference code.
+        position = (np.arctan2(-data[..., 1], -data[..., 0]) / np.float32(np.pi) + 1) / 2 * (len(wheel) - 1)
+        below = position.astype(np.intp)
+        share = (position - below)[..., None]
+        color = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
+        color = np.where(reach <= 1, 1 - reach * (1 - color), color * np.float32(_BEYOND))
+        # Cut off, as in the reference code.
+        rgb[first:last] = np.where(np.isnan(flow.data[first:last, :, :1]), 0, color * np.float32(255))
     return rgb
-
-
-def _paint(data: Floats, wheel: Floats) -> Bytes:
-    """Colour vectors whose full length is 1."""
-    unknown = np.isnan(data[..., 0])
-    data = np.nan_to_num(data)
-    reach = np.hypot(data[..., 0], data[..., 1])[..., None]
-    # The wheel's 55 colours span the circle with the seam where flow points right (+u); position 54 is
-    # blended towards colour 0, exactly as in the reference code.
-    position = (np.arctan2(-data[..., 1], -data[..., 0]) / np.float32(np.pi) + 1) / 2 * (len(wheel) - 1)
-    below = position.astype(np.intp)
-    share = (position - below)[..., None]
-    color = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
-    color = np.where(reach <= 1, 1 - reach * (1 - color), color * np.float32(_BEYOND))
-    color[unknown] = 0
-    return np.asarray(color * 255, np.float32).astype(np.uint8)  # cut off, as in the reference code
 
 
 def wheel_disc(diameter: int) -> Bytes:
@@ -99,18 +95,6 @@ def wheel_disc(diameter: int) -> Bytes:
     rgb = flow_to_rgb(field, max_flow=max(radius, 0.5))
     alpha = np.clip(radius - reach + 0.5, 0, 1) * 255
     return np.dstack([rgb, np.rint(alpha).astype(np.uint8)])
-
-
-def as_flow(flow: Flow | npt.NDArray[np.floating[Any]]) -> Flow:
-    """A `Flow` of an array, whose unusable values (NaN, infinite, above 1e9) are unknown.
-
-    Raises:
-        FlowError: the array is not ``(H, W, 2)``.
-    """
-    if isinstance(flow, Flow):
-        return flow
-    data = np.asarray(flow, np.float32)
-    return Flow(np.where(np.abs(data) < 1e9, data, np.float32(np.nan)))
 
 
 def longest(flow: Flow, where: Mask | None = None) -> float:

@@ -1,18 +1,24 @@
-"""Every style of picture by its name: the table that the command line, the report and users choose from."""
+"""Every style of picture by its name, of a flow and of a pair: what the command line and users choose from.
+
+Pictures of a pair are on the target's grid; all show the faded target where there is no valid source.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
 
 from glualign.arrays import Floats, Mask
-from glualign.errors import FlowError
+from glualign.errors import FlowError, ImageError
+from glualign.files import PathLike, atomic_path
 from glualign.flow import Flow, consistency, jacobian_determinant, warp
 from glualign.geometry import strips
-from glualign.viz import pair
-from glualign.viz.canvas import Drawing, Picture, blank, check_size, faded, pen_for, readable
+from glualign.viz.canvas import PAPER, Drawing, Picture, check_size, faded, pen_for, readable
 from glualign.viz.colors import Colormap, checked_maximum, flow_to_rgb, longest, palette, scale_of
 from glualign.viz.lines import arrows, deformed_grid
 
@@ -25,10 +31,18 @@ FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by ligh
 _EDGE = (213, 94, 0)  # vermilion of Okabe and Ito, told apart with any colour vision
 _LIGHT, _DARK = 232, 176  # stripes
 
+ANIMATIONS: dict[str, dict[str, Any]] = {
+    ".gif": {"format": "GIF", "optimize": False, "disposal": 1},
+    ".webp": {"format": "WEBP", "quality": 90, "method": 4},
+    ".png": {"format": "PNG"},
+}
+"""Extensions of flicker files, and how Pillow writes them."""
+_LARGEST_WEBP = 16383  # pixels a side, by the format
+
 
 def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
     """Direction as hue, length as saturation, as `flow_to_rgb`; ``max_flow`` None takes `scale_of`."""
-    top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
+    top = scale_of(flow) if max_flow is None else max_flow
     lines = [f"Rim of the wheel: {readable(top)} px", "Hue: from the target pixel towards its source"]
     marks = ["darker: longer"] if longest(flow) > top * 1.001 else []
     marks += [] if flow.known.all() else ["black: unknown"]
@@ -62,7 +76,7 @@ def _diagonal(picture: Picture, period: int) -> Mask:
 
 def magnitude(flow: Flow, max_flow: float | None = None) -> Drawing:
     """Length in pixels, dark for none, yellow for ``max_flow`` (None: `scale_of`), unknown pixels striped."""
-    top = checked_maximum(max_flow) if max_flow is not None else scale_of(flow)
+    top = scale_of(flow) if max_flow is None else max_flow
     return _scaled(flow.magnitude, top, "viridis", "Length of the flow in pixels")
 
 
@@ -98,7 +112,7 @@ def error(errors: Floats, maximum: float | None = None) -> Drawing:
     if maximum is None:
         maximum = max(1.0, float(np.fmin(high, 8 * middle)))
     median = "defined nowhere" if np.isnan(middle) else f"median {readable(float(middle))} px"
-    return _scaled(errors, checked_maximum(maximum), "inferno", f"Forward-backward error in pixels, {median}")
+    return _scaled(errors, maximum, "inferno", f"Forward-backward error in pixels, {median}")
 
 
 def confidence_map(values: Floats) -> Drawing:
@@ -108,6 +122,7 @@ def confidence_map(values: Floats) -> Drawing:
 
 def _scaled(values: Floats, top: float, name: Colormap, line: str) -> Drawing:
     """Values from 0 to ``top`` with a scale, which has a plus sign where larger ones occur."""
+    top = checked_maximum(top)
     beyond = "+" if np.nanmax(values, initial=0) > top * 1.001 else ""
     labels = ("0", readable(top / 2), readable(top) + beyond)
     return Drawing(colorize(values, 0, top, name), (line,), name, labels)
@@ -174,18 +189,17 @@ def draw_flow(
             return magnitude(flow, max_flow)
         case "jacobian":
             return jacobian(flow, valid)
-        case "error":
-            if backward is None:
-                raise FlowError("the error style needs the backward flow (source -> target) as well")
+        case "error" if backward is not None:
             return error(consistency(flow, backward), max_flow)
-        case "confidence":
-            if confidence is None:
-                raise FlowError("the confidence style needs a confidence map")
+        case "confidence" if confidence is not None:
             return confidence_map(confidence)
         case "mask":
-            shown = blank(*flow.size) if image is None else image
+            shown = np.full((*flow.size, 3), PAPER, np.uint8) if image is None else image
             return mask_overlay(shown, flow.valid() if valid is None else valid)
-    raise FlowError(f"unknown style {style!r}; there are {', '.join(FLOW_STYLES)}")
+    raise FlowError(
+        f"style {style!r} is none of {', '.join(FLOW_STYLES)}, or lacks what it shows: the backward flow "
+        "(source -> target) for error, the confidence map for confidence"
+    )
 
 
 def draw_pair(
@@ -204,18 +218,49 @@ def draw_pair(
     warped, inside = warp(source, flow)
     inside = inside if valid is None else inside & valid
     match style:
-        case "blend":
-            return [pair.blend(target, warped, inside)]
-        case "checkerboard":
-            return [pair.checkerboard(target, warped, inside)]
+        case "blend":  # misaligned edges show double
+            picture = np.asarray(cv2.addWeighted(target, 0.5, warped, 0.5, 0), np.uint8)
+        case "checkerboard":  # misaligned edges break
+            side = max(1, round(max(flow.size) / 8))
+            rows, columns = (np.arange(length) // side % 2 for length in flow.size)
+            picture = np.where((rows[:, None] != columns)[..., None], warped, target)
         case "difference":
-            return [pair.red_cyan(target, warped, inside)]
-        case "flicker":
-            return pair.flicker_frames(target, warped, inside)
+            picture = red_cyan(target, warped)
+        case "flicker":  # whatever is misaligned jumps; what has no source is the same in both frames
+            named = ("Target", target), ("Source, warped", warped)
+            return [Drawing(filled(each, target, inside), (name,)).explained() for name, each in named]
         case "side-by-side":
-            moved = striped(warped, ~inside)
-            return [pair.side_by_side([("Source", source), ("Source, warped", moved), ("Target", target)])]
-    raise FlowError(f"unknown style {style!r}; there are {', '.join(PAIR_STYLES)}")
+            return [
+                _side_by_side(
+                    {"Source": source, "Source, warped": striped(warped, ~inside), "Target": target}
+                )
+            ]
+        case _:
+            raise FlowError(f"unknown style {style!r}; there are {', '.join(PAIR_STYLES)}")
+    return [filled(picture, target, inside)]
+
+
+def red_cyan(target: Picture, warped: Picture) -> Picture:
+    """Target in red, warped source in cyan: grey where they agree, coloured fringes where they do not."""
+    red, cyan = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (target, warped))
+    return np.dstack([red, cyan, cyan])
+
+
+def filled(picture: Picture, target: Picture, valid: Mask) -> Picture:
+    """The picture where ``valid``, and the faded target elsewhere."""
+    return picture if valid.all() else np.where(valid[..., None], picture, faded(target, 0.6, 200))
+
+
+def _side_by_side(panels: dict[str, Picture]) -> Picture:
+    """Pictures with their names below next to each other, at the height of the last, which stays as it is."""
+    *_, (height, width, _) = (picture.shape for picture in panels.values())
+    sizes = [max(1, round(each.shape[1] * height / each.shape[0])) for each in panels.values()]
+    pen, columns = pen_for(height, sum(sizes)), []
+    for (name, picture), side in zip(panels.items(), sizes, strict=True):
+        column = Drawing(resized(picture, height, side), (name,)).explained(pen)
+        gap = np.full((column.shape[0], max(2, 2 * pen_for(height, width).line), 3), PAPER, np.uint8)
+        columns += [column, gap]
+    return np.concatenate(columns[:-1], axis=1)
 
 
 def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
@@ -231,3 +276,47 @@ def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
             f"the source is {source.shape[1]} x {source.shape[0]} and the flow was made for one of "
             f"{wide} x {high} pixels; give the source that the flow was computed on"
         )
+
+
+def shrunk(picture: Picture, max_side: int | None) -> Picture:
+    """The picture with its longer side at most ``max_side`` pixels."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, (max_side or max(height, width)) / max(height, width))
+    return resized(picture, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def resized(picture: Picture, height: int, width: int) -> Picture:
+    """The picture at another size; itself where it has that size."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    how = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
+
+
+def write_animation(path: PathLike, frames: Sequence[Picture], interval: int = 700) -> None:
+    """Write frames of one size as an endless animation; the extension chooses the format.
+
+    GIF has 256 colours, shared by all frames so that flat areas do not shimmer; WebP and PNG keep them all.
+    Each frame stays for ``interval`` milliseconds.
+
+    Raises:
+        ImageError: another extension, or a picture too large for the format.
+        OutputError: the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in ANIMATIONS:
+        raise ImageError(f"{path}: an animation is written as {', '.join(ANIMATIONS)}; choose one of these")
+    height, width = frames[0].shape[:2]
+    if suffix == ".webp" and max(height, width) > _LARGEST_WEBP:
+        raise ImageError(
+            f"{path}: {width} x {height} pixels do not fit into WebP; make it smaller or use .png"
+        )
+    pictures = [PillowImage.fromarray(frame) for frame in frames]
+    if suffix == ".gif":
+        together = PillowImage.fromarray(np.concatenate(frames, axis=0))
+        together.thumbnail((1024, 1024))  # plenty to choose 256 colours from
+        palette = together.quantize(256, method=PillowImage.Quantize.MEDIANCUT)
+        pictures = [each.quantize(palette=palette) for each in pictures]
+    how: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": interval, "loop": 0}
+    with atomic_path(path) as temporary:
+        pictures[0].save(temporary, **how, **ANIMATIONS[suffix])

@@ -3,7 +3,7 @@ import pytest
 from PIL import ImageDraw
 
 from glualign.flow import Flow
-from glualign.viz.canvas import Drawing, fitting_size, pen_for, readable, text_width, with_caption
+from glualign.viz.canvas import Drawing, fitting_size, pen_for, readable, text_width
 from glualign.viz.colors import palette
 from glualign.viz.styles import colorize, magnitude, striped
 
@@ -28,7 +28,7 @@ def test_text_shrinks_until_it_fits_or_is_left_out():
 def test_captions_stay_inside_the_strip(size):
     height, width = size
     picture = np.zeros((height, width, 3), np.uint8)
-    result = with_caption(picture, "From target, x 2")
+    result = Drawing(picture, ("From target, x 2",)).explained()
     strip = result[height:]
     np.testing.assert_array_equal(result[: height - height % 7 : 7], picture[: height - height % 7 : 7])
     assert not result[height - 1].any()
@@ -42,7 +42,7 @@ def test_captions_stay_inside_the_strip(size):
 
 def test_a_picture_too_narrow_for_any_text_is_left_alone():
     picture = np.zeros((40, 6, 3), np.uint8)
-    assert with_caption(picture, "words").shape == picture.shape
+    assert Drawing(picture, ("words",)).explained().shape == picture.shape
 
 
 @pytest.mark.parametrize("size", SIZES)

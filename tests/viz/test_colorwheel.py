@@ -3,7 +3,7 @@ import pytest
 
 from glualign.errors import FlowError
 from glualign.flow import Flow
-from glualign.viz.colors import as_flow, flow_to_rgb, longest, wheel_colors, wheel_disc
+from glualign.viz.colors import flow_to_rgb, longest, wheel_colors, wheel_disc
 
 
 def random_flow(height=47, width=61, seed=3):
@@ -27,7 +27,7 @@ def test_colors_equal_those_of_flow_vis(scale):
     flow_vis = pytest.importorskip("flow_vis", reason="the parity check needs: pip install flow-vis")
     flow = random_flow() * np.float32(scale)
     # flow_vis divides by (maximum + 1e-5); the same divisor makes the comparison exact to rounding.
-    ours = flow_to_rgb(flow, max_flow=longest(as_flow(flow)) + 1e-5)
+    ours = flow_to_rgb(flow, max_flow=longest(Flow(flow)) + 1e-5)
     theirs = flow_vis.flow_to_color(flow)
     difference = np.abs(ours.astype(int) - theirs.astype(int))
     assert difference.max() <= 1
@@ -58,17 +58,17 @@ def test_unknown_pixels_do_not_change_the_others():
 
 def test_automatic_maximum_is_the_longest_vector():
     flow = random_flow()
-    np.testing.assert_array_equal(flow_to_rgb(flow), flow_to_rgb(flow, longest(as_flow(flow))))
-    assert longest(as_flow(flow)) == pytest.approx(np.hypot(*np.moveaxis(flow, -1, 0)).max())
+    np.testing.assert_array_equal(flow_to_rgb(flow), flow_to_rgb(flow, longest(Flow(flow))))
+    assert longest(Flow(flow)) == pytest.approx(np.hypot(*np.moveaxis(flow, -1, 0)).max())
 
 
 def test_longest_can_be_restricted_to_a_mask():
     flow = np.zeros((4, 4, 2), np.float32)
     flow[0, 0] = 3, 4
     flow[3, 3] = 30, 40
-    assert longest(as_flow(flow)) == pytest.approx(50)
-    assert longest(as_flow(flow), flow[..., 0] < 10) == pytest.approx(5)
-    assert longest(as_flow(flow), np.zeros((4, 4), bool)) == 0
+    assert longest(Flow(flow)) == pytest.approx(50)
+    assert longest(Flow(flow), flow[..., 0] < 10) == pytest.approx(5)
+    assert longest(Flow(flow), np.zeros((4, 4), bool)) == 0
 
 
 def test_fixed_maximum_scales_saturation_and_darkens_what_is_beyond():

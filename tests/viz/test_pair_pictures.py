@@ -3,7 +3,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from glualign.errors import ImageError, OutputError
-from glualign.viz import pair
+from glualign.flow import Flow
+from glualign.viz import styles
+from glualign.viz.styles import draw_pair
 
 
 @pytest.fixture
@@ -19,16 +21,20 @@ def left_half():
     return mask
 
 
+def draw(source, target, style, valid=None):
+    """The pair where nothing moves: the warped source is the source."""
+    return draw_pair(source, target, Flow(np.zeros((*target.shape[:2], 2), np.float32)), style, valid=valid)
+
+
 def test_blend_is_the_mean_of_both(images):
     target, warped = images
     mean = (target.astype(int) + warped) / 2
-    assert np.abs(pair.blend(target, warped) - mean).max() <= 1
-    np.testing.assert_array_equal(pair.blend(target, warped, share=1), warped)
+    assert np.abs(draw(warped, target, "blend")[0] - mean).max() <= 1
 
 
 def test_checkerboard_takes_every_pixel_from_one_of_both(images):
     target, warped = images
-    board = pair.checkerboard(target, warped, cells=8)
+    (board,) = draw(warped, target, "checkerboard")
     np.testing.assert_array_equal(board[:10, :10], target[:10, :10])
     np.testing.assert_array_equal(board[:10, 10:20], warped[:10, 10:20])
     np.testing.assert_array_equal(board[10:20, :10], warped[10:20, :10])
@@ -36,26 +42,26 @@ def test_checkerboard_takes_every_pixel_from_one_of_both(images):
 
 def test_red_cyan_is_grey_exactly_where_both_agree(images):
     target, _ = images
-    grey = pair.red_cyan(target, target)
+    grey = styles.red_cyan(target, target)
     assert (grey[..., 0] == grey[..., 1]).all()
     bright = np.full((4, 4, 3), 200, np.uint8)
     dark = np.full((4, 4, 3), 50, np.uint8)
-    assert tuple(pair.red_cyan(bright, dark)[0, 0]) == (200, 50, 50), "only in the target: red"
-    assert tuple(pair.red_cyan(dark, bright)[0, 0]) == (50, 200, 200), "only in the source: cyan"
+    assert tuple(styles.red_cyan(bright, dark)[0, 0]) == (200, 50, 50), "only in the target: red"
+    assert tuple(styles.red_cyan(dark, bright)[0, 0]) == (50, 200, 200), "only in the source: cyan"
 
 
-@pytest.mark.parametrize("draw", [pair.blend, pair.checkerboard, pair.red_cyan])
-def test_without_a_valid_source_all_styles_show_the_same_faded_target(draw, images, left_half):
+@pytest.mark.parametrize("style", ["blend", "checkerboard", "difference"])
+def test_without_a_valid_source_all_styles_show_the_same_faded_target(style, images, left_half):
     target, warped = images
-    one, other = draw(target, warped, left_half), draw(target, 255 - warped, left_half)
+    (one,), (other,) = draw(warped, target, style, left_half), draw(255 - warped, target, style, left_half)
     np.testing.assert_array_equal(one[:, 40:], other[:, 40:])
-    np.testing.assert_array_equal(one[:, :40], draw(target, warped)[:, :40])
-    np.testing.assert_array_equal(one[:, 40:], pair.filled(target, target, left_half)[:, 40:])
+    np.testing.assert_array_equal(one[:, :40], draw(warped, target, style)[0][:, :40])
+    np.testing.assert_array_equal(one[:, 40:], styles.filled(target, target, left_half)[:, 40:])
 
 
 def test_flicker_frames_blink_only_where_valid(images, left_half):
     target, warped = images
-    first, second = pair.flicker_frames(target, warped, left_half)
+    first, second = draw(warped, target, "flicker", left_half)
     assert first.shape == second.shape
     np.testing.assert_array_equal(first[:60, :40], target[:, :40])
     np.testing.assert_array_equal(second[:60, :40], warped[:, :40])
@@ -66,25 +72,25 @@ def test_flicker_frames_blink_only_where_valid(images, left_half):
 def test_side_by_side_has_one_height_and_keeps_proportions():
     source = np.full((100, 50, 3), 10, np.uint8)
     target = np.full((60, 80, 3), 200, np.uint8)
-    picture = pair.side_by_side([("Source", source), ("Target", target)])
+    (picture,) = draw(source, target, "side-by-side")
     assert (picture[:60, :30] == 10).all()
     assert (picture[:60, -80:] == 200).all()
-    assert picture.shape[1] == 30 + 2 + 80
+    assert picture.shape[1] == 30 + 2 + 80 + 2 + 80
     assert picture.shape[0] > 60
 
 
 def test_shrunk_bounds_the_longer_side():
     picture = np.zeros((300, 900, 3), np.uint8)
-    assert pair.shrunk(picture, 300).shape == (100, 300, 3)
-    assert pair.shrunk(picture, 900) is picture
-    assert pair.shrunk(picture, None) is picture
+    assert styles.shrunk(picture, 300).shape == (100, 300, 3)
+    assert styles.shrunk(picture, 900) is picture
+    assert styles.shrunk(picture, None) is picture
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".gif", 60), (".webp", 40), (".png", 0)])
 def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
     frames = [np.full((40, 50, 3), (200, 30, 30), np.uint8), np.full((40, 50, 3), (20, 60, 210), np.uint8)]
     path = tmp_path / f"flicker{suffix}"
-    pair.write_animation(path, frames, interval=300)
+    styles.write_animation(path, frames, interval=300)
     with PillowImage.open(path) as read:
         assert read.n_frames == 2
         assert read.info["loop"] == 0
@@ -99,9 +105,9 @@ def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
 def test_animation_refuses_other_formats_and_folders(tmp_path):
     frames = [np.zeros((4, 4, 3), np.uint8)] * 2
     with pytest.raises(ImageError, match=r"\.gif"):
-        pair.write_animation(tmp_path / "a.jpg", frames)
+        styles.write_animation(tmp_path / "a.jpg", frames)
     with pytest.raises(ImageError, match="WebP"):
-        pair.write_animation(tmp_path / "a.webp", [np.zeros((1, 16384, 3), np.uint8)] * 2)
+        styles.write_animation(tmp_path / "a.webp", [np.zeros((1, 16384, 3), np.uint8)] * 2)
     (tmp_path / "d.gif").mkdir()
     with pytest.raises(OutputError):
-        pair.write_animation(tmp_path / "d.gif", frames)
+        styles.write_animation(tmp_path / "d.gif", frames)
