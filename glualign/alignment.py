@@ -142,19 +142,22 @@ class Alignment:
             ImageError: the format cannot hold the image.
             OutputError: a file cannot be written, or is one of the two images.
         """
-        from glualign.outputs import Outputs, expected_image, warped_extension
+        from glualign.outputs import (
+            check_outputs,
+            expected_image,
+            name_outputs,
+            warped_extension,
+            write_outputs,
+        )
 
         images = [image.path for image in (self.source, self.target) if image.path is not None]
         expected = expected_image(self.source, self.target.size, interpolation, fill)
-        plan = Outputs.in_folder(
-            directory,
-            stem or (self.source.path.stem if self.source.path else "source"),
-            extension or warped_extension(str(self.source.path or ""), expected),
-            kinds=outputs,
-        )
-        plan.check(images, warped=expected)
-        written, _ = plan.write(
-            self, interpolation=interpolation, fill=fill, only_trusted=only_trusted, quality=quality
+        stem = stem or (self.source.path.stem if self.source.path else "source")
+        extension = extension or warped_extension(str(self.source.path or ""), expected)
+        files = name_outputs(directory, stem, extension, kinds=outputs)
+        check_outputs(files, images, warped=expected)
+        written, _ = write_outputs(
+            files, self, interpolation=interpolation, fill=fill, only_trusted=only_trusted, quality=quality
         )
         return list(written.values())
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,141 +26,90 @@ DEFAULT_KINDS: tuple[Kind, ...] = ("warped", "flow", "flow_image", "transform")
 _LONGEST_NAME = 255
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The files that one aligned pair is written to; None: not written.
+def name_outputs(
+    folder: PathLike,
+    stem: str,
+    extension: str,
+    *,
+    kinds: Collection[str] = DEFAULT_KINDS,
+    flow_extension: str = ".flo",
+    matches_extension: str = ".csv",
+) -> dict[str, Path]:
+    """Files by kind: ``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` ... in ``folder``.
 
-    Attributes:
-        warped: the source on the target's grid.
-        flow: target -> source, format by extension.
-        flow_image: the flow on the colour wheel.
-        mask: 8-bit image, 255 where trusted.
-        confidence: 8-bit image, 255 where certain.
-        transform: the 3x3 matrix as ``.txt`` or ``.json``.
-        gcps: ground control points of the source in QGIS's format; the target is a GeoTIFF.
-        matches: point matches, in the form of the extension.
+    ``extension`` is that of the warped image, as `warped_extension` chooses it.
+
+    Raises:
+        OutputError: a kind is unknown.
     """
+    names = {
+        "warped": f"_warped{extension}",
+        "flow": f"_flow{flow_extension}",
+        "flow_image": "_flow.png",
+        "mask": "_mask.png",
+        "confidence": "_confidence.png",
+        "transform": "_transform.txt",
+        "gcps": ".points",
+        "matches": f"_matches{matches_extension}",
+    }
+    if unknown := sorted(set(kinds) - set(names)):
+        raise OutputError(f"{', '.join(unknown)}: not a kind of output; use {', '.join(names)}")
+    return {kind: Path(folder, f"{stem}{name}") for kind, name in names.items() if kind in kinds}
 
-    warped: Path | None = None
-    flow: Path | None = None
-    flow_image: Path | None = None
-    mask: Path | None = None
-    confidence: Path | None = None
-    transform: Path | None = None
-    gcps: Path | None = None
-    matches: Path | None = None
 
-    @classmethod
-    def in_folder(
-        cls,
-        folder: PathLike,
-        stem: str,
-        extension: str,
-        *,
-        kinds: Collection[str] = DEFAULT_KINDS,
-        flow_extension: str = ".flo",
-        matches_extension: str = ".csv",
-    ) -> Outputs:
-        """The ``kinds`` as ``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` ... in ``folder``.
+def write_outputs(
+    files: Mapping[str, Path],
+    alignment: Alignment,
+    *,
+    only_trusted: bool = False,
+    quality: int | None = None,
+    **drawing: Any,
+) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Write an alignment; a transform only where one was fitted.
 
-        ``extension`` is that of the warped image, as `warped_extension` chooses it.
+    Args:
+        files: by kind: ``warped``, the source on the target's grid; ``flow``, target -> source;
+            ``flow_image``, the flow on the colour wheel; ``mask`` and ``confidence``, 8-bit images, 255 where
+            trusted and certain; ``transform``, the 3x3 matrix as ``.txt`` or ``.json``; ``gcps``, ground
+            control points of the source in QGIS's format, for a GeoTIFF target; ``matches``, point matches.
+            Files of other kinds are left to the caller.
+        alignment: what to write.
+        only_trusted: as in `Alignment.render`; the flow is unknown elsewhere.
+        quality: of JPEG, WebP, HEIC and AVIF.
+        drawing: further arguments of `Alignment.render`.
 
-        Raises:
-            OutputError: a kind is unknown.
-        """
-        names = {
-            "warped": f"{stem}_warped{extension}",
-            "flow": f"{stem}_flow{flow_extension}",
-            "flow_image": f"{stem}_flow.png",
-            "mask": f"{stem}_mask.png",
-            "confidence": f"{stem}_confidence.png",
-            "transform": f"{stem}_transform.txt",
-            "gcps": f"{stem}.points",
-            "matches": f"{stem}_matches{matches_extension}",
-        }
-        unknown = set(kinds) - set(names)
-        if unknown:
-            raise OutputError(f"{', '.join(sorted(unknown))}: not a kind of output; use {', '.join(names)}")
-        return cls(**{kind: Path(folder) / name for kind, name in names.items() if kind in kinds})
+    Returns:
+        ``(written, notes)``: the files written, and what the user should know of metadata left out.
 
-    def files(self) -> dict[str, Path]:
-        """The planned files by kind."""
-        return {kind: path for kind, path in vars(self).items() if path is not None}
-
-    def check(
-        self, inputs: Iterable[PathLike] = (), *, warped: Image | None = None, beside: Iterable[PathLike] = ()
-    ) -> None:
-        """Refuse names that cannot work, before time is spent on computing what would go there.
-
-        Args:
-            inputs: files that must not be overwritten.
-            warped: what will be written as the warped image, from `expected_image`.
-            beside: files that are written as well.
-
-        Raises:
-            OutputError: as `check_outputs`.
-            FlowError: the flow's extension is not a flow format.
-            ImageError: an extension is not an image format, or the format cannot hold ``warped``.
-        """
-        check_outputs([*filter(None, vars(self).values()), *beside], inputs)
-        if self.matches:
-            check_matches_path(self.matches)
-        if self.warped and warped:
-            check_writable(self.warped, warped)
-        if self.flow and self.flow.suffix.lower() not in FLOW_EXTENSIONS:
-            raise FlowError(f"{self.flow}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
-        for path in (self.warped, self.flow_image, self.mask, self.confidence):
-            if path and path.suffix.lower() not in WRITABLE:
-                raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
-
-    def write(
-        self,
-        alignment: Alignment,
-        *,
-        only_trusted: bool = False,
-        quality: int | None = None,
-        **drawing: Any,
-    ) -> tuple[dict[str, Path], tuple[str, ...]]:
-        """Write the planned files; a transform only where one was fitted.
-
-        Args:
-            alignment: what to write.
-            only_trusted: as in `Alignment.render`; the flow is unknown elsewhere.
-            quality: of JPEG, WebP, HEIC and AVIF.
-            drawing: further arguments of `Alignment.render`.
-
-        Returns:
-            ``(files, notes)``: the files by kind, and what the user should know of metadata left out.
-
-        Raises:
-            ImageError: a format cannot hold its image.
-            OutputError: a file cannot be written.
-        """
-        files, notes = {kind: path for kind, path in vars(self).items() if path}, tuple[str, ...]()
-        if alignment.transform is None:
-            files.pop("transform", None)
-        for kind, path in files.items():
-            if kind == "warped":
-                drawn = alignment.render(only_trusted=only_trusted, **drawing)
-                notes = write_image(path, drawn, quality=quality)
-                del drawn  # its pixels, while the other files are made
-            elif kind == "flow":
-                flow = alignment.flow
-                if only_trusted:
-                    flow = Flow(np.where(alignment.trusted[..., None], flow.data, np.nan), flow.source_size)
-                write_flow(path, flow)
-            elif kind == "flow_image":
-                write_image(path, alignment.flow_picture())
-            elif kind in ("mask", "confidence"):
-                values = alignment.trusted if kind == "mask" else alignment.confidence
-                write_mask(path, values, alignment.target.georeference)
-            elif kind == "transform":
-                _write_transform(path, alignment)
-            elif kind == "gcps":
-                write_gcps(path, alignment)
-            else:
-                write_matches(path, find_matches(alignment))
-        return files, notes
+    Raises:
+        ImageError: a format cannot hold its image.
+        OutputError: a file cannot be written.
+    """
+    written, notes = dict(files), tuple[str, ...]()
+    if alignment.transform is None:
+        written.pop("transform", None)
+    for kind, path in written.items():
+        if kind == "warped":
+            drawn = alignment.render(only_trusted=only_trusted, **drawing)
+            notes = write_image(path, drawn, quality=quality)
+            del drawn  # its pixels, while the other files are made
+        elif kind == "flow":
+            flow = alignment.flow
+            if only_trusted:
+                flow = Flow(np.where(alignment.trusted[..., None], flow.data, np.nan), flow.source_size)
+            write_flow(path, flow)
+        elif kind == "flow_image":
+            write_image(path, alignment.flow_picture())
+        elif kind in ("mask", "confidence"):
+            values = alignment.trusted if kind == "mask" else alignment.confidence
+            write_mask(path, values, alignment.target.georeference)
+        elif kind == "transform":
+            _write_transform(path, alignment)
+        elif kind == "gcps":
+            write_gcps(path, alignment)
+        elif kind == "matches":
+            write_matches(path, find_matches(alignment))
+    return written, notes
 
 
 def write_mask(path: PathLike, values: Any, georeference: Mapping[int, Any] | None = None) -> None:
@@ -223,19 +171,32 @@ def is_folder(output: PathLike, extensions: Collection[str]) -> bool:
     return True
 
 
-def check_outputs(paths: Iterable[PathLike], inputs: Iterable[PathLike] = ()) -> None:
-    """Refuse output files that could not be written or would destroy something.
+def check_outputs(
+    files: Mapping[str, PathLike] | Iterable[PathLike],
+    inputs: Iterable[PathLike] = (),
+    *,
+    warped: Image | None = None,
+) -> None:
+    """Refuse output files that could not be written or would destroy something, before anything is computed.
 
     Paths are compared as the file system sees them: symbolic and hard links are the file they lead to, and
     two outputs must differ in more than case and Unicode form.
 
+    Args:
+        files: the outputs; by kind, as for `write_outputs`, to have their formats checked as well.
+        inputs: files that must not be overwritten.
+        warped: what will be written as the warped image, from `expected_image`.
+
     Raises:
         OutputError: an output is an input, another output, a folder or a device, its name is too long, or
-            it lies where nothing can be written.
+            it lies where nothing can be written; or matches have no format.
+        FlowError: the flow's extension is not a flow format.
+        ImageError: an extension is not an image format, or the format cannot hold ``warped``.
     """
+    kinds = {kind: Path(path) for kind, path in files.items()} if isinstance(files, Mapping) else {}
     taken = {name for path in inputs for name in (os.path.realpath(path), identity(path))} - {None}
     seen: dict[str, Path] = {}
-    for path in map(Path, paths):
+    for path in kinds.values() or map(Path, files):
         if "\0" in str(path):
             raise OutputError(f"{path}: a file name cannot hold a NUL character")
         if taken & {real := os.path.realpath(path), identity(path)}:
@@ -258,6 +219,16 @@ def check_outputs(paths: Iterable[PathLike], inputs: Iterable[PathLike] = ()) ->
             raise OutputError(f"{path}: cannot be written ({parent} is a file); choose another folder")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise OutputError(f"{path}: cannot be written (no permission in {parent}); choose another folder")
+    for kind, path in kinds.items():
+        suffix = path.suffix.lower()
+        if kind == "matches":
+            check_matches_path(path)
+        elif kind == "warped" and warped:
+            check_writable(path, warped)
+        elif kind == "flow" and suffix not in FLOW_EXTENSIONS:
+            raise FlowError(f"{path}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
+        elif kind in ("warped", "flow_image", "mask", "confidence") and suffix not in WRITABLE:
+            raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
 
 
 def identity(path: PathLike) -> tuple[int, int] | None:

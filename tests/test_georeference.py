@@ -13,7 +13,7 @@ from glualign.errors import ImageError
 from glualign.flow import Flow, write_flow
 from glualign.georeference import map_affine, resized, write_gcps
 from glualign.images import Image, read_image, write_image
-from glualign.outputs import Outputs
+from glualign.outputs import write_outputs
 
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
 AREA = {33550: (0.5, 0.25, 0.0), 33922: (0.0, 0.0, 0.0, 500_000.0, 5_400_000.0, 0.0), 34735: KEYS}
@@ -42,8 +42,7 @@ def test_a_result_on_the_grid_of_a_map_has_its_georeference(tmp_path, place):
     geotiff(tmp_path / "map.tif", place, nodata=0.0)
     target = read_image(tmp_path / "map.tif")
     source = Image(np.full((50, 70, 3), 9, np.uint8))
-    outputs = Outputs(warped=tmp_path / "out.tif", mask=tmp_path / "mask.tif")
-    outputs.write(aligned(source, target))
+    write_outputs({"warped": tmp_path / "out.tif", "mask": tmp_path / "mask.tif"}, aligned(source, target))
     for name in ("out.tif", "mask.tif"):
         with tifffile.TiffFile(tmp_path / name) as file:
             assert {tag: file.pages[0].tags[tag].value for tag in place} == place
@@ -56,7 +55,7 @@ def test_gdal_reads_the_same_place(tmp_path, place):
     geotiff(tmp_path / "map.tif", place)
     target = read_image(tmp_path / "map.tif")
     source = Image(np.random.default_rng(1).normal(500, 9, (50, 70)).astype(np.float32), nodata=-9999.0)
-    Outputs(warped=tmp_path / "out.tif").write(aligned(source, target))
+    write_outputs({"warped": tmp_path / "out.tif"}, aligned(source, target))
     with rasterio.open(tmp_path / "map.tif") as expected, rasterio.open(tmp_path / "out.tif") as found:
         assert found.crs == expected.crs
         assert found.crs.to_epsg() == 32633
@@ -81,7 +80,7 @@ def test_what_is_not_covered_holds_no_data(tmp_path, kind):
     target = read_image(tmp_path / "map.tif")
     source = Image(np.full((50, 70), 7, kind), georeference=POINT)
     alignment = aligned(source, target, shift=(-20, 0))
-    Outputs(warped=tmp_path / "out.tif").write(alignment)
+    write_outputs({"warped": tmp_path / "out.tif"}, alignment)
     found = read_image(tmp_path / "out.tif")
     np.testing.assert_array_equal(found.missing(), ~alignment.valid)
     assert found.georeference == AREA, "the source's own place is not that of the result"

@@ -13,7 +13,7 @@ from glualign.errors import MissingExtraError, OutputError
 from glualign.flow import Flow, read_initial, write_flow
 from glualign.images import Image
 from glualign.matches import find_matches, write_matches
-from glualign.outputs import Outputs
+from glualign.outputs import check_outputs
 
 SIZE = (120, 160)
 FOCAL = 150.0
@@ -182,7 +182,7 @@ def test_what_cannot_be_written_is_told(alignment, tmp_path, monkeypatch):
         write_matches(tmp_path / "m.txt", same)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(MissingExtraError, match=r"glualign\[hdf5\]"):
-        Outputs(matches=tmp_path / "m.h5").check()
+        check_outputs({"matches": tmp_path / "m.h5"})
 
 
 def quick(*arguments):

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from glualign.errors import DeviceError, ImageError
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, WRITABLE, Image, MaskFrom, read_image
-from glualign.outputs import DEFAULT_KINDS, Outputs, expected_image, warped_extension
+from glualign.outputs import (
+    DEFAULT_KINDS,
+    check_outputs,
+    expected_image,
+    name_outputs,
+    warped_extension,
+    write_outputs,
+)
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
@@ -28,11 +35,11 @@ class Settings:
         model, device, precision, preset: as in `Aligner.from_pretrained`.
         align: fields of `AlignOptions` that override the preset.
         apply_orientation, page, max_pixels, mask_from: as in `read_image`.
-        kinds: which files are written, as in `Outputs.in_folder`.
+        kinds: which files are written, as in `name_outputs`.
         extension: of warped images, such as ``.png``; None: the source's where it can hold them.
         flow_extension: of flow files.
         matches_extension: of files of matches.
-        interpolation, fill, quality: as in `Outputs.write`.
+        interpolation, fill, quality: as in `write_outputs`.
         min_quality: worst verdict of a pair that is done. A pair of a worse one fails and nothing of it is
             written; with ``failed``, pairs of this verdict fail, too, but their files are kept; with ``none``
             every aligned pair is done.
@@ -64,7 +71,7 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        self._outputs(Path(), "any", ".png").check()
+        check_outputs(self._files(Path(), "any", ".png"))
         if self.extension is not None and self.extension.lower() not in WRITABLE:
             raise ImageError(f"{self.extension}: not an image format; use one of {' '.join(WRITABLE)}")
 
@@ -104,17 +111,17 @@ class Settings:
         The warped image's depends on its content, too: a format that cannot hold it is replaced.
         """
         extensions = {self.extension} if self.extension else {warped_extension(source.name), ".png", ".tif"}
-        plans = (self._outputs(Path(), stem, extension) for extension in extensions)
-        return sorted({path.name for plan in plans for path in plan.files().values()})
+        plans = (self._files(Path(), stem, extension) for extension in extensions)
+        return sorted({path.name for plan in plans for path in plan.values()})
 
     def write(self, alignment: Alignment, folder: Path, stem: str) -> tuple[Sequence[Path], Sequence[str]]:
         """Write the results of a pair into ``folder``: the files, and notes on what a format left out."""
         source = alignment.source
         drawing: dict[str, Any] = {"interpolation": self.interpolation, "fill": self.fill}
         image = expected_image(source, alignment.target.size, **drawing)
-        plan = self._outputs(folder, stem, self.extension or warped_extension(source.name, image))
-        files, notes = plan.write(alignment, quality=self.quality, **drawing)
-        return list(files.values()), notes
+        plan = self._files(folder, stem, self.extension or warped_extension(source.name, image))
+        written, notes = write_outputs(plan, alignment, quality=self.quality, **drawing)
+        return list(written.values()), notes
 
     def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
         """Why the alignment counts as failed (None: it does not), and whether its files are kept."""
@@ -125,6 +132,6 @@ class Settings:
             return "the verdict on the alignment is failed; its files are kept for you to look at", True
         return None, True
 
-    def _outputs(self, folder: Path, stem: str, extension: str) -> Outputs:
+    def _files(self, folder: Path, stem: str, extension: str) -> dict[str, Path]:
         how = {name: getattr(self, name) for name in ("kinds", "flow_extension", "matches_extension")}
-        return Outputs.in_folder(folder, stem, extension, **how)
+        return name_outputs(folder, stem, extension, **how)

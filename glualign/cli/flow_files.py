@@ -35,9 +35,9 @@ def flow_tool(
         @wraps(compute)
         def run(output: str, telling: Telling, format: str | None, **given: Any) -> None:
             from glualign.flow import write_flow
-            from glualign.outputs import Outputs
+            from glualign.outputs import check_outputs
 
-            Outputs(flow=Path(output)).check([given[name] for name in names])
+            check_outputs({"flow": output}, [given[name] for name in names])
             flow = compute(**given)
             write_flow(output, flow)
             telling.tell({"output": output, **_flow_facts(flow)})

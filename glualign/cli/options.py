@@ -261,7 +261,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Writing:
-    """How warped images are drawn and written: keyword arguments of `Outputs.write`."""
+    """How warped images are drawn and written: keyword arguments of `write_outputs`."""
 
     interpolation: Interpolation | None = option(
         "--interp [nearest|linear|cubic|lanczos]  How source pixels are sampled; nearest keeps labels "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +171,14 @@ def warp(
     """
     from glualign.georeference import map_affine
     from glualign.images import WRITABLE
-    from glualign.outputs import Outputs, expected_image, is_folder, warped_extension
+    from glualign.outputs import (
+        check_outputs,
+        expected_image,
+        is_folder,
+        name_outputs,
+        warped_extension,
+        write_outputs,
+    )
 
     if options["matrix"] and pairing.transform in ("auto", "dense", "tps"):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
@@ -181,24 +188,24 @@ def warp(
     expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
     if is_folder(output := options["output"] or ".", WRITABLE):
         extension = options["format"] or warped_extension(source, expected)
-        outputs = Outputs.in_folder(output, Path(source).stem, extension)
+        files = name_outputs(output, Path(source).stem, extension)
     else:
-        outputs = Outputs(warped=Path(output))
-    named = {kind: options[kind] for kind in ("flow", "flow_image", "mask", "confidence", "gcps", "matches")}
-    named["transform"], page = options["matrix"], options["report"]
-    outputs = replace(outputs, **{kind: Path(name) for kind, name in named.items() if name})
-    outputs.check(pairing.inputs(source, target), warped=expected, beside=filter(None, [page]))
-    if page:
+        files = {"warped": Path(output)}
+    kinds = ("flow", "flow_image", "mask", "confidence", "gcps", "matches", "report")
+    named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
+    files |= {kind: Path(name) for kind, name in named.items() if name}
+    check_outputs(files, pairing.inputs(source, target), warped=expected)
+    if page := files.get("report"):
         from glualign.report.alignment import build_report
         from glualign.report.page import environment
 
         environment()
     alignment = pairing.align(moving, fixed, show=not telling.quiet)
     with status("Writing ...", show=not telling.quiet):
-        written, notes = outputs.write(alignment, only_trusted=options["only_trusted"], **vars(writing))
+        trusted = options["only_trusted"]
+        written, notes = write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
         if page:
             build_report(alignment, page, command=click.get_current_context().obj)
-            written["report"] = Path(page)
     for note in () if telling.quiet else notes:
         warn(f"{source}: {note}")
     pairing.tell(alignment, written, telling)
@@ -231,14 +238,14 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
       glualign flow source.jpg target.jpg flow.flo
       glualign flow frame2.png frame1.png -o flow.png --only-trusted --max-side 0
     """
-    from glualign.outputs import Outputs
+    from glualign.outputs import check_outputs, write_outputs
 
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
-    outputs = Outputs(**{kind: Path(name) for kind, name in names.items() if name})
-    outputs.check(pairing.inputs(source, target))
+    files = {kind: Path(name) for kind, name in names.items() if name}
+    check_outputs(files, pairing.inputs(source, target))
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
     alignment = pairing.align(moving, fixed, show=not telling.quiet)
-    written, _ = outputs.write(alignment, only_trusted=options["only_trusted"])
+    written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
     pairing.tell(alignment, written, telling)
 
 
@@ -273,11 +280,11 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
     """
     from glualign.cli.apply import read_keypoints
     from glualign.matches import check_matches_path, find_matches, write_matches
-    from glualign.outputs import Outputs
+    from glualign.outputs import check_outputs
 
     output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    Outputs(matches=output).check(pairing.inputs(source, target, points))
+    check_outputs({"matches": output}, pairing.inputs(source, target, points))
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target")[0] if points else None
     alignment = pairing.align(moving, fixed, show=not telling.quiet)

@@ -13,7 +13,7 @@ from glualign.errors import BatchError
 from glualign.flow import Flow
 from glualign.images import Image
 from glualign.matches import write_matches
-from glualign.outputs import Outputs
+from glualign.outputs import name_outputs, write_outputs
 
 SIZE = (120, 160)
 FOCAL = 150.0
@@ -58,10 +58,12 @@ def records(tmp_path: Path) -> list[Record]:
         alignment = Alignment(
             images[source], images[target], flow, flow.valid(), confidence, None, None, "none"
         )
-        plan = Outputs.in_folder(tmp_path, f"{source}-{target}", ".png", kinds=["flow", "mask", "confidence"])
-        files, _ = plan.write(alignment)
+        files = name_outputs(tmp_path, f"{source}-{target}", ".png", kinds=["flow", "mask", "confidence"])
+        write_outputs(files, alignment)
         inputs = (Input(str(images[number].path)) for number in (source, target))
-        found.append(Record(plan.flow.stem, "done", *inputs, {}, {path.name: 1 for path in files.values()}))
+        found.append(
+            Record(files["flow"].stem, "done", *inputs, {}, {path.name: 1 for path in files.values()})
+        )
     return found
 
 

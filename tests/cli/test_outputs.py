@@ -6,7 +6,7 @@ import pytest
 
 from glualign.errors import FlowError, ImageError, OutputError
 from glualign.images import Image
-from glualign.outputs import Outputs, check_outputs, expected_image, is_folder, warped_extension
+from glualign.outputs import check_outputs, expected_image, is_folder, name_outputs, warped_extension
 
 
 def image(kind: str = "uint8", channels: int = 3) -> Image:
@@ -14,19 +14,19 @@ def image(kind: str = "uint8", channels: int = 3) -> Image:
 
 
 def test_a_folder_gets_names_after_the_source():
-    outputs = Outputs.in_folder("out", "left", ".JPG")
-    assert outputs.warped == Path("out/left_warped.JPG")
-    assert outputs.flow == Path("out/left_flow.flo")
-    assert outputs.flow_image == Path("out/left_flow.png")
-    assert outputs.transform == Path("out/left_transform.txt")
-    assert outputs.mask is None
+    assert name_outputs("out", "left", ".JPG") == {
+        "warped": Path("out/left_warped.JPG"),
+        "flow": Path("out/left_flow.flo"),
+        "flow_image": Path("out/left_flow.png"),
+        "transform": Path("out/left_transform.txt"),
+    }
 
 
 def test_kinds_are_chosen_and_unknown_ones_refused():
-    outputs = Outputs.in_folder("out", "a", ".png", kinds=["mask", "flow"], flow_extension=".npz")
-    assert outputs.files() == {"flow": Path("out/a_flow.npz"), "mask": Path("out/a_mask.png")}
+    files = name_outputs("out", "a", ".png", kinds=["mask", "flow"], flow_extension=".npz")
+    assert files == {"flow": Path("out/a_flow.npz"), "mask": Path("out/a_mask.png")}
     with pytest.raises(OutputError, match="wrap: not a kind"):
-        Outputs.in_folder("out", "a", ".png", kinds=["wrap"])
+        name_outputs("out", "a", ".png", kinds=["wrap"])
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_the_warped_image_has_the_source_s_format_where_that_can_hold_it(name, s
 
 def test_formats_are_checked_before_anything_is_computed(tmp_path):
     with pytest.raises(ImageError, match="JPEG cannot hold"):
-        Outputs(warped=tmp_path / "a.jpg").check(warped=expected_image(image("uint16"), (6, 7)))
+        check_outputs({"warped": tmp_path / "a.jpg"}, warped=expected_image(image("uint16"), (6, 7)))
     with pytest.raises(ImageError, match="at most 16383"):
-        Outputs(warped=tmp_path / "a.webp").check(warped=expected_image(image(), (6, 20_000)))
+        check_outputs({"warped": tmp_path / "a.webp"}, warped=expected_image(image(), (6, 20_000)))
     with pytest.raises(FlowError, match="not a flow format"):
-        Outputs(flow=tmp_path / "a.xyz").check()
+        check_outputs({"flow": tmp_path / "a.xyz"})
     with pytest.raises(ImageError, match="not an image format"):
-        Outputs(mask=tmp_path / "a.xyz").check()
+        check_outputs({"mask": tmp_path / "a.xyz"})
 
 
 @pytest.mark.parametrize(
