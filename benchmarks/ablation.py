@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from glualign.evaluation.datasets import open_dataset
-from glualign.evaluation.environment import environment
 from glualign.evaluation.methods import open_model
 from glualign.evaluation.metrics import PairMetrics, measure
+from glualign.evaluation.tables import environment
 from glualign.files import write_text
 
 VARIANTS: dict[str, dict[str, Any]] = {

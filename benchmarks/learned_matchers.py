@@ -15,8 +15,8 @@ import statistics
 from datetime import date
 from pathlib import Path
 
-from glualign.evaluation.environment import environment
 from glualign.evaluation.runner import read_csv
+from glualign.evaluation.tables import environment
 from glualign.files import write_text
 
 NAMES = {"xfeat": "XFeat", "aliked+lightglue": "ALIKED + LightGlue"}

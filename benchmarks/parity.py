@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from glualign.evaluation.environment import environment
+from glualign.evaluation.tables import environment
 from glualign.files import write_text
 from tests.golden.golden_cases import FOLDER, differences, load_case, tolerance
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from glualign import Aligner
 from glualign.evaluation.datasets import open_dataset
-from glualign.evaluation.environment import environment
+from glualign.evaluation.tables import environment
 from glualign.files import write_text
 
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)

@@ -19,7 +19,7 @@ import numpy as np
 from rendered_pairs import RenderedPair, related, unrelated
 
 from glualign import Aligner
-from glualign.evaluation.environment import environment
+from glualign.evaluation.tables import environment
 from glualign.files import write_text
 from glualign.geometry import inside, positions
 

@@ -204,7 +204,6 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
     from glualign.checkpoints.load import load_model
     from glualign.devices import choose_device
     from glualign.evaluation import speed, tables
-    from glualign.evaluation.environment import usable_cores
     from glualign.outputs import check_outputs
 
     device, path = choose_device(options["device"]), options["json"]
@@ -221,7 +220,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
         timings = speed.time_contenders(
             contenders,
             sizes=dict.fromkeys(sizes),
-            threads=dict.fromkeys(threads) or (usable_cores(),),
+            threads=dict.fromkeys(threads) or (tables.usable_cores(),),
             repeat=options["repeat"],
         )
     if path:

@@ -28,11 +28,17 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
 from glualign.network.warping import normalise
 from glualign.training import folder, weights
-from glualign.training.batches import Batch, BatchDataset, as_tensor, load_batches
 from glualign.training.objectives import ContrastiveHead, Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import Recipe, StageOptions
-from glualign.training.synthesis import STRATA, PairSynthesis
+from glualign.training.synthesis import (
+    STRATA,
+    Batch,
+    BatchDataset,
+    PairSynthesis,
+    as_tensor,
+    load_batches,
+)
 
 if TYPE_CHECKING:
     from glualign.training.session import Processes

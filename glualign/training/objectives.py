@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import normalise, resize_bilinear
-from glualign.training.batches import Batch
 from glualign.training.recipe import StageKind, StageOptions
+from glualign.training.synthesis import Batch
 
 Metrics = dict[str, Tensor]
 SAMPLES = {16: 256, 8: 128, 4: 64}

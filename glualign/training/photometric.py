@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,12 +48,9 @@ def change(pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixel
     """Change an (H, W, 3) uint8 RGB image; also returns which pixels an occluding patch hides, or None."""
     hidden = None
     for name, apply in _CHANGES.items():
-        if rng.random() >= getattr(options, name):
-            continue
-        if apply is None:
-            pixels, hidden = _occlude(pixels, rng)
-        else:
-            pixels = apply(pixels, rng, options.strength)
+        if rng.random() < getattr(options, name):
+            changed = apply(pixels, rng, options.strength)
+            pixels, hidden = changed if apply is _occlusion else (changed, hidden)
     return pixels, hidden
 
 
@@ -178,8 +176,8 @@ def _fog(pixels: Pixels, rng: Rng, _: float) -> Pixels:
     return cv2.add(cv2.multiply(pixels, keep, dtype=cv2.CV_32F), light * (1 - keep), dtype=cv2.CV_8U)
 
 
-def _occlude(pixels: Pixels, rng: Rng) -> tuple[Pixels, Mask]:
-    """Hide one to four rectangles or blobs behind a flat colour or coarse noise."""
+def _occlusion(pixels: Pixels, rng: Rng, _: float) -> tuple[Pixels, Mask]:
+    """One to four rectangles or blobs hidden behind a flat colour or coarse noise, and where they are."""
     pixels = pixels.copy()
     height, width, _ = pixels.shape
     hidden = np.zeros((height, width), np.uint8)
@@ -249,16 +247,8 @@ def _gradient_picture(pixels: Pixels, rng: Rng) -> Pixels:
     return cv2.merge([edges] * 3)
 
 
-_CHANGES: Mapping[str, Callable[[Pixels, Rng, float], Pixels] | None] = {
-    "modality": _modality,
-    "shadow": _shadow,
-    "colour": _colour,
-    "grey": _grey,
-    "fog": _fog,
-    "occlusion": None,  # `_occlude`, which also says what it hides
-    "blur": _blur,
-    "tone": _tone,
-    "noise": _noise,
-    "jpeg": _jpeg,
+# In the order in which they are applied, as from the scene to the file; by the name of their probability.
+_CHANGES: Mapping[str, Callable[[Pixels, Rng, float], Any]] = {
+    each.__name__.removeprefix("_"): each
+    for each in (_modality, _shadow, _colour, _grey, _fog, _occlusion, _blur, _tone, _noise, _jpeg)
 }
-"""In the order in which they are applied, as from the scene to the file."""

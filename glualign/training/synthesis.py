@@ -1,4 +1,6 @@
-"""Training pairs with exact flow, made from photographs; a pair is a function of its seed and index alone.
+"""Training pairs with exact flow, made from photographs, and batches of them from worker processes.
+
+A pair is a function of its seed and index alone, batch ``n`` of a stage of nothing but ``n``.
 
 Both images are sampled from the *full-size* photograph: the source through an upright crop, the target
 through that crop after the random map. Each pixel is resampled once, and the target shows real content
@@ -8,7 +10,9 @@ where the source frame ends. The flow is the map that the target was sampled thr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -16,15 +20,21 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from glualign.arrays import Bytes, Mask
 from glualign.errors import TrainingError
 from glualign.geometry import inside, pixel_grid
+from glualign.network.config import COARSE_SIZE
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
 from glualign.training.photometric import PhotometricOptions, Pixels, change, transfer_texture
 from glualign.training.photos import PhotoStore
 
+Batch = dict[str, Tensor]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HIDDEN = 255
 
 
@@ -252,3 +262,88 @@ def _cut_out(rng: Rng, photo: Pixels, size: int) -> tuple[Pixels, float]:
     alpha = np.zeros((2 * radius, 2 * radius), np.uint8)
     cv2.fillPoly(alpha, [np.round((points + 1) * radius).astype(np.int32)], 255)
     return np.dstack([photo[y : y + 2 * radius, x : x + 2 * radius], alpha]), float(radius)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchDataset(Dataset[Batch]):
+    """Item ``step`` is a whole batch, so that all its pairs share one working size."""
+
+    synthesis: PairSynthesis  # draws the pairs
+    batch: int  # pairs per batch and process
+    sizes: Sequence[int]  # working sizes to draw from
+    rank: int = 0  # of this process among those that train together
+    world: int = 1  # number of those processes
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step.
+
+        ``source`` and ``target`` (B, 3, S, S) uint8, also at 256 as ``source_256``, ``target_256``; ``flow``
+        (B, 2, S, S) float32 in pixels; ``valid`` and ``visible`` (B, 1, S, S) bool.
+        """
+        size = self.size(step)
+        first = (step * self.world + self.rank) * self.batch
+        pairs = [self.synthesis.pair(first + k, size) for k in range(self.batch)]
+        sources, targets, flows, valid, visible = map(np.stack, zip(*pairs, strict=True))
+        batch = {
+            "flow": torch.from_numpy(flows.transpose(0, 3, 1, 2).copy()),
+            "valid": torch.from_numpy(valid[:, None]),
+            "visible": torch.from_numpy(visible[:, None]),
+        }
+        for name, images in (("source", sources), ("target", targets)):
+            batch[name] = batch[f"{name}_256"] = as_tensor(images)
+            if size != COARSE_SIZE:
+                coarse = (COARSE_SIZE, COARSE_SIZE)
+                small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
+                batch[f"{name}_256"] = as_tensor(small)
+        return batch
+
+    def size(self, step: int) -> int:
+        """Working size of a step: the same for all processes."""
+        rng = np.random.default_rng((self.synthesis.seed, step, 1))
+        return int(self.sizes[int(rng.integers(len(self.sizes)))])
+
+
+def as_tensor(images: Sequence[Pixels] | Pixels) -> Tensor:
+    """(N, 3, H, W) of (H, W, 3); channels stay last in memory, which convolutions in bfloat16 want."""
+    return torch.from_numpy(np.stack([*images])).permute(0, 3, 1, 2)
+
+
+def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin: bool) -> Iterator[Batch]:
+    """Batches of steps ``first`` to ``last - 1`` in order, made ahead by ``workers`` processes.
+
+    Workers are spawned: a fork of a process that has computed with several threads may hang.
+    """
+    loader: DataLoader[Batch] = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers,
+        worker_init_fn=_prepare_worker,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+        multiprocessing_context="spawn" if workers else None,
+    )
+    if os.name != "posix":
+        return iter(loader)
+    # The workers do not see Ctrl-C and SIGTERM before `_prepare_worker`.
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _prepare_worker(_: int) -> None:
+    """One thread and a lower priority for each worker: the training step should not wait for its cores.
+
+    The training process decides when to stop. Ctrl-C, and the SIGTERM of torchrun, go to its whole group, so
+    workers leave the group; they end when it tells them to, or when it is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if os.name == "posix":
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        os.nice(3)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

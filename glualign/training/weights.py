@@ -21,19 +21,15 @@ def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
 
     A convolution that sees more input channels than its weights gets zeros for the new ones, and a decoder
     that the weights lack gets a zero head, so that the network starts as exactly the one the weights are of.
-
-    Returns:
-        The tensors that the weights do not determine.
-
-    Raises:
-        TrainingError: the weights are of another network.
+    Returns the tensors that the weights do not determine; a `TrainingError` says that they are of another
+    network.
     """
     state = network.state_dict()
     if surplus := sorted(set(weights) - set(state)):
         raise TrainingError(f"the weights to start from hold {surplus[0]}, which the recipe's model has not")
     for name, value in weights.items():
         mine = state[name]
-        known = mine if mine.shape == value.shape or mine.ndim != 4 else mine[:, : value.shape[1]]
+        known = mine[:, : value.shape[1]] if mine.ndim == 4 else mine
         if known.shape != value.shape:
             raise TrainingError(
                 f"the weights to start from have {name} of shape {tuple(value.shape)}; "
@@ -64,13 +60,9 @@ def initialise(network: nn.Module) -> None:
 def start_from_backbone(network: GLUNet, path: str | os.PathLike[str], images: Tensor) -> None:
     """Load the frozen networks of a pretrained coarse half, and project on the principal components.
 
-    Args:
-        network: with a pretrained ``coarse_backbone``.
-        path: what ``tools/convert_backbones.py`` wrote.
-        images: ``(N, 3, 256, 256)``, normalised, whose features the components are of.
-
-    Raises:
-        TrainingError: the file or the model is not of this kind.
+    ``path`` is what ``tools/convert_backbones.py`` wrote; the components are those of the features of
+    ``images``, ``(N, 3, 256, 256)``, normalised. A `TrainingError` says that file or model are not of this
+    kind.
     """
     if not network.config.pretrained:
         raise TrainingError("run.backbone: the recipe's model has no pretrained coarse_backbone")

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from glualign.errors import TrainingError
-from glualign.training.batches import BatchDataset
 from glualign.training.folder import load_state, read_rows
 from glualign.training.loop import Trainer
 from glualign.training.objectives import Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
 from glualign.training.session import Processes
-from glualign.training.synthesis import PairSynthesis
+from glualign.training.synthesis import BatchDataset, PairSynthesis
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

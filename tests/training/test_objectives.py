@@ -4,11 +4,10 @@ import numpy as np
 import torch
 
 from glualign.network import GLUNet
-from glualign.training.batches import BatchDataset
 from glualign.training.objectives import ContrastiveHead, Objective
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import StageOptions
-from glualign.training.synthesis import PairSynthesis
+from glualign.training.synthesis import BatchDataset, PairSynthesis
 from tests.networks import tiny_config
 
 SIZE = 256
