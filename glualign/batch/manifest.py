@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
 import errno
 import json
 import os
@@ -10,10 +9,9 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from glualign import __version__
 from glualign.batch.listing import name_fault
@@ -23,9 +21,8 @@ from glualign.files import atomic_path, flush_to_disk, reading
 
 Status = Literal["done", "failed"]
 
-# File systems without locks (some Lustre and FUSE mounts) answer with one of these; work goes on unlocked
-# there.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What file systems without locks (some Lustre and FUSE mounts) answer; work goes on unlocked there."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Record:
 
     def to_json(self) -> str:
         """One line of ASCII JSON, so that any file name survives."""
-        return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
+        return json.dumps(vars(self), default=vars, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Record:
@@ -105,46 +102,27 @@ class Record:
             ValueError: not a record.
         """
         try:
-            data = json.loads(line)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
-        if not isinstance(data, dict):
-            raise ValueError("not an object")
-        types = _TYPES[Record]
-        for name, kind in types.items():
-            if name not in data or not _fits(data[name], kind):
-                raise ValueError(f"{name} is not what it should be")
-        key = data["key"]
-        if name_fault(key) or any(not n.startswith(f"{key}_") or name_fault(n) for n in data["outputs"]):
+            data = json.loads(
+                line, parse_int=lambda digits: float(digits) if len(digits) > 20 else int(digits)
+            )
+            values = {each.name: data[each.name] for each in fields(cls)}
+            for end in ("source", "target"):
+                values[end] = Input(**{name: data[end].get(name) for name in ("path", "size", "mtime_ns")})
+            record = cls(**values | {"notes": tuple(data["notes"])})
+            record.to_json()  # JSON reads numbers that it cannot write
+            error, inputs = record.error or "", (record.source.path, record.target.path)
+            texts = (record.key, record.finished, record.version, error, *inputs, *record.notes)
+            maps = (record.options, record.outputs, record.quality, record.seconds)
+            fits = all(isinstance(text, str) for text in texts) and all(isinstance(m, dict) for m in maps)
+            fits &= all(type(value) in (int, float) for value in record.seconds.values())
+            if not fits or record.status not in ("done", "failed"):
+                raise ValueError("a value is not what it should be")
+        except (KeyError, TypeError, AttributeError, RecursionError) as reason:
+            raise ValueError(f"{type(reason).__name__}: {reason}") from reason
+        key = record.key
+        if name_fault(key) or any(not n.startswith(f"{key}_") or name_fault(n) for n in record.outputs):
             raise ValueError("an output that is not named after its key")
-        known = _TYPES[Input]
-        inputs = {end: Input(**{name: data[end].get(name) for name in known}) for end in ("source", "target")}
-        return cls(**{name: data[name] for name in types} | inputs | {"notes": tuple(data["notes"])})
-
-
-_TYPES: dict[Any, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (Input, Record)}
-
-
-def _fits(value: Any, kind: Any, depth: int = 8) -> bool:
-    """Whether a value that was read from JSON is of an annotated type, and can be written as JSON again."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if types := _TYPES.get(kind):
-        return isinstance(value, dict) and all(_fits(value.get(name), each) for name, each in types.items())
-    if origin is Literal:
-        return value in parts
-    if origin is UnionType:
-        return any(_fits(value, each) for each in parts)
-    if origin is collections.abc.Mapping or (kind is Any and isinstance(value, dict)):
-        each = parts[1] if parts else Any
-        return (
-            isinstance(value, dict) and depth > 0 and all(_fits(v, each, depth - 1) for v in value.values())
-        )
-    if origin is collections.abc.Sequence or (kind is Any and isinstance(value, list)):
-        each = parts[0] if parts else Any
-        return isinstance(value, list) and depth > 0 and all(_fits(v, each, depth - 1) for v in value)
-    if type(value) in (int, float):  # JSON reads numbers that it cannot write
-        return kind in (Any, float, type(value)) and abs(value) < 1 << 63
-    return value is None or isinstance(value, (str, bool)) if kind is Any else type(value) is kind
+        return record
 
 
 def run_file(out: Path, name: str, shard: Shard | None = None) -> Path:
@@ -201,13 +179,7 @@ class Manifest:
     def __init__(self, path: Path, standing: Iterable[Record]) -> None:
         self.path = path
         self.records = {record.key: record for record in standing}
-        self._write_all()
-        self._file = path.open("ab", buffering=0)
-        self._end = os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self._known = self._write_all()
 
     def append(self, record: Record) -> None:
         """Add one line. Not for use from several threads at once.
@@ -217,33 +189,37 @@ class Manifest:
             OutputError: the line could not be written; the file is as it was before.
         """
         self.records[record.key] = record
-        line, descriptor = f"{record.to_json()}\n".encode("ascii"), self._file.fileno()
-        try:
-            there = os.stat(self.path)
-            is_ours = there.st_size == self._end and os.path.samestat(there, os.fstat(descriptor))
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            self._write_all()
+        if self._state() != self._known:
+            self._known = self._write_all()
             raise BatchError(
                 f"{self.path}: was removed or changed by another program while this run was writing it; "
                 "its lines are restored. Give the same command again"
             )
         try:
-            written = self._file.write(line)
-            if written != len(line):  # a full disk may take the first part and report no error
-                self._file.write(line[written:])
-            os.fsync(descriptor)
+            with self.path.open("ab") as file:
+                file.write(f"{record.to_json()}\n".encode("ascii"))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            os.ftruncate(descriptor, self._end)
+            with suppress(OSError):
+                os.truncate(self.path, self._known[1])
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
-        self._end += len(line)
+        self._known = self._state()
 
-    def _write_all(self) -> None:
+    def _write_all(self) -> tuple[int, int]:
         with atomic_path(self.path) as temporary:
             with temporary.open("wb") as file:
                 file.writelines(f"{record.to_json()}\n".encode("ascii") for record in self.records.values())
             flush_to_disk(temporary)
+        return self._state()
+
+    def _state(self) -> tuple[int, int]:
+        """Which file it is, and its size."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_size
 
 
 @contextmanager
@@ -257,50 +233,43 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     Raises:
         BatchError: another run is at work there, or the lock file cannot be made.
     """
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     # The lock of the whole is shared by shards, that of a shard by nobody.
-    names = [folder / "lock"] if shard is None else [folder / "lock", folder / f"lock-{shard}"]
+    locks = {"lock": False} if shard is None else {"lock": True, f"lock-{shard}": False}
     with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if link := next((path for path in (folder, *names) if path.is_symlink()), None):
+            for link in filter(Path.is_symlink, (folder, *(folder / name for name in locks))):
                 raise OSError(errno.ELOOP, f"{link.name} is a symbolic link")
-            files = []
-            for path in names:
-                files.append(os.open(path, flags, 0o666))
-                stack.callback(os.close, files[-1])
-            free = all(_lock(file, shared=shard is not None and file == files[0]) for file in files)
-        except OSError as error:
-            raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
-        if not free:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, shared in locks.items():
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+                descriptor = os.open(folder / name, flags, 0o666)
+                stack.callback(os.close, descriptor)
+                _lock(descriptor, shared=shared)
+        except BlockingIOError as error:
             which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
             raise BatchError(
                 f"{folder.parent}: another run is writing into this folder{which}; wait for it or choose "
                 "another -o"
-            )
+            ) from error
+        except OSError as error:
+            raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
         yield
 
 
-if sys.platform == "win32":
-    import msvcrt
+def _lock(descriptor: int, *, shared: bool) -> None:
+    """Lock a file, or raise a `BlockingIOError`. On Windows a whole run and a shard do not see each other."""
+    try:
+        if sys.platform == "win32":  # which has no shared form of this lock
+            import msvcrt
 
-    def _lock(descriptor: int, *, shared: bool) -> bool:
-        # Windows has no shared form of this lock: there, a whole run and a shard of it do not see each other.
-        with suppress(OSError):
             if not shared:
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            return True
-        return False
+        else:
+            import fcntl
 
-else:
-    import fcntl
-
-    def _lock(descriptor: int, *, shared: bool) -> bool:
-        try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        return True
+    except PermissionError as error:
+        raise BlockingIOError from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise

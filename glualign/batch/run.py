@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -146,18 +146,18 @@ def align_batch(
             return stop() or (fail_fast and "failed" in finished)
 
         on_progress(progress)
-        with closing(Manifest(run_file(out, "manifest.jsonl", shard), standing)) as manifest:
-            for path in merged:
-                path.unlink()
-            for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
-                record = replace(record, options=options)
-                manifest.append(record)
-                former = records.get(record.key, record).outputs if record.outputs else {}
-                for name in set(former) - set(record.outputs):  # what the new options no longer produce
-                    with suppress(OSError):
-                        (out / name).unlink()
-                finished.append(record.status)
-                on_progress(replace(progress, finished=len(finished), record=record))
+        manifest = Manifest(run_file(out, "manifest.jsonl", shard), standing)
+        for path in merged:
+            path.unlink()
+        for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
+            record = replace(record, options=options)
+            manifest.append(record)
+            former = records.get(record.key, record).outputs if record.outputs else {}
+            for name in set(former) - set(record.outputs):  # what the new options no longer produce
+                with suppress(OSError):
+                    (out / name).unlink()
+            finished.append(record.status)
+            on_progress(replace(progress, finished=len(finished), record=record))
         shutil.rmtree(aside, ignore_errors=True)
         current = [manifest.records[pair.key] for pair in own.pairs if pair.key in manifest.records]
         seconds = time.monotonic() - started

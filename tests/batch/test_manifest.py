@@ -2,7 +2,6 @@ import errno
 import json
 import os
 import random
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -22,9 +21,9 @@ def record(key: str, **changes) -> Record:
 
 def test_records_survive_the_file_with_any_name(tmp_path) -> None:
     odd = 'sub/Ünï çödé \udcff\n"quoted"'
-    with closing(Manifest(tmp_path / "m.jsonl", [])) as manifest:
-        manifest.append(record(odd))
-        manifest.append(record("b", status="failed", outputs={}, error="no such file"))
+    manifest = Manifest(tmp_path / "m.jsonl", [])
+    manifest.append(record(odd))
+    manifest.append(record("b", status="failed", outputs={}, error="no such file"))
     assert list(read_records(tmp_path / "m.jsonl")) == [
         record(odd),
         record("b", status="failed", outputs={}, error="no such file"),
@@ -33,13 +32,13 @@ def test_records_survive_the_file_with_any_name(tmp_path) -> None:
 
 def test_a_line_cut_short_is_not_a_record_and_goes_away_on_opening(tmp_path) -> None:
     path = tmp_path / "m.jsonl"
-    with closing(Manifest(path, [])) as manifest:
-        manifest.append(record("a"))
-        manifest.append(record("b"))
+    manifest = Manifest(path, [])
+    manifest.append(record("a"))
+    manifest.append(record("b"))
     path.write_bytes(path.read_bytes()[:-5])
     assert [r.key for r in read_records(path)] == ["a"]
-    with closing(Manifest(path, list(read_records(path)))) as manifest:
-        manifest.append(record("c"))
+    manifest = Manifest(path, list(read_records(path)))
+    manifest.append(record("c"))
     assert [r.key for r in read_records(path)] == ["a", "c"]
 
 
@@ -67,23 +66,23 @@ def test_done_outranks_failed_and_later_outranks_earlier() -> None:
 
 
 def test_each_line_is_on_the_disk_before_append_returns(tmp_path, monkeypatch) -> None:
-    with closing(Manifest(tmp_path / "m.jsonl", [])) as manifest:
-        synced = []
-        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
-        manifest.append(record("a"))
-        assert synced == [(tmp_path / "m.jsonl").stat().st_size]
+    manifest = Manifest(tmp_path / "m.jsonl", [])
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    manifest.append(record("a"))
+    assert synced == [(tmp_path / "m.jsonl").stat().st_size]
 
 
 def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path, monkeypatch) -> None:
-    with closing(Manifest(tmp_path / "m.jsonl", [])) as manifest:
-        manifest.append(record("a"))
+    manifest = Manifest(tmp_path / "m.jsonl", [])
+    manifest.append(record("a"))
 
-        def full(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OutputError, match="No space left"):
-            manifest.append(record("b"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        manifest.append(record("b"))
     assert [r.key for r in read_records(tmp_path / "m.jsonl")] == ["a"]
 
 
@@ -111,6 +110,7 @@ WRONG = [
     -1,
     1e999,
     2**70,
+    10**400,
     "x",
     "../x",
     "\0",
