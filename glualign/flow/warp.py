@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -78,94 +78,80 @@ def warp(
         raise FlowError(f"the mask of missing pixels is {missing.shape}, the image {source_size}")
     source = pixels.reshape(*source_size, -1)
     alpha = source.shape[2] in (2, 4) if alpha is None else alpha
-    sampler = _Sampler(source, missing, alpha, _FLAGS[interpolation])
-    height, width = flow.size
+    (height, width), nearest = flow.size, interpolation == "nearest"
     warped = np.zeros((height, width, source.shape[2]), source.dtype)
-    valid = np.empty((height, width), np.bool_)
-    tile_width = min(width, _TILE_WIDTH)
-    step = max(1, min(_TILE_PIXELS // tile_width, _REMAP_LIMIT))
-    for top in range(0, height, step):
-        for left in range(0, width, tile_width):
-            tile = np.s_[top : top + step, left : left + tile_width]
-            sampler.read(*positions(flow.data[tile], top, left), warped[tile], valid[tile])
+    valid = np.zeros((height, width), np.bool_)
+    across = min(width, _TILE_WIDTH)
+    down = max(1, min(_TILE_PIXELS // across, _REMAP_LIMIT))
+    tiles = [
+        (top, left, min(top + down, height), min(left + across, width))
+        for top in range(0, height, down)
+        for left in range(0, width, across)
+    ]
+    while tiles:
+        top, left, bottom, right = tiles.pop()
+        tile = np.s_[top:bottom, left:right]
+        x, y = positions(flow.data[tile], top, left)
+        seen = inside(x, y, source_size)
+        if missing is not None:
+            reach = 0.0 if nearest else 0.5 - EDGE_TOLERANCE
+            # The pixels on either side; the same one where the position is on it.
+            above, below = (_nearest(y[seen] + side, source_size[0]) for side in (-reach, reach))
+            before, behind = (_nearest(x[seen] + side, source_size[1]) for side in (-reach, reach))
+            seen[seen] = ~np.any([missing[row, at] for row in (above, below) for at in (before, behind)], 0)
+        valid[tile] = seen
+        if not seen.any():
+            continue
+        # Unseen positions become real ones: a bad number in a map upsets some versions of remap.
+        x = np.clip(np.where(seen, x, x[seen][0]), 0, source_size[1] - 1)
+        y = np.clip(np.where(seen, y, y[seen][0]), 0, source_size[0] - 1)
+        if nearest or max(np.ptp(x), np.ptp(y)) < _REMAP_LIMIT - 4 * _MARGIN:
+            if nearest:
+                found = source[_nearest(y, source_size[0]), _nearest(x, source_size[1])]
+            else:
+                found = _interpolated(source, x, y, _FLAGS[interpolation], alpha, missing)
+            np.copyto(warped[tile], found, where=seen[..., None])
+        else:  # a tile that gathers from all over a huge source
+            middle = (top + bottom) // 2, (left + right) // 2
+            if bottom - top > right - left:
+                tiles += [(top, left, middle[0], right), (middle[0], left, bottom, right)]
+            else:
+                tiles += [(top, left, bottom, middle[1]), (top, middle[1], bottom, right)]
     return warped.reshape(height, width, *pixels.shape[2:]), valid
 
 
-class _Sampler(NamedTuple):
-    """Reads one source at many positions: gathers for nearest, `cv2.remap` on crops for the rest."""
-
-    source: Array
-    missing: Mask | None
-    with_alpha: bool
-    flag: int
-
-    def read(self, x: Doubles, y: Doubles, out: Array, valid: Mask) -> None:
-        """Write values at positions ``(h, w)`` into ``out`` ``(h, w, C)``, and where there is one.
-
-        A position is valid in the source and between pixels that all hold data.
-        """
-        height, width, channels = self.source.shape
-        seen = inside(x, y, (height, width))
-        if self.missing is not None:
-            reach = 0.0 if self.flag == cv2.INTER_NEAREST else 0.5 - EDGE_TOLERANCE
-            # The pixels on either side; the same one where the position is on it.
-            above, below = (_nearest(y[seen] + side, height) for side in (-reach, reach))
-            before, behind = (_nearest(x[seen] + side, width) for side in (-reach, reach))
-            sides = [self.missing[row, column] for row in (above, below) for column in (before, behind)]
-            seen[seen] = ~np.any(sides, axis=0)
-        valid[:] = seen
-        columns, rows = np.clip(x[seen], 0, width - 1), np.clip(y[seen], 0, height - 1)
-        if not columns.size:
-            return
-        if self.flag == cv2.INTER_NEAREST:
-            out[seen] = self.source[_nearest(rows, height), _nearest(columns, width)]
-            return
-        if max(np.ptp(columns), np.ptp(rows)) < _REMAP_LIMIT - 4 * _MARGIN:
-            # Unseen positions become real ones: a bad number in a map upsets some versions of remap.
-            map_x, map_y = np.full(x.shape, columns[0]), np.full(y.shape, rows[0])
-            map_x[seen], map_y[seen] = columns, rows
-            np.copyto(out, self._interpolated(map_x, map_y), where=seen[..., None])
-            return
-        # A tile that gathers from all over a huge source: one crop after the other.
-        values = np.empty((columns.size, channels), self.source.dtype)
-        side = _REMAP_LIMIT // 2
-        block = (rows // side).astype(np.intp) * (width // side + 1) + (columns // side).astype(np.intp)
-        for index in np.unique(block):
-            here = np.flatnonzero(block == index)
-            for chosen in (here[start : start + side] for start in range(0, here.size, side)):
-                values[chosen] = self._interpolated(columns[None, chosen], rows[None, chosen])[0]
-        out[seen] = values
-
-    def _interpolated(self, x: Doubles, y: Doubles) -> Array:
-        """Values ``(h, w, C)`` at positions in the source that are less than remap's limit apart."""
-        left, top = max(0, int(x.min()) - _MARGIN), max(0, int(y.min()) - _MARGIN)
-        place = np.s_[top : int(y.max()) + _MARGIN + 1, left : int(x.max()) + _MARGIN + 1]
-        crop, count = self.source[place], self.source.shape[2]
-        if self.missing is not None and self.missing[place].any():
-            crop = _with_means(crop, self.missing[place])
-        kind, map_x, map_y = crop.dtype, (x - left).astype(np.float32), (y - top).astype(np.float32)
-        # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
-        wide = np.float32 if kind.itemsize < 4 or self.flag == cv2.INTER_CUBIC else np.float64
-        full = np.iinfo(kind).max if kind.kind in "iu" else 1.0
-        with_alpha = self.with_alpha and count > 1 and crop[..., -1].min() < full
-        if with_alpha:
-            crop = crop.astype(wide)
-            crop[..., :-1] *= crop[..., -1:]
-        elif kind.name not in _OPENCV_TYPES:
-            crop = crop.astype(wide)
-        # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
-        step = next(step for step in (4, 3, 1) if count % step != 2)
-        found = np.empty((*x.shape, count), crop.dtype)
-        for at in range(0, count, step):
-            part = np.ascontiguousarray(crop[..., at : at + step])
-            values = cv2.remap(part, map_x, map_y, self.flag, borderMode=cv2.BORDER_REPLICATE)
-            found[..., at : at + step] = values.reshape(*x.shape, -1)
-        if with_alpha:
-            # Cubic and Lanczos ring: alpha may leave the range that the source has.
-            opacity = found[..., -1:] = np.clip(found[..., -1:], 0, crop[..., -1].max())
-            with np.errstate(divide="ignore", invalid="ignore"):
-                found[..., :-1] = np.where(opacity > 0, found[..., :-1] / opacity, 0)
-        return found if found.dtype == kind else _cast(found, kind)
+def _interpolated(
+    source: Array, x: Doubles, y: Doubles, flag: int, with_alpha: bool, missing: Mask | None
+) -> Array:
+    """Values ``(h, w, C)`` at positions in the source that are less than remap's limit apart."""
+    left, top = max(0, int(x.min()) - _MARGIN), max(0, int(y.min()) - _MARGIN)
+    place = np.s_[top : int(y.max()) + _MARGIN + 1, left : int(x.max()) + _MARGIN + 1]
+    crop, count = source[place], source.shape[2]
+    if missing is not None and missing[place].any():
+        crop = _with_means(crop, missing[place])
+    kind, map_x, map_y = crop.dtype, (x - left).astype(np.float32), (y - top).astype(np.float32)
+    # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
+    wide = np.float32 if kind.itemsize < 4 or flag == cv2.INTER_CUBIC else np.float64
+    full = np.iinfo(kind).max if kind.kind in "iu" else 1.0
+    with_alpha = with_alpha and count > 1 and crop[..., -1].min() < full
+    if with_alpha:
+        crop = crop.astype(wide)
+        crop[..., :-1] *= crop[..., -1:]
+    elif kind.name not in _OPENCV_TYPES:
+        crop = crop.astype(wide)
+    # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
+    step = next(step for step in (4, 3, 1) if count % step != 2)
+    found = np.empty((*x.shape, count), crop.dtype)
+    for at in range(0, count, step):
+        part = np.ascontiguousarray(crop[..., at : at + step])
+        values = cv2.remap(part, map_x, map_y, flag, borderMode=cv2.BORDER_REPLICATE)
+        found[..., at : at + step] = values.reshape(*x.shape, -1)
+    if with_alpha:
+        # Cubic and Lanczos ring: alpha may leave the range that the source has.
+        opacity = found[..., -1:] = np.clip(found[..., -1:], 0, crop[..., -1].max())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[..., :-1] = np.where(opacity > 0, found[..., :-1] / opacity, 0)
+    return found if found.dtype == kind else _cast(found, kind)
 
 
 def _cast(values: Array, kind: np.dtype[Any]) -> Array:
