@@ -21,31 +21,21 @@ from glualign.files import atomic_path, reading, write_text
 
 _MAX_MEMBER_BYTES = 1 << 30
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
+"""Equal to the registry's hash; to the one noted when the file came into the cache; to that, though the
+registry knows another (a file imported by hand); nothing to compare with; different from both."""
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a complete check of a file of weights found: every tensor is present, fits, and is finite.
+    """What a complete check of a file of weights found: every tensor is present, fits, and is finite."""
 
-    Attributes:
-        name: of the checkpoint, or of the file.
-        path: the file.
-        sha256: its hash.
-        size: in bytes.
-        hash_state: ``known``: equal to the registry's hash. ``as recorded``: equal to the one noted when
-            the file entered the cache. ``unlike registry``: likewise, though the registry knows another
-            (a file imported by hand). ``no record``: nothing to compare with. ``differs``: from both.
-        model: the architecture found in it.
-        parameters: number of floating-point values in it.
-    """
-
-    name: str
+    name: str  # of the checkpoint, or of the file
     path: Path
     sha256: str
-    size: int
+    size: int  # in bytes
     hash_state: HashState
-    model: str
-    parameters: int
+    model: str  # the architecture found in it
+    parameters: int  # number of floating-point values in it
 
 
 def fetch(

@@ -59,21 +59,13 @@ _OFFICIAL_WIDTH = 128  # output channels of every decoder's first layer
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A file of weights, read but not yet put into a network.
-
-    Attributes:
-        path: the file.
-        kind: how it is stored.
-        state: tensors by the official keys, without prefix, on the CPU, as stored.
-        config: the architecture, from the file's metadata or detected from the shapes.
-        metadata: what the file says about itself.
-    """
+    """A file of weights, read but not yet put into a network."""
 
     path: Path
-    kind: Literal["safetensors", "torch"]
-    state: dict[str, Tensor]
-    config: GLUNetConfig
-    metadata: dict[str, str]
+    kind: Literal["safetensors", "torch"]  # how it is stored
+    state: dict[str, Tensor]  # by the official keys, without prefix, on the CPU, as stored
+    config: GLUNetConfig  # from the file's metadata or detected from the shapes
+    metadata: dict[str, str]  # what the file, or the registry, says about it
 
     @property
     def parameters(self) -> int:
@@ -83,21 +75,13 @@ class Checkpoint:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A network with its weights.
+    """A network with its weights."""
 
-    Attributes:
-        model: in evaluation mode, fp32, on the CPU.
-        name: the registry's name, or the file name of a file given by path.
-        config: architecture and pre-processing.
-        metadata: what the file or the registry says: licence, training, metrics.
-        path: the file the weights came from.
-    """
-
-    model: GLUNet
-    name: str
-    config: GLUNetConfig
-    metadata: dict[str, str]
-    path: Path
+    model: GLUNet  # in evaluation mode, fp32, on the CPU
+    name: str  # the registry's, or the file name of a file given by path
+    config: GLUNetConfig  # architecture and pre-processing
+    metadata: dict[str, str]  # what the file or the registry says: licence, training, metrics
+    path: Path  # the file the weights came from
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:

@@ -60,16 +60,6 @@ class Image:
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
-        height: rows; derived from what is above, as what follows is.
-        width: columns.
-        size: ``(height, width)``.
-        channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; the number of bands with ``extrasamples``.
-        has_alpha: whether the last channel is alpha.
-        colours: channels of colour, in front of alpha or further bands: 1 or 3.
-        name: the file's name, or ``"array"``.
-        depth: ``"8-bit"``, ``"16-bit"``, ``"float"`` and the like.
-        kind: what a person calls it, e.g. ``"16-bit RGBA"``.
-        blank: value of a pixel that shows nothing: the no-data value, 0 where there is none or alpha says it.
 
     Raises:
         ImageError: the array is empty, or its shape or type is none of the above.
@@ -87,16 +77,17 @@ class Image:
     georeference: Mapping[int, Any] = field(default_factory=dict)
     pages: int = 1
     notes: tuple[str, ...] = ()
+    # Derived from what is above.
     height: int = field(init=False)
     width: int = field(init=False)
-    size: tuple[int, int] = field(init=False)
-    channels: int = field(init=False)
-    has_alpha: bool = field(init=False)
-    colours: int = field(init=False)
-    name: str = field(init=False)
-    depth: str = field(init=False)
-    kind: str = field(init=False)
-    blank: float = field(init=False)
+    size: tuple[int, int] = field(init=False)  # (height, width)
+    channels: int = field(init=False)  # 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; bands with extrasamples
+    has_alpha: bool = field(init=False)  # whether the last channel is alpha
+    colours: int = field(init=False)  # channels in front of alpha or further bands: 1 or 3
+    name: str = field(init=False)  # of the file, or "array"
+    depth: str = field(init=False)  # "8-bit", "16-bit", "float" and the like
+    kind: str = field(init=False)  # what a person calls it, e.g. "16-bit RGBA"
+    blank: float = field(init=False)  # of pixels that show nothing: no data, or 0 where alpha says so
 
     def __post_init__(self) -> None:
         shape, dtype, bands = self.pixels.shape, self.pixels.dtype, self.extrasamples

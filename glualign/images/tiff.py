@@ -7,6 +7,7 @@ import lzma
 import re
 import struct
 import zlib
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -75,11 +76,14 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
             if not needs_codecs or find_spec("imagecodecs"):
                 raise
             image = _without_codecs(stream, page, error)
-        printed = _integer(page, _PHOTOMETRIC) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
+        nodata = None
+        with suppress(ValueError):
+            nodata = float(str(page.tags.valueof(NODATA)).strip("\0 "))
+        printed = _tag(page, _PHOTOMETRIC, 0) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
         return image.replace(
             exif=_exif(stream, page),
-            icc=image.icc if printed else _profile(page),
-            nodata=_number(page.tags.valueof(NODATA)),
+            icc=image.icc if printed else _tag(page, ICC_PROFILE, b"") or None,
+            nodata=nodata,
             georeference={tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags},
             pages=pages,
         )
@@ -89,30 +93,9 @@ def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage
     """``(number of pages, page)``; where the first is a thumbnail, the page it is one of."""
     import tifffile
 
-    chain = _chain(file)
-    if index >= len(chain):
-        raise decode.no_page(index, len(chain))
-
-    def page_at(offset: int) -> tifffile.TiffPage:
-        file.filehandle.seek(offset)
-        return tifffile.TiffPage(file, index=0)
-
-    page = page_at(list(chain)[index])
-    inner = [page_at(offset) for offset in list(page.subifds or ())[:16] if offset]
-    raw = [each for each in (page, *inner) if _integer(each, _PHOTOMETRIC) in _SENSOR_DATA]
-    if raw or _DNG_VERSION in page.tags:
-        raise ImageError("is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
-    if index == 0 and _integer(page, _SUBFILE) & 1:
-        whole = [offset for offset, kind in chain.items() if not kind & 1][:1]
-        found = [page_at(*whole)] if whole else [each for each in inner if not _integer(each, _SUBFILE) & 1]
-        page = found[0] if found else page
-    return max(1, sum(not kind & 5 for kind in chain.values())), page  # neither reduced nor a mask
-
-
-def _chain(file: tifffile.TiffFile) -> dict[int, int]:
-    """Offset -> NewSubfileType of each page. tifffile's own list finds few of the chains that never end."""
     handle, form = file.filehandle, file.tiff
     handle.seek(form.offsetsize)  # 4 in a classic TIFF, 8 in a BigTIFF
+    # Offset -> NewSubfileType. tifffile's own list finds few of the chains that never end.
     chain: dict[int, int] = {}
     (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
     while offset:
@@ -126,13 +109,28 @@ def _chain(file: tifffile.TiffFile) -> dict[int, int]:
         chain[offset] = 0
         for at in range(0, count * form.tagsize, form.tagsize):
             (tag,) = struct.unpack_from(form.byteorder + "H", entries, at)
-            if tag >= _SUBFILE:  # entries are sorted
+            if tag == _SUBFILE:
                 value = at + form.tagsize - form.offsetsize
-                if tag == _SUBFILE:
-                    (chain[offset],) = struct.unpack_from(form.byteorder + "I", entries, value)
+                (chain[offset],) = struct.unpack_from(form.byteorder + "I", entries, value)
+            if tag >= _SUBFILE:  # entries are sorted
                 break
         (offset,) = struct.unpack(form.offsetformat, entries[-form.offsetsize :])
-    return chain
+    if index >= len(chain):
+        raise decode.no_page(index, len(chain))
+
+    def page_at(offset: int) -> tifffile.TiffPage:
+        handle.seek(offset)
+        return tifffile.TiffPage(file, index=0)
+
+    page = page_at(list(chain)[index])
+    inner = [page_at(offset) for offset in list(page.subifds or ())[:16] if offset]
+    raw = any(_tag(each, _PHOTOMETRIC, 0) in _SENSOR_DATA for each in (page, *inner))
+    if raw or _DNG_VERSION in page.tags:
+        raise ImageError("is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
+    if index == 0 and _tag(page, _SUBFILE, 0) & 1:
+        whole = [page_at(offset) for offset, kind in chain.items() if not kind & 1][:1]
+        page = (whole or [each for each in inner if not _tag(each, _SUBFILE, 0) & 1] or [page])[0]
+    return max(1, sum(not kind & 5 for kind in chain.values())), page  # neither reduced nor a mask
 
 
 def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:
@@ -149,7 +147,7 @@ def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:
     if page.imagedepth != 1:
         raise ImageError("volumes are not supported; save its planes as pages")
     if page.compression not in _SUPPORTED:
-        raise ImageError(f"TIFF compression {_name(page)} is not supported; save it with another")
+        raise ImageError(f"TIFF compression {_compression(page)} is not supported; save it with another")
 
 
 def _check_segments(stream: BinaryIO, page: tifffile.TiffPage) -> None:
@@ -178,7 +176,7 @@ def _check_segments(stream: BinaryIO, page: tifffile.TiffPage) -> None:
 
 def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
     """The `Image` that ``(H, W, C)`` samples and tags mean."""
-    photometric, bits = _integer(page, _PHOTOMETRIC, 1), page.bitspersample
+    photometric, bits = _tag(page, _PHOTOMETRIC, 1), page.bitspersample
     if pixels.dtype == np.float16:
         pixels = pixels.astype(np.float32)
     if photometric == 3:
@@ -211,7 +209,7 @@ def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     """ExtraSamples for each of the bands behind grey or RGB; 0 (unspecified) where the file says nothing."""
-    base = 3 if _integer(page, _PHOTOMETRIC, 1) in (2, 6) else 1
+    base = 3 if _tag(page, _PHOTOMETRIC, 1) in (2, 6) else 1
     if count < base:
         raise ValueError(f"{count} of {base} colours")
     said = tuple(int(value) for value in page.extrasamples or ())
@@ -222,15 +220,15 @@ def _printed(page: tifffile.TiffPage, pixels: Array) -> Image:
     """CMYK and Lab as sRGB."""
     from PIL import Image as PillowImage
 
-    mode = "CMYK" if _integer(page, _PHOTOMETRIC) == _CMYK else "LAB"
+    mode = "CMYK" if _tag(page, _PHOTOMETRIC, 0) == _CMYK else "LAB"
     colours = len(mode)
     if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
         raise ImageError(f"{page.bitspersample}-bit {mode} is not supported; convert it to RGB")
     values = np.ascontiguousarray(pixels[..., :colours])
-    if _integer(page, _PHOTOMETRIC) == _LAB_SIGNED:
+    if _tag(page, _PHOTOMETRIC, 0) == _LAB_SIGNED:
         values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
-    picture.info["icc_profile"] = _profile(page)
+    picture.info["icc_profile"] = _tag(page, ICC_PROFILE, b"") or None
     image = decode.from_pillow(picture)
     dropped = ("its extra channels are dropped",) if pixels.shape[2] > colours else ()
     return image.replace(notes=(*image.notes, *dropped))
@@ -271,31 +269,19 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception)
     if known and chunky and kind in ((16, 1), (32, 3), (64, 3)):
         return _interpreted(page, np.atleast_3d(decode.with_opencv(data)))
     raise MissingExtraError(
-        f"this variety of TIFF ({_name(page)}, {page.bitspersample} bit) needs imagecodecs; "
+        f"this variety of TIFF ({_compression(page)}, {page.bitspersample} bit) needs imagecodecs; "
         "install it with: pip install 'glualign[tiff]'"
     ) from error
 
 
-def _name(page: tifffile.TiffPage) -> str:
-    """The name of its compression."""
+def _compression(page: tifffile.TiffPage) -> str:
     return str(getattr(page.compression, "name", page.compression))
 
 
-def _integer(page: tifffile.TiffPage, tag: int, default: int = 0) -> int:
+def _tag(page: tifffile.TiffPage, tag: int, default: Any) -> Any:
+    """The value of a tag; the default where it is absent or of another type."""
     found = page.tags.valueof(tag)
-    return int(found) if isinstance(found, int) else default
-
-
-def _profile(page: tifffile.TiffPage) -> bytes | None:
-    found = page.tags.valueof(ICC_PROFILE)
-    return found if isinstance(found, bytes) else None
-
-
-def _number(text: Any) -> float | None:
-    try:
-        return float(str(text).strip("\0 "))
-    except ValueError:
-        return None
+    return type(default)(found) if isinstance(found, type(default)) else default
 
 
 def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
@@ -312,8 +298,8 @@ def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
         for tag in DIRECTORIES:
             if tag in found:
                 carried[tag] = dict(found.get_ifd(tag))
-        if _integer(page, exif.ORIENTATION, 1) != 1:
-            carried[exif.ORIENTATION] = _integer(page, exif.ORIENTATION)
+        if _tag(page, exif.ORIENTATION, 1) != 1:
+            carried[exif.ORIENTATION] = _tag(page, exif.ORIENTATION, 0)
         block = carried.tobytes() if len(carried) else b""
     except Exception:  # Broken metadata must not stop an image whose pixels are fine.
         return None
