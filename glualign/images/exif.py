@@ -28,9 +28,18 @@ def orientation(exif: bytes | None) -> int:
     return 1
 
 
-def reset_orientation(exif: bytes) -> bytes:
-    """The block with orientation 1, everything else byte for byte the same."""
-    return _patched(exif, {ORIENTATION: 1})
+def patched(exif: bytes, numbers: dict[int, int], offset: int = 0) -> bytes:
+    """The block with other numbers in a directory (0: the first), everything else byte for byte the same.
+
+    The field of a SHORT has room for a LONG.
+    """
+    block = bytearray(exif)
+    for position, tag, kind, count, _ in _entries(exif, offset):
+        if tag in numbers and kind in (_SHORT, _LONG) and count == 1:
+            kind = _SHORT if kind == _SHORT and numbers[tag] < 1 << 16 else _LONG
+            form = ("<" if exif[:1] == b"I" else ">") + ("HIH" if kind == _SHORT else "HII")
+            struct.pack_into(form, block, position + 2, kind, 1, numbers[tag])
+    return bytes(block)
 
 
 def for_size(exif: bytes, width: int, height: int) -> bytes:
@@ -42,7 +51,7 @@ def for_size(exif: bytes, width: int, height: int) -> bytes:
     block = exif
     for _, tag, _, _, value in entries:
         if tag == EXIF_IFD:
-            block = _patched(block, {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}, value)
+            block = patched(block, {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}, value)
     following = entries[-1][0] + 12 if entries else len(block)
     return block[:following] + bytes(4) + block[following + 4 :] if following + 4 <= len(block) else block
 
@@ -55,17 +64,6 @@ def upright(pixels: Array, value: int) -> Array:
     if value in (3, 4, 7, 8):
         turned = turned[::-1]
     return np.ascontiguousarray(turned)
-
-
-def _patched(exif: bytes, numbers: dict[int, int], offset: int = 0) -> bytes:
-    """The block with other numbers in a directory; the field of a SHORT has room for a LONG."""
-    block = bytearray(exif)
-    for position, tag, kind, count, _ in _entries(exif, offset):
-        if tag in numbers and kind in (_SHORT, _LONG) and count == 1:
-            kind = _SHORT if kind == _SHORT and numbers[tag] < 1 << 16 else _LONG
-            form = ("<" if exif[:1] == b"I" else ">") + ("HIH" if kind == _SHORT else "HII")
-            struct.pack_into(form, block, position + 2, kind, 1, numbers[tag])
-    return bytes(block)
 
 
 def _entries(exif: bytes, offset: int = 0) -> list[tuple[int, int, int, int, int]]:

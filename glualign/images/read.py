@@ -108,8 +108,8 @@ def _upright(image: Image) -> Image:
     """The image turned the way its EXIF orientation says, the tag reset."""
     if image.exif is None or (value := exif.orientation(image.exif)) == 1:
         return image
-    turned = exif.upright(image.pixels, value)
-    return image.replace(turned, exif=exif.reset_orientation(image.exif), georeference={})
+    reset = exif.patched(image.exif, {exif.ORIENTATION: 1})
+    return image.replace(exif.upright(image.pixels, value), exif=reset, georeference={})
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
@@ -136,8 +136,10 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
             return _deep_ppm(stream, match, max_pixels)
         if kind == "WEBP":  # its decoder allocates the canvas before it can be asked
             decode.check_size(*decode.claimed_size(head), max_pixels)
-        if kind == "JPEG2000":
-            _check_jpeg2000(head)
+        if kind == "JPEG2000" and 0 <= (size := head.find(b"\xff\x4f\xff\x51")) < len(head) - 43:
+            channels, bits = int.from_bytes(head[size + 40 : size + 42], "big"), (head[size + 42] & 127) + 1
+            if channels > 1 and bits > 8:  # which Pillow would reduce to 8
+                raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
         return decode.decode(kind, stream, page, max_pixels)
     except (GlualignError, MemoryError):
         raise
@@ -183,12 +185,3 @@ def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception
         if not np.array_equal(image.pixels, other.pixels):
             raise error
     return image.replace(notes=("its end marker is missing; the pixels are complete",))
-
-
-def _check_jpeg2000(head: bytes) -> None:
-    """Refuse more than 8 bit in colour, which Pillow would reduce to 8."""
-    size = head.find(b"\xff\x4f\xff\x51")
-    if 0 <= size < len(head) - 43:
-        channels, bits = int.from_bytes(head[size + 40 : size + 42], "big"), (head[size + 42] & 127) + 1
-        if channels > 1 and bits > 8:
-            raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")

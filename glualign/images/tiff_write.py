@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _INTEROPERABILITY = 0xA005
 _STRIP_BYTES = 1 << 20
 _CLASSIC_LIMIT = 2**32 - 2**26
+_HEAD_BYTES = 4096
+"""In these tifffile writes the tags of a page."""
 
 
 def write(path: Path, image: Image, block: bytes | None) -> None:
@@ -100,10 +102,7 @@ def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> N
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     with path.open("r+b") as stream:
-        (first,) = struct.unpack("<4xI", stream.read(8))
-        stream.seek(first)
-        (count,) = struct.unpack("<H", stream.read(2))
-        tags = [struct.unpack("<H10x", stream.read(12))[0] for _ in range(count)]
+        head = stream.read(_HEAD_BYTES)
         for tag, values in directories.items():
             directory = ImageFileDirectory_v2()
             for code, value in values.items():
@@ -111,5 +110,5 @@ def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> N
                     directory[code] = value
             offset = stream.seek(0, 2)
             stream.write(directory.tobytes(offset))
-            stream.seek(first + 2 + 12 * tags.index(tag) + 8)
+            stream.seek(head.index(struct.pack("<HHII", tag, 4, 1, 0)) + 8)
             stream.write(struct.pack("<I", offset))
