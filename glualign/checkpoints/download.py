@@ -121,9 +121,20 @@ class _Download(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     def _attempt(self, url: str) -> None:
+        headers = {"User-Agent": f"glualign/{__version__}"}
+        if self.stream.tell():
+            headers["Range"] = f"bytes={self.stream.tell()}-"
         for _ in range(_MAX_PAGES + 1):
             self._check_host(url)
-            with self._answer(url) as answer:
+            request = urllib.request.Request(url, headers=headers)
+            try:
+                answer = self._opener.open(request, timeout=self.limits.silence)
+            except urllib.error.HTTPError as error:
+                if error.code in _PASSING_STATUS:
+                    raise _TransientError(f"the server answered {error.code}") from None
+                page = error.read(_PAGE_BYTES).decode("utf-8", "replace")
+                raise DownloadError(f"the server answered {error.code}; {_refusal(page)}") from None
+            with answer:
                 encoding = answer.headers.get("Content-Encoding", "identity")
                 if encoding.lower() != "identity":
                     raise DownloadError(f"the answer is compressed ({encoding:.20}), which was not asked for")
@@ -135,19 +146,6 @@ class _Download(urllib.request.HTTPRedirectHandler):
                 raise DownloadError(_refusal(page))
             url = following
         raise DownloadError("one warning page after another arrives instead of the file")
-
-    def _answer(self, url: str) -> Any:
-        headers = {"User-Agent": f"glualign/{__version__}"}
-        if self.stream.tell():
-            headers["Range"] = f"bytes={self.stream.tell()}-"
-        try:
-            request = urllib.request.Request(url, headers=headers)
-            return self._opener.open(request, timeout=self.limits.silence)
-        except urllib.error.HTTPError as error:
-            if error.code in _PASSING_STATUS:
-                raise _TransientError(f"the server answered {error.code}") from None
-            page = error.read(_PAGE_BYTES).decode("utf-8", "replace")
-            raise DownloadError(f"the server answered {error.code}; {_refusal(page)}") from None
 
     def _receive(self, answer: Any) -> None:
         """Append what the answer holds; from the beginning when it is not the rest of the same version."""

@@ -165,9 +165,6 @@ def _copy(file: Path, destination: Path, member: str) -> None:
     """Copy ``file``, or the one file of weights in it when it is a zip archive other than torch's own format.
 
     Names inside an archive choose the member but no path: nothing else is written anywhere.
-
-    Raises:
-        CheckpointError: an archive of another kind, damaged, or without exactly one such file.
     """
     with reading(file, CheckpointError) as stream, ExitStack() as opened:
         source: IO[bytes] = stream

@@ -247,13 +247,8 @@ def _torch_state(content: Any) -> tuple[dict[str, Any], Any, dict[str, str]]:
 
 
 def _as_json(value: Any) -> str:
-    """Metadata as JSON; what has no such form (a tensor, a date ...) becomes the name of its type.
-
-    Raises:
-        CheckpointError: too deep or too much of it.
-    """
-    parts: list[str] = []
-    length = 0
+    """Metadata as JSON; what has no such form (a tensor, a date ...) becomes the name of its type."""
+    parts, length = [], 0
     try:
         for part in json.JSONEncoder(default=str).iterencode(value):
             parts.append(part)
@@ -266,11 +261,7 @@ def _as_json(value: Any) -> str:
 
 
 def _stored_config(stored: Any) -> GLUNetConfig:
-    """The configuration that a file carries, as JSON text or a mapping.
-
-    Raises:
-        CheckpointError: not JSON, an unknown key, or a value of the wrong type.
-    """
+    """The configuration that a file carries, as JSON text or a mapping."""
     try:
         values = json.loads(stored if isinstance(stored, str) else _as_json(stored))
         if not isinstance(values, Mapping):

@@ -67,8 +67,8 @@ class RegistryEntry:
 
     def metadata(self) -> dict[str, str]:
         """What the registry knows and an official file does not say."""
-        facts = {"title": self.title, "codebase": self.codebase, "licence": self.licence}
-        facts["metrics"] = json.dumps(dict(self.metrics)) if self.metrics else ""
+        metrics = json.dumps(self.metrics) if self.metrics else ""
+        facts = {"title": self.title, "codebase": self.codebase, "licence": self.licence, "metrics": metrics}
         return {key: value for key, value in facts.items() if value}
 
 
@@ -82,22 +82,14 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """The folder of fetched and imported weights: ``$GLUALIGN_CACHE``, or the platform's cache folder.
-
-    Without a home folder a path that cannot exist: nothing is there, and writing says what to do.
-    """
+    """The folder of fetched and imported weights: ``$GLUALIGN_CACHE``, or the platform's cache folder."""
+    platforms = {"win32": ("LOCALAPPDATA", "~/AppData/Local"), "darwin": ("", "~/Library/Caches")}
+    variable, usual = platforms.get(sys.platform, ("XDG_CACHE_HOME", "~/.cache"))
+    chosen = os.environ.get(CACHE_VARIABLE)
     try:
-        if chosen := os.environ.get(CACHE_VARIABLE):
-            return Path(chosen).expanduser()
-        if sys.platform == "win32":
-            folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        elif sys.platform == "darwin":
-            folder = Path.home() / "Library" / "Caches"
-        else:
-            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        folder = Path(os.devnull)
-    return folder / "glualign" / "weights"
+        return Path(chosen or Path(os.environ.get(variable) or usual, "glualign", "weights")).expanduser()
+    except RuntimeError:  # no home: nothing is there, and writing says what to do
+        return Path(os.devnull, "weights")
 
 
 @cache
@@ -166,11 +158,7 @@ def stem(path: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in lower-case hexadecimal digits.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
+    """The SHA-256 of a file, in lower-case hexadecimal digits; CheckpointError when it cannot be read."""
     digest = hashlib.sha256()
     with reading(path, CheckpointError) as stream:
         while data := stream.read(1 << 20):

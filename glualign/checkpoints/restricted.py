@@ -92,10 +92,7 @@ class StoredTensor:
 
 
 class TorchFile:
-    """An opened ``.pth`` file.
-
-    Attributes:
-        content: what was saved, with `StoredTensor` for tensors and `Opaque` for objects of any class.
+    """An opened ``.pth`` file: ``content`` is what was saved, with `StoredTensor` and `Opaque` for objects.
 
     Raises:
         CheckpointError: the file would run code, is no file of weights, or exceeds the limits.
@@ -107,11 +104,7 @@ class TorchFile:
         self.content, self._read = open_(stream)
 
     def tensors(self, state: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
-        """The tensors of ``state``, read from the file; each storage is read once.
-
-        Raises:
-            CheckpointError: they take more than `MAX_BYTES`.
-        """
+        """The tensors of ``state``, read from the file; each storage is read once."""
         storages = {tensor.storage.key: tensor.storage for tensor in state.values()}
         sizes = {key: storage.values * _DTYPES[storage.kind].itemsize for key, storage in storages.items()}
         if sum(sizes.values()) > MAX_BYTES:

@@ -69,11 +69,7 @@ def claimed_size(head: bytes) -> tuple[int, int]:
 
 
 def register_heif() -> None:
-    """Let Pillow read and write HEIC.
-
-    Raises:
-        MissingExtraError: pillow-heif is not installed.
-    """
+    """Let Pillow read and write HEIC; MissingExtraError without pillow-heif."""
     try:
         import pillow_heif
     except ImportError as error:
@@ -175,11 +171,7 @@ def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage
 
 
 def with_opencv(data: bytes | bytearray) -> Array:
-    """Pixels of an encoded 16-bit or float image, in RGB order: Pillow has no such modes.
-
-    Raises:
-        ImageError: OpenCV cannot decode it.
-    """
+    """Pixels of an encoded 16-bit or float image, in RGB order: Pillow has no such modes."""
     import cv2
 
     try:

@@ -155,11 +155,7 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
 
 
 def _deep_ppm(stream: BinaryIO, match: re.Match[bytes], max_pixels: int | None) -> Image:
-    """A PGM or PPM of 16 bit, scaled to 65535: Pillow reduces it to 8 bit and OpenCV does not scale it.
-
-    Raises:
-        ImageError: it is plain text.
-    """
+    """A PGM or PPM of 16 bit, scaled to 65535: Pillow reduces it to 8 bit and OpenCV does not scale it."""
     kind, width, height, maximum = (int(group) for group in match.groups())
     decode.check_size(width, height, max_pixels)
     if kind in (2, 3) or maximum > 65535:

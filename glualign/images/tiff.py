@@ -249,11 +249,7 @@ def straight_alpha(pixels: Array) -> Array:
 
 
 def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception) -> Image:
-    """The page as the TIFF decoders of Pillow (up to 8 bit) and OpenCV (16 bit, float) give it.
-
-    Raises:
-        MissingExtraError: neither reads the page without loss.
-    """
+    """The page as the TIFF decoders of Pillow (up to 8 bit) and OpenCV (16 bit, float) give it."""
     stream.seek(0)
     data = bytearray(stream.read())
     # Both read the first page, and turn it where it says so.
