@@ -17,7 +17,7 @@ import click
 
 from glualign.cli.console import warn
 from glualign.cli.flow_files import SOURCE_SIZE, read
-from glualign.cli.options import FORMAT, MASK, Reading, Telling, Writing, command, option
+from glualign.cli.options import FORMAT, MASK, PATH, Reading, Telling, Writing, command, option
 from glualign.errors import FlowError, GlualignError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _FEWEST_VALID = 0.5
 
 
 @command(
-    click.Argument(["flow_file"], metavar="FLOW", type=click.Path(allow_dash=True)),
-    click.Argument(["inputs"], metavar="IMAGE...", nargs=-1, required=True, type=click.Path(allow_dash=True)),
+    click.Argument(["flow_file"], metavar="FLOW", type=PATH),
+    click.Argument(["inputs"], metavar="IMAGE...", nargs=-1, required=True, type=PATH),
     option(
         "-o, --output DIR|FILE|-  Folder for the results, named STEM_warped.EXT; or one file when there is "
         "one input.",

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import print_json, warn
-from glualign.cli.options import FOLDER, MIN_QUALITY, QUIET, Aligning, Reading, Writing, command, option
+from glualign.cli.console import fact_rows, interruptible, note, print_json, print_table, progress_on, warn
+from glualign.cli.options import (
+    FOLDER,
+    MIN_QUALITY,
+    PATH,
+    QUIET,
+    Aligning,
+    Reading,
+    Writing,
+    command,
+    option,
+)
 
 if TYPE_CHECKING:
-    from glualign.batch import PairList, Settings
+    from glualign.batch import PairList, Progress, Settings, Summary
 
 SCENE_FORMATS = ("h5", "txt")  # files of matches that hold all pairs
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
-PATH = click.Path()
+_LINES_SHOWN = 20
+"""Of files in no pair, and of failures: the rest is in the summary's files."""
 
 
-def _kinds(text: str) -> tuple[str, ...]:
+def _kinds(text: str) -> list[str]:
     kinds = [kind.strip() for kind in text.split(",")]
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(KINDS)}.")
-    return tuple(kind.replace("-", "_") for kind in kinds)
+    return [kind.replace("-", "_") for kind in kinds]
 
 
 @command(
@@ -44,7 +57,7 @@ def _kinds(text: str) -> tuple[str, ...]:
         "--pairs FILE|-  List of pairs, .csv with a header or .jsonl: source, target and, optionally, "
         "output, the name of the results in OUT. Relative paths start at the list's folder. - reads standard "
         "input.",
-        click.Path(allow_dash=True),
+        PATH,
     ),
     option("--recursive/--no-recursive  Look into sub-folders as well.", default=True),
     option(
@@ -124,7 +137,6 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     from glualign.batch import Shard, align_batch, current_records
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
-    from glualign.cli.batch_display import Display, interruptible
 
     out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
     pairs = _pairs(out, masked=reading.mask_from == "file", **options)
@@ -235,3 +247,90 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
         **vars(writing),
         **{name: options[name] for name in ("extension", "min_quality", "batch_size")},
     )
+
+
+class Display:
+    """A bar on a terminal, a line for each pair elsewhere, JSON lines for machines.
+
+    Progress and failures go to stderr, the summary (and all of ``as_json``) to stdout. The ``bar`` is entered
+    for the time of the run.
+    """
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+        self._json = as_json
+        self._shows = not (quiet or as_json)
+        self._started = time.monotonic()
+        rate = TextColumn("{task.fields[rate]}")
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate
+        self.bar = progress_on(*columns, TimeRemainingColumn(), show=self._shows, transient=False)
+        self._task = self.bar.add_task("Loading", total=None, rate="")
+
+    def unmatched(self, lines: Sequence[str]) -> None:
+        """Warn of files that are in no pair."""
+        for line in lines[:_LINES_SHOWN] if self._shows else ():
+            warn(line)
+        if self._shows and len(lines) > _LINES_SHOWN:
+            warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
+
+    def progress(self, progress: Progress) -> None:
+        """Show the plan, or a pair that was finished."""
+        record = progress.record
+        logs = self._shows and self.bar.disable
+        if record is None:
+            self._started = time.monotonic()
+            counts = {name: getattr(progress, name) for name in ("todo", "done", "failed")}
+            self.bar.update(self._task, description="Aligning", total=progress.todo)
+            self._event("start", counts)
+            if logs:
+                note("{todo} pairs to do, {done} done before, {failed} failed before".format(**counts))
+            if progress.again and not self._json:
+                reasons = "; ".join(f"{count} {reason}" for reason, count in progress.again.items())
+                warn(f"{sum(progress.again.values())} pairs are done again: {reasons}")
+            return
+        self._event("pair", asdict(record))
+        if record.status == "failed" and not self._json:
+            note(f"{record.key}: failed: {record.error}")
+        elif logs:
+            seconds = sum(record.seconds.values())
+            place = f"{progress.finished}/{progress.todo}"
+            note(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
+        for text in record.notes if self._shows else ():
+            note(f"{record.key}: {text}")
+        rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
+        self.bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
+
+    def summary(self, summary: Summary, out: Path) -> None:
+        """Show what the batch came to, and where."""
+        self._event("summary", asdict(summary))
+        if not self._shows:
+            return
+        verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
+        facts = {
+            "Pairs": summary.total,
+            "Done": f"{summary.done} in this run, {summary.skipped} before",
+            "Verdicts": f"{verdicts}, {summary.errors} in error",
+            "Failed": summary.failed or None,
+            "Not reached": summary.remaining or None,
+            "In no pair": f"{len(summary.unmatched)} files" if summary.unmatched else None,
+            "Time": f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s",
+            "Written to": out,
+        }
+        print_table(fact_rows(facts))
+        for key, reason in list(summary.failures.items())[:_LINES_SHOWN]:
+            click.echo(f"failed: {key}: {reason}")
+        if summary.failed > _LINES_SHOWN:
+            click.echo(f"... and {summary.failed - _LINES_SHOWN} more in summary.csv")
+        if summary.remaining:
+            click.echo("Stopped early: the same command goes on from here.")
+
+    def wrote(self, what: str, path: Path) -> None:
+        """Show where a file made from all pairs is."""
+        self._event(what, {"file": path})
+        if self._shows:
+            click.echo(f"{what}: {path}")
+
+    def _event(self, name: str, values: Mapping[str, Any]) -> None:
+        if self._json:  # in ASCII, so that file names of any bytes pass through any pipe
+            print_json({"event": name, **values}, ascii_only=True)

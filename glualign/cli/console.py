@@ -12,12 +12,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from tempfile import TemporaryDirectory
 from time import monotonic
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -168,6 +170,25 @@ def _stdin_file(folder: str) -> str:
     with open(path, "wb") as stream:
         stream.write(content)
     return path
+
+
+@contextmanager
+def interruptible(what: str) -> Iterator[list[int]]:
+    """Within the block the first Ctrl-C (or SIGTERM, from a scheduler) adds its number to the list yielded.
+
+    The second ends the process, as it does otherwise.
+    """
+    signals: list[int] = []
+    with ExitStack() as former:
+
+        def take(number: int, frame: FrameType | None) -> None:
+            signals.append(number)
+            former.close()
+            note(f"glualign: finishing the {what} at hand; once more to stop at once")
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            former.callback(signal.signal, number, signal.signal(number, take))
+        yield signals
 
 
 def print_table(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.options import JSON, OUT, STREAM, Reading, Telling, command, option
-from glualign.errors import GlualignError
+from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, option
+from glualign.errors import FlowError
 
 if TYPE_CHECKING:
     from glualign.flow import Flow
@@ -25,11 +26,10 @@ SOURCE_SIZE = option(
 FLOW = click.Argument(["flow_file"], metavar="FLOW", type=STREAM)
 
 
-def flow_tool(
-    short_help: str, *inputs: click.Argument, options: tuple[click.Option, ...] = ()
-) -> Callable[[Callable[..., Flow]], click.Command]:
-    """Make a function that computes a flow from the files ``inputs`` a command that writes it to OUT."""
-    names = tuple(each.name for each in inputs if each.name)
+def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..., Flow]], click.Command]:
+    """Make a function that computes a flow from files, its arguments, a command that writes it to OUT."""
+    inputs = [part for part in parts if isinstance(part, click.Argument)]
+    options, names = parts[len(inputs) :], tuple(str(each.name) for each in inputs)
 
     def decorate(compute: Callable[..., Flow]) -> click.Command:
         @wraps(compute)
@@ -48,7 +48,7 @@ def flow_tool(
     return decorate
 
 
-@flow_tool("Turn a flow around: source -> target.", FLOW, options=(SOURCE_SIZE,))
+@flow_tool("Turn a flow around: source -> target.", FLOW, SOURCE_SIZE)
 def invert(flow_file: str, source_size: Pixels) -> Flow:
     """Invert FLOW: target -> source becomes source -> target, written to OUT.
 
@@ -89,16 +89,13 @@ def compose(first: str, second: str) -> Flow:
 @flow_tool(
     "Make a flow fit images of another size.",
     FLOW,
-    options=(
-        option("--size WxH  New size of the target in pixels.", required=True),
-        option(
-            "--source-size WxH  New size of the source in pixels.",
-            show_default="the old one, scaled like the target",
-        ),
-        option(
-            "--old-source-size WxH  Size in pixels of the source that FLOW was computed for.",
-            show_default=STORED,
-        ),
+    option("--size WxH  New size of the target in pixels.", required=True),
+    option(
+        "--source-size WxH  New size of the source in pixels.",
+        show_default="the old one, scaled like the target",
+    ),
+    option(
+        "--old-source-size WxH  Size in pixels of the source that FLOW was computed for.", show_default=STORED
     ),
 )
 def resize_flow(flow_file: str, size: tuple[int, int], source_size: Pixels, old_source_size: Pixels) -> Flow:
@@ -120,7 +117,7 @@ def resize_flow(flow_file: str, size: tuple[int, int], source_size: Pixels, old_
 @flow_tool(
     "Turn a flow file into another format.",
     click.Argument(["flow_file"], metavar="IN", type=STREAM),
-    options=(SOURCE_SIZE,),
+    SOURCE_SIZE,
 )
 def convert(flow_file: str, source_size: Pixels) -> Flow:
     """Convert the flow file IN into another format, chosen by the extension of OUT.
@@ -140,7 +137,7 @@ def convert(flow_file: str, source_size: Pixels) -> Flow:
 
 
 @command(
-    click.Argument(["file"], type=click.Path()),
+    click.Argument(["file"], type=PATH),
     Reading,
     JSON,
     short_help="Say what a file is: image, flow or checkpoint.",
@@ -156,11 +153,14 @@ def info(file: str, as_json: bool, reading: Reading) -> None:
     """
     from glualign.flow import FLOW_EXTENSIONS
 
-    extension = Path(file).suffix.lower()
+    extension, flow = Path(file).suffix.lower(), None
+    if extension in FLOW_EXTENSIONS:
+        # A .png may be a flow in KITTI's encoding; what is wrong with it as an image is said below.
+        with suppress(FlowError) if extension == ".png" else nullcontext():
+            flow = read(file)
     if extension in CHECKPOINTS:
         kind, facts = "checkpoint", _checkpoint_facts(file)
-    elif extension in FLOW_EXTENSIONS and (extension != ".png" or _is_kitti_flow(file)):
-        flow = read(file)
+    elif flow is not None:
         kind, facts = "flow", {**_flow_facts(flow), "source_size_stored": flow.source_size is not None}
     else:
         kind, facts = "image", _image_facts(file, reading)
@@ -191,21 +191,6 @@ def _flow_facts(flow: Flow) -> dict[str, Any]:
         "mean_length": float(lengths.mean(dtype=np.float64)) if lengths.size else None,
         "max_length": float(lengths.max()) if lengths.size else None,
     }
-
-
-def _is_kitti_flow(path: str) -> bool:
-    """Whether a PNG is a flow in KITTI's encoding: 16-bit RGB whose blue channel is 0 or 1."""
-    from glualign.files import reading
-    from glualign.flow import read_flow
-
-    try:
-        with reading(path) as stream:
-            if stream.read(26)[24:] != b"\x10\x02":  # depth and colour type of the PNG header
-                return False
-        read_flow(path)
-    except (GlualignError, OSError):
-        return False
-    return True
 
 
 def _image_facts(path: str, reading: Reading) -> dict[str, Any]:

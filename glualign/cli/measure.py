@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import counted, note, print_table, status
-from glualign.cli.options import DEVICE, PRECISION, QUIET, command, option
+from glualign.cli.console import counted, interruptible, note, print_table, status
+from glualign.cli.options import DEVICE, PRECISION, QUIET, command, matching, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,15 +33,12 @@ _LISTED_FAILURES = 20
 EXISTING = click.Path(exists=True, file_okay=False)
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE``, the value as a number, true, false or none where it is one, else as text."""
-    key, _, value = (part.strip() for part in text.partition("="))
-    if not key or not value:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE")
-    try:
-        return key.replace("-", "_"), json.loads(value.lower().replace("none", "null"))
-    except ValueError:
-        return key.replace("-", "_"), value
+def _setting(match: re.Match[str]) -> tuple[str, Any]:
+    """Key and value, which is a number, true, false or none where it is one, else text."""
+    value = match[2]
+    with suppress(ValueError):
+        value = json.loads(value.lower().replace("none", "null"))
+    return match[1].strip().replace("-", "_"), value
 
 
 @command(
@@ -61,7 +60,7 @@ def _setting(text: str) -> tuple[str, Any]:
     option(
         "--option KEY=VALUE  Setting of the aligner, for example preset=accurate or max_side=512. May be "
         "repeated.",
-        _setting,
+        matching(r"([^=]*[^=\s])\s*=\s*(.+)", "KEY=VALUE", _setting),
         name="settings",
         multiple=True,
     ),
@@ -256,7 +255,6 @@ def train(recipe: str, photos: str, output: str, **options: Any) -> None:
       glualign train finetune --photos ~/Pictures -o runs/mine --resume
       torchrun --nproc-per-node 4 -m glualign train glunet --photos ~/Pictures -o runs/full
     """
-    from glualign.cli.batch_display import interruptible
     from glualign.training.session import train
 
     with interruptible("step") as signals:

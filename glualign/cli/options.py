@@ -23,6 +23,7 @@ MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdict
 
 FILE = click.Path(dir_okay=False)
 FOLDER = click.Path(file_okay=False)
+PATH = click.Path()
 STREAM = click.Path(dir_okay=False, allow_dash=True)
 NATURAL = click.IntRange(min=0)
 
@@ -51,6 +52,7 @@ TYPES = {
     "FILE": FILE,
     "IMG": FILE,
     "FILE|-": STREAM,
+    "DIR|FILE|-": PATH,
     "DIRECTORY": FOLDER,
     "N": click.IntRange(min=1),
     "PX": click.FloatRange(min=0, min_open=True),

@@ -17,6 +17,7 @@ from glualign.cli.options import (
     MIN_QUALITIES,
     MIN_QUALITY,
     OUT,
+    PATH,
     Aligning,
     Reading,
     Telling,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED_VERDICT = 4
 PAIR = (
-    click.Argument(["source"], type=click.Path(allow_dash=True)),
-    click.Argument(["target"], type=click.Path(allow_dash=True)),
+    click.Argument(["source"], type=PATH),
+    click.Argument(["target"], type=PATH),
 )
 ONLY_TRUSTED = option(
     "--only-trusted  Leave out what the source reaches but forward and backward flow disagree on: filled "
@@ -115,7 +116,7 @@ class Pairing(Reading, Aligning):
 
 @command(
     *PAIR,
-    click.Argument(["out"], required=False, type=click.Path(allow_dash=True)),
+    click.Argument(["out"], required=False, type=PATH),
     option("-o, --output DIR|FILE|-  The same as OUT.", show_default="this folder"),
     FORMAT,
     option("--flow FILE  Write the flow here, format by extension."),
@@ -250,8 +251,7 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
 
 
 @command(
-    click.Argument(["source"], type=click.Path()),
-    click.Argument(["target"], type=click.Path()),
+    *PAIR,
     option("-o, --output FILE  Where to write.", required=True),
     option("--max N  Matches at most, spread evenly over what is trusted.", default=2000, name="most"),
     option("--min-confidence X  Least confidence of a match.", click.FloatRange(0, 1), 0.5),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status
-from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, option
+from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option
 from glualign.cli.pair import Pairing
 from glualign.errors import OutputError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FLOW_STYLES = ("wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask")
 PAIR_STYLES = ("blend", "checkerboard", "difference", "flicker", "side-by-side")
 VIDEO_STYLES = ("wheel", "arrows", "side-by-side", "warped")
+RANGE = "a range of frames such as 100:250, 100: or :250"
 _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
 
 
@@ -212,17 +213,6 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
         click.echo(output)
 
 
-def _frames(text: str) -> tuple[int, int | None]:
-    first, colon, last = text.partition(":")
-    try:
-        low, high = int(first or 0), int(last) if last else None
-    except ValueError:
-        low, high, colon = 0, None, ""
-    if not colon or low < 0 or (high is not None and high <= low):
-        raise click.BadParameter(f"{text!r} is not a range of frames such as 100:250, 100: or :250.")
-    return low, high
-
-
 @command(
     click.Argument(["video"], type=FILE),
     option(
@@ -238,7 +228,7 @@ def _frames(text: str) -> tuple[int, int | None]:
     option("--every N  Only each N-th frame.", default=1),
     option(
         "--range FIRST:LAST  Frames to take, counted from 0, without the last.",
-        _frames,
+        matching(r"(\d*):(\d*)", RANGE, lambda match: (int(match[1] or 0), int(match[2] or 1 << 62))),
         ":",
         name="frames",
         show_default="all",
@@ -282,6 +272,8 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
     elif path.is_file():
         raise OutputError(f"{path}: is a file; name a folder, or a video with its extension")
     first, last = options["frames"]
+    if last <= first:
+        raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
     if aligning.transform == "auto":

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
 import click
 
 from glualign.cli.console import print_json, print_table, progress_on, warn
-from glualign.cli.options import JSON, Telling, command, option
+from glualign.cli.options import JSON, Telling, command, matching, option
 from glualign.errors import CheckpointError
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(JSON, name="list")
@@ -141,13 +139,6 @@ def info(name: str, as_json: bool) -> None:
     Telling(as_json, quiet=False).tell(describe(name))
 
 
-def _facts(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise click.BadParameter(f"{text!r} is not KEY=TEXT")
-    return key, value
-
-
 @command(
     click.Argument(["checkpoint"], metavar="CHECKPOINT"),
     option("-o, --output FILE  The .safetensors file.", required=True),
@@ -156,7 +147,7 @@ def _facts(text: str) -> tuple[str, str]:
     ),
     option(
         "--meta KEY=TEXT  A fact to store with the weights, such as licence=Apache-2.0; can be repeated.",
-        _facts,
+        matching(r"([^=]+)=(.*)", "KEY=TEXT", re.Match.groups),
         multiple=True,
     ),
     Telling,
