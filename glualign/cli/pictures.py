@@ -89,15 +89,13 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     from glualign.flow import Flow, read_flow
     from glualign.images import read_image, to_rgb8, write_image
     from glualign.outputs import check_outputs
-    from glualign.viz.styles import ANIMATIONS, draw_flow, draw_pair, shrunk, write_animation
+    from glualign.viz.styles import ANIMATIONS, draw, shrunk, write_animation
 
     backward, confidence, mask = options["backward"], options["confidence"], options["mask"]
-    if style in PAIR_STYLES and not (options["source"] and options["target"]):
-        raise click.UsageError(f"--style {style} shows a pair: give --source and --target.")
-    if style == "error" and not backward:
-        raise click.UsageError("--style error compares two flows: give --backward (source -> target).")
-    if style == "confidence" and not confidence:
-        raise click.UsageError("--style confidence needs --confidence.")
+    needed = {"error": ("backward",), "confidence": ("confidence",)}.get(style, ())
+    for name in ("source", "target") if style in PAIR_STYLES else needed:
+        if not options[name]:
+            raise click.UsageError(f"--style {style} needs --{name}.")
     if style == "flicker" and Path(output).suffix.lower() not in ANIMATIONS:
         raise click.UsageError(f"--style flicker writes {', '.join(ANIMATIONS)}, not {Path(output).name!r}.")
     inputs = (flow_path, options["source"], options["target"], backward, confidence, mask)
@@ -109,20 +107,17 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     )
     if source is not None and flow.source_size is None:
         flow = Flow(flow.data, source.shape[:2])
-    valid = read_grey_map(mask, flow) >= 0.5 if mask else None
-    if style in PAIR_STYLES and source is not None and target is not None:
-        frames = draw_pair(source, target, flow, style, valid=valid)
-    else:
-        drawing = draw_flow(
-            flow,
-            style,
-            image=target,
-            max_flow=options["max_flow"],
-            backward=read_flow(backward) if backward else None,
-            confidence=read_grey_map(confidence, flow) if confidence else None,
-            valid=valid,
-        )
-        frames = [drawing.explained() if options["legend"] else drawing.picture]
+    drawings = draw(
+        flow,
+        style,
+        source=source,
+        target=target,
+        max_flow=options["max_flow"],
+        backward=read_flow(backward) if backward else None,
+        confidence=read_grey_map(confidence, flow) if confidence else None,
+        valid=read_grey_map(mask, flow) >= 0.5 if mask else None,
+    )
+    frames = [each.explained() if options["legend"] else each.picture for each in drawings]
     if style == "flicker":
         size = size or _FLICKER_SIDE
         write_animation(output, [shrunk(frame, size) for frame in frames])

@@ -21,7 +21,7 @@ from glualign.images import Image, to_rgb8
 from glualign.report.page import picture_url, write_page
 from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
-from glualign.viz.styles import FlowStyle, check_pair, draw_flow, filled, red_cyan, resized, shrunk
+from glualign.viz.styles import Style, check_pair, draw, filled, red_cyan, resized, shrunk
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -172,15 +172,15 @@ def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask)
         small = resize(flow, (height, width), (rows, columns))
     # Vectors of the small flow are shorter; the legends speak of the images' own pixels.
     lengths = Flow(small.data / np.float32(factor), flow.source_size)
-    drawn: dict[FlowStyle, Flow] = {"wheel": lengths, "grid": small, "mask": small}
+    drawn: dict[Style, Flow] = {"wheel": lengths, "grid": small, "mask": small}
     drawn |= {"magnitude": lengths, "jacobian": small}
-    how: dict[str, Any] = {"image": target, "valid": trusted}
+    how: dict[str, Any] = {"target": target, "valid": trusted}
     if alignment.confidence is not None:
         drawn["confidence"] = small
         how["confidence"] = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
     top = longest(flow, alignment.trusted) or scale_of(flow)
     for style, shown in drawn.items():
-        drawing = draw_flow(shown, style, max_flow=top, **how)
+        (drawing,) = draw(shown, style, max_flow=top, **how)
         stops = palette(drawing.colors)[::15].tolist() if drawing.colors else []
         yield {"style": style, "drawing": drawing, "url": picture_url(drawing.picture), "stops": stops}
 

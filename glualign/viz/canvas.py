@@ -73,7 +73,7 @@ class Drawing:
     """
 
     picture: Picture
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
     colors: Colormap | None = None
     labels: tuple[str, str, str] = ("", "", "")
 

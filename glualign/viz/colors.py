@@ -79,8 +79,8 @@ def flow_to_rgb(flow: Flow | npt.NDArray[np.floating[Any]], max_flow: float | No
         share = (position - below)[..., None]
         color = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
         color = np.where(reach <= 1, 1 - reach * (1 - color), color * np.float32(_BEYOND))
-        # Cut off, as in the reference code.
-        rgb[first:last] = np.where(np.isnan(flow.data[first:last, :, :1]), 0, color * np.float32(255))
+        color[np.isnan(flow.data[first:last, :, 0])] = 0
+        rgb[first:last] = np.asarray(color * 255, np.float32)  # cut off, as in the reference code
     return rgb
 
 

@@ -22,10 +22,13 @@ from glualign.viz.canvas import PAPER, Drawing, Picture, check_size, faded, pen_
 from glualign.viz.colors import Colormap, checked_maximum, flow_to_rgb, longest, palette, scale_of
 from glualign.viz.lines import arrows, deformed_grid
 
-FlowStyle = Literal["wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask"]
-PairStyle = Literal["blend", "checkerboard", "difference", "flicker", "side-by-side"]
-FLOW_STYLES: tuple[FlowStyle, ...] = get_args(FlowStyle)
-PAIR_STYLES: tuple[PairStyle, ...] = get_args(PairStyle)
+Style = Literal[
+    "wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask",
+    "blend", "checkerboard", "difference", "flicker", "side-by-side",
+]  # fmt: skip
+STYLES: tuple[Style, ...] = get_args(Style)
+PAIR_STYLES = STYLES[8:]
+"""The styles that show both images."""
 
 FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
 _EDGE = (213, 94, 0)  # vermilion of Okabe and Ito, told apart with any colour vision
@@ -151,26 +154,32 @@ def mask_overlay(image: Picture, mask: Mask) -> Drawing:
     return Drawing(picture, (f"Striped: {100 * outside.mean():.1f} % without a valid source",))
 
 
-def draw_flow(
+def draw(
     flow: Flow,
-    style: FlowStyle = "wheel",
+    style: Style = "wheel",
     *,
-    image: Picture | None = None,
+    source: Picture | None = None,
+    target: Picture | None = None,
     max_flow: float | None = None,
     backward: Flow | None = None,
     confidence: Floats | None = None,
     valid: Mask | None = None,
-) -> Drawing:
-    """Draw a flow field, target -> source, in source pixels.
+) -> list[Drawing]:
+    """Draw a flow field, target -> source, in source pixels, or what it does to a pair.
 
     Args:
         flow: the field.
         style: which picture.
-        image: target image ``(H, W, 3)`` uint8 under arrows, grid and mask.
+        source: image ``(H, W, 3)`` uint8, for the styles of a pair.
+        target: image of the flow's size, for the styles of a pair, and under arrows, grid and mask.
         max_flow: pixels of full scale in wheel, magnitude and error; None chooses from the data.
         backward: the flow of the other direction, source -> target, for error.
         confidence: ``(H, W)`` float32 in [0, 1], for confidence.
-        valid: ``(H, W)`` bool, what mask shows (None takes ``flow.valid()``) and where jacobian looks.
+        valid: ``(H, W)`` bool, what mask shows (None takes ``flow.valid()``), and where jacobian and the
+            styles of a pair look.
+
+    Returns:
+        One drawing; for ``flicker`` two, to be shown in turn.
 
     Raises:
         FlowError: sizes do not fit, or the style needs something that was not given.
@@ -180,64 +189,45 @@ def draw_flow(
             check_size(what, values, flow.size)
     match style:
         case "wheel":
-            return wheel(flow, max_flow)
+            return [wheel(flow, max_flow)]
         case "arrows":
-            return arrows(flow, image)
+            return [arrows(flow, target)]
         case "grid":
-            return deformed_grid(flow, image)
+            return [deformed_grid(flow, target)]
         case "magnitude":
-            return magnitude(flow, max_flow)
+            return [magnitude(flow, max_flow)]
         case "jacobian":
-            return jacobian(flow, valid)
+            return [jacobian(flow, valid)]
         case "error" if backward is not None:
-            return error(consistency(flow, backward), max_flow)
+            return [error(consistency(flow, backward), max_flow)]
         case "confidence" if confidence is not None:
-            return confidence_map(confidence)
+            return [confidence_map(confidence)]
         case "mask":
-            shown = np.full((*flow.size, 3), PAPER, np.uint8) if image is None else image
-            return mask_overlay(shown, flow.valid() if valid is None else valid)
-    raise FlowError(
-        f"style {style!r} is none of {', '.join(FLOW_STYLES)}, or lacks what it shows: the backward flow "
-        "(source -> target) for error, the confidence map for confidence"
-    )
-
-
-def draw_pair(
-    source: Picture, target: Picture, flow: Flow, style: PairStyle = "blend", *, valid: Mask | None = None
-) -> list[Picture]:
-    """Warp the source by the flow and show it with the target: one picture, two frames for ``flicker``.
-
-    Where ``valid``, ``(H, W)`` bool, does not hold, or the flow leaves the source, the target is shown faded.
-
-    Raises:
-        FlowError: the flow does not belong to these images, or the style is unknown.
-    """
+            shown = np.full((*flow.size, 3), PAPER, np.uint8) if target is None else target
+            return [mask_overlay(shown, flow.valid() if valid is None else valid)]
+    if style not in PAIR_STYLES or source is None or target is None:
+        raise FlowError(
+            f"style {style!r} is none of {', '.join(STYLES)}, or lacks what it shows: the backward flow "
+            "(source -> target) for error, the confidence map for confidence, both images for a pair"
+        )
     check_pair(source, target, flow)
-    if valid is not None:
-        check_size("the valid mask", valid, flow.size)
     warped, inside = warp(source, flow)
     inside = inside if valid is None else inside & valid
-    match style:
-        case "blend":  # misaligned edges show double
-            picture = np.asarray(cv2.addWeighted(target, 0.5, warped, 0.5, 0), np.uint8)
-        case "checkerboard":  # misaligned edges break
-            side = max(1, round(max(flow.size) / 8))
-            rows, columns = (np.arange(length) // side % 2 for length in flow.size)
-            picture = np.where((rows[:, None] != columns)[..., None], warped, target)
-        case "difference":
-            picture = red_cyan(target, warped)
-        case "flicker":  # whatever is misaligned jumps; what has no source is the same in both frames
-            named = ("Target", target), ("Source, warped", warped)
-            return [Drawing(filled(each, target, inside), (name,)).explained() for name, each in named]
-        case "side-by-side":
-            return [
-                _side_by_side(
-                    {"Source": source, "Source, warped": striped(warped, ~inside), "Target": target}
-                )
-            ]
-        case _:
-            raise FlowError(f"unknown style {style!r}; there are {', '.join(PAIR_STYLES)}")
-    return [filled(picture, target, inside)]
+    if style == "flicker":  # whatever is misaligned jumps; what has no source is the same in both frames
+        named = ("Target", target), ("Source, warped", warped)
+        return [Drawing(filled(each, target, inside), (name,)) for name, each in named]
+    if style == "side-by-side":
+        panels = {"Source": source, "Source, warped": striped(warped, ~inside), "Target": target}
+        return [Drawing(_side_by_side(panels))]
+    if style == "blend":  # misaligned edges show double
+        picture = np.asarray(cv2.addWeighted(target, 0.5, warped, 0.5, 0), np.uint8)
+    elif style == "checkerboard":  # misaligned edges break
+        side = max(1, round(max(flow.size) / 8))
+        rows, columns = (np.arange(length) // side % 2 for length in flow.size)
+        picture = np.where((rows[:, None] != columns)[..., None], warped, target)
+    else:
+        picture = red_cyan(target, warped)
+    return [Drawing(filled(picture, target, inside))]
 
 
 def red_cyan(target: Picture, warped: Picture) -> Picture:

@@ -42,7 +42,7 @@ PAIR = ["--source", "source.png", "--target", "target.png"]
 
 
 def test_the_styles_are_those_of_the_library():
-    assert pictures.FLOW_STYLES == styles.FLOW_STYLES
+    assert pictures.FLOW_STYLES + pictures.PAIR_STYLES == styles.STYLES
     assert pictures.PAIR_STYLES == styles.PAIR_STYLES
 
 

@@ -5,7 +5,6 @@ from PIL import Image as PillowImage
 from glualign.errors import ImageError, OutputError
 from glualign.flow import Flow
 from glualign.viz import styles
-from glualign.viz.styles import draw_pair
 
 
 @pytest.fixture
@@ -22,8 +21,10 @@ def left_half():
 
 
 def draw(source, target, style, valid=None):
-    """The pair where nothing moves: the warped source is the source."""
-    return draw_pair(source, target, Flow(np.zeros((*target.shape[:2], 2), np.float32)), style, valid=valid)
+    """The pair where nothing moves, explained: the warped source is the source."""
+    still = Flow(np.zeros((*target.shape[:2], 2), np.float32))
+    drawings = styles.draw(still, style, source=source, target=target, valid=valid)
+    return [each.explained() for each in drawings]
 
 
 def test_blend_is_the_mean_of_both(images):
