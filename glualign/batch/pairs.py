@@ -201,24 +201,27 @@ def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None =
     Raises:
         BatchError: the list is empty, or two rows ask for the same output.
     """
-    listed = [row._replace(fault=row.fault or _row_fault(row)) for row in rows]
+    listed = []
+    for row in rows:
+        fault = row.fault or _row_fault(row)
+        listed.append(Row("", "", where=row.where, fault=fault) if fault else row)
     if not listed:
         raise BatchError("the list of pairs is empty")
-    outside = [folder / row.source for row in listed if not row.fault and _is_outside(row.source)]
+    outside = [folder / row.source for row in listed if _is_outside(row.source)]
     try:
         common = os.path.commonpath([path.absolute().parent for path in outside]) if outside else ""
     except ValueError as error:
         raise BatchError("the sources lie on several drives; give the list an output column") from error
     pairs, asked = [], set()
     for number, row in enumerate(listed):
-        source, fault = folder / row.source, row.fault
+        source = folder / row.source
         if row.output:
             key = PurePath(row.output).as_posix()
             key = stem_of(key) if is_image(key) else key
         else:
-            below = os.path.relpath(source, common) if not fault and _is_outside(row.source) else row.source
+            below = os.path.relpath(source, common) if _is_outside(row.source) else row.source
             key = stem_of(Path(os.path.normpath(below)).as_posix())
-        if fault := fault or name_fault(key):
+        if fault := row.fault or name_fault(key):
             key, fault = f"row-{number + 1}", f"{row.where}: {fault}" if row.where else fault
         elif row.output:
             asked.add(number)
@@ -251,9 +254,14 @@ def read_pairs(location: PathLike) -> PairList:
         name, is_json = "standard input", text.lstrip().startswith("{")
     else:
         is_json = file.suffix.lower() in {".jsonl", ".ndjson", ".json"}
-    rows = _json_rows(text) if is_json else _csv_rows(text, name)
-    listed = (_row(row, f"{name}, line {line}") for line, row in rows)
-    return from_rows(listed, folder=Path() if file is None else file.parent, file=file)
+    rows = []
+    for line, row in _json_rows(text) if is_json else _csv_rows(text, name):
+        where = f"{name}, line {line}"
+        if isinstance(row, str):
+            rows.append(Row("", "", where=where, fault=row))
+        else:
+            rows.append(Row(row.get("source", ""), row.get("target", ""), row.get("output"), where))
+    return from_rows(rows, folder=Path() if file is None else file.parent, file=file)
 
 
 def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -283,34 +291,24 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | s
 def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Line number and object of each row, or what is wrong with it."""
     for line, entry in enumerate(text.split("\n"), start=1):
-        if not entry.strip():
-            continue
         try:
-            row = json.loads(entry)
+            if entry.strip():
+                is_object = isinstance(row := json.loads(entry), dict)
+                yield line, row if is_object else 'must be an object such as {"source": ..., "target": ...}'
         except (ValueError, RecursionError) as error:
             yield line, f"is not JSON ({getattr(error, 'msg', None) or error})"
-            continue
-        is_object = isinstance(row, dict)
-        yield line, row if is_object else 'must be an object such as {"source": ..., "target": ...}'
-
-
-def _row(row: Mapping[str, Any] | str, where: str) -> Row:
-    if isinstance(row, str):
-        return Row("", "", where=where, fault=row)
-    values = {column: row.get(column) or "" for column in _COLUMNS}
-    for column, value in values.items():
-        if not isinstance(value, str):
-            return Row("", "", where=where, fault=f"{column} must be text")
-        if not value and column != "output":
-            return Row("", "", where=where, fault=f"no {column}")
-    return Row(values["source"], values["target"], values["output"] or None, where)
 
 
 def _row_fault(row: Row) -> str | None:
-    for column, text in (("source", row.source), ("target", row.target)):
-        if reason := text_fault(text):
+    """What is wrong with the columns of a row, which may hold anything that JSON has."""
+    for column, text in zip(_COLUMNS, (row.source, row.target, row.output or "none"), strict=True):
+        if not isinstance(text or "", str):
+            return f"{column} must be text"
+        if not text:
+            return f"no {column}"
+        if column != "output" and (reason := text_fault(text)):
             return f"{column} {text!r} {reason}"
-    return name_fault(row.output) if row.output else None
+    return None
 
 
 def _told_apart(

@@ -135,11 +135,20 @@ def align_batch(
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
         records, merged = _known(out, shard, {pair.key for pair in own.pairs})
-        todo, again = _make_plan(own, records, options, out, redo)
+        asked = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
+        todo, again, before = list[Pair](), Counter[str](), Counter[str]()
+        for pair in own.pairs:
+            former = records.get(pair.key)
+            if former is None or former.status in asked:
+                todo.append(pair)
+            elif reason := _changed(former, pair, options, out):
+                todo.append(pair)
+                again[reason] += 1
+            else:
+                before[former.status] += 1
         redone = {pair.key for pair in todo}
         standing = [record for key, record in records.items() if key not in redone]
-        before = Counter(records[pair.key].status for pair in own.pairs if pair.key not in redone)
-        progress = Progress(len(todo), before["done"], before["failed"], again)
+        progress = Progress(len(todo), before["done"], before["failed"], dict(again))
         finished: list[str] = []
 
         def halt() -> bool:
@@ -152,8 +161,8 @@ def align_batch(
         for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
             record = replace(record, options=options)
             manifest.append(record)
-            former = records.get(record.key, record).outputs if record.outputs else {}
-            for name in set(former) - set(record.outputs):  # what the new options no longer produce
+            outdated = records.get(record.key, record).outputs if record.outputs else {}
+            for name in set(outdated) - set(record.outputs):  # what the new options no longer produce
                 with suppress(OSError):
                     (out / name).unlink()
             finished.append(record.status)
@@ -174,40 +183,19 @@ def align_batch(
             verdicts={word: verdicts[word] for word in reversed(_VERDICTS)},
             errors=sum(not record.verdict for record in current if record.status == "failed"),
             failures=failures,
-            again=again,
+            again=progress.again,
             unmatched=own.unmatched,
         )
         _write_summary(out, summary, current, shard)
     return summary
 
 
-def _make_plan(
-    pairs: PairList,
-    records: Mapping[str, Record],
-    options: Mapping[str, Any],
-    out: Path,
-    redo: Redo,
-) -> tuple[list[Pair], Mapping[str, int]]:
-    """The pairs that are to be done, and why of those that had been finished, with how many for each reason.
-
-    A record stands if it was made by this version with the same options from inputs that have not changed,
-    and if its outputs are there in full size. ``redo`` is as in `align_batch`.
-    """
-    again = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
-    todo, reasons = [], Counter[str]()
-    for pair in pairs.pairs:
-        record = records.get(pair.key)
-        asked = record is None or record.status in again
-        if record is not None and not asked and (reason := _changed(record, pair, options, out)):
-            reasons[reason] += 1
-            asked = True
-        if asked:
-            todo.append(pair)
-    return todo, dict(reasons)
-
-
 def _changed(record: Record, pair: Pair, options: Mapping[str, Any], out: Path) -> str | None:
-    """Why a record no longer stands; None: it does."""
+    """Why a record no longer stands; None: it does.
+
+    It stands if it was made by this version with the same options from inputs that have not changed, and if
+    its outputs are there in full size.
+    """
     if record.version != __version__:
         return f"made by glualign {record.version}, not {__version__}"
     differing = [name for name in options if record.options.get(name, ...) != options[name]]
