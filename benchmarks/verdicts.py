@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ RIGHT = 5.0
 def measured(aligner: Aligner, pair: RenderedPair) -> dict[str, Any]:
     """The verdict on a pair with its figures, and the median error in pixels of a related one."""
     alignment = aligner.align(pair.source, pair.target)
-    row: dict[str, Any] = {"pair": pair.name, "related": pair.flow is not None, **alignment.quality.to_dict()}
+    row: dict[str, Any] = {"pair": pair.name, "related": pair.flow is not None, **asdict(alignment.quality)}
     if pair.flow is not None:
         height, width = pair.flow.shape[:2]
         shown = inside(*positions(pair.flow), (height, width))

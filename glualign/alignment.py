@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -174,7 +174,7 @@ class Alignment:
             "target": {"name": self.target.name, "size": list(self.target.size)},
             "model": self.model,
             "device": self.device,
-            "quality": self.quality.to_dict(),
+            "quality": asdict(self.quality),
             "transform": None if self.transform is None else self.transform.tolist(),
             "timings": {step: round(seconds, 4) for step, seconds in self.timings.items()},
         }

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -165,9 +166,8 @@ def flush_to_disk(path: PathLike) -> None:
         os.close(descriptor)
 
 
-def composed(name: str) -> str:
-    """A name with its accents composed (NFC), as some programs write them and others do not."""
-    return unicodedata.normalize("NFC", name)
+composed = partial(unicodedata.normalize, "NFC")
+"""A name with its accents composed, as some programs write them and others do not."""
 
 
 def folded(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ def build_report(
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(source), height, width)
-    quality = alignment.quality if isinstance(alignment, SavedAlignment) else alignment.quality.to_dict()
+    quality = alignment.quality if isinstance(alignment, SavedAlignment) else asdict(alignment.quality)
     pictures = {
         "target": below,
         "warped": filled(warped, below, valid),

@@ -128,4 +128,4 @@ def test_confidence_falls_from_one():
 
 def test_quality_is_plain_json():
     quality = Quality("good", 1.0, 0.9, None, 0.5, None, None, 0.0)
-    assert quality.to_dict()["median_error"] is None
+    assert quality.median_error is None
