@@ -50,7 +50,13 @@ def save_checkpoint(
         OutputError: the file cannot be written.
     """
     state = build(state_dict, config, str(path)).state_dict()
-    stored = {key: _stored(key, tensor, _DTYPES[dtype], path) for key, tensor in state.items()}
+    stored = {}
+    for key, tensor in state.items():
+        # Copies: safetensors refuses tensors that share memory.
+        kind = tensor.dtype if tensor.ndim < 2 else _DTYPES[dtype]
+        stored[key] = tensor.to("cpu", kind, copy=True).contiguous()
+        if not torch.isfinite(stored[key]).all():
+            raise CheckpointError(f"{path}: {key} exceeds the range of fp16; store it as bf16 or fp32")
     facts = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()
     }
@@ -96,14 +102,3 @@ def _serialised(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     ).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + data[end:]
-
-
-def _stored(key: str, tensor: Tensor, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:
-    # A copy: safetensors refuses tensors that share memory.
-    tensor = tensor.detach().to("cpu", copy=True).contiguous()
-    if tensor.ndim < 2:
-        return tensor
-    small = tensor.to(dtype)
-    if not torch.isfinite(small).all():
-        raise CheckpointError(f"{path}: {key} exceeds the range of fp16; store it as bf16 or fp32")
-    return small

@@ -224,11 +224,7 @@ def fit_transform(
 
 
 def draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Points, Points]:
-    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
-
-    Raises:
-        FlowError: the weights are not of the flow's size.
-    """
+    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y)."""
     if weights is not None and weights.shape != flow.size:
         raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
     # To sort or weigh all pixels of a large image would take 40 bytes each.

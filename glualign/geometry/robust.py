@@ -31,13 +31,7 @@ RATIO = 0.8
 _cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
 
-def fit_points(
-    target: Points,
-    source: Points,
-    model: TransformModel,
-    *,
-    threshold: float,
-) -> Matrix:
+def fit_points(target: Points, source: Points, model: TransformModel, *, threshold: float) -> Matrix:
     """The transform target -> source that most pairs agree with.
 
     Homographies by MAGSAC++, the others by RANSAC; then least squares over all points, reweighted by Tukey's
@@ -143,21 +137,14 @@ def keypoint_homography(
     target: Bytes,
     *,
     detector: Literal["sift", "orb"] = "sift",
-    most: int = 4000,
-    max_side: int | None = 1200,
-    threshold: float = 2.0,
-    fewest: int = 12,
+    most: int = 4000,  # key points per image
+    max_side: int | None = 1200,  # larger images are reduced to this longer side first; None: never
+    threshold: float = 2.0,  # largest distance of an inlier, in pixels of the reduced source
+    fewest: int = 12,  # matches, and inliers among them, that are needed
 ) -> Matrix:
-    """Homography, target pixel -> source pixel, through key points: ratio test and MAGSAC++.
+    """Homography, target pixel -> source pixel, of two images ``(H, W, 3)`` uint8 RGB, through key points.
 
-    Args:
-        source: ``(H, W, 3)`` uint8 RGB, as the target.
-        target: the image whose pixels are mapped.
-        detector: SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB.
-        most: key points per image.
-        max_side: larger images are reduced to this longer side first; None: never.
-        threshold: largest distance of an inlier, in pixels of the reduced source.
-        fewest: matches, and inliers among them, that are needed.
+    SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB; ratio test; MAGSAC++.
 
     Raises:
         FlowError: too few points agree, or on nothing plausible; the message says which.

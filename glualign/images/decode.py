@@ -31,11 +31,7 @@ _MAX_DEFLATE_RATIO = 1032
 
 
 def check_size(width: int, height: int, max_pixels: int | None, pixel_bytes: int = 1) -> None:
-    """Refuse an image of more than ``max_pixels``; one of more than 16 bytes (float RGBA) counts for several.
-
-    Raises:
-        ImageError: with the option that raises the limit.
-    """
+    """Refuse an image of over ``max_pixels``; one of more than 16 bytes (float RGBA) counts for several."""
     if max_pixels is not None and width * height * max(1, pixel_bytes / 16) > max_pixels:
         size = f" of {pixel_bytes} bytes" if pixel_bytes > 16 else ""
         raise ImageError(
@@ -83,10 +79,6 @@ def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int |
     """One page of a file in the format ``kind``, Pillow's name for it, with its EXIF.
 
     Not by ``PIL.Image.open``: it tries every format there is, and has one limit of its own for the process.
-
-    Raises:
-        ImageError: there is no such page, or it is too large.
-        MissingExtraError: Pillow was built without that decoder.
     """
     from PIL import Image as PillowImage
 
@@ -119,9 +111,6 @@ def from_pillow(picture: PillowImage.Image) -> Image:
 
     A palette is kept, or becomes RGBA when it has transparency. CMYK and Lab are converted to sRGB, CMYK
     through its own profile when it has one; other modes keep their samples.
-
-    Raises:
-        ImageError: the mode holds more than an `Image` can.
     """
     icc: bytes | None = picture.info.get("icc_profile") or None
     mode, clear, palette = picture.mode, "transparency" in picture.info, None
@@ -186,12 +175,7 @@ def with_opencv(data: bytes | bytearray) -> Array:
 
 
 def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
-    """Read a PNG of any depth; damaged metadata is left out with a note.
-
-    Raises:
-        ImageError: the file is truncated, the checksum of a chunk that the pixels need differs, or there is
-            too little data for its size.
-    """
+    """Read a PNG of any depth; damaged metadata is left out with a note, what the pixels need is refused."""
     head = stream.read(33)
     if len(head) < 33 or head[12:16] != b"IHDR":
         raise ImageError("the PNG is truncated or its header is broken")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
@@ -131,11 +131,7 @@ def write_image(
 
 
 def check_writable(path: Path, image: Image) -> Format:
-    """The format of ``path``, after checking that it can hold ``image`` (call it before hours of work).
-
-    Raises:
-        ImageError: unknown extension, or depth, channels or size that the format cannot hold.
-    """
+    """The format of ``path`` (call it before hours of work); ImageError when it cannot hold ``image``."""
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
         raise ImageError(
@@ -160,37 +156,27 @@ def check_writable(path: Path, image: Image) -> Format:
     return form
 
 
-def png_parts(
-    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
-    icc: bytes | None,
-    exif: bytes | None,
-    text: str = "",
-) -> list[bytes]:
-    """A PNG of uint8 or uint16 ``(H, W[, C])`` pixels with its profile, EXIF and a comment, in parts."""
-    height, width = pixels.shape[:2]
+def png_parts(pixels: Array, icc: bytes | None, exif: bytes | None, text: str = "") -> Iterator[bytes]:
+    """A PNG of uint8 or uint16 ``(H, W[, C])`` pixels with its profile, EXIF and a comment, in parts.
+
+    Rows are deflated a strip at a time, each pixel as the difference to its left neighbour.
+    """
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
-    parts = [PNG_SIGNATURE, _chunk(b"IHDR", header)]
+    pixel_bytes, deflate = pixels.itemsize * channels, zlib.compressobj(4)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(data, zlib.crc32(name))
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+    form = (8 * pixels.itemsize, _COLOUR_TYPES[channels], 0, 0, 0)
+    yield PNG_SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", *pixels.shape[1::-1], *form))
     if icc:
-        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
+        yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     if exif:
-        parts.append(_chunk(b"eXIf", exif))
+        yield chunk(b"eXIf", exif)
     if text:
-        parts.append(_chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace")))
-    parts.extend(_chunk(b"IDAT", block) for block in _compressed_rows(pixels, pixels.itemsize * channels))
-    parts.append(_chunk(b"IEND", b""))
-    return parts
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
-
-
-def _compressed_rows(pixels: Array, pixel_bytes: int) -> list[bytes]:
-    """Deflated rows, a strip at a time, each pixel as the difference to its left neighbour."""
-    deflate = zlib.compressobj(4)
+        yield chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace"))
     step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))
-    blocks = []
     for top in range(0, len(pixels), step):
         strip = np.ascontiguousarray(pixels[top : top + step], pixels.dtype.newbyteorder(">"))
         rows = strip.reshape(len(strip), -1).view(np.uint8)
@@ -198,6 +184,6 @@ def _compressed_rows(pixels: Array, pixel_bytes: int) -> list[bytes]:
         filtered[:, 0] = _SUB
         filtered[:, 1:] = rows
         filtered[:, 1 + pixel_bytes :] -= rows[:, :-pixel_bytes]
-        blocks.append(deflate.compress(filtered.tobytes()))
-    blocks.append(deflate.flush())
-    return [block for block in blocks if block]
+        if block := deflate.compress(filtered.tobytes()):
+            yield chunk(b"IDAT", block)
+    yield chunk(b"IDAT", deflate.flush()) + chunk(b"IEND", b"")
