@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
@@ -151,14 +151,14 @@ def _admit(
     with atomic_path(final) as temporary:
         _copy(file, temporary, entry.member if entry else "")
         try:
-            found = _check(Weights(name, temporary, entry))
+            found = _check(Weights(name, final, entry), temporary)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(temporary), str(file))) from error
         if strict_hash and entry is not None and entry.sha256 not in ("", found.sha256):
             raise CheckpointError(f"{file}: its SHA-256 is {found.sha256}, not {entry.sha256}")
     note = json.dumps({"sha256": found.sha256, "origin": origin}, indent=2)
     write_text(registry.note_path(final), note + "\n")
-    return replace(found, path=final, hash_state=_hash_state(found.sha256, Weights(name, final, entry)))
+    return found
 
 
 def _copy(file: Path, destination: Path, member: str) -> None:
@@ -188,29 +188,22 @@ def _copy(file: Path, destination: Path, member: str) -> None:
             shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _check(weights: Weights) -> CheckedFile:
-    """Read and build the network strictly; a hash that differs is told, not refused."""
+def _check(weights: Weights, file: Path | None = None) -> CheckedFile:
+    """Read and build the network strictly; a hash that differs is told, not refused.
+
+    ``file``: where the weights are before they are moved to their path and noted there.
+    """
     from glualign.checkpoints.load import build, read_checkpoint
 
-    checkpoint = read_checkpoint(weights.path, weights.entry)
-    build(checkpoint.state, checkpoint.config, str(weights.path))
-    sha256 = registry.sha256_of(weights.path)
-    return CheckedFile(
-        name=weights.name,
-        path=weights.path,
-        sha256=sha256,
-        size=weights.path.stat().st_size,
-        hash_state=_hash_state(sha256, weights),
-        model=checkpoint.config.model,
-        parameters=checkpoint.parameters,
-    )
-
-
-def _hash_state(sha256: str, weights: Weights) -> HashState:
-    known = weights.entry.sha256 if weights.entry else ""
-    note = registry.read_note(weights.path)
+    place = file or weights.path
+    checkpoint = read_checkpoint(place, weights.entry)
+    build(checkpoint.state, checkpoint.config, str(place))
+    sha256, known = registry.sha256_of(place), weights.entry.sha256 if weights.entry else ""
+    noted = sha256 if file else registry.read_note(weights.path).get("sha256")
+    state: HashState = "differs" if known or noted else "no record"
     if known == sha256:
-        return "known"
-    if note.get("sha256") == sha256:
-        return "unlike registry" if known else "as recorded"
-    return "differs" if known or note else "no record"
+        state = "known"
+    elif noted == sha256:
+        state = "unlike registry" if known else "as recorded"
+    size, model = place.stat().st_size, checkpoint.config.model
+    return CheckedFile(weights.name, weights.path, sha256, size, state, model, checkpoint.parameters)
