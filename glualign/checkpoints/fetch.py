@@ -135,13 +135,6 @@ def verify(name_or_path: str | os.PathLike[str]) -> CheckedFile:
     return _check(registry.find_weights(name_or_path))
 
 
-def present_names() -> list[str]:
-    """Names of all checkpoints on this machine: embedded, fetched and imported."""
-    entries = dict.fromkeys(registry.load_registry().values())
-    known = [entry.name for entry in entries if entry.source != "refused" and entry.path.is_file()]
-    return known + [registry.stem(path) for path in registry.imported_files()]
-
-
 def _admit(
     file: Path, name: str, entry: RegistryEntry | None, *, origin: str, strict_hash: bool
 ) -> CheckedFile:

@@ -64,10 +64,11 @@ def verify(name: str | None, telling: Telling) -> None:
     Example:
       glualign weights verify
     """
-    from glualign.checkpoints.fetch import present_names, verify
+    from glualign.checkpoints.fetch import verify
+    from glualign.checkpoints.registry import describe_all
 
     checked, problems = [], []
-    for one in [name] if name else present_names():
+    for one in [name] if name else [known["name"] for known in describe_all() if known["path"]]:
         try:
             found = verify(one)
         except CheckpointError as error:

@@ -19,13 +19,8 @@ from glualign.geometry import TransformModel, fit_points, transform_fault
 INITIAL_FORMS = (
     "a 3x3 matrix target to source (.txt, .json), a flow, or point pairs (.csv: source x, y, target x, y)"
 )
-# A model of ever more freedom, and the point pairs from which each is fitted: two more than determine it.
-_MODELS: tuple[tuple[int, TransformModel], ...] = (
-    (6, "homography"),
-    (3, "affine"),
-    (2, "similarity"),
-    (1, "translation"),
-)
+# The point pairs from which a model is fitted: of a homography two more than determine it.
+_MODELS: dict[TransformModel, int] = {"homography": 6, "affine": 3, "similarity": 2, "translation": 1}
 _PAIR_THRESHOLD = 10.0
 """Source pixels by which a point set by hand may be off before it counts as wrong."""
 _LARGEST_FILE = 16 << 20
@@ -59,28 +54,25 @@ def read_initial(
         text = read_bytes(path, _LARGEST_FILE, error=FlowError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FlowError(f"{path}: is not text in UTF-8; --init takes {INITIAL_FORMS}") from error
-    as_json, wrong = path.suffix.lower() == ".json", "is no table of numbers"
+    as_json = path.suffix.lower() == ".json"
+    wrong = "is not valid JSON" if as_json else "is no table of numbers"
     try:
         content: Any = json.loads(text) if as_json else _rows(text)
-    except (csv.Error, IndexError, ValueError, RecursionError) as error:
-        raise FlowError(f"{path}: {'is not valid JSON' if as_json else wrong}") from error
-    if isinstance(content, dict):
-        _check_sizes(path, sizes, {name: content.get(f"{name}_size") for name in sizes})
-        content = content.get("matrix")
-    try:
-        table = np.array(content, np.float64)
-    except (TypeError, ValueError):
-        table = np.empty(0)
-    else:
-        wrong = f"holds {' x '.join(map(str, table.shape))} numbers"
-    pairs = table.ndim == 2 and len(table) > 0 and table.shape[1] == 4 and not as_json
-    if table.shape != (3, 3) and not pairs:
+        if isinstance(content, dict):
+            _check_sizes(path, sizes, {name: content.get(f"{name}_size") for name in sizes})
+            content = content.get("matrix")
         wrong = "holds no 3x3 matrix" if as_json else wrong
-        raise FlowError(f"{path}: {wrong}; --init takes {INITIAL_FORMS}")
+        table = np.array(content, np.float64)
+        pairs = table.ndim == 2 and len(table) > 0 and table.shape[1] == 4 and not as_json
+        if table.shape != (3, 3) and not pairs:
+            wrong = wrong if as_json else f"holds {' x '.join(map(str, table.shape))} numbers"
+            raise ValueError
+    except (csv.Error, IndexError, TypeError, ValueError, RecursionError) as error:
+        raise FlowError(f"{path}: {wrong}; --init takes {INITIAL_FORMS}") from error
     if not np.isfinite(table).all():
         raise FlowError(f"{path}: holds a number that is not finite")
     if pairs:
-        model = next(model for count, model in _MODELS if len(table) >= count)
+        model = next(model for model, count in _MODELS.items() if len(table) >= count)
         try:
             table = fit_points(table[:, 2:], table[:, :2], model, threshold=_PAIR_THRESHOLD)
         except FlowError as error:

@@ -20,30 +20,28 @@ from glualign.images.image import DEPTHS, Image, from_array
 if TYPE_CHECKING:
     import os
 
-
 DEFAULT_QUALITY = 95
 
 
 class Format(NamedTuple):
-    """What a format can hold: sample types, numbers of channels, the longest side, and metadata."""
+    """What a format can hold: sample types, numbers of channels, the longest side."""
 
     name: str
     types: tuple[str, ...]
     channels: tuple[int, ...]
     max_side: int = 2**31 - 1
-    lossy: bool = False
 
 
-_JPEG = Format("JPEG", ("uint8",), (1, 3), 65_500, lossy=True)
+_JPEG = Format("JPEG", ("uint8",), (1, 3), 65_500)
 _PNG = Format("PNG", ("uint8", "uint16"), (1, 2, 3, 4))
 _TIFF = Format("TIFF", tuple(DEPTHS), (1, 2, 3, 4))
 _FORMATS = {
     **dict.fromkeys((".jpg", ".jpeg"), _JPEG),
     ".png": _PNG,
     # WebP and AVIF store grey as RGB: the samples stay the same, so grey is let through.
-    ".webp": Format("WebP", ("uint8",), (1, 2, 3, 4), 16_383, lossy=True),
-    ".avif": Format("AVIF", ("uint8",), (1, 2, 3, 4), 65_536, lossy=True),
-    **dict.fromkeys((".heic", ".heif"), Format("HEIF", ("uint8",), (1, 2, 3, 4), 16_384, lossy=True)),
+    ".webp": Format("WebP", ("uint8",), (1, 2, 3, 4), 16_383),
+    ".avif": Format("AVIF", ("uint8",), (1, 2, 3, 4), 65_536),
+    **dict.fromkeys((".heic", ".heif"), Format("HEIF", ("uint8",), (1, 2, 3, 4), 16_384)),
     **dict.fromkeys((".tif", ".tiff"), _TIFF),
     ".bmp": Format("BMP", ("uint8",), (1, 3)),
     ".ppm": Format("PPM", ("uint8", "uint16"), (3,)),
@@ -119,12 +117,10 @@ def write_image(
                     drawn.putpalette(picture.palette)
                 given = {key: value for key, value in options.items() if value is not None}
                 drawn.save(temporary, form.name.upper(), **given)
-        except MemoryError:
-            raise
         except GlualignError as error:
             raise type(error)(f"{location}: {error}") from error
         except Exception as error:  # Encoders refuse with errors of every kind.
-            if isinstance(error, OSError) and error.errno:
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
                 raise  # The disk is full or the like, which is no fault of the image.
             raise ImageError(f"{location}: cannot be encoded as {form.name} ({error})") from error
     return notes

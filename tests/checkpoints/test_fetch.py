@@ -14,7 +14,7 @@ import torch
 from checkpoint_files import official_state
 
 from glualign.checkpoints import registry
-from glualign.checkpoints.fetch import fetch, import_file, present_names, verify
+from glualign.checkpoints.fetch import fetch, import_file, verify
 from glualign.checkpoints.load import load_model
 from glualign.checkpoints.registry import read_note, sha256_of
 from glualign.errors import CheckpointError, DownloadError, OutputError
@@ -261,7 +261,7 @@ def test_a_file_of_ones_own_gets_a_name(official_file, cache):
     found = import_file(official_file, name="mine")
     assert found.path == cache / "mine.pth"
     assert load_model("mine").name == "mine"
-    assert present_names() == ["compact", "mine"]
+    assert [known["name"] for known in registry.describe_all() if known["path"]] == ["compact", "mine"]
 
 
 def test_a_second_import_replaces_the_first(official_file, cache, tmp_path):
