@@ -57,15 +57,10 @@ class Method(NamedTuple):
 
 
 def open_model(text: str, options: Mapping[str, Any]) -> Method:
-    """A model by name or file, aligned with keyword arguments of `Aligner.from_pretrained`.
+    """A model by name or file, aligned with ``options``, keyword arguments of `Aligner.from_pretrained`.
 
-    Args:
-        text: name or file of a model; ``NAME@PRESET`` overrides the preset, so that one run compares presets.
-        options: keyword arguments of the aligner.
-
-    Raises:
-        CheckpointError: the model is unknown or its file unusable.
-        GlualignError: an option is unknown or out of range.
+    ``NAME@PRESET`` overrides the preset, so that one run compares presets. A `CheckpointError` says that the
+    model is unknown or its file unusable, a `GlualignError` that an option is unknown or out of range.
     """
     from glualign.aligner import PRESETS, Aligner
     from glualign.checkpoints.load import load_model

@@ -65,10 +65,8 @@ def end_point_errors(estimate: Vectors, truth: Vectors, longer_side: float) -> E
     """Compare two lists of flow vectors, (N, 2) each.
 
     A vector that the estimate leaves unknown (not finite) counts as wrong by the length of the true flow plus
-    L, so that leaving out hard pixels never improves a mean.
-
-    Raises:
-        ValueError: the shapes differ, or there is nothing to compare.
+    L, so that leaving out hard pixels never improves a mean. A `ValueError` says that the shapes differ, or
+    that there is nothing to compare.
     """
     if estimate.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 2:
         raise ValueError(f"expected two (N, 2) arrays, got {estimate.shape} and {truth.shape}")

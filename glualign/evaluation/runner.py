@@ -48,15 +48,12 @@ def evaluate(
 
     Args:
         dataset: what to measure on.
-        methods: what to measure; their names must differ.
+        methods: what to measure; their names must differ, or a `DatasetError` says so.
         csv_path: results are appended to ``<csv_path>.partial`` as they are made; at the end all of them are
             written to ``csv_path`` and the partial file is removed.
-        resume: take over results of the same pairs and settings from both files; failed pairs are tried
-            again.
+        resume: take over results of the same pairs and settings from both files, of which a `DatasetError`
+            says when they are none; failed pairs are tried again.
         listener: told about each result as it is made (or taken over).
-
-    Raises:
-        DatasetError: two methods have the same name, or a csv to resume from is not one.
     """
     runs = {method.name: fingerprint(dataset.name, method.settings) for method in methods}
     if len(runs) != len(methods):

@@ -111,20 +111,24 @@ def _row(
 def table_cells(dataset: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """The table as text under `HEADERS`, with what was published for a group below our rows of it."""
     cells: list[tuple[str, ...]] = []
-    for name in dict.fromkeys(row["group"] for row in rows):
-        ours = [row for row in rows if row["group"] == name]
-        cells += map(_cells, ours)
-        most = max((row["metrics"]["pairs"] for row in ours if row["metrics"]), default=0)
-        for published in _published():
-            if (published["dataset"], published["group"]) == (dataset, name):
-                lengths, shares = (
-                    [float(published[key]) if published[key] else None for key in keys]
-                    for keys in (("aepe",), ("pck_1", "pck_3", "pck_5", "pck_005", "fl"))
-                )
-                pairs = published["pairs"]
-                lead = name or "all pairs", f"{published['method']} (published)", pairs or _MISSING
-                note = f"official set: {pairs} pairs" if pairs not in ("", str(most)) else ""
-                cells.append((*lead, *_numbers([*lengths, None], shares), _MISSING, note))
+    for group in dict.fromkeys(row["group"] for row in rows):
+        most, values = 0, list[float | None]()
+        for row in (row for row in rows if row["group"] == group):
+            notes = [f"{row['failed']} failed"] if row["failed"] else []
+            notes += [f"no alignment for {row['unsolved']}"] if row["unsolved"] else []
+            pairs, values, seconds = 0, [None] * 7, _MISSING
+            if found := row["metrics"]:
+                pairs, seconds = found["pairs"], f"{row['seconds_per_pair']:.3f}"
+                shares = [*(found["pck_px"][key] for key in "135"), found["pck_alpha"]["0.05"], found["fl"]]
+                values = [found["aepe"], found["median"], *shares]
+            most = max(most, pairs)
+            cells.append(_cells(group, row["method"], str(pairs), values, seconds, ", ".join(notes)))
+        for known in (row for row in _published() if (row["dataset"], row["group"]) == (dataset, group)):
+            method, official = f"{known['method']} (published)", known["pairs"]
+            names = ("aepe", "median", "pck_1", "pck_3", "pck_5", "pck_005", "fl")
+            values = [float(known[name]) if known.get(name) else None for name in names]
+            note = f"official set: {official} pairs" if official not in ("", str(most)) else ""
+            cells.append(_cells(group, method, official or _MISSING, values, _MISSING, note))
     return cells
 
 
@@ -139,23 +143,13 @@ def _published() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    notes = [f"{row['failed']} failed"] if row["failed"] else []
-    notes += [f"no alignment for {row['unsolved']}"] if row["unsolved"] else []
-    lead, note = (row["group"] or "all pairs", row["method"]), ", ".join(notes)
-    metrics = row["metrics"]
-    if metrics is None:
-        return (*lead, "0", *[_MISSING] * 8, note)
-    shares = [*(metrics["pck_px"][key] for key in "135"), metrics["pck_alpha"]["0.05"], metrics["fl"]]
-    numbers = _numbers([metrics["aepe"], metrics["median"]], shares)
-    return (*lead, str(metrics["pairs"]), *numbers, f"{row['seconds_per_pair']:.3f}", note)
-
-
-def _numbers(lengths: Sequence[float | None], shares: Sequence[float | None]) -> list[str]:
-    """Lengths in pixels and shares in percent as text."""
-    return [_MISSING if value is None else f"{value:.2f}" for value in lengths] + [
-        _MISSING if value is None else f"{100 * value:.1f}" for value in shares
-    ]
+def _cells(
+    group: str, method: str, pairs: str, values: Sequence[float | None], seconds: str, note: str
+) -> tuple[str, ...]:
+    """A line of the table; ``values`` are AEPE and median in pixels, then shares as fractions."""
+    lengths = [_MISSING if value is None else f"{value:.2f}" for value in values[:2]]
+    shares = [_MISSING if value is None else f"{100 * value:.1f}" for value in values[2:]]
+    return (group or "all pairs", method, pairs, *lengths, *shares, seconds, note)
 
 
 def speed_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

@@ -51,31 +51,18 @@ def load_state(folder: Path) -> SimpleNamespace:
         raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
 
 
-_FREE = frozenset(
-    {
-        "data.workers", "run.device", "run.precision", "run.threads", "run.log_every",
-        "run.checkpoint_minutes", "run.validate_minutes", "run.validation_pairs", "run.validation_size",
-    }
-)  # fmt: skip
-_FREE_IN_STAGE = frozenset(
-    {"steps", "learning_rate", "pyramid_rate", "contrastive", "loss_exponents", "frozen_norms"}
-)
+_FIXED_IN_RUN = ("seed", "init", "backbone", "ema")
+_FREE_IN_STAGE = ("steps", "learning_rate", "pyramid_rate", "contrastive", "loss_exponents", "frozen_norms")
 """What the stage that is running may change. Data, and which parameters learn, may not."""
 
 
 def recipe_changes(
     stored: Mapping[str, Any], given: Mapping[str, Any], folder: Path, progress: TrainingProgress
 ) -> list[str]:
-    """The values in which a recipe differs from that of the run it resumes, all of which will be applied.
+    """Lines ``KEY: OLD -> NEW``: how a recipe differs from that of the run it resumes; all will be applied.
 
-    Model, data, seed and finished stages may not change; of a stage that is running rates, weights and its
-    length may; stages that are still to come may in every respect.
-
-    Returns:
-        One line ``KEY: OLD -> NEW`` for each changed value.
-
-    Raises:
-        TrainingError: a value differs that cannot change; the message names it.
+    Model, data, seed and finished stages may not change, which a `TrainingError` says; of a stage that is
+    running rates, weights and its length may; stages that are still to come may in every respect.
     """
     before, after = _leaves(stored), _leaves(given)
     lines = []
@@ -84,7 +71,7 @@ def recipe_changes(
         if old == new:
             continue
         table, number, name, *_ = *key.split("."), "", ""
-        allowed = key in _FREE
+        allowed = key == "data.workers" or (table == "run" and number not in _FIXED_IN_RUN)
         if table == "stages":
             allowed = int(number) >= progress.stage
             if int(number) == progress.stage and progress.step:

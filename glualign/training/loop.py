@@ -27,18 +27,10 @@ from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
 from glualign.network.warping import normalise
-from glualign.training import folder, weights
+from glualign.training import folder, synthesis, weights
 from glualign.training.objectives import ContrastiveHead, Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import Recipe, StageOptions
-from glualign.training.synthesis import (
-    STRATA,
-    Batch,
-    BatchDataset,
-    PairSynthesis,
-    as_tensor,
-    load_batches,
-)
 
 if TYPE_CHECKING:
     from glualign.training.session import Processes
@@ -109,7 +101,7 @@ class Trainer:
         chosen = np.random.default_rng(self.recipe.run.seed).permutation(self.train_photos)[:COMPONENT_PHOTOS]
         size = (COARSE_SIZE, COARSE_SIZE)
         images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
-        batch = normalise(as_tensor(images).float())
+        batch = normalise(synthesis.as_tensor(images).float())
         weights.start_from_backbone(self.network, path, batch.to(self.processes.device))
         self._start_average()
 
@@ -164,7 +156,17 @@ class Trainer:
                 self.log(f"stopped at step {self.progress.step}; --resume continues from here")
             if stopping or self.progress.step < stage.steps:
                 return False
-            self._finish_stage(stage)
+            if self.normalised:
+                weights.fold_batch_norms(self.network.pyramid)
+                self.normalised = False
+                # The average of unfolded weights means nothing for the folded ones; it starts anew.
+                self._start_average()
+            self.validate(stage)
+            self.progress.stage += 1
+            self.progress.step = 0
+            self.optimiser = None
+            # Kept under a name of its own, so that the next stage can be repeated with other rates.
+            self.save(f"stage-{self.progress.stage}.pt")
         return self.progress.stage >= len(stages)
 
     def _stopping(self) -> bool:
@@ -197,9 +199,10 @@ class Trainer:
         objective.set_modes()
         # Every stage has a seed of its own, so that no stage repeats another's pairs.
         seed, data = run.seed * 1000 + progress.stage, self.recipe.data
-        synthesis = PairSynthesis(self.photos, self.train_photos, seed, stage.mix or data.mix, data.aligned)
-        dataset = BatchDataset(synthesis, stage.batch, stage.sizes, processes.rank, processes.world)
-        batches = load_batches(dataset, progress.step, last, data.workers, pin=on_cuda)
+        mix = stage.mix or data.mix
+        pairs = synthesis.PairSynthesis(self.photos, self.train_photos, seed, mix, data.aligned)
+        dataset = synthesis.BatchDataset(pairs, stage.batch, stage.sizes, processes.rank, processes.world)
+        batches = synthesis.load_batches(dataset, progress.step, last, data.workers, pin=on_cuda)
         rows: list[dict[str, float]] = []
         tick = saved = time.monotonic()
         skipped, stopping = 0, False
@@ -230,7 +233,7 @@ class Trainer:
         return stopping
 
     def _step(
-        self, stage: StageOptions, objective: Objective, module: nn.Module, batch: Batch
+        self, stage: StageOptions, objective: Objective, module: nn.Module, batch: synthesis.Batch
     ) -> dict[str, float]:
         """One optimiser step of ``module``, which is the objective, maybe distributed; what was measured.
 
@@ -267,19 +270,6 @@ class Trainer:
         numbers |= {"loss": float(loss.detach()), "gradient": float(norm)}
         return {**numbers, "rate": rate, "skipped": float(not sound)}
 
-    def _finish_stage(self, stage: StageOptions) -> None:
-        if self.normalised:
-            weights.fold_batch_norms(self.network.pyramid)
-            self.normalised = False
-            # The average of unfolded weights means nothing for the folded ones; it starts anew.
-            self._start_average()
-        self.validate(stage)
-        self.progress.stage += 1
-        self.progress.step = 0
-        self.optimiser = None
-        # Kept under a name of its own, so that the next stage can be repeated with other rates.
-        self.save(f"stage-{self.progress.stage}.pt")
-
     def validate(self, stage: StageOptions) -> None:
         """Score the averaged weights on held-out photographs and real pairs, one pass each, and log it.
 
@@ -315,10 +305,11 @@ class Trainer:
     def _validation_pairs(self) -> Iterator[tuple[str, Sample]]:
         """Pairs of held-out photographs, always the same, by stratum; then real ones that can be read."""
         run = self.recipe.run
-        for number, stratum in enumerate(STRATA):
-            synthesis = PairSynthesis(self.photos, self.held_out, VALIDATION_SEED + number, {stratum: 1.0})
+        for number, stratum in enumerate(synthesis.STRATA):
+            mix = {stratum: 1.0}
+            pairs = synthesis.PairSynthesis(self.photos, self.held_out, VALIDATION_SEED + number, mix)
             for index in range(run.validation_pairs):
-                pair = synthesis.pair(index, run.validation_size)
+                pair = pairs.pair(index, run.validation_size)
                 if pair.valid.any():
                     yield stratum, Sample(pair.source, pair.target, DenseTruth(pair.flow, pair.valid))
         for real in self.eval_pairs.pairs if self.eval_pairs else ():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -127,40 +126,35 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Metrics]:
         """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
         stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
+        metrics: Metrics = {}
+        loss = self.head.log_scales.new_zeros(())
         if stage.kind == "features":
             # Both sides at once, so that batch norms see the same statistics of either.
             images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-            both = self._features(images, images)
-            halves = zip(*(level.chunk(2) for level in both.coarse), strict=True)
+            sides = [self._features(images, images)]
+            halves = zip(*(level.chunk(2) for level in sides[0].coarse), strict=True)
             coarse = network.transform_features(*(CoarseFeatures(*levels) for levels in halves))
-            contrast, metrics = self._contrast(coarse, [both], batch)
-            return contrast * stage.contrastive, metrics
-        target, source = (
-            self._features(normalise(batch[side].float()), normalise(batch[f"{side}_256"].float()))
-            for side in ("target", "source")
-        )
-        coarse = network.transform_features(source.coarse, target.coarse)
-        flows = list(network.coarse_flows(*coarse, detach=detach))
-        if stage.kind != "coarse":
-            flows += network.fine_flows(
-                source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
-            )
-        loss, metrics = self._flow_loss(flows, batch)
+        else:
+            target, source = sides = [
+                self._features(normalise(batch[side].float()), normalise(batch[f"{side}_256"].float()))
+                for side in ("target", "source")
+            ]
+            sides.reverse()
+            coarse = network.transform_features(source.coarse, target.coarse)
+            flows = list(network.coarse_flows(*coarse, detach=detach))
+            if stage.kind != "coarse":
+                flows += network.fine_flows(
+                    source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
+                )
+            loss, metrics = self._flow_loss(flows, batch)
         if stage.contrastive > 0:
-            contrast, hits = self._contrast(coarse, [source, target], batch)
+            features = {16: torch.cat([image.level4 for image in coarse])}
+            if not detach:
+                features[8] = torch.cat([side.eighth for side in sides])
+                features[4] = torch.cat([side.quarter for side in sides])
+            contrast, hits = self.head(features, batch)
             loss, metrics = loss + stage.contrastive * contrast, metrics | hits
         return loss, metrics
-
-    def _contrast(
-        self, coarse: Sequence[CoarseFeatures], sides: Sequence[_Features], batch: Batch
-    ) -> tuple[Tensor, Metrics]:
-        """The contrastive loss of the levels that learn: 1/8 and 1/4 do with the pyramid only."""
-        found = {16: torch.cat([image.level4 for image in coarse])}
-        if self.stage.pyramid_rate > 0:
-            found[8] = torch.cat([side.eighth for side in sides])
-            found[4] = torch.cat([side.quarter for side in sides])
-        loss, hits = self.head(found, batch)
-        return loss, hits
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""

@@ -72,10 +72,7 @@ class PhotoStore:
 
         ``held_out`` are shell patterns on the relative names (``kodak/*``). Without any, that share of the
         photographs is held out, evenly spaced, at least one. Choose patterns when a folder holds several
-        crops of one photograph.
-
-        Raises:
-            TrainingError: one of the two parts would be empty.
+        crops of one photograph. A `TrainingError` says that one of the two parts would be empty.
         """
         if held_out:
             mask = np.array([any(fnmatch.fnmatch(name, p) for p in held_out) for name in self.names])
@@ -98,10 +95,8 @@ def open_photos(
 
     Photographs whose long side exceeds ``max_side`` are reduced to it. ``cache`` is the folder of the
     decoded file, by default ``glualign-photos`` in the system's temporary folder. Files that cannot be
-    decoded, or are smaller than 64 pixels, are left out.
-
-    Raises:
-        TrainingError: the folder does not exist or holds no usable photograph.
+    decoded, or are smaller than 64 pixels, are left out. A `TrainingError` says that the folder does not
+    exist or holds no usable photograph.
     """
     root = Path(folder)
     if not root.is_dir():

@@ -89,14 +89,9 @@ def train(
 ) -> bool:
     """Train by a recipe (a file, or the name of one that ships).
 
-    Once ``signals`` holds any, what runs is finished and a checkpoint left.
-
-    Returns:
-        Whether the recipe was finished; else a limit was reached, or a signal asked to stop.
-
-    Raises:
-        TrainingError: the recipe, the photographs or the folder are not usable.
-        CheckpointError: the starting weights are not.
+    Returns whether the recipe was finished; else a limit was reached or ``signals`` held any, and a
+    checkpoint was left. A `TrainingError` says that recipe, photographs or folder are not usable, a
+    `CheckpointError` that the starting weights are not.
     """
     started = time.monotonic()
     recipe = read_recipe(find_recipe(recipe_name))

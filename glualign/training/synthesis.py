@@ -132,8 +132,8 @@ class PairSynthesis:
         # What each pixel shows: 0 the photograph, 1 and up the objects, or something hidden.
         labels = [np.zeros((size, size), np.uint8) for _ in images]
         if rng.random() < stratum.objects.chance:
-            for identity in range(1, 1 + int(rng.integers(1, stratum.objects.most + 1))):
-                self._paste(rng, stratum.objects, identity, images, labels, mapping)
+            for label in range(1, 1 + int(rng.integers(1, stratum.objects.most + 1))):
+                self._paste(rng, stratum.objects, label, images, labels, mapping)
         valid = visible = inside(mapping[..., 0], mapping[..., 1], (size, size))
         if any(ids.any() for ids in labels):
             # The two pixels on either side of every border between labels are hidden.
@@ -164,13 +164,7 @@ class PairSynthesis:
         return change(pixels, rng, options)
 
     def _paste(
-        self,
-        rng: Rng,
-        options: Objects,
-        identity: int,
-        images: list[Pixels],
-        labels: list[Bytes],
-        mapping: Map,
+        self, rng: Rng, options: Objects, label: int, images: list[Pixels], labels: list[Bytes], mapping: Map
     ) -> None:
         """Paste one object over both images and write its own motion into ``mapping`` (all in place)."""
         size = len(mapping)
@@ -206,7 +200,7 @@ class PairSynthesis:
             share = cv2.merge([alpha] * 3).astype(np.uint16)
             images[side][box] = (layer[:, :, :3] * share + images[side][box] * (255 - share) + 127) // 255
             labels[side][box][alpha > 0] = _HIDDEN
-            labels[side][box][alpha == 255] = identity
+            labels[side][box][alpha == 255] = label
             if side == 1:
                 moved = cv2.transform(pixel_grid((size, size))[box], to_source[:2])
                 mapping[box][alpha > 127] = moved[alpha > 127]

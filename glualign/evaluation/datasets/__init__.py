@@ -120,11 +120,8 @@ def open_dataset(
 ) -> Dataset:
     """Open the data set ``name`` in the folder ``root``; its images are read later, pair by pair.
 
-    ``pair_list`` names a list of pairs elsewhere than in its official place, for the sets that have one.
-
-    Raises:
-        DatasetError: the name is unknown, or the folder lacks what the layout needs; the message says how to
-            get it.
+    ``pair_list`` names a list of pairs elsewhere than in its official place, for the sets that have one. A
+    `DatasetError` says that the name is unknown, or what the folder lacks and how to get it.
     """
     if name not in DATASETS:
         raise DatasetError(f"{name}: unknown data set; known are {', '.join(DATASETS)}")
