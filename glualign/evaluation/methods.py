@@ -30,8 +30,7 @@ _ECC_SIDE = 512
 
 _cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
-FlowFunction = Callable[[Pixels, Pixels], Field]
-"""From (source, target) to a flow (H, W, 2), target to source."""
+FlowFunction = Callable[[Pixels, Pixels], Field]  # (source, target) to flow (H, W, 2), target to source
 
 
 class Estimate(NamedTuple):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,15 +40,11 @@ TRAIN_COLUMNS = (
     "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "rate", "gradient",
     "skipped", "pairs_per_second",
 )  # fmt: skip
-CLIP = 1.0
-"""Largest norm of a gradient."""
-COMPONENT_PHOTOS = 256
-"""Photographs whose features decide the first projection of a pretrained backbone's."""
-MOST_SKIPPED = 100
-"""Steps in a row without a finite gradient after which a run ends: it will not recover."""
+CLIP = 1.0  # largest norm of a gradient
+COMPONENT_PHOTOS = 256  # photographs whose features decide the first projection of a pretrained backbone's
+MOST_SKIPPED = 100  # steps in a row without a finite gradient after which a run ends: it will not recover
 VALIDATION_SEED = 10_007
-VALIDATION_SIDE = 768
-"""Longer real images are reduced to this side for validation."""
+VALIDATION_SIDE = 768  # longer real images are reduced to this side for validation
 
 
 @dataclass(eq=False)
@@ -124,7 +121,7 @@ class Trainer:
         self.average.module.load_state_dict(state.average)
         self.head.load_state_dict(state.head)
         self._optimiser_state = state.optimiser
-        if self.processes.first:
+        if self.processes.rank == 0:
             for path in (self.train_log, self.validation_log):
                 folder.rewind(path, self.progress.pairs)
 
@@ -278,7 +275,7 @@ class Trainer:
         score. A validation that is stopped logs nothing.
         """
         self._last_validation = time.monotonic()
-        if not self.processes.first or (stage.kind == "features" and not self.progress.warm):
+        if self.processes.rank or (stage.kind == "features" and not self.progress.warm):
             return
         averaged = self.average.module
         assert isinstance(averaged, GLUNet)
@@ -322,11 +319,13 @@ class Trainer:
     def _log_rows(self, rows: list[dict[str, float]], pairs_per_second: float) -> None:
         """Log the means of what is finite in these steps of all processes."""
         table = torch.tensor([[row.get(c, math.nan) for c in TRAIN_COLUMNS] for row in rows])
-        sums = self.processes.mean(torch.stack([table.nan_to_num(0, 0, 0), table.isfinite()]).sum(dim=1))
+        sums = torch.stack([table.nan_to_num(0, 0, 0), table.isfinite()]).sum(dim=1).to(self.processes.device)
+        if self.processes.world > 1:
+            dist.all_reduce(sums)
         found = zip(TRAIN_COLUMNS, *sums.tolist(), strict=True)
         row = {name: total / count for name, total, count in found if count}
         row["pairs_per_second"] = pairs_per_second
-        if not self.processes.first:
+        if self.processes.rank:
             return
         folder.append_row(self.train_log, {**self._place_in_run(), **row}, TRAIN_COLUMNS)
         shown = [f"{c} {row[c]:.3g}" for c in TRAIN_COLUMNS if c in row and (c != "skipped" or row[c])]
@@ -335,7 +334,7 @@ class Trainer:
 
     def save(self, *also: str) -> None:
         """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
-        if not self.processes.first:
+        if self.processes.rank:
             return
         state = {
             "recipe": plain(self.recipe),

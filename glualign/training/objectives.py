@@ -19,18 +19,13 @@ Metrics = dict[str, Tensor]
 SAMPLES = {16: 256, 8: 128, 4: 64}
 """Target cells per image at each stride of the contrastive loss: all of them at 1/16; a step costs the same
 number at each level."""
-LEVEL_WEIGHTS = (0.3, 0.4, 0.6, 1.0, 1.0)
-"""Of the loss of flow4, flow3, flow2, flow1 and flow0."""
-OUTSIDE = 0.05
-"""Weight of pixels whose match lies outside the source frame, so that the flow goes on smoothly there."""
-WARM_UP = 0.03
-"""Share of a stage over which the rates rise; after that they fall along a cosine."""
-FINAL_RATE = 0.01
-"""Share of the peak rates that is left at the end of a stage."""
+LEVEL_WEIGHTS = (0.3, 0.4, 0.6, 1.0, 1.0)  # of the loss of flow4, flow3, flow2, flow1 and flow0
+OUTSIDE = 0.05  # weight of pixels whose match lies outside the source frame: flow goes on smoothly there
+WARM_UP = 0.03  # share of a stage over which the rates rise; after that they fall along a cosine
+FINAL_RATE = 0.01  # share of the peak rates that is left at the end of a stage
 WEIGHT_DECAY = 1e-4
 
-EPSILON = 0.01
-"""Pixels added to an end-point error before its power, so that the gradient stays finite at zero."""
+EPSILON = 0.01  # pixels added to an end-point error before its power: a finite gradient at zero
 
 _HALF_PARTS = ("half_features", "decoder0")
 _FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
@@ -55,12 +50,9 @@ def schedule(step: int, steps: int) -> float:
 
 
 class _Features(NamedTuple):
-    """Of a batch of images at its working size and at 256 x 256."""
-
     working: WorkingFeatures
     coarse: CoarseFeatures  # of the image at 256 x 256, before the feature transformer
     quarter: Tensor  # of the pyramid at 256 x 256, for the contrastive loss
-    eighth: Tensor  # the same
 
 
 class ContrastiveHead(nn.Module):
@@ -150,7 +142,7 @@ class Objective(nn.Module):
         if stage.contrastive > 0:
             features = {16: torch.cat([image.level4 for image in coarse])}
             if not detach:
-                features[8] = torch.cat([side.eighth for side in sides])
+                features[8] = torch.cat([side.coarse.level3 for side in sides])
                 features[4] = torch.cat([side.quarter for side in sides])
             contrast, hits = self.head(features, batch)
             loss, metrics = loss + stage.contrastive * contrast, metrics | hits
@@ -158,20 +150,18 @@ class Objective(nn.Module):
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
-        pyramid = self.network.pyramid
+        network, pyramid = self.network, self.network.pyramid
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0):
             half, quarter, eighth = pyramid(images)
-            coarse_quarter, coarse_eighth = quarter, eighth
-            if images.shape[2] != COARSE_SIZE:
-                _, coarse_quarter, coarse_eighth = pyramid(images_256)
-            if self.network.config.pretrained:
-                coarse = self.network.coarse_features(images_256)
-            else:
-                coarse = CoarseFeatures(as_unit(pyramid.level_4(coarse_eighth)), coarse_eighth)
+            levels = (half, quarter, eighth) if images.shape[2] == COARSE_SIZE else pyramid(images_256)
+            pretrained = network.config.pretrained
+            level4 = network.backbone(images_256) if pretrained else as_unit(pyramid.level_4(levels[2]))
         joint = None
-        if self.network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
-            joint = self.network.half_features(torch.cat([F.pixel_unshuffle(images, 2), half], dim=1))
-        return _Features(WorkingFeatures(eighth, quarter, joint), coarse, coarse_quarter, coarse_eighth)
+        if network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
+            joint = network.half_features(torch.cat([F.pixel_unshuffle(images, 2), half], dim=1))
+        return _Features(
+            WorkingFeatures(eighth, quarter, joint), CoarseFeatures(level4, levels[2]), levels[1]
+        )
 
     def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
         size, valid = batch["flow"].shape[2], batch["valid"].float()

@@ -41,8 +41,7 @@ class Range:
         return f"from {self.low:.10g} to {self.high:.10g}{multiple}"
 
 
-FINITE = Range(-1e12, 1e12)
-"""For numbers without a range of their own; NaN and infinity are outside of any range."""
+FINITE = Range(-1e12, 1e12)  # for numbers without a range of their own; never NaN or infinity
 
 StageKind = Literal["features", "coarse", "full", "fine", "half"]
 

@@ -12,38 +12,24 @@ from pathlib import Path
 import cv2
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from glualign.devices import choose_device
 from glualign.errors import TrainingError
 from glualign.evaluation.datasets import open_dataset
+from glualign.files import PathLike
 from glualign.training.folder import CHECKPOINT_NAME
 from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
 from glualign.training.recipe import find_recipe, read_recipe
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process among those that train together."""
 
-    rank: int  # 0 is the one that writes
+    rank: int  # 0 is the one that writes files and prints
     world: int  # how many there are
     device: torch.device  # where this one computes
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes files and prints."""
-        return self.rank == 0
-
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean of a tensor over all processes."""
-        if self.world > 1:
-            values = values.to(self.device)
-            dist.all_reduce(values)
-        return values / self.world
 
     def agree(self, value: bool) -> bool:
         """The first process's answer, for decisions that depend on the clock."""
@@ -107,7 +93,7 @@ def train(
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
         store = open_photos(photos, cache)
-        log = log if processes.first else lambda _: None
+        log = (lambda _: None) if processes.rank else log
         trainer = Trainer(recipe, store, folder, processes, log, signals)
         trainer.log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
         if eval_pairs is not None:

@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -20,8 +19,9 @@ from glualign.geometry import Matrix, Size
 from glualign.images import read_image, to_rgb8
 
 Pixels = Bytes
-MOST_BYTES = 1 << 30
-"""Of a list of pairs or an annotation: the longest that is published holds some megabytes."""
+Row = Mapping[str, str]
+WHERE = ""  # the cell of a `Row` that says where it stands; no column has this name
+MOST_BYTES = 1 << 30  # of a list of pairs or an annotation: the longest published holds some megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,32 +126,32 @@ def read_text(path: Path) -> str:
     return read_bytes(path, MOST_BYTES, error=DatasetError).decode("utf-8-sig", "replace")
 
 
-def read_rows(path: Path, columns: Iterable[str]) -> list[tuple[str, Mapping[str, str]]]:
-    """The rows of a csv file whose header has ``columns``, each with where it stands, "file, line n"."""
+def read_rows(path: Path, columns: Iterable[str]) -> list[Row]:
+    """The rows of a csv file whose header has ``columns``; where each stands, "file, line n", is `WHERE`."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="", restval="")
     try:
-        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+        rows: list[Row] = [{**row, WHERE: f"{path}, line {reader.line_num}"} for row in reader]
     except csv.Error as error:
         raise DatasetError(f"{path}: not a csv file ({error})") from error
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
     if missing:
         raise DatasetError(f"{path}: the header lacks {', '.join(missing)}")
-    return [*rows]
+    return rows
 
 
-def numbers(row: Mapping[str, str], columns: Iterable[str], where: str) -> Doubles:
+def numbers(row: Row, columns: Iterable[str]) -> Doubles:
     """Some cells of a row, each N numbers separated by ``;``, as an array (N, number of columns)."""
     found: dict[str, list[float]] = {}
     for column in columns:
         try:
             found[column] = [float(part) for part in row[column].split(";") if part.strip()]
         except ValueError as error:
-            raise DatasetError(f"{where}: {column} holds {row[column]!r}, expected numbers") from error
+            raise DatasetError(f"{row[WHERE]}: {column} holds {row[column]!r}, expected numbers") from error
         first, count = next(iter(found)), len(found[column])
         if count == 0:
-            raise DatasetError(f"{where}: {column} is empty")
+            raise DatasetError(f"{row[WHERE]}: {column} is empty")
         if count != len(found[first]):
-            raise DatasetError(f"{where}: {len(found[first])} values in {first} but {count} in {column}")
+            raise DatasetError(f"{row[WHERE]}: {len(found[first])} values in {first} but {count} in {column}")
     return np.array(list(found.values())).T
 
 
@@ -161,11 +161,6 @@ def require_folder(root: Path, *names: str) -> Path:
         if (root / name).is_dir():
             return root / name
     raise DatasetError(f"{root}: holds no folder {' or '.join(names)}")
-
-
-def broken(error: DatasetError) -> NoReturn:
-    """What loads a pair whose entry in the list is unusable: raises ``error`` when its turn comes."""
-    raise error
 
 
 def padded(images: tuple[Pixels, Pixels]) -> tuple[Pixels, Pixels]:

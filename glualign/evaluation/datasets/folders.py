@@ -5,7 +5,7 @@ In optical flow the target is the first frame, the source the second: their flow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -70,11 +70,10 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
             2) to use instead of the folders and their H_1_k files.
     """
     if pair_list:
-        for where, row in base.read_rows(pair_list, ("obj", "im1", "im2", *_HP_NUMBERS)):
-            first, second = row["im1"], row["im2"]
-            load = partial(_load_hpatches, root / row["obj"], (first, second), square, row, where)
-            group = _HP_GROUPS.get(second, second)
-            yield base.EvalPair(f"{row['obj']}/{first}-{second}", load, group)
+        for row in base.read_rows(pair_list, ("obj", "im1", "im2", *_HP_NUMBERS)):
+            scene, stems = root / row["obj"], (row["im1"], row["im2"])
+            load = partial(_load_hpatches, scene, stems, square, row)
+            yield base.EvalPair(f"{row['obj']}/{'-'.join(stems)}", load, _HP_GROUPS.get(stems[1], stems[1]))
         return
     scenes = sorted(path for path in root.glob("v_*") if path.is_dir())
     for k, group in _HP_GROUPS.items():
@@ -85,11 +84,7 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
 
 
 def _load_hpatches(
-    scene: Path,
-    stems: tuple[str, str],
-    square: int | None,
-    row: Mapping[str, str] | None = None,
-    where: str = "",
+    scene: Path, stems: tuple[str, str], square: int | None, row: base.Row | None = None
 ) -> base.Sample:
     """Both images at the size of the evaluation; source size and matrix are those of the list's ``row``."""
     # The release has .ppm; lossless copies are accepted because many people keep them so.
@@ -98,8 +93,8 @@ def _load_hpatches(
     if row is None:
         matrix = base.load_homography(scene / f"H_{'_'.join(stems)}")
     else:
-        ((source_height, source_width, *values),) = base.numbers(row, _HP_NUMBERS, where)
-        matrix = base.invertible(np.reshape(values, (3, 3)), f"{where}: H11 ... H33")
+        ((source_height, source_width, *values),) = base.numbers(row, _HP_NUMBERS)
+        matrix = base.invertible(np.reshape(values, (3, 3)), f"{row[base.WHERE]}: H11 ... H33")
     height, width = size = (square, square) if square else size_of(target)
     to_source = np.diag([width / source_width, height / source_height, 1.0])
     to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
@@ -183,16 +178,16 @@ def tss(root: Path) -> Iterator[base.EvalPair]:
     base.require_folder(root, *_TSS_GROUPS)
     for group in _TSS_GROUPS:
         if not (root / group).is_dir():
-            error = DatasetError(f"{root / group}: folder not found")
-            yield base.EvalPair(group, partial(base.broken, error), group)
-            continue
-        for folder in sorted(path for path in (root / group).iterdir() if path.is_dir()):
+            yield base.EvalPair(group, partial(_load_tss, root / group, 2), group)
+        for folder in sorted(path for path in (root / group).glob("*") if path.is_dir()):
             for target in (2, 1):
                 name = f"{group}/{folder.name}/{3 - target}-{target}"
                 yield base.EvalPair(name, partial(_load_tss, folder, target), group)
 
 
 def _load_tss(folder: Path, number: int) -> base.Sample:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: folder not found")
     source, target = (base.load_rgb(folder / f"image{n}.png") for n in (3 - number, number))
     truth = base.load_flow(folder / f"flow{number}.flo", size_of(target))
     mask = (base.load_mask(folder / f"mask{number}.png", size_of(target)) == 255) & truth.mask

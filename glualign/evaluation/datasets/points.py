@@ -6,7 +6,7 @@ import io
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,10 +46,10 @@ def _proposal_flow(
     root: Path, file: str, columns: Sequence[str], *, side: Side, pair_list: Path | None = None
 ) -> Iterator[base.EvalPair]:
     """PF-WILLOW and PF-PASCAL: csv rows that begin with two image paths, the source's and the target's."""
-    for where, row in base.read_rows(pair_list or root / file, columns):
+    for row in base.read_rows(pair_list or root / file, columns):
         images = row[columns[0]], row[columns[1]]
         group = f"class {row['class']}" if "class" in columns else Path(images[0]).parent.name
-        load = partial(_load_proposal_flow, root, images, row, where, side)
+        load = partial(_load_proposal_flow, root, images, row, side)
         yield base.EvalPair(" ".join(Path(image).stem for image in images), load, group)
 
 
@@ -61,15 +61,14 @@ pf_pascal = partial(
 )
 
 
-def _load_proposal_flow(
-    root: Path, images: tuple[str, str], row: Mapping[str, str], where: str, side: Side
-) -> base.Sample:
+def _load_proposal_flow(root: Path, images: tuple[str, str], row: base.Row, side: Side) -> base.Sample:
     if "XA" in row:
-        points = base.numbers(row, _POINTS, where)
+        points = base.numbers(row, _POINTS)
     else:  # 10 x and 10 y of the first image, then of the second, in columns of any names
-        points = base.numbers(row, [name for name in row if name not in ("imageA", "imageB", "")], where)
+        points = base.numbers(row, [name for name in row if name not in ("imageA", "imageB", base.WHERE)])
         if points.size != 40:
-            raise DatasetError(f"{where}: {points.size} coordinates, expected 40 (10 points in two images)")
+            found = f"{points.size} coordinates, expected 40 (10 points in two images)"
+            raise DatasetError(f"{row[base.WHERE]}: {found}")
         points = points.reshape(4, 10).T
     # The list names an image from ROOT or from the folder that holds ROOT.
     source, target = ((root / image, root / image.partition("/")[2]) for image in images)
@@ -119,12 +118,12 @@ def _objects(
 def megadepth(root: Path, *, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """MegaDepth: points A lie in the source, points B in the target; their motion is read at the pixel."""
     columns = ("scene", "source_image", "target_image", *_POINTS)
-    for index, (where, row) in enumerate(base.read_rows(pair_list or root / "test1600Pairs.csv", columns)):
-        yield base.EvalPair(f"{index:04d}", partial(_load_megadepth, root, row, where))
+    for index, row in enumerate(base.read_rows(pair_list or root / "test1600Pairs.csv", columns)):
+        yield base.EvalPair(f"{index:04d}", partial(_load_megadepth, root, row))
 
 
-def _load_megadepth(root: Path, row: Mapping[str, str], where: str) -> base.Sample:
-    points = base.numbers(row, _POINTS, where)
+def _load_megadepth(root: Path, row: base.Row) -> base.Sample:
+    points = base.numbers(row, _POINTS)
     folder = root / row["scene"].strip("/")
     source, source_points = _fit(base.load_rgb(folder / row["source_image"]), points[:, :2])
     target, target_points = _fit(base.load_rgb(folder / row["target_image"]), points[:, 2:])
@@ -155,15 +154,12 @@ def eth3d(root: Path) -> Iterator[base.EvalPair]:
     if not any(path.is_file() for path in paths.values()):
         raise DatasetError(f"{lists}: holds no list such as {next(iter(paths.values())).name}")
     for (rate, scene), path in paths.items():
-        group = f"rate {rate}"
         try:
-            entries = read_list(path)
-        except DatasetError as error:
-            yield base.EvalPair(path.name, partial(base.broken, error), group, scene)
-            continue
-        for index, entry in enumerate(entries):
-            load = partial(_load_eth3d, root, entry, f"{path}, entry {index}")
-            yield base.EvalPair(f"{group}/{scene}/{index:04d}", load, group, scene)
+            names = [f"rate {rate}/{scene}/{index:04d}" for index in range(len(read_list(path)))]
+        except DatasetError:  # which is said when the turn of its pair comes
+            names = [path.name]
+        for index, name in enumerate(names):
+            yield base.EvalPair(name, partial(_load_eth3d, root, path, index), f"rate {rate}", scene)
 
 
 class _ListUnpickler(pickle.Unpickler):
@@ -175,6 +171,7 @@ class _ListUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+@lru_cache(maxsize=1)
 def read_list(path: Path) -> list[Mapping[str, Any]]:
     """The entries of one list of ETH3D; a `DatasetError` if the file holds anything but dictionaries."""
     data = read_bytes(path, base.MOST_BYTES, error=DatasetError)
@@ -187,7 +184,8 @@ def read_list(path: Path) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _load_eth3d(root: Path, entry: Mapping[str, Any], where: str) -> base.Sample:
+def _load_eth3d(root: Path, path: Path, index: int) -> base.Sample:
+    entry, where = read_list(path)[index], f"{path}, entry {index}"
     try:
         columns = [np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in ("Xs", "Ys", "Xt", "Yt")]
         points = np.stack(columns, axis=1)
