@@ -205,9 +205,6 @@ def read_keypoints(path: str, frame: str = "source") -> tuple[Doubles, Callable[
     Returns:
         ``(points, text_with)``: ``(N, 2)`` float64 in pixels, NaN for a point without position (an empty
         cell, nan, null), and what makes the file's text with other points.
-
-    Raises:
-        GlualignError: the file is missing or holds no points of that form.
     """
     import numpy as np
 

@@ -221,7 +221,7 @@ def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += fact_rows(value)
         elif isinstance(value, (list, tuple)):
-            rows += [(name, str(item)) for item in value]
+            rows += [("" if place else name, str(item)) for place, item in enumerate(value)]
         elif name.endswith("height"):  # joins the width before it
             rows[-1] = (name.replace("height", "size"), f"{rows[-1][1]} x {value} px")
         elif value not in (None, ""):

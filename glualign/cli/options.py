@@ -219,10 +219,7 @@ class Aligning:
     )
 
     def arguments(self, *, show: bool) -> dict[str, Any]:
-        """Keyword arguments for `Aligner.from_pretrained`.
-
-        Prints a warning where the precision asked for is emulated, if ``show``.
-        """
+        """Keyword arguments for `Aligner.from_pretrained`; ``show``: warn where the precision is emulated."""
         if self.mirror and self.preset == "fast":
             raise click.UsageError("--mirror needs a search, which --preset fast leaves out.")
         if show and self.precision == "bf16":

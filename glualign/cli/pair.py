@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import status, warn
+from glualign.cli.console import fact_rows, status, warn
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
@@ -59,10 +59,7 @@ class Pairing(Reading, Aligning):
     target_mask: str | None = option("--target-mask FILE  The same for the target.")
 
     def images(self, source: str, target: str, *, quiet: bool, matched: bool = True) -> tuple[Image, Image]:
-        """Read both images with their masks; what there is to know of them is printed unless ``quiet``.
-
-        ``matched``: that is also how the network will see them.
-        """
+        """Read both images and print what there is to know; ``matched``: also how the network sees them."""
         from glualign.images import display_notes, read_image
 
         reading, images = {each.name: getattr(self, each.name) for each in fields(Reading)}, []
@@ -80,12 +77,7 @@ class Pairing(Reading, Aligning):
         return [each for each in (*named, self.init, self.source_mask, self.target_mask) if each]
 
     def align(self, source: Image, target: Image, *, show: bool) -> Alignment:
-        """Align two images; progress goes to a terminal only, and only if ``show``.
-
-        Raises:
-            GlualignError: the model, the device or ``init`` is unusable, an image cannot be matched, or the
-                verdict is worse than ``min_quality``: with its reasons and what to try.
-        """
+        """Align two images, with progress if ``show``; too bad a verdict is an error, with what to try."""
         from glualign.aligner import Aligner
         from glualign.flow import read_initial
 
@@ -103,12 +95,23 @@ class Pairing(Reading, Aligning):
         return alignment
 
     def tell(self, alignment: Alignment, written: Mapping[str, Path], telling: Telling) -> None:
-        """Print the summary, the JSON object or nothing; a failed alignment ends in exit code 4.
-
-        Raises:
-            Exit: the verdict is failed and ``min_quality`` is not none.
-        """
-        telling.tell({**alignment.summary(), "outputs": written}, summary_rows(alignment, written))
+        """Print the summary, the JSON object or nothing; a failed verdict ends in `EXIT_FAILED_VERDICT`."""
+        quality, timings = alignment.quality, alignment.timings
+        steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in timings.items() if name != "total")
+        facts: dict[str, Any] = {
+            role: f"{image.name}, {image.width} x {image.height} pixels, {image.kind}"
+            for role, image in (("source", alignment.source), ("target", alignment.target))
+        }
+        facts |= {
+            "model": f"{alignment.model} on {alignment.device}",
+            "time": f"{timings['total']:.2f} s ({steps})",
+            "valid": f"{quality.valid_share:.1%} of the target's pixels, {quality.trusted_share:.1%} trusted",
+            "quality": quality.verdict,
+            "measured": figures(quality),
+            "try": advice(alignment) if quality.verdict == "doubtful" else None,
+            "wrote": list(written.values()),
+        }
+        telling.tell({**alignment.summary(), "outputs": written}, fact_rows(facts))
         if alignment.quality.verdict == "failed" and self.min_quality != "none":
             warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
             raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
@@ -296,26 +299,6 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
         )
     write_matches(output, found)
     pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
-
-
-def summary_rows(alignment: Alignment, written: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """The summary on the screen: name and value."""
-    quality, timings = alignment.quality, alignment.timings
-    steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in timings.items() if name != "total")
-    rows = [
-        *(
-            (role, f"{image.name}, {image.width} x {image.height} pixels, {image.kind}")
-            for role, image in (("source", alignment.source), ("target", alignment.target))
-        ),
-        ("model", f"{alignment.model} on {alignment.device}"),
-        ("time", f"{timings['total']:.2f} s ({steps})"),
-        ("valid", f"{quality.valid_share:.1%} of the target's pixels, {quality.trusted_share:.1%} trusted"),
-        ("quality", quality.verdict),
-        *(("" if row else "measured", text) for row, text in enumerate(figures(quality))),
-    ]
-    if quality.verdict == "doubtful":
-        rows.append(("try", advice(alignment)))
-    return rows + [("" if row else "wrote", str(path)) for row, path in enumerate(written.values())]
 
 
 def figures(quality: Quality) -> list[str]:

@@ -128,12 +128,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
 
 
 def read_grey_map(path: str, flow: Flow) -> Floats:
-    """A mask or confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1.
-
-    Raises:
-        ImageError: it cannot be read.
-        FlowError: it has another size.
-    """
+    """A mask or confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1."""
     import cv2
     import numpy as np
 

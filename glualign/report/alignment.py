@@ -110,7 +110,7 @@ def build_report(
     title: str | None = None,
     max_side: int = 1400,
 ) -> None:
-    """Write the report of one alignment.
+    """Write the report of one alignment; raises as `write_page`.
 
     Args:
         alignment: an `Alignment`, or what `saved_alignment` returns.
@@ -118,10 +118,6 @@ def build_report(
         command: the command line that made it.
         title: heading; None names both images.
         max_side: longer side of the pictures in pixels, whatever the size of the images.
-
-    Raises:
-        MissingExtraError: Jinja2 is not installed.
-        OutputError: the file cannot be written.
     """
     source, target, matrix = alignment.source, alignment.target, alignment.transform
     below = shrunk(to_rgb8(target), max_side)
@@ -189,10 +185,10 @@ def _fitted(picture: Picture, height: int, width: int) -> Picture:
     """The source as it was, as large as fits into the target's frame, on grey."""
     factor = min(height / picture.shape[0], width / picture.shape[1])
     rows, columns = (max(1, round(side * factor)) for side in picture.shape[:2])
-    canvas = np.full((height, width, 3), 128, np.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
-    canvas[top : top + rows, left : left + columns] = resized(picture, rows, columns)
-    return canvas
+    rest = top, height - rows - top, left, width - columns - left
+    framed = cv2.copyMakeBorder(resized(picture, rows, columns), *rest, cv2.BORDER_CONSTANT, value=(128,) * 3)
+    return np.asarray(framed, np.uint8)
 
 
 def correlation(first: Picture, second: Picture, where: Mask) -> float | None:

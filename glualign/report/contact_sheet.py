@@ -36,11 +36,7 @@ def write_contact_sheet(
     """Write the page of the worst `LIMIT` records, with thumbnails inside it.
 
     The page lies in the output folder, to which its links and the records' outputs are relative. ``read``
-    decodes sources and targets, as the batch did, in ``workers`` threads.
-
-    Raises:
-        MissingExtraError: Jinja2 is not installed.
-        OutputError: the page cannot be written.
+    decodes sources and targets, as the batch did, in ``workers`` threads. Raises as `write_page`.
     """
     shown = worst_first(records)[:LIMIT]
     with ThreadPoolExecutor(workers) as pool:

@@ -25,12 +25,7 @@ FULL_SCALE = 0.05
 
 
 def write_evaluation(path: Path, content: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> None:
-    """Write the page for a result document and the `panels` of some of its pairs.
-
-    Raises:
-        MissingExtraError: Jinja2 is not installed.
-        OutputError: the page cannot be written.
-    """
+    """Write the page for a result document and the `panels` of some of its pairs; raises as `write_page`."""
     cells = table_cells(content["dataset"], content["rows"])
     curves = [row for row in content["rows"] if row["group"] == ALL and row["metrics"]]
     shown: dict[str, Any] = {"content": content, "cells": cells, "curves": curves, "panels": panels}
