@@ -12,7 +12,6 @@ from glualign.geometry.frames import (
     fill_unknown,
     forward_backward_error,
     inside,
-    local_scale,
     pixel_grid,
     positions,
     resize_flow,
@@ -27,7 +26,6 @@ from glualign.geometry.robust import (
     TransformModel,
     fit_points,
     keypoint_homography,
-    keypoint_transform,
     magsac_homography,
     transfer_errors,
 )

@@ -114,14 +114,6 @@ def apply_transform(matrix: Matrix, points: Array) -> Array:
     return np.stack([u / depth, v / depth], axis=-1).astype(points.dtype)
 
 
-def local_scale(matrix: Matrix, size: Size) -> float:
-    """Length in the transform's image of one pixel at the centre of a frame of ``size``."""
-    centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2, 1.0])
-    with np.errstate(all="ignore"):
-        scale = np.sqrt(np.abs(np.linalg.det(matrix) / (centre @ matrix[2]) ** 3))
-    return float(scale) if np.isfinite(scale) else 1.0
-
-
 def corner_motion(transform: Matrix, size: Size) -> float:
     """How far, in pixels, a transform of a frame moves one of its corners at most; infinite if nowhere."""
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (size[1] - 1.0, size[0] - 1.0)

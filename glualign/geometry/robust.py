@@ -124,14 +124,6 @@ def _least_squares(model: TransformModel, target: Points, source: Points, weight
     return np.asarray(after @ fitted @ before)
 
 
-def keypoint_transform(source: Bytes, target: Bytes) -> Matrix | None:
-    """The homography of `keypoint_homography` with settings for a hypothesis; None where there is none."""
-    try:
-        return keypoint_homography(source, target)
-    except FlowError:
-        return None
-
-
 def keypoint_homography(
     source: Bytes,
     target: Bytes,

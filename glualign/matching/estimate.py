@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.geometry import Field, Matrix, corner_motion, keypoint_transform, resizing_matrix
+from glualign.geometry import Field, Matrix, corner_motion, keypoint_homography, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import (
@@ -118,10 +118,12 @@ def estimate(
     """The best of the first match, those that follow it, and one from key points where edges disagree."""
     best = _followed(pair, edges, options, first)
     if options.search and best.similarity < CONVINCING:
-        homography = keypoint_transform(pair.source_pixels, pair.target_pixels)
-        if homography is not None:
-            transform = np.asarray(homography @ np.linalg.inv(pair.from_target), np.float64)
-            best = max(best, _followed(pair, edges, options, pair.match_transformed(transform)), key=BY_SCORE)
+        try:
+            homography = keypoint_homography(pair.source_pixels, pair.target_pixels)
+        except FlowError:
+            return best
+        transform = np.asarray(homography @ np.linalg.inv(pair.from_target), np.float64)
+        best = max(best, _followed(pair, edges, options, pair.match_transformed(transform)), key=BY_SCORE)
     return best
 
 

@@ -17,7 +17,6 @@ from glualign.geometry import (
     apply_transform,
     forward_backward_error,
     inside,
-    local_scale,
     pixel_grid,
     resizing_matrix,
     sample,
@@ -139,7 +138,10 @@ class PairMatcher:
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
-        level = int(np.clip(np.floor(np.log2(max(1.0, local_scale(transform, size)))), 0, 8))
+        centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2, 1.0])
+        with np.errstate(all="ignore"):  # the length there of a pixel of the frame
+            scale = np.sqrt(np.abs(np.linalg.det(transform) / (centre @ transform[2]) ** 3))
+        level = int(np.clip(np.floor(np.log2(scale)), 0, 8)) if np.isfinite(scale) and scale > 1 else 0
         image = self._reduced(level)
         to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
         shown = cv2.warpPerspective(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glualign.geometry import apply_transform, local_scale, resizing_matrix, rotation_scale_matrix
+from glualign.geometry import apply_transform, resizing_matrix, rotation_scale_matrix
 
 
 def test_resizing_keeps_pixel_centres():
@@ -40,9 +40,3 @@ def test_points_behind_the_camera_have_no_position():
     positions = apply_transform(horizon, np.array([[5, 0], [20, 0]], np.float32))
     np.testing.assert_allclose(positions[0], (10, 0), atol=1e-5)
     assert np.isnan(positions[1]).all()
-
-
-def test_local_scale_is_the_length_of_one_pixel():
-    assert local_scale(
-        rotation_scale_matrix((64, 64), (64, 64), degrees=25, scale=2.5), (64, 64)
-    ) == pytest.approx(2.5)
