@@ -61,14 +61,9 @@ def fetch(
             present = verify(entry.name)
             if present.hash_state != "differs":
                 return present
-    by_hand = (
-        f"open {entry.page} in a browser, save the file, and run "
-        f"`glualign weights import FILE --name {entry.name}`"
-    )
     if os.environ.get(registry.OFFLINE_VARIABLE, "") not in ("", "0"):
-        raise DownloadError(
-            f"{entry.name}: {registry.OFFLINE_VARIABLE} forbids downloads; unset it, or {by_hand}"
-        )
+        do = f"unset it, or {entry.by_hand}"
+        raise DownloadError(f"{entry.name}: {registry.OFFLINE_VARIABLE} forbids downloads; {do}")
     try:
         entry.path.parent.mkdir(parents=True, exist_ok=True)
         # A folder that no other user can write to: nothing can be planted where the file arrives.
@@ -78,17 +73,13 @@ def fetch(
                 download(entry.drive, stream, limits=limits, progress=progress)
             return _admit(arrived, entry.name, entry, origin=entry.page, strict_hash=True)
     except DownloadError as error:
-        raise DownloadError(f"{entry.name}: {error}; {by_hand}") from error
+        raise DownloadError(f"{entry.name}: {error}; {entry.by_hand}") from error
     except CheckpointError as error:
-        reason = str(error).removeprefix(f"{arrived}: ")
-        raise DownloadError(
-            f"{entry.name}: what arrived is not this checkpoint and was discarded: {reason}; {by_hand}"
-        ) from error
+        reason = f"what arrived is not this checkpoint and was discarded: {error}".replace(f"{arrived}: ", "")
+        raise DownloadError(f"{entry.name}: {reason}; {entry.by_hand}") from error
     except OSError as error:
-        raise DownloadError(
-            f"{entry.path.parent}: cannot be written ({error.strerror}); "
-            f"{registry.CACHE_VARIABLE} chooses another folder"
-        ) from error
+        do = f"{registry.CACHE_VARIABLE} chooses another folder"
+        raise DownloadError(f"{entry.path.parent}: cannot be written ({error.strerror}); {do}") from error
 
 
 def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> CheckedFile:
@@ -113,9 +104,8 @@ def import_file(path: str | os.PathLike[str], *, name: str | None = None) -> Che
         raise CheckpointError(f"{entry.name}: {reason}")
     chosen = entry.name if entry else name or registry.stem(file)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", chosen):
-        raise CheckpointError(
-            f"{chosen!r}: not usable as a name; choose letters, digits, '.', '-' and '_' with --name"
-        )
+        do = "choose letters, digits, '.', '-' and '_' with --name"
+        raise CheckpointError(f"{chosen!r}: not usable as a name; {do}")
     found = _admit(file, chosen, entry, origin=str(file.resolve()), strict_hash=False)
     for former in registry.imported_files():
         # The same name with another ending, from an earlier import.

@@ -65,6 +65,12 @@ class RegistryEntry:
         """The address at which a person can download it with a browser."""
         return f"https://drive.google.com/file/d/{self.drive}/view"
 
+    @property
+    def by_hand(self) -> str:
+        """How a person brings it here."""
+        run = f"`glualign weights import FILE --name {self.name}`"
+        return f"open {self.page} in a browser, save the file, and run {run}"
+
     def metadata(self) -> dict[str, str]:
         """What the registry knows and an official file does not say."""
         metrics = json.dumps(self.metrics) if self.metrics else ""
@@ -124,10 +130,8 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
             return Weights(entry.name, entry.path, entry)
         if entry.source == "embedded":
             raise CheckpointError(f"{entry.path}: the embedded weights are missing; reinstall glualign")
-        raise CheckpointError(
-            f"{entry.name}: not on this machine; run `glualign weights fetch {entry.name}`, or download "
-            f"{entry.page} and run `glualign weights import FILE --name {entry.name}`"
-        )
+        do = f"run `glualign weights fetch {entry.name}`, or {entry.by_hand}"
+        raise CheckpointError(f"{entry.name}: not on this machine; {do}")
     if os.path.exists(text):
         return Weights(Path(text).name, Path(text))
     for path in imported_files():
@@ -193,15 +197,9 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 
     entry = load_registry().get(os.fspath(name_or_path))
     if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
-        facts = {
-            "name": entry.name,
-            "state": "refused: " + entry.reason if entry.source == "refused" else "not on this machine",
-            "model": entry.model,
-            "address": entry.page,
-            "sha256": entry.sha256,
-            "sha256_evidence": entry.sha256_evidence,
-            "code_licence": entry.code_licence,
-        }
+        state = f"refused: {entry.reason}" if entry.source == "refused" else "not on this machine"
+        facts = {"name": entry.name, "state": state, "model": entry.model, "address": entry.page}
+        facts |= {key: getattr(entry, key) for key in ("sha256", "sha256_evidence", "code_licence")}
         return {**{key: value for key, value in facts.items() if value}, "metadata": entry.metadata()}
     weights = find_weights(name_or_path)
     checkpoint, note = read_checkpoint(weights.path, weights.entry), read_note(weights.path)

@@ -183,15 +183,10 @@ def from_transform(
 
 
 class Fit(NamedTuple):
-    """A transform fitted to a flow.
+    """A transform fitted to a flow."""
 
-    Attributes:
-        matrix: 3x3 float64, homogeneous target pixels -> source pixels, ``matrix[2, 2] == 1``.
-        inlier_share: share (0 to 1) of the flow within the threshold of it.
-    """
-
-    matrix: Doubles
-    inlier_share: float
+    matrix: Doubles  # 3x3, homogeneous target pixels -> source pixels, ``matrix[2, 2] == 1``
+    inlier_share: float  # share (0 to 1) of the flow within the threshold of it
 
 
 def fit_transform(

@@ -9,6 +9,7 @@ import io
 import struct
 import threading
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -203,11 +204,9 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         clear = (bands == np.frombuffer(bodies[b"tRNS"], ">u2", bands.shape[2])).all(axis=2)
         pixels = np.concatenate([bands, np.where(clear, 0, 65535).astype(np.uint16)[..., None]], axis=2)
     profile = None
-    try:  # name, 0, compression method, deflated profile
+    with suppress(zlib.error):  # name, 0, compression method, deflated profile
         packed = bodies.get(b"iCCP", b"").partition(b"\0")[2][1:]
         profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
-    except zlib.error:
-        pass
     return Image(pixels, icc=profile, exif=bodies.get(b"eXIf"), notes=notes)
 
 
