@@ -12,22 +12,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from glualign.aligner import Aligner
-    from glualign.alignment import Alignment
-    from glualign.batch import align_batch
-    from glualign.checkpoints.load import load_model
-    from glualign.flow import Flow, read_flow, write_flow
-
-__all__ = [
-    "Aligner",
-    "Alignment",
-    "Flow",
-    "__version__",
-    "align_batch",
-    "load_model",
-    "read_flow",
-    "write_flow",
-]
+    from glualign.aligner import Aligner as Aligner
+    from glualign.alignment import Alignment as Alignment
+    from glualign.batch import align_batch as align_batch
+    from glualign.checkpoints.load import load_model as load_model
+    from glualign.flow import Flow as Flow
+    from glualign.flow import read_flow as read_flow
+    from glualign.flow import write_flow as write_flow
 
 _HOME = {
     "Aligner": "glualign.aligner",
@@ -38,6 +29,7 @@ _HOME = {
     "read_flow": "glualign.flow",
     "write_flow": "glualign.flow",
 }
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

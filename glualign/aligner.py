@@ -19,26 +19,15 @@ from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, folding_share, from_transform
-from glualign.geometry import Matrix
 from glualign.images import Image, as_image
 from glualign.matching.estimate import estimate, first_matches
 from glualign.matching.finish import finish, fit_model
-from glualign.matching.options import (
-    PRESETS,
-    SMALLEST_SIDE,
-    AlignOptions,
-    Preset,
-    Refine,
-    Transform,
-    choose_options,
-)
+from glualign.matching.options import SMALLEST_SIDE, AlignOptions, Preset, Transform, choose_options
 from glualign.matching.pair import PairMatcher, PreparedImage, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
-
-__all__ = ["PRESETS", "SMALLEST_SIDE", "AlignOptions", "Aligner", "Preset", "Refine", "Transform"]
 
 ImageLike = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
 
@@ -150,26 +139,7 @@ class Aligner:
             target = _opened(target, target_mask)
         if init is None:
             return self.align_many([(source, target)])[0]
-        source, target = _opened(source), _opened(target)
-        moving = source.image if isinstance(source, PreparedImage) else source
-        size = (target.pixels.shape[0], target.pixels.shape[1])
-        known = init if isinstance(init, Flow) else from_transform(init, size, moving.size)
-        if known.size != size:
-            raise FlowError(
-                f"init is for a target of {known.width} x {known.height} pixels, the target is "
-                f"{size[1]} x {size[0]}"
-            )
-        moved, reached = warp_image(moving, known)
-        if not reached.all():
-            moved = moved.replace(ignored=~reached)
-        # A model that is asked for is fitted to the composition, not to what is left after ``init``.
-        model = self.options.transform
-        rest = copy.copy(self)
-        left: Transform = "auto" if model == "auto" and not isinstance(init, Flow) else "dense"
-        rest.options = replace(self.options, transform=left)
-        found = rest.align_many([(moved, target)])[0]
-        matrix = None if found.transform is None else np.asarray(init, np.float64) @ found.transform
-        return _composed(found, known, moving, model, matrix)
+        return self._align_from(init, _opened(source), _opened(target))
 
     def align_many(
         self, pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]]
@@ -210,6 +180,59 @@ class Aligner:
                 results[index] = replace(found, model=self.model, device=self.device, timings=steps)
         return [results[index] for index in range(len(pairs))]
 
+    def _align_from(
+        self, init: Flow | npt.ArrayLike, source: Image | PreparedImage, target: Image | PreparedImage
+    ) -> Alignment:
+        """`align` with a source that is brought to where ``init`` has it first."""
+        source = source.image if isinstance(source, PreparedImage) else source
+        size = (target.pixels.shape[0], target.pixels.shape[1])
+        known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
+        if known.size != size:
+            raise FlowError(
+                f"init is for a target of {known.width} x {known.height} pixels, the target is "
+                f"{size[1]} x {size[0]}"
+            )
+        moved, reached = warp_image(source, known)
+        if not reached.all():
+            moved = moved.replace(ignored=~reached)
+        # A model that is asked for is fitted to the composition, not to what is left after ``init``.
+        transform = self.options.transform
+        rest = copy.copy(self)
+        left: Transform = "auto" if transform == "auto" and not isinstance(init, Flow) else "dense"
+        rest.options = replace(self.options, transform=left)
+        found = rest.align_many([(moved, target)])[0]
+        matrix, inlier_share = found.transform, found.quality.inlier_share
+        quality, flow = found.quality, compose(found.flow, Flow(known.data, source.size))
+        if matrix is not None:
+            matrix = np.asarray(init, np.float64) @ matrix
+            matrix = matrix / matrix[2, 2]
+            flow = from_transform(matrix, flow.size, source.size)
+        else:
+            valid = holds_data(source, found.target, flow)
+            weights = np.where(valid, found.confidence, np.float32(0)) if valid.any() else None
+            flow, matrix, inlier_share = fit_model(flow, transform, weights)
+        valid = holds_data(source, found.target, flow)
+        trusted = valid & found.trusted
+        share = float(trusted.mean())
+        quality = replace(
+            quality,
+            verdict="failed" if share < FEWEST_TRUSTED else quality.verdict,
+            valid_share=float(valid.mean()),
+            trusted_share=share,
+            inlier_share=inlier_share,
+            folding_share=folding_share(flow),
+            motion=quality.motion if transform == "auto" else transform,
+        )
+        return replace(
+            found,
+            source=source,
+            flow=flow,
+            trusted=trusted,
+            confidence=np.where(valid, found.confidence, np.float32(0)),
+            quality=quality,
+            transform=matrix,
+        )
+
     @contextmanager
     def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:
         """Tell that a step begins, and add the seconds spent, or a pair's share of them, to it."""
@@ -217,44 +240,6 @@ class Aligner:
         started = time.perf_counter()
         yield
         steps[name] = steps.get(name, 0.0) + (time.perf_counter() - started) / share
-
-
-def _composed(
-    found: Alignment, known: Flow, source: Image, transform: Transform, matrix: Matrix | None
-) -> Alignment:
-    """An alignment of a source moved by ``known`` as one of the ``source`` itself.
-
-    Both motions together are ``matrix``, if given; else the ``transform`` is fitted to their composition.
-    """
-    flow = compose(found.flow, Flow(known.data, source.size))
-    if matrix is not None:
-        matrix, inlier_share = matrix / matrix[2, 2], found.quality.inlier_share
-        flow = from_transform(matrix, flow.size, source.size)
-    else:
-        valid = holds_data(source, found.target, flow)
-        weights = np.where(valid, found.confidence, np.float32(0)) if valid.any() else None
-        flow, matrix, inlier_share = fit_model(flow, transform, weights)
-    valid = holds_data(source, found.target, flow)
-    trusted = valid & found.trusted
-    share = float(trusted.mean())
-    quality = replace(
-        found.quality,
-        verdict="failed" if share < FEWEST_TRUSTED else found.quality.verdict,
-        valid_share=float(valid.mean()),
-        trusted_share=share,
-        inlier_share=inlier_share,
-        folding_share=folding_share(flow),
-        motion=found.quality.motion if transform == "auto" else transform,
-    )
-    return replace(
-        found,
-        source=source,
-        flow=flow,
-        trusted=trusted,
-        confidence=np.where(valid, found.confidence, np.float32(0)),
-        quality=quality,
-        transform=matrix,
-    )
 
 
 def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> Image | PreparedImage:

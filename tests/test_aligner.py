@@ -7,11 +7,11 @@ import torch
 from PIL import Image as PillowImage
 
 import glualign
-from glualign.aligner import AlignOptions
 from glualign.checkpoints.load import load_model
 from glualign.errors import CheckpointError, DeviceError, ImageError
 from glualign.geometry import rotation_scale_matrix
 from glualign.images import Image
+from glualign.matching.options import AlignOptions
 from tests.matching.known_pairs import end_point_errors, example, median_error, true_flow, warp_homography
 
 

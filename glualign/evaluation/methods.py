@@ -61,9 +61,10 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
     ``NAME@PRESET`` overrides the preset, so that one run compares presets. A `CheckpointError` says that the
     model is unknown or its file unusable, a `GlualignError` that an option is unknown or out of range.
     """
-    from glualign.aligner import PRESETS, Aligner
+    from glualign.aligner import Aligner
     from glualign.checkpoints.load import load_model
     from glualign.checkpoints.registry import sha256_of
+    from glualign.matching.options import PRESETS
 
     model, at, preset = text.rpartition("@")
     if at and preset in PRESETS:

@@ -29,15 +29,15 @@ def parameters(part) -> dict[str, click.Option]:
 
 
 def test_options_of_the_aligner_that_only_presets_set_are_not_on_the_command_line():
-    from glualign.aligner import AlignOptions
+    from glualign.matching.options import AlignOptions
 
     known = {field.name for field in fields(AlignOptions)}
     assert known & set(parameters(options.Aligning)) == {"max_side", "transform", "mirror"}
 
 
 def test_choices_are_those_of_the_library():
-    from glualign.aligner import PRESETS, Transform
     from glualign.flow import Interpolation
+    from glualign.matching.options import PRESETS, Transform
     from glualign.matching.quality import Verdict
 
     method = parameters(options.Aligning)
@@ -48,9 +48,9 @@ def test_choices_are_those_of_the_library():
 
 
 def test_defaults_in_the_help_are_those_of_the_library():
-    from glualign.aligner import SMALLEST_SIDE
     from glualign.images import DEFAULT_MAX_PIXELS
     from glualign.images.write import DEFAULT_QUALITY
+    from glualign.matching.options import SMALLEST_SIDE
 
     pixels = parameters(options.Reading)["max_pixels"]
     assert (pixels.default, pixels.show_default) == (DEFAULT_MAX_PIXELS, f"{DEFAULT_MAX_PIXELS:,}")
@@ -68,8 +68,7 @@ def test_the_options_of_a_dataclass_have_the_names_of_its_fields(part):
 
 
 def test_what_is_not_given_is_as_in_the_library():
-    from glualign.aligner import AlignOptions
-    from glualign.matching.options import choose_options
+    from glualign.matching.options import AlignOptions, choose_options
 
     given = parse(options.Aligning).arguments(show=False)
     named = {name: given.pop(name) for name in ("model", "device", "precision", "preset")}

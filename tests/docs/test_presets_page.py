@@ -2,7 +2,7 @@
 
 import re
 
-from glualign.aligner import PRESETS
+from glualign.matching.options import PRESETS
 
 
 def test_the_table_is_what_the_presets_are(root):
