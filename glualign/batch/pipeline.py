@@ -12,16 +12,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image as PillowImage
 
-from glualign.batch.manifest import Input, Record
+from glualign.batch.manifest import Input, Record, Status
 from glualign.batch.pairs import Pair
 from glualign.batch.settings import Settings
 from glualign.errors import BatchError, GlualignError, OutputError
@@ -120,15 +120,17 @@ def process(
     try:
         while not stop():
             while waiting and len(reading) < 2 * THREADS + size:
-                pixels = stages.claimed_pixels(waiting[0])
+                pixels = stages.claimed(waiting[0].source) + stages.claimed(waiting[0].target)
                 if in_flight and sum(in_flight) + pixels > PIXELS_IN_FLIGHT:
                     break
                 in_flight.append(pixels)
                 reading.append(readers.submit(stages.read, waiting.popleft()))
             if reading:
                 group = [reading.popleft().result()]
-                sizes = group[0].sizes
-                while reading and sizes and len(group) < size and reading[0].result().sizes == sizes:
+                sizes = [image.size for image in group[0].images]
+                while reading and sizes and len(group) < size:
+                    if [image.size for image in reading[0].result().images] != sizes:
+                        break
                     group.append(reading.popleft().result())
                 if stop():
                     break
@@ -149,21 +151,12 @@ def process(
 
 @dataclass
 class _Work:
-    """A pair on its way through the stages: what it has come to, and what the next stage needs."""
+    """A pair on its way through the stages: fields of its record, and what the next stage needs."""
 
     pair: Pair
-    record: Record
+    facts: dict[str, Any]
     images: Sequence[Image] = ()
     alignment: Alignment | None = None
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Those of the images; none without images."""
-        return [image.size for image in self.images]
-
-    def note(self, **changes: Any) -> None:
-        """Change fields of the record."""
-        self.record = replace(self.record, **changes)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -174,10 +167,10 @@ class _Work:
         except BatchError:
             raise
         except Exception as error:
-            text = " ".join(str(error).split())
-            self.note(error=text if isinstance(error, GlualignError) else f"{type(error).__name__}: {text}")
+            kind = "" if isinstance(error, GlualignError) else f"{type(error).__name__}: "
+            self.facts["error"] = kind + " ".join(str(error).split())
         finally:
-            self.note(seconds={**self.record.seconds, name: round(time.perf_counter() - started, 4)})
+            self.facts["seconds"][name] = round(time.perf_counter() - started, 4)
 
 
 class _Stages:
@@ -189,21 +182,17 @@ class _Stages:
         self._uses = Counter(path for pair in pairs for path in (pair.source, pair.target) if not pair.fault)
         self._kept: dict[Path, Future[Image]] = {}
         self._lock = Lock()
-        self._claimed = lru_cache(maxsize=10_000)(_claimed_pixels)
-
-    def claimed_pixels(self, pair: Pair) -> int:
-        """Pixels of source and target as their headers have it."""
-        return 0 if pair.fault else self._claimed(pair.source) + self._claimed(pair.target)
+        self.claimed = cache(_claimed_pixels)
 
     def read(self, pair: Pair) -> _Work:
         paths = pair.source, pair.target
         source, target = (Input(os.fspath(path)) if pair.fault else Input.of(path) for path in paths)
-        work = _Work(pair, Record(pair.key, "failed", source, target, options={}, error=pair.fault))
+        work = _Work(pair, {"source": source, "target": target, "error": pair.fault, "seconds": {}})
         if not pair.fault:
             with work.stage("read"):
                 images = [self._image(path) for path in paths]
                 notes = [(image, note) for image in images for note in (*image.notes, *display_notes(image))]
-                work.note(notes=tuple(f"{image.name}: {note}" for image, note in notes))
+                work.facts["notes"] = tuple(f"{image.name}: {note}" for image, note in notes)
                 work.images = images
         return work
 
@@ -216,7 +205,7 @@ class _Stages:
             if self._uses[path] > 0:
                 self._kept[path] = future
             # Those used last stay: half as many pixels as may be in flight, but one.
-            while len(self._kept) > 1 and sum(map(self._claimed, self._kept)) > PIXELS_IN_FLIGHT // 2:
+            while len(self._kept) > 1 and sum(map(self.claimed, self._kept)) > PIXELS_IN_FLIGHT // 2:
                 del self._kept[next(iter(self._kept))]
         if known is None:
             try:
@@ -237,8 +226,7 @@ class _Stages:
             with suppress(Exception):
                 given = [(source, self._reusable(target) if common else target) for source, target in pairs]
                 for work, work.alignment in zip(works, self._aligner.align_many(given), strict=True):
-                    seconds = round((time.perf_counter() - started) / len(works), 4)
-                    work.note(seconds={**work.record.seconds, "align": seconds})
+                    work.facts["seconds"]["align"] = round((time.perf_counter() - started) / len(works), 4)
                 return
         for work, (source, target) in zip(works, pairs, strict=True):
             with work.stage("align"):
@@ -252,16 +240,17 @@ class _Stages:
         return self._prepared[1]
 
     def write(self, work: _Work) -> Record:
-        alignment, work.alignment = work.alignment, None
+        alignment, work.alignment, facts = work.alignment, None, work.facts
         if alignment is not None:
             with work.stage("write"):
                 error, keep = self._settings.refusal(alignment)
                 if keep:
-                    outputs, notes = self._writer(alignment, work.pair.key, self._settings)
-                    work.note(outputs=outputs, notes=(*work.record.notes, *notes))
-                work.note(error=error, quality=plain(alignment.quality))
+                    facts["outputs"], notes = self._writer(alignment, work.pair.key, self._settings)
+                    facts["notes"] = (*facts["notes"], *notes)
+                facts |= {"error": error, "quality": plain(alignment.quality)}
+        status: Status = "failed" if facts["error"] else "done"
         finished = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        return replace(work.record, status="failed" if work.record.error else "done", finished=finished)
+        return Record(work.pair.key, status, options={}, finished=finished, **facts)
 
 
 def _claimed_pixels(path: Path) -> int:
