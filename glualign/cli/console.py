@@ -61,17 +61,12 @@ codecs.register_error("glualign-visible", _replace)
 
 
 class SafeStream:
-    """A text stream that escapes what it is given, and names itself when nothing more can be written.
-
-    Attributes:
-        for_codes: the same stream for text of rich, whose codes of colours and cursor pass.
-    """
+    """A text stream that escapes what it is given, and names itself when nothing more can be written."""
 
     def __init__(self, stream: Any, name: str, unsafe: re.Pattern[str] = _IN_LINES) -> None:
-        self._stream = stream
+        self._stream: Any = stream._stream if isinstance(stream, SafeStream) else stream
         self._name = name
         self._unsafe = unsafe
-        self.for_codes = self if unsafe is _IN_CODES else SafeStream(stream, name, _IN_CODES)
 
     def write(self, text: str, data: bytes = b"") -> int:
         """Write text, or else ``data``, and flush; raises `OutputError` where the stream cannot take it."""
@@ -254,7 +249,7 @@ def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) ->
 
     shown = show and sys.stderr.isatty()
     if shown:
-        stream = getattr(sys.stderr, "for_codes", sys.stderr)
+        stream: Any = SafeStream(sys.stderr, "standard error", _IN_CODES)
         console = Console(file=stream, force_terminal=True, highlight=False, emoji=False)
     else:  # before 14.3, rich ends a disabled display with an empty line
         console = Console(file=io.StringIO())

@@ -159,7 +159,9 @@ def info(file: str, as_json: bool, reading: Reading) -> None:
         with suppress(FlowError) if extension == ".png" else nullcontext():
             flow = read(file)
     if extension in CHECKPOINTS:
-        kind, facts = "checkpoint", _checkpoint_facts(file)
+        from glualign.checkpoints.registry import describe
+
+        kind, facts = "checkpoint", describe(file)
     elif flow is not None:
         kind, facts = "flow", {**_flow_facts(flow), "source_size_stored": flow.source_size is not None}
     else:
@@ -204,28 +206,13 @@ def _image_facts(path: str, reading: Reading) -> dict[str, Any]:
     return {
         "width": width,
         "height": height,
-        "channels": image.channels,
-        "depth": image.depth,
+        **{name: getattr(image, name) for name in ("channels", "depth", "pages", "nodata")},
         "pixels": image.kind,
-        "pages": image.pages,
         "palette": image.palette is not None,
         "labels": image.is_labels,
-        "nodata": image.nodata,
         "notes": list(image.notes),
         "exif_orientation": stored,
         "shown_upright": reading.apply_orientation and stored != 1,
         "exif_bytes": len(image.exif or b""),
         "icc_bytes": len(image.icc or b""),
-    }
-
-
-def _checkpoint_facts(path: str) -> dict[str, Any]:
-    from glualign.checkpoints.load import load_model
-
-    loaded = load_model(path)
-    return {
-        "model": loaded.name,
-        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "config": loaded.config.to_dict(),
-        "metadata": dict(loaded.metadata),
     }

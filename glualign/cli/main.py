@@ -43,11 +43,7 @@ class CommandGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None.
-
-        Raises:
-            UsageError: there is none; with the nearest names.
-        """
+        """The command of that name; a `UsageError` with the nearest names where there are some."""
         if cmd_name in COMMANDS:
             module = import_module(f"glualign.cli.{COMMANDS[cmd_name]}")
             return cast("click.Command", getattr(module, cmd_name.replace("-", "_")))

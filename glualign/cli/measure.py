@@ -100,6 +100,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     """
     from glualign.evaluation import tables
     from glualign.evaluation.datasets import open_dataset
+    from glualign.evaluation.methods import open_baseline, open_model
     from glualign.evaluation.runner import evaluate
     from glualign.outputs import check_outputs
 
@@ -112,7 +113,10 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))
         data = replace(data, pairs=chosen, title=f"{data.title} ({limit} of {len(data)} pairs)")
-    methods = _methods(options)
+    models = options["models"] or (() if options["baselines"] else ("compact",))
+    settings = {name: options[name] for name in ("device", "precision")} | dict(options["settings"])
+    methods: list[Method] = [open_model(model, settings) for model in dict.fromkeys(models)]
+    methods += [open_baseline(name) for name in dict.fromkeys(options["baselines"])]
     with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
         how = {"csv_path": csv_path, "resume": options["resume"]}
         results = evaluate(data, methods, listener=lambda result: advance(), **how)
@@ -133,15 +137,6 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
         for text in _failure_lines(failures):
             note(f"  {text}")
         raise click.exceptions.Exit(EXIT_WITH_FAILURES)
-
-
-def _methods(options: dict[str, Any]) -> list[Method]:
-    from glualign.evaluation.methods import open_baseline, open_model
-
-    models = options["models"] or (() if options["baselines"] else ("compact",))
-    settings = {name: options[name] for name in ("device", "precision")} | dict(options["settings"])
-    methods: list[Method] = [open_model(model, settings) for model in dict.fromkeys(models)]
-    return methods + [open_baseline(name) for name in dict.fromkeys(options["baselines"])]
 
 
 def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:

@@ -31,15 +31,14 @@ def write_contact_sheet(
     summary: Summary,
     *,
     read: Callable[[Path], Image] = read_image,
-    workers: int = 2,
 ) -> None:
     """Write the page of the worst `LIMIT` records, with thumbnails inside it.
 
     The page lies in the output folder, to which its links and the records' outputs are relative. ``read``
-    decodes sources and targets, as the batch did, in ``workers`` threads. Raises as `write_page`.
+    decodes sources and targets, as the batch did. Raises as `write_page`.
     """
     shown = worst_first(records)[:LIMIT]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(2) as pool:
         pairs = list(pool.map(lambda record: _pair(record, path.parent, read), shown))
     counts = {**summary.verdicts, IN_ERROR: summary.errors}
     values: dict[str, Any] = {"summary": summary, "counts": counts, "pairs": pairs, "size": THUMBNAIL}

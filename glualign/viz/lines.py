@@ -6,7 +6,6 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from glualign.arrays import Doubles, Floats
 from glualign.flow import Flow
@@ -43,7 +42,11 @@ def arrows(
     canvas = background(image, flow.size)
     line = pen_for(*flow.size).line
     spacing = spacing or max(7, round(max(flow.size) / 26))
-    ys, xs = (_centred(side, spacing) for side in flow.size)
+    counts = (max(1, side // spacing) for side in flow.size)
+    ys, xs = (
+        ((np.arange(count) + 0.5) * side / count).astype(np.intp)
+        for side, count in zip(flow.size, counts, strict=True)
+    )
     vectors = flow.data[np.ix_(ys, xs)].astype(np.float64)
     rows, columns = np.nonzero(flow.known[np.ix_(ys, xs)])
     vectors = vectors[rows, columns]
@@ -57,11 +60,6 @@ def arrows(
     _draw(canvas, starts, ends, line, spacing, _ARROW_ON_PAPER if image is None else _ARROW)
     drawn = "true length" if scale == 1 else f"length x {readable(scale)}"
     return Drawing(canvas, (f"From target to source, {drawn}",))
-
-
-def _centred(length: int, spacing: int) -> npt.NDArray[np.intp]:
-    count = max(1, length // spacing)
-    return ((np.arange(count) + 0.5) * length / count).astype(np.intp)
 
 
 def _round_scale(wanted: float, typical: float) -> float:
