@@ -97,8 +97,7 @@ def _serialised(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     data = save(tensors, metadata)
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
-    text = json.dumps(
-        {**header, "__metadata__": dict(sorted(metadata.items()))}, separators=(",", ":")
-    ).encode()
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + data[end:]

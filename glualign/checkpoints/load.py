@@ -278,13 +278,10 @@ def _stored_config(stored: Any) -> GLUNetConfig:
 
 
 def detect_config(shapes: Mapping[str, tuple[int, ...]]) -> GLUNetConfig:
-    """The configuration of an official checkpoint.
+    """The configuration of an official checkpoint, from the shape of every tensor by key without prefix.
 
     GLU-Net and DenseMatching files of the same model cannot be told apart; they get the GLU-Net repository's
     pre-processing. GLU-Net-star and WarpC-GLU-Net are alike too; both are called ``glunet-star``.
-
-    Args:
-        shapes: the shape of every tensor of the state dict, by key and without a ``module.`` prefix.
 
     Raises:
         CheckpointError: a GOCor or PDC-Net checkpoint, a network that is no GLU-Net, or one whose settings

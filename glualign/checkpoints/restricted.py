@@ -30,18 +30,10 @@ _MAX_OPCODES = 400_000
 _MAX_DIMENSIONS = 8
 _BIG_ENDIAN = "was written on a big-endian machine, which is not supported"
 
-_DTYPES = {
-    "torch.FloatStorage": torch.float32,
-    "torch.HalfStorage": torch.float16,
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.DoubleStorage": torch.float64,
-    "torch.LongStorage": torch.int64,
-    "torch.IntStorage": torch.int32,
-    "torch.ShortStorage": torch.int16,
-    "torch.CharStorage": torch.int8,
-    "torch.ByteStorage": torch.uint8,
-    "torch.BoolStorage": torch.bool,
-}
+_KINDS = {"Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16, "Double": torch.float64}
+_KINDS |= {"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8}
+_KINDS |= {"Byte": torch.uint8, "Bool": torch.bool}
+_DTYPES = {f"torch.{name}Storage": dtype for name, dtype in _KINDS.items()}
 # Calls that a trainer's statistics need. Of the values they make only the name is kept.
 _HARMLESS_CALLS = re.compile(
     r"_codecs\.encode|builtins\.(complex|frozenset|set|slice)|collections\.(Counter|defaultdict|deque)|"

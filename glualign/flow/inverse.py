@@ -70,10 +70,7 @@ class _Solver:
         self.guess = fill_unknown(landings, ~np.isnan(landings[..., 0]))
 
     def solve(self, goals: Doubles) -> Doubles:
-        """Target positions of source positions, ``(N, 2)`` each; NaN where there is none.
-
-        By Newton's method from the guess, kept inside the frame.
-        """
+        """Target positions of source positions, ``(N, 2)`` each; NaN where there is none."""
         here = inside(goals[:, 0], goals[:, 1], self.flow.source_frame)
         start = self.guess[self._pixels(*np.where(here, goals.T, 0))].astype(np.float64)
         found, last = start.T.copy(), np.array(self.field.shape[1::-1])[:, None] - 1

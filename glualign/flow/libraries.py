@@ -149,12 +149,10 @@ def write_itk(path: Path, flow: Flow) -> None:
 
 
 def _check_header(path: Path, stream: BinaryIO) -> int:
-    """Refuse what ITK must not see: values in another file, and dimensions at which MetaIO crashes.
+    """The offset of the values if they are deflated, else 0; refuses what ITK must not see.
 
-    MetaIO (SimpleITK 2.5) writes past its arrays when NDims is more than 10 or comes late.
-
-    Returns:
-        Offset of the values if they are deflated, else 0.
+    That is values in another file, and dimensions at which MetaIO crashes: it (SimpleITK 2.5) writes past its
+    arrays when NDims is more than 10 or comes late.
     """
     head = stream.read(_HEADER_BYTES)
     if path.suffix.lower() == ".mha":

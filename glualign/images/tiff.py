@@ -51,11 +51,6 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
 
     Palettes stay; grey of less than 8 bit is scaled to 8, "white is zero" inverted, premultiplied alpha made
     straight, 8-bit CMYK and Lab converted to sRGB. The orientation is left in ``exif``.
-
-    Raises:
-        ImageError: the file is truncated, has no such page, is a camera's raw file or of a variety that
-            is not supported.
-        MissingExtraError: its compression needs imagecodecs.
     """
     import tifffile
 

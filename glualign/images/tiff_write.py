@@ -85,16 +85,12 @@ def _tags(block: bytes | None) -> tuple[list[Any], dict[str, Any], dict[int, Any
     ]
     resolution: dict[str, Any] = {}
     if all(tag in found for tag in RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
-        resolution = {
-            "resolution": tuple(_ratio(found[tag]) for tag in RESOLUTION_TAGS[:2]),
-            "resolutionunit": int(found[296]),
-        }
+        # Rationals of Pillow, or numbers that lack these attributes.
+        over = [int(getattr(found[tag], "numerator", found[tag])) for tag in RESOLUTION_TAGS[:2]]
+        under = [max(1, int(getattr(found[tag], "denominator", 1))) for tag in RESOLUTION_TAGS[:2]]
+        resolution = {"resolution": (*zip(over, under, strict=True),), "resolutionunit": int(found[296])}
     inner = {tag: dict(found.get_ifd(tag)) for tag in DIRECTORIES if tag in found}
     return tags, resolution, {tag: values for tag, values in inner.items() if values}
-
-
-def _ratio(value: Any) -> tuple[int, int]:
-    return int(getattr(value, "numerator", value)), max(1, int(getattr(value, "denominator", 1)))
 
 
 def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> None:
