@@ -155,9 +155,12 @@ def _read_kitti(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 
     Blue is 1 where the flow is known; some tools write 255.
     """
-    from glualign.images.decode import claimed_size, decode_png
+    from glualign.images.decode import PNG_SIGNATURE, claimed_size, decode_png
 
-    check_grid(*claimed_size(stream.read(24)))
+    head = stream.read(24)
+    if not head.startswith(PNG_SIGNATURE):
+        raise FlowError("is no PNG, and so no KITTI flow")
+    check_grid(*claimed_size(head))
     stream.seek(0)
     pixels = decode_png(stream, 0, None).pixels
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:

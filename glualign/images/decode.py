@@ -185,7 +185,23 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         raise ImageError(f"the PNG header is broken ({width} x {height}, colour type {colour_type})")
     check_size(width, height, max_pixels)
     data = head + stream.read()
-    chunks, damaged = _chunks(data)
+    # Name and whole of every good chunk; names of those that are left out.
+    chunks, damaged, view, at = [], [], memoryview(data), len(PNG_SIGNATURE)
+    name = b""
+    while name != b"IEND":
+        if at + 12 > len(data):
+            raise ImageError("the PNG is truncated (it ends without its IEND chunk)")
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageError(f"the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
+        if struct.unpack_from(">I", data, end - 4) == (zlib.crc32(view[at + 4 : end - 4]),):
+            chunks.append((name, view[at:end]))
+        elif name[0] & 32 and name.isalpha() and name != b"tRNS":  # a small letter: the pixels do not need it
+            damaged.append(name)
+        else:
+            raise ImageError(f"the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
+        at = end
     raw_bytes = ((width * _PNG_SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
     if raw_bytes > _MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
         raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
@@ -208,24 +224,3 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         packed = bodies.get(b"iCCP", b"").partition(b"\0")[2][1:]
         profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
     return Image(pixels, icc=profile, exif=bodies.get(b"eXIf"), notes=notes)
-
-
-def _chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
-    """``(name, whole chunk)`` of every good chunk, and names of ancillary ones with a wrong checksum."""
-    chunks, damaged, view, at = [], [], memoryview(data), len(PNG_SIGNATURE)
-    name = b""
-    while name != b"IEND":
-        if at + 12 > len(data):
-            raise ImageError("the PNG is truncated (it ends without its IEND chunk)")
-        length, name = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise ImageError(f"the PNG is truncated (inside its {name.decode('latin-1')} chunk)")
-        if struct.unpack_from(">I", data, end - 4) == (zlib.crc32(view[at + 4 : end - 4]),):
-            chunks.append((name, view[at:end]))
-        elif name[0] & 32 and name.isalpha() and name != b"tRNS":  # a small letter: the pixels do not need it
-            damaged.append(name)
-        else:
-            raise ImageError(f"the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
-        at = end
-    return chunks, damaged
