@@ -13,9 +13,10 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
-from glualign.images import exif, tiff_write
+from glualign.images import exif
 from glualign.images.decode import PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
+from glualign.images.tiff import DIRECTORIES, GEO_TAGS, ICC_PROFILE, NODATA, RESOLUTION_TAGS, TEXT_TAGS
 
 if TYPE_CHECKING:
     import os
@@ -55,6 +56,10 @@ _LARGE = 1 << 27
 """Samples of an 8-bit PNG from which Pillow's copy of it, four bytes a pixel, is avoided."""
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _STRIP_BYTES = 1 << 20
+_INTEROPERABILITY = 0xA005
+_CLASSIC_TIFF_LIMIT = 2**32 - 2**26
+_TIFF_HEAD_BYTES = 4096
+"""In these tifffile writes the tags of a page."""
 _SUB = 1  # PNG's filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
@@ -95,7 +100,7 @@ def write_image(
     with atomic_path(location) as temporary:
         try:
             if form is _TIFF:
-                tiff_write.write(temporary, picture, block)
+                _write_tiff(temporary, picture, block)
             elif form.name in ("PPM", "PGM", "PNM"):
                 magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
                 head = b"%s\n%d %d\n%d\n" % (magic, *picture.size[::-1], np.iinfo(depth).max)
@@ -130,10 +135,8 @@ def check_writable(path: Path, image: Image) -> Format:
     """The format of ``path`` (call it before hours of work); ImageError when it cannot hold ``image``."""
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
-        raise ImageError(
-            f"{path}: cannot write images as {path.suffix or 'a name without extension'}; "
-            f"use one of {' '.join(WRITABLE)}"
-        )
+        kind = path.suffix or "a name without extension"
+        raise ImageError(f"{path}: cannot write images as {kind}; use one of {' '.join(WRITABLE)}")
     bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
     fitting = [
         suffix
@@ -183,3 +186,91 @@ def png_parts(pixels: Array, icc: bytes | None, exif: bytes | None, text: str = 
         if block := deflate.compress(filtered.tobytes()):
             yield chunk(b"IDAT", block)
     yield chunk(b"IDAT", deflate.flush()) + chunk(b"IEND", b"")
+
+
+def _write_tiff(path: Path, image: Image, block: bytes | None) -> None:
+    """Write a TIFF of one page, deflated, with ``block`` as its EXIF and everything that travels with pixels.
+
+    More than 4 GB of pixels become a BigTIFF, without EXIF and GPS directories: Pillow, which lays these out,
+    knows classic TIFF only.
+    """
+    import tifffile
+
+    pixels, extras, predictor = image.pixels, image.extrasamples, image.pixels.dtype.kind in "iu"
+    if image.palette is not None:
+        photometric = "palette"
+        table = np.frombuffer(image.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
+        colormap = table.T.astype(np.uint16) * np.uint16(257)
+        predictor = False
+    else:
+        photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
+        extras = (2,) if image.has_alpha else extras
+    tags, resolution, directories = _tiff_tags(block)
+    big = pixels.nbytes > _CLASSIC_TIFF_LIMIT
+    if big:
+        directories = {}
+    tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
+    if image.icc:
+        tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
+    if image.nodata is not None:
+        tags.append((NODATA, "s", 0, f"{image.nodata:.17g}", True))
+    tags += [(tag, GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
+    tifffile.imwrite(
+        path,
+        pixels,
+        byteorder="<",
+        bigtiff=big,
+        photometric=photometric,
+        colormap=colormap,
+        planarconfig="contig" if pixels.ndim == 3 else None,
+        extrasamples=extras,
+        rowsperstrip=max(1, _STRIP_BYTES // (pixels.nbytes // image.height)),
+        compression="zlib",
+        compressionargs={"level": 4},
+        predictor=predictor,
+        metadata=None,
+        software=False,
+        # By name: tifffile does not write these by number. Their offset follows below.
+        extratags=[*tags, *((DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
+        **resolution,
+    )
+    if directories:
+        _append_directories(path, directories)
+
+
+def _tiff_tags(block: bytes | None) -> tuple[list[Any], dict[str, Any], dict[int, Any]]:
+    """An EXIF block as tifffile's extra tags, its arguments of resolution, and inner directories."""
+    from PIL import Image as PillowImage
+
+    if not block:
+        return [], {}, {}
+    found = PillowImage.Exif()
+    found.load(exif.PREFIX + block)
+    tags = [
+        (tag, "s", 0, str(found[tag]).encode("utf-8", "replace"), True) for tag in TEXT_TAGS if tag in found
+    ]
+    resolution: dict[str, Any] = {}
+    if all(tag in found for tag in RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
+        # Rationals of Pillow, or numbers that lack these attributes.
+        over = [int(getattr(found[tag], "numerator", found[tag])) for tag in RESOLUTION_TAGS[:2]]
+        under = [max(1, int(getattr(found[tag], "denominator", 1))) for tag in RESOLUTION_TAGS[:2]]
+        resolution = {"resolution": (*zip(over, under, strict=True),), "resolutionunit": int(found[296])}
+    inner = {tag: dict(found.get_ifd(tag)) for tag in DIRECTORIES if tag in found}
+    return tags, resolution, {tag: values for tag, values in inner.items() if values}
+
+
+def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> None:
+    """Append EXIF and GPS directories to a classic TIFF in which their tags wait for the offsets."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    with path.open("r+b") as stream:
+        head = stream.read(_TIFF_HEAD_BYTES)
+        for tag, values in directories.items():
+            directory = ImageFileDirectory_v2()
+            for code, value in values.items():
+                if code != _INTEROPERABILITY and not isinstance(value, dict):
+                    directory[code] = value
+            offset = stream.seek(0, 2)
+            stream.write(directory.tobytes(offset))
+            stream.seek(head.index(struct.pack("<HHII", tag, 4, 1, 0)) + 8)
+            stream.write(struct.pack("<I", offset))
