@@ -52,7 +52,6 @@ _FEWEST_VALID = 0.5
     Writing,
     Reading,
     Telling,
-    stdin=("flow_file", "inputs"),
     stdout=".png",
     short_help="Warp other images, masks or points by a flow file.",
 )

@@ -119,13 +119,14 @@ _BEGINNINGS = {
 
 
 @contextmanager
-def files_for_dashes(values: dict[str, Any], stdin: tuple[str, ...], extension: str) -> Iterator[None]:
+def files_for_dashes(values: dict[str, Any], inputs: Sequence[str], extension: str) -> Iterator[None]:
     """Have files of a temporary folder in place of every ``-`` for the time of the block.
 
-    ``values`` are a command's parameters: those in ``stdin`` name inputs, ``output`` the file written, and
+    ``values`` are a command's parameters: those in ``inputs`` name files, ``output`` the file written, and
     ``format`` its extension on standard output, ``extension`` where it is empty.
     """
-    files = {key: [values[key]] if isinstance(values[key], str) else values[key] for key in stdin}
+    given = {key: values[key] for key in inputs if key in values}
+    files = {key: [names] if isinstance(names, str) else names for key, names in given.items()}
     dashes = sum(list(several).count("-") for several in files.values())
     if dashes > 1:
         raise click.UsageError("- is standard input, which holds one file only.")

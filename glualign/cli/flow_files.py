@@ -29,7 +29,7 @@ FLOW = click.Argument(["flow_file"], metavar="FLOW", type=STREAM)
 def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..., Flow]], click.Command]:
     """Make a function that computes a flow from files, its arguments, a command that writes it to OUT."""
     inputs = [part for part in parts if isinstance(part, click.Argument)]
-    options, names = parts[len(inputs) :], tuple(str(each.name) for each in inputs)
+    options = parts[len(inputs) :]
 
     def decorate(compute: Callable[..., Flow]) -> click.Command:
         @wraps(compute)
@@ -37,13 +37,12 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
             from glualign.flow import write_flow
             from glualign.outputs import check_outputs
 
-            check_outputs({"flow": output}, [given[name] for name in names])
+            check_outputs({"flow": output}, [given[str(each.name)] for each in inputs])
             flow = compute(**given)
             write_flow(output, flow)
             telling.tell({"output": output, **_flow_facts(flow)})
 
-        how: dict[str, Any] = {"stdin": names, "stdout": ".flo", "output_required": True}
-        return command(*inputs, *OUT, *options, Telling, short_help=short_help, **how)(run)
+        return command(*inputs, *OUT, *options, Telling, short_help=short_help, stdout=".flo")(run)
 
     return decorate
 

@@ -16,10 +16,7 @@ from glualign.cli.console import counted, interruptible, note, print_table, stat
 from glualign.cli.options import DEVICE, PRECISION, QUIET, command, matching, option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from glualign.evaluation.methods import Method
-    from glualign.evaluation.runner import PairResult
 
 # Named here as well as in the library, because help must not import it; a test keeps the two lists equal.
 DATASETS = (
@@ -131,23 +128,17 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     if not options["quiet"]:
         print_table(tables.table_cells(data.name, groups), tables.HEADERS, data.title, tables.RIGHT_ALIGNED)
         click.echo("AEPE and median over pairs in px, PCK and Fl in %, time in s.")
-    failures = [result for result in results if result.error]
+    failures: dict[tuple[str, str], list[str]] = {}  # a pair that no method could use appears once
+    for result in results:
+        if result.error:
+            failures.setdefault((result.pair, result.error), []).append(result.method)
     if failures:
-        note(f"{len(failures)} of {len(results)} results failed:")
-        for text in _failure_lines(failures):
-            note(f"  {text}")
+        note(f"{sum(map(len, failures.values()))} of {len(results)} results failed:")
+        for (pair, error), names in list(failures.items())[:_LISTED_FAILURES]:
+            note(f"  {pair} ({', '.join(names)}): {error}")
+        if len(failures) > _LISTED_FAILURES:
+            note(f"  ... and {len(failures) - _LISTED_FAILURES} more; --csv and --json list all of them")
         raise click.exceptions.Exit(EXIT_WITH_FAILURES)
-
-
-def _failure_lines(failures: Sequence[PairResult]) -> Iterator[str]:
-    """A line per failure; a pair that no method could use appears once."""
-    lines: dict[tuple[str, str], list[str]] = {}
-    for result in failures:
-        lines.setdefault((result.pair, result.error), []).append(result.method)
-    for (pair, error), methods in list(lines.items())[:_LISTED_FAILURES]:
-        yield f"{pair} ({', '.join(methods)}): {error}"
-    if len(lines) > _LISTED_FAILURES:
-        yield f"... and {len(lines) - _LISTED_FAILURES} more; --csv and --json list all of them"
 
 
 @command(

@@ -98,9 +98,7 @@ def command(
     *parts: click.Parameter | type,
     short_help: str | None = None,
     name: str = "",
-    stdin: tuple[str, ...] = (),
     stdout: str = "",
-    output_required: bool = False,
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command.
 
@@ -109,10 +107,9 @@ def command(
             the function receives as one object, named after the class.
         short_help: one line for the list of commands; None: the start of the function's docstring.
         name: of the command; empty: the function's.
-        stdin: parameters that name input files, for which ``-`` is standard input.
         stdout: extension of standard output where ``--format`` does not say, of a command that can write
-            there: its parameters ``out`` (an argument) and ``output`` (``-o``) become one ``output``.
-        output_required: whether one of them must be given.
+            there, and for whose arguments ``-`` is standard input. Its parameters ``out`` (an argument) and
+            ``output`` (``-o``) become one ``output``; of `OUT` one must be given.
     """
     groups = {part.__name__.lower(): part for part in parts if isinstance(part, type)}
     parameters: list[click.Parameter] = []
@@ -122,16 +119,18 @@ def command(
         else:
             parameters += [getattr(part, each.name) for each in fields(part)]
 
+    inputs = [str(each.name) for each in parameters if isinstance(each, click.Argument)]
+
     def decorate(function: Callable[..., Any]) -> click.Command:
         def run(**values: Any) -> Any:
             if stdout:
                 given = [name for name in (values.pop("out", None), values["output"]) if name is not None]
                 if len(given) == 2:
                     raise click.UsageError("The output is given twice, as an argument and with -o.")
-                if output_required and not given:
+                if OUT[0] in parts and not given:
                     raise click.UsageError("Missing output: give OUT or --output.")
                 values["output"] = given[0] if given else None
-            with files_for_dashes(values, stdin, stdout) if stdout else nullcontext():
+            with files_for_dashes(values, inputs, stdout) if stdout else nullcontext():
                 for key, group in groups.items():
                     values[key] = group(**{each.name: values.pop(each.name) for each in fields(group)})
                 return function(**values)

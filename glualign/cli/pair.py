@@ -137,7 +137,6 @@ class Pairing(Reading, Aligning):
     ONLY_TRUSTED,
     Pairing,
     Telling,
-    stdin=("source", "target"),
     stdout=".png",
     short_help="Warp SOURCE onto the pixel grid of TARGET.",
 )
@@ -173,32 +172,25 @@ def warp(
       glualign warp scan.tif drawing.png out/ --init points.csv
       cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
+    from glualign import outputs
     from glualign.georeference import map_affine
     from glualign.images import WRITABLE
-    from glualign.outputs import (
-        check_outputs,
-        expected_image,
-        is_folder,
-        name_outputs,
-        warped_extension,
-        write_outputs,
-    )
 
     if options["matrix"] and pairing.transform in ("auto", "dense", "tps"):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
     if options["gcps"]:
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
-    expected = expected_image(moving, fixed.size, writing.interpolation, writing.fill)
-    if is_folder(output := options["output"] or ".", WRITABLE):
-        extension = options["format"] or warped_extension(source, expected)
-        files = name_outputs(output, Path(source).stem, extension)
+    expected = outputs.expected_image(moving, fixed.size, writing.interpolation, writing.fill)
+    if outputs.is_folder(output := options["output"] or ".", WRITABLE):
+        extension = options["format"] or outputs.warped_extension(source, expected)
+        files = outputs.name_outputs(output, Path(source).stem, extension)
     else:
         files = {"warped": Path(output)}
     kinds = ("flow", "flow_image", "mask", "confidence", "gcps", "matches", "report")
     named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
     files |= {kind: Path(name) for kind, name in named.items() if name}
-    check_outputs(files, pairing.inputs(source, target), warped=expected)
+    outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
     if page := files.get("report"):
         from glualign.report.alignment import build_report
         from glualign.report.page import environment
@@ -207,7 +199,7 @@ def warp(
     alignment = pairing.align(moving, fixed, show=not telling.quiet)
     with status("Writing ...", show=not telling.quiet):
         trusted = options["only_trusted"]
-        written, notes = write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
+        written, notes = outputs.write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
         if page:
             build_report(alignment, page, command=click.get_current_context().obj)
     for note in () if telling.quiet else notes:
@@ -223,9 +215,7 @@ def warp(
     ONLY_TRUSTED,
     Pairing,
     Telling,
-    stdin=("source", "target"),
     stdout=".flo",
-    output_required=True,
     short_help="Write the flow of a pair to a file.",
 )
 def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
