@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageColor
 
-from glualign.arrays import Array, Bytes, Doubles, Floats, Mask
+from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import ImageError
 from glualign.files import PathLike
 from glualign.flow import Flow, Interpolation, warp
@@ -23,7 +23,6 @@ from glualign.images import Image, to_rgb8
 
 if TYPE_CHECKING:
     from glualign.matching.quality import Quality
-    from glualign.outputs import Kind
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (BT.601)."""
@@ -118,12 +117,11 @@ class Alignment:
         directory: PathLike,
         *,
         stem: str | None = None,
-        outputs: Collection[Kind] = ("warped", "flow", "flow_image", "transform"),
+        outputs: Collection[str] = ("warped", "flow", "flow_image", "transform"),
         extension: str | None = None,
-        interpolation: Interpolation | None = None,
-        fill: str = "#000000",
         only_trusted: bool = False,
         quality: int | None = None,
+        **drawing: Any,
     ) -> list[Path]:
         """Write the results to ``directory`` as ``glualign warp`` does, and return the files.
 
@@ -133,39 +131,24 @@ class Alignment:
             outputs: which files to write; a transform only where one was fitted.
             extension: of the warped image, such as ``.png``. By default the source's where it can hold the
                 image, else PNG or TIFF.
-            interpolation: as in `render`.
-            fill: as in `render`.
             only_trusted: as in `render`.
             quality: of JPEG and WebP.
+            drawing: ``interpolation`` and ``fill``, as in `render`.
 
         Raises:
             ImageError: the format cannot hold the image.
             OutputError: a file cannot be written, or is one of the two images.
         """
-        from glualign.outputs import (
-            check_outputs,
-            expected_image,
-            name_outputs,
-            warped_extension,
-            write_outputs,
-        )
+        import glualign.outputs as results
 
-        images = [image.path for image in (self.source, self.target) if image.path is not None]
-        expected = expected_image(self.source, self.target.size, interpolation, fill)
-        stem = stem or (self.source.path.stem if self.source.path else "source")
-        extension = extension or warped_extension(str(self.source.path or ""), expected)
-        files = name_outputs(directory, stem, extension, kinds=outputs)
-        check_outputs(files, images, warped=expected)
-        written, _ = write_outputs(
-            files, self, interpolation=interpolation, fill=fill, only_trusted=only_trusted, quality=quality
-        )
+        source = self.source.path or Path("source")
+        expected = results.expected_image(self.source, self.target.size, **drawing)
+        extension = extension or results.warped_extension(source.name, expected)
+        files = results.name_outputs(directory, stem or source.stem, extension, kinds=outputs)
+        inputs = [image.path for image in (self.source, self.target) if image.path is not None]
+        results.check_outputs(files, inputs, warped=expected)
+        written, _ = results.write_outputs(files, self, only_trusted=only_trusted, quality=quality, **drawing)
         return list(written.values())
-
-    def flow_picture(self, *, max_flow: float | None = None) -> Bytes:
-        """The flow on the Middlebury colour wheel, ``(H, W, 3)`` uint8."""
-        from glualign.viz import flow_to_rgb
-
-        return flow_to_rgb(self.flow, max_flow=max_flow)
 
     def summary(self) -> dict[str, Any]:
         """What a person or a script wants to know, as plain JSON values."""

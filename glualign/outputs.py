@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,9 @@ from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 from glualign.matches import check_matches_path, find_matches, write_matches
+from glualign.viz.colors import flow_to_rgb
 
-Kind = Literal["warped", "flow", "flow_image", "mask", "confidence", "transform", "gcps", "matches"]
-DEFAULT_KINDS: tuple[Kind, ...] = ("warped", "flow", "flow_image", "transform")
+DEFAULT_KINDS = ("warped", "flow", "flow_image", "transform")
 """What is written into a folder; the transform only where one was fitted."""
 _LONGEST_NAME = 255
 
@@ -99,7 +99,7 @@ def write_outputs(
                 flow = Flow(np.where(alignment.trusted[..., None], flow.data, np.nan), flow.source_size)
             write_flow(path, flow)
         elif kind == "flow_image":
-            write_image(path, alignment.flow_picture())
+            write_image(path, flow_to_rgb(alignment.flow))
         elif kind in ("mask", "confidence"):
             values = alignment.trusted if kind == "mask" else alignment.confidence
             write_mask(path, values, alignment.target.georeference)
@@ -242,15 +242,9 @@ def identity(path: PathLike) -> tuple[int, int] | None:
 
 def _write_transform(path: Path, alignment: Alignment) -> None:
     """Write the 3x3 matrix, target pixel -> source pixel, as ``.json`` or as rows of text."""
-    matrix = alignment.transform
-    assert matrix is not None
-    text = "\n".join(" ".join(f"{value:.17g}" for value in row) for row in matrix)
+    rows = [] if alignment.transform is None else alignment.transform.tolist()
+    text = "\n".join(" ".join(f"{value:.17g}" for value in row) for row in rows)
     if path.suffix.lower() == ".json":
-        content = {
-            "direction": "target to source",
-            "matrix": matrix.tolist(),
-            "source_size": list(alignment.source.size),
-            "target_size": list(alignment.target.size),
-        }
-        text = json.dumps(content, indent=2)
+        sizes = {"source_size": alignment.source.size, "target_size": alignment.target.size}
+        text = json.dumps({"direction": "target to source", "matrix": rows, **sizes}, indent=2)
     write_text(path, f"{text}\n")

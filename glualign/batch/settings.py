@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from glualign.errors import DeviceError, ImageError
+from glualign.errors import DeviceError
 from glualign.flow import Interpolation
-from glualign.images import DEFAULT_MAX_PIXELS, WRITABLE, Image, MaskFrom, read_image
+from glualign.images import DEFAULT_MAX_PIXELS, Image, MaskFrom, read_image
 from glualign.outputs import (
     DEFAULT_KINDS,
     check_outputs,
@@ -71,9 +71,8 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_outputs(self._files(Path(), "any", ".png"))
-        if self.extension is not None and self.extension.lower() not in WRITABLE:
-            raise ImageError(f"{self.extension}: not an image format; use one of {' '.join(WRITABLE)}")
+        any_image = Path(f"any{self.extension or '.png'}")
+        check_outputs(self._files(Path(), "any", ".png") | {"warped": any_image})
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides what the outputs look like, as JSON values.
@@ -97,8 +96,8 @@ class Settings:
         """The aligner, with its weights loaded; raises as `Aligner.from_pretrained`."""
         from glualign.aligner import Aligner
 
-        how = {name: getattr(self, name) for name in ("device", "precision", "preset")}
-        return Aligner.from_pretrained(self.model, **how, **self.align)
+        how = {name: getattr(self, name) for name in ("model", "device", "precision", "preset")}
+        return Aligner.from_pretrained(**how, **self.align)
 
     def read(self, path: Path) -> Image:
         """Decode one image file."""
@@ -111,16 +110,14 @@ class Settings:
         The warped image's depends on its content, too: a format that cannot hold it is replaced.
         """
         extensions = {self.extension} if self.extension else {warped_extension(source.name), ".png", ".tif"}
-        plans = (self._files(Path(), stem, extension) for extension in extensions)
-        return sorted({path.name for plan in plans for path in plan.values()})
+        return sorted({path.name for each in extensions for path in self._files(Path(), stem, each).values()})
 
     def write(self, alignment: Alignment, folder: Path, stem: str) -> tuple[Sequence[Path], Sequence[str]]:
         """Write the results of a pair into ``folder``: the files, and notes on what a format left out."""
-        source = alignment.source
         drawing: dict[str, Any] = {"interpolation": self.interpolation, "fill": self.fill}
-        image = expected_image(source, alignment.target.size, **drawing)
-        plan = self._files(folder, stem, self.extension or warped_extension(source.name, image))
-        written, notes = write_outputs(plan, alignment, quality=self.quality, **drawing)
+        image = expected_image(alignment.source, alignment.target.size, **drawing)
+        files = self._files(folder, stem, self.extension or warped_extension(alignment.source.name, image))
+        written, notes = write_outputs(files, alignment, quality=self.quality, **drawing)
         return list(written.values()), notes
 
     def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
