@@ -12,23 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from glualign import geometry
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
-from glualign.geometry import (
-    Points,
-    TransformModel,
-    fit_points,
-    forward_backward_error,
-    inside,
-    pixel_grid,
-    positions,
-    resize_flow,
-    sample,
-    strips,
-    transfer_errors,
-    transform_fault,
-    transform_flow,
-)
 
 Weights = Floats | Mask
 """``(H, W)`` confidence or mask."""
@@ -97,8 +83,9 @@ class Flow:
     def valid(self) -> Mask:
         """``(H, W)`` bool: known, and the source position lies inside ``[0, W-1] x [0, H-1]``."""
         out = np.empty(self.size, np.bool_)
-        for top, bottom in strips(self.size):
-            out[top:bottom] = inside(*positions(self.data[top:bottom], top), self.source_frame)
+        for top, bottom in geometry.strips(self.size):
+            x, y = geometry.positions(self.data[top:bottom], top)
+            out[top:bottom] = geometry.inside(x, y, self.source_frame)
         return out
 
 
@@ -113,10 +100,10 @@ def compose(first: Flow, second: Flow) -> Flow:
     """
     _check_chain(first, second)
     out = np.empty_like(first.data)
-    for top, bottom in strips(first.size):
+    for top, bottom in geometry.strips(first.size):
         rows = first.data[top:bottom]
-        x, y = positions(rows, top)
-        out[top:bottom] = rows + sample(second.data, x, y)
+        x, y = geometry.positions(rows, top)
+        out[top:bottom] = rows + geometry.sample(second.data, x, y)
     return Flow(out, second.source_frame)
 
 
@@ -135,11 +122,11 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
         height, width = (max(1, round(side)) for side in frame * scale)
         source_size = (height, width)
     # `resize_flow` scales source and target alike; the source is resized by `ratio` times as much.
-    out = resize_flow(flow.data, size)
+    out = geometry.resize_flow(flow.data, size)
     ratio = (source_size / frame / scale)[::-1]
     if (ratio != 1).any():
         out = out * ratio.astype(np.float32)
-        out += (pixel_grid(size) + np.float32(0.5)) * (ratio - 1).astype(np.float32)
+        out += (geometry.pixel_grid(size) + np.float32(0.5)) * (ratio - 1).astype(np.float32)
     return Flow(out, source_size)
 
 
@@ -153,7 +140,7 @@ def consistency(forward: Flow, backward: Flow) -> Floats:
     """
     _check_chain(forward, backward)
     _check_chain(backward, forward)
-    error = forward_backward_error(forward.data, backward.data)
+    error = geometry.forward_backward_error(forward.data, backward.data)
     error[~forward.valid()] = np.nan
     return error
 
@@ -179,7 +166,7 @@ def from_transform(
         raise FlowError(f"a transform is a finite 3x3 matrix; got {matrix!r:.80}".replace("\n", ""))
     if np.linalg.matrix_rank(transform) < 3:
         raise FlowError("a transform must have an inverse; this matrix is singular")
-    return Flow(transform_flow(transform, target_size, out), source_size)
+    return Flow(geometry.transform_flow(transform, target_size, out), source_size)
 
 
 class Fit(NamedTuple):
@@ -191,7 +178,7 @@ class Fit(NamedTuple):
 
 def fit_transform(
     flow: Flow,
-    model: TransformModel = "homography",
+    model: geometry.TransformModel = "homography",
     weights: Weights | None = None,
     *,
     threshold: float = 3.0,
@@ -211,14 +198,14 @@ def fit_transform(
             the horizon crosses the picture, or the scale is beyond 50).
     """
     target, source = draw_points(flow, weights, max_points)
-    matrix = fit_points(target, source, model, threshold=threshold)
-    fault = transform_fault(matrix, flow.size)
+    matrix = geometry.fit_points(target, source, model, threshold=threshold)
+    fault = geometry.transform_fault(matrix, flow.size)
     if fault:
         raise FlowError(f"no real {model}: the one that fits best {fault}")
-    return Fit(matrix, float((transfer_errors(matrix, target, source) <= threshold).mean()))
+    return Fit(matrix, float((geometry.transfer_errors(matrix, target, source) <= threshold).mean()))
 
 
-def draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Points, Points]:
+def draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Doubles, Doubles]:
     """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y)."""
     if weights is not None and weights.shape != flow.size:
         raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
@@ -250,7 +237,7 @@ def jacobian_determinant(flow: Flow) -> Floats:
     if min(flow.size) < 2:
         raise FlowError(f"a flow of {_by(flow.size)} pixels has no derivatives")
     out = np.empty(flow.size, np.float32)
-    for top, bottom in strips(flow.size):
+    for top, bottom in geometry.strips(flow.size):
         # With a row on either side, so that differences at the edge of a strip are central ones.
         above, below = max(0, min(top - 1, flow.height - 2)), min(flow.height, bottom + 1)
         u_y, u_x = np.gradient(flow.data[above:below, :, 0])
