@@ -91,9 +91,7 @@ class DenseTruth:
 
     def __post_init__(self) -> None:
         if self.flow.shape != (*self.mask.shape, 2):
-            raise DatasetError(
-                f"ground truth of shape {self.flow.shape} with a mask of shape {self.mask.shape}"
-            )
+            raise DatasetError(f"ground truth of shape {self.flow.shape}, mask of shape {self.mask.shape}")
 
     def errors(self, flow: Vectors, longer_side: float) -> Errors:
         """Compare ``flow`` (target to source) with the truth; one of another size is resized first."""

@@ -44,23 +44,20 @@ def evaluate(
     """Run every method on every pair.
 
     A pair that cannot be read, or a method that fails on it, becomes a failed result and the run goes on. The
-    results are in the order of the data set and then of the methods.
+    results are in the order of the data set and then of the methods, of which a ``listener`` is told as they
+    are made (or taken over).
 
-    Args:
-        dataset: what to measure on.
-        methods: what to measure; their names must differ, or a `DatasetError` says so.
-        csv_path: results are appended to ``<csv_path>.partial`` as they are made; at the end all of them are
-            written to ``csv_path`` and the partial file is removed.
-        resume: take over results of the same pairs and settings from both files, of which a `DatasetError`
-            says when they are none; failed pairs are tried again.
-        listener: told about each result as it is made (or taken over).
+    Results are appended to ``<csv_path>.partial`` as they are made; at the end all of them are written to
+    ``csv_path`` and the partial file is removed. With ``resume`` those of the same pairs and settings in both
+    files are taken over; failed pairs are tried again. A `DatasetError` says that two methods have the same
+    name, or that a csv to resume from is not one.
     """
     runs = {method.name: fingerprint(dataset.name, method.settings) for method in methods}
     if len(runs) != len(methods):
         names = ", ".join(method.name for method in methods)
         raise DatasetError(f"{names}: two methods have the same name; name each one once")
     known: dict[tuple[str, ...], PairResult] = {}
-    unfinished = partial_path(csv_path) if csv_path else None
+    unfinished = csv_path.with_name(f"{csv_path.name}.partial") if csv_path else None
     if csv_path and unfinished:
         earlier = [read_csv(path) if resume and path.is_file() else [] for path in (csv_path, unfinished)]
         # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
@@ -83,11 +80,6 @@ def evaluate(
         write_text(csv_path, as_csv(results))
         unfinished.unlink(missing_ok=True)
     return results
-
-
-def partial_path(csv_path: Path) -> Path:
-    """Where the results of an unfinished run are kept."""
-    return csv_path.with_name(csv_path.name + ".partial")
 
 
 def fingerprint(dataset: str, settings: Mapping[str, str]) -> str:

@@ -121,16 +121,9 @@ def _write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str] = ()) ->
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a log; empty cells are left out, and lines that are not whole."""
-    if not path.exists():
-        return []
-    rows = []
-    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
-        try:
-            rows.append({k: float(v) for k, v in row.items() if k and v})
-        except ValueError:
-            continue
-    return [row for row in rows if "pairs" in row]
+    """The rows of a log, without empty cells."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [{k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(lines)]
 
 
 def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
@@ -149,9 +142,8 @@ def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
         return
     picture = Image.new("RGB", (900, 500), "white")
     draw = ImageDraw.Draw(picture)
-    low, high = (
-        limit([limit(each, axis=0) for each in curves.values()], axis=0) for limit in (np.min, np.max)
-    )
+    everything = np.concatenate([*curves.values()])
+    low, high = everything.min(axis=0), everything.max(axis=0)
     scale = np.array([780, -400]) / np.maximum(high - low, 1e-6)
     ticks = range(math.ceil(low[1]), math.floor(high[1]) + 1)
     for value in (low[1], *ticks, high[1]):

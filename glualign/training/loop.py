@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import defaultdict
@@ -83,7 +84,7 @@ class Trainer:
         self._deadline = math.inf
 
     def _start_average(self, updates: int = 0) -> None:
-        self.average = weights.running_average(self.network, self.recipe.run.ema, updates)
+        self.average, self.updates = copy.deepcopy(self.network), updates
 
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin with given weights (`weights.start_from`); the running average begins there too."""
@@ -118,7 +119,7 @@ class Trainer:
             self._add_batch_norms()
         self.network.load_state_dict(state.network)
         self._start_average(state.average_updates)
-        self.average.module.load_state_dict(state.average)
+        self.average.load_state_dict(state.average)
         self.head.load_state_dict(state.head)
         self._optimiser_state = state.optimiser
         if self.processes.rank == 0:
@@ -260,7 +261,8 @@ class Trainer:
         sound = processes.agree(bool(torch.stack([norm, *statistics]).isfinite().all()))
         if sound:
             self.optimiser.step()
-            self.average.update_parameters(self.network)
+            weights.move_average(self.average, self.network, self.recipe.run.ema, self.updates)
+            self.updates += 1
         else:
             torch._foreach_copy_(buffers, former)
         numbers = {name: float(value) for name, value in measured.items()}
@@ -277,9 +279,7 @@ class Trainer:
         self._last_validation = time.monotonic()
         if self.processes.rank or (stage.kind == "features" and not self.progress.warm):
             return
-        averaged = self.average.module
-        assert isinstance(averaged, GLUNet)
-        predictor = FlowPredictor(averaged, device=self.processes.device, dtype=self.dtype)
+        predictor = FlowPredictor(self.average, device=self.processes.device, dtype=self.dtype)
         max_side = max(VALIDATION_SIDE, self.recipe.run.validation_size)
         errors: dict[str, list[Doubles]] = defaultdict(list)
         for name, sample in self._validation_pairs():
@@ -341,8 +341,8 @@ class Trainer:
             "photos": self.photos.fingerprint,
             "progress": vars(self.progress),
             "network": self.network.state_dict(),
-            "average": self.average.module.state_dict(),
-            "average_updates": int(self.average.n_averaged) - 1,
+            "average": self.average.state_dict(),
+            "average_updates": self.updates,
             "head": self.head.state_dict(),
             "pyramid": self.normalised or None,
             "optimiser": self.optimiser.state_dict() if self.optimiser else self._optimiser_state,

@@ -84,8 +84,7 @@ def _projective(matrix: Matrix, size: int, points: Map | None = None) -> Map:
     half = (size - 1) / 2
     frame = np.array([[half, 0, half], [0, half, half], [0, 0, 1]])
     points = pixel_grid((size, size)) if points is None else points
-    out: Map = cv2.perspectiveTransform(points, frame @ matrix @ np.linalg.inv(frame))
-    return out
+    return cv2.perspectiveTransform(points, frame @ matrix @ np.linalg.inv(frame))
 
 
 def affine(rng: Rng, stretch: float = 0.45) -> Matrix:
@@ -126,8 +125,7 @@ def homography(rng: Rng, offset: float) -> Matrix:
         sides = np.roll(moved, -1, axis=0) - moved
         following = np.roll(sides, -1, axis=0)
         if (sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0] > 0.3).all():
-            matrix: Matrix = cv2.getPerspectiveTransform(corners, moved)
-            return matrix
+            return cv2.getPerspectiveTransform(corners, moved)
         moves *= 0.5
 
 
@@ -168,5 +166,4 @@ def thin_plate(rng: Rng, size: int, offset: float, normal: bool = False) -> Map:
     pixels = (pixel_grid((lattice, lattice)).reshape(-1, 2).astype(np.float64) + 0.5) * size / lattice - 0.5
     points = pixels / half - 1
     coarse = (spline_basis(points, controls) @ weights * half).reshape(lattice, lattice, 2).astype(np.float32)
-    out: Map = pixel_grid((size, size)) + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return out
+    return pixel_grid((size, size)) + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)

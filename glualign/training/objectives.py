@@ -213,16 +213,10 @@ def contrastive_loss(
     The label is spread bilinearly over the four source cells around the true position. A product with a
     bilinear mixture of source vectors is that mixture of products, so the label's share is one sample.
 
-    Args:
-        source: unit vectors ``(B, C, N, N)``, as the target's.
-        target: of its cells ``samples`` are drawn per image (all of them if that many).
-        flow: true flow at the cell centres, ``(B, 2, N, N)`` in cells.
-        visible: ``(B, 1, N, N)``, 1 for target cells that have a match.
-        log_scale: logarithm of the learned inverse temperature.
-        samples: see ``target``.
-
-    Returns:
-        The loss, and the share of cells whose best source cell is within one cell of the truth.
+    ``source`` and ``target`` are unit vectors ``(B, C, N, N)``, ``flow`` ``(B, 2, N, N)`` is the true flow at
+    the cell centres in cells, ``visible`` ``(B, 1, N, N)`` 1 for target cells that have a match, of which
+    ``samples`` are drawn per image, and ``log_scale`` the logarithm of the learned inverse temperature.
+    Returns the loss, and the share of cells whose best source cell is within one cell of the truth.
     """
     batch, _, side, _ = source.shape
     # Uniform keys among visible cells draw without replacement; hidden cells come last and weigh nothing.

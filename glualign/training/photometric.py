@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from glualign.arrays import Array, Doubles, Floats, Mask
+from glualign.training.motion import Rng
 
 # uint8. OpenCV's type hints do not follow the dtype of an array through its functions.
 Pixels = Array
 Field = Array
-Rng = np.random.Generator
 
 _LEVELS = np.linspace(0, 1, 256)
 
@@ -44,9 +44,9 @@ class PhotometricOptions:
     strength: float = 1.0  # factor on the range of tone, colour, blur and noise
 
 
-def change(pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask | None]:
-    """Change an (H, W, 3) uint8 RGB image; also returns which pixels an occluding patch hides, or None."""
-    hidden = None
+def change(pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask]:
+    """Change an (H, W, 3) uint8 RGB image; also returns which pixels an occluding patch hides."""
+    hidden: Mask = np.zeros(pixels.shape[:2], bool)
     for name, apply in _CHANGES.items():
         if rng.random() < getattr(options, name):
             changed = apply(pixels, rng, options.strength)
@@ -199,8 +199,7 @@ def _curve(rng: Rng, knots: int) -> Doubles:
     """A random smooth intensity curve on 256 levels, generally not monotone, using most of the range."""
     values = rng.uniform(0, 1, knots)
     values = (values - values.min()) / max(np.ptp(values), 0.2)
-    curve: Doubles = np.interp(_LEVELS, np.linspace(0, 1, knots), values)
-    return curve
+    return np.asarray(np.interp(_LEVELS, np.linspace(0, 1, knots), values))
 
 
 def _modality(pixels: Pixels, rng: Rng, _: float) -> Pixels:

@@ -52,12 +52,9 @@ class PhotoStore:
         Names that differ in a final ``_a`` and ``_b`` alone belong together, if their sizes agree.
         """
         stems = {name.rpartition(".")[0]: index for index, name in enumerate(self.names)}
-        pairs: dict[int, int] = {}
-        for stem, index in stems.items():
-            partner = stems.get(f"{stem[:-2]}_b") if stem.endswith("_a") else None
-            if partner is not None and (self.shapes[index] == self.shapes[partner]).all():
-                pairs |= {index: partner, partner: index}
-        return pairs
+        named = [(index, stems.get(f"{stem[:-2]}_b")) for stem, index in stems.items() if stem.endswith("_a")]
+        pairs = {a: b for a, b in named if b is not None and (self.shapes[a] == self.shapes[b]).all()}
+        return pairs | {b: a for a, b in pairs.items()}
 
     @cached_property
     def fingerprint(self) -> str:

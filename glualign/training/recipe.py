@@ -1,7 +1,7 @@
 """A training recipe: TOML read into frozen dataclasses, every value checked before anything starts.
 
-A field is annotated with its type and, for numbers, with the `Range` its values may have. The range of a list
-or table of numbers holds for each of them.
+A field is annotated with its type and, for numbers, with their least and most value and the step between
+them, if any. The range of a list or table of numbers holds for each of them.
 """
 
 from __future__ import annotations
@@ -25,34 +25,17 @@ else:
     import tomli as tomllib
 
 
-@dataclass(frozen=True)
-class Range:
-    """Allowed numbers: from ``low`` to ``high``, both included, and multiples of ``step`` if given."""
-
-    low: float
-    high: float
-    step: int = 0
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high and not (self.step and value % self.step)
-
-    def __str__(self) -> str:
-        multiple = f", a multiple of {self.step}" if self.step else ""
-        return f"from {self.low:.10g} to {self.high:.10g}{multiple}"
-
-
-FINITE = Range(-1e12, 1e12)  # for numbers without a range of their own; never NaN or infinity
-
+FINITE = (-1e12, 1e12)  # for numbers without a range of their own; NaN and infinity are in none
 StageKind = Literal["features", "coarse", "full", "fine", "half"]
 
-Count = Annotated[int, Range(1, 1e9)]
-Share = Annotated[float, Range(0, 1)]
-Rate = Annotated[float, Range(0, 1)]
-Weight = Annotated[float, Range(0, 1e4)]
-Weights = Annotated[Mapping[str, float], Range(0, 1e4)]
-Size = Annotated[int, Range(256, 4096, step=8)]
-Sizes = Annotated[tuple[int, ...], Range(256, 4096, step=8)]
-Minutes = Annotated[float, Range(0, 1e6)]
+Count = Annotated[int, (1, 1e9)]
+Share = Annotated[float, (0, 1)]
+Rate = Annotated[float, (0, 1)]
+Weight = Annotated[float, (0, 1e4)]
+Weights = Annotated[Mapping[str, float], (0, 1e4)]
+Size = Annotated[int, (256, 4096, 8)]
+Sizes = Annotated[tuple[int, ...], (256, 4096, 8)]
+Minutes = Annotated[float, (0, 1e6)]
 
 
 @dataclass(frozen=True)
@@ -65,9 +48,9 @@ class DataOptions:
     aligned: Share = 0.0
     # Shell patterns of the photographs kept for validation, and the share that is kept when there are none.
     held_out: tuple[str, ...] = ()
-    held_out_share: Annotated[float, Range(0.001, 0.5)] = 0.04
+    held_out_share: Annotated[float, (0.001, 0.5)] = 0.04
     # Processes that synthesise pairs.
-    workers: Annotated[int, Range(0, 256)] = 2
+    workers: Annotated[int, (0, 256)] = 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +63,7 @@ class StageOptions:
     kind: StageKind
     # Optimiser steps, and pairs per step and process.
     steps: Count
-    batch: Annotated[int, Range(1, 4096)] = 8
+    batch: Annotated[int, (1, 4096)] = 8
     # Peaks, of the pyramid and of all else; 0 freezes it, and gradients stop at the flow that enters a warp.
     learning_rate: Rate = 5e-4
     pyramid_rate: Rate = 0.0
@@ -92,7 +75,7 @@ class StageOptions:
     contrastive: Weight = 0.0
     # Exponent q of the robust end-point error (|d| + eps)^q, for flow4, flow3, flow2, flow1 and, in a model
     # with ``half_decoder_width``, flow0.
-    loss_exponents: Annotated[tuple[float, ...], Range(0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
+    loss_exponents: Annotated[tuple[float, ...], (0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
     # Weight of each stratum of pairs in this stage; empty: that of ``data``.
     mix: Weights = field(default_factory=dict)
     # The decoders' batch norms normalise by the statistics they have, as at inference. Those of a small batch
@@ -105,7 +88,7 @@ class RunOptions:
     """How the run goes."""
 
     # Of weights and data.
-    seed: Annotated[int, Range(0, 2**31 - 1)] = 1
+    seed: Annotated[int, (0, 2**31 - 1)] = 1
     # Weights to start from (a path, or a name of the registry). Empty starts from nothing, or, in a model
     # with a pretrained ``coarse_backbone``, from what ``tools/convert_backbones.py`` wrote.
     init: str = ""
@@ -114,15 +97,15 @@ class RunOptions:
     # multiplies it; threads of the training process on a CPU, 0 leaves torch's choice.
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Annotated[int, Range(0, 1024)] = 0
+    threads: Annotated[int, (0, 1024)] = 0
     # Decay of the running average of weights that is validated and exported.
-    ema: Annotated[float, Range(0, 0.999999)] = 0.998
+    ema: Annotated[float, (0, 0.999999)] = 0.998
     # Steps between lines of the log, minutes between checkpoints and validations; one closes each stage.
     log_every: Count = 20
     checkpoint_minutes: Minutes = 4.0
     validate_minutes: Minutes = 15.0
     # Pairs of each stratum, and their working size.
-    validation_pairs: Annotated[int, Range(1, 100_000)] = 32
+    validation_pairs: Annotated[int, (1, 100_000)] = 32
     validation_size: Size = 384
 
 
@@ -182,30 +165,26 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
 
 
 def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
-    kind, levels = stage.kind, 5 if model.half_decoder_width else 4
+    kind, levels, exponents = stage.kind, 5 if model.half_decoder_width else 4, len(stage.loss_exponents)
+    coarse, finer = kind in ("features", "coarse"), kind in ("fine", "half")
     learns_features = stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0)
+    frozen = stage.pyramid_rate == stage.contrastive == 0
     rules = {
         ".sizes: name at least one size": bool(stage.sizes),
-        f".sizes: a {kind} stage works at 256 only": (
-            kind in ("full", "fine", "half") or stage.sizes == (256,)
-        ),
+        f".sizes: a {kind} stage works at 256 only": not coarse or stage.sizes == (256,),
         ": a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model has "
         "transformer_layers": kind != "features" or learns_features,
-        f": a {kind} stage needs pyramid_rate 0 and contrastive 0": (
-            kind not in ("fine", "half") or stage.pyramid_rate == stage.contrastive == 0
-        ),
+        f": a {kind} stage needs pyramid_rate 0 and contrastive 0": not finer or frozen,
         ".mix: at least one weight must be positive": not stage.mix or any(stage.mix.values()),
         ": a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,
-        f".loss_exponents must be a list of {levels} values, one for each level": (
-            levels <= len(stage.loss_exponents) <= 5
-        ),
+        f".loss_exponents must be a list of {levels} values, one for each level": levels <= exponents <= 5,
     }
     for message, holds in rules.items():
         if not holds:
             raise TrainingError(where + message)
 
 
-def _checked(value: Any, hint: Any, bounds: Range, where: str) -> Any:
+def _checked(value: Any, hint: Any, bounds: tuple[float, ...], where: str) -> Any:
     """A value that a field of type ``hint`` may have; tables become dataclasses, lists tuples."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -237,8 +216,10 @@ def _checked(value: Any, hint: Any, bounds: Range, where: str) -> Any:
     allowed = (int, float) if hint is float else hint
     if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
         raise TrainingError(f"{where}: {_shown(value)} must be of type {hint.__name__}")
-    if hint in (int, float) and value not in bounds:
-        raise TrainingError(f"{where}: {_shown(value)} is not {bounds}")
+    low, high, *step = bounds
+    if hint in (int, float) and not (low <= value <= high and not any(value % each for each in step)):
+        multiple = "".join(f", a multiple of {each}" for each in step)
+        raise TrainingError(f"{where}: {_shown(value)} is not from {low:.10g} to {high:.10g}{multiple}")
     return hint(value)
 
 

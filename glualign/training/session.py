@@ -49,14 +49,13 @@ def joined_processes(device: str) -> Iterator[Processes]:
     if place == torch.device("cuda"):
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
-    if world == 1:
-        yield Processes(0, 1, place)
-        return
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    if world > 1:
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Processes(rank, world, place)
     finally:
-        dist.destroy_process_group()
+        if world > 1:
+            dist.destroy_process_group()
 
 
 def train(
@@ -85,9 +84,7 @@ def train(
     if resume and init:
         raise TrainingError("a resumed run goes on from its own checkpoint; leave --init out")
     if not resume and (folder / CHECKPOINT_NAME).exists():
-        raise TrainingError(
-            f"{folder}: already holds a run; continue it with --resume, or name another folder"
-        )
+        raise TrainingError(f"{folder}: already holds a run; continue it with --resume, or name another")
     with joined_processes(recipe.run.device) as processes:
         folder.mkdir(parents=True, exist_ok=True)
         # OpenCV's own threads would compete with torch's; workers have one each.

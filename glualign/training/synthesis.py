@@ -143,8 +143,7 @@ class PairSynthesis:
         if self.photometric:
             for side, ids in enumerate(labels):
                 images[side], hidden = self._change(images[side], rng, stratum.photometric)
-                if hidden is not None:
-                    ids[hidden] = _HIDDEN - side
+                ids[hidden] = _HIDDEN - side
         if any(ids.any() for ids in labels):
             source_ids, target_ids = labels
             seen = cv2.remap(source_ids, mapping[..., 0], mapping[..., 1], cv2.INTER_NEAREST)
@@ -155,7 +154,7 @@ class PairSynthesis:
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]
 
-    def _change(self, pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask | None]:
+    def _change(self, pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask]:
         if options.texture_transfer and rng.random() < options.texture_transfer:
             size, other = len(pixels), self._photo(rng)
             crop = _random_crop(rng, other.shape[:2], size)
@@ -194,8 +193,9 @@ class PairSynthesis:
                 continue
             box = slice(top, bottom), slice(left, right)
             local = placement[:2] - [[0, 0, left], [0, 0, top]]
-            extent = int(right - left), int(bottom - top)
-            layer = cv2.warpAffine(patch, local, extent, flags=cv2.INTER_LINEAR)
+            layer = cv2.warpAffine(
+                patch, local, (int(right - left), int(bottom - top)), flags=cv2.INTER_LINEAR
+            )
             alpha = layer[:, :, 3]
             share = cv2.merge([alpha] * 3).astype(np.uint16)
             images[side][box] = (layer[:, :, :3] * share + images[side][box] * (255 - share) + 127) // 255
@@ -284,11 +284,8 @@ class BatchDataset(Dataset[Batch]):
             "visible": torch.from_numpy(visible[:, None]),
         }
         for name, images in (("source", sources), ("target", targets)):
-            batch[name] = batch[f"{name}_256"] = as_tensor(images)
-            if size != COARSE_SIZE:
-                coarse = (COARSE_SIZE, COARSE_SIZE)
-                small = [cv2.resize(image, coarse, interpolation=cv2.INTER_AREA) for image in images]
-                batch[f"{name}_256"] = as_tensor(small)
+            small = [cv2.resize(each, (COARSE_SIZE,) * 2, interpolation=cv2.INTER_AREA) for each in images]
+            batch |= {name: as_tensor([*images]), f"{name}_256": as_tensor(small)}
         return batch
 
     def size(self, step: int) -> int:
@@ -297,9 +294,9 @@ class BatchDataset(Dataset[Batch]):
         return int(self.sizes[int(rng.integers(len(self.sizes)))])
 
 
-def as_tensor(images: Sequence[Pixels] | Pixels) -> Tensor:
+def as_tensor(images: Sequence[Pixels]) -> Tensor:
     """(N, 3, H, W) of (H, W, 3); channels stay last in memory, which convolutions in bfloat16 want."""
-    return torch.from_numpy(np.stack([*images])).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin: bool) -> Iterator[Batch]:

@@ -8,7 +8,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from glualign.errors import TrainingError
 from glualign.network.features import VGGPyramid
@@ -97,18 +96,15 @@ def fold_batch_norms(pyramid: VGGPyramid) -> None:
                 setattr(group, name, nn.utils.fuse_conv_bn_eval(*layer))
 
 
-def running_average(network: nn.Module, decay: float, updates: int = 0) -> AveragedModel:
+@torch.no_grad()
+def move_average(average: nn.Module, network: nn.Module, decay: float, updates: int) -> None:
     """Exponential average of all floating-point tensors of a network; counters are copied.
 
     Its weight on the past is at most ``decay``; the first updates move faster, to forget the start.
     """
-
-    def average(mine: list[Tensor], theirs: list[Tensor], count: int | Tensor) -> None:
-        if mine[0].is_floating_point():
-            torch._foreach_lerp_(mine, theirs, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+    share = 1 - min(decay, (2 + updates) / (11 + updates))
+    for mine, theirs in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, share)
         else:
-            torch._foreach_copy_(mine, theirs)
-
-    averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
-    averaged.n_averaged.fill_(1 + updates)  # its first update would copy the network
-    return averaged
+            mine.copy_(theirs)

@@ -2,7 +2,7 @@ import pytest
 
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
-from glualign.evaluation.runner import evaluate, fingerprint, partial_path, read_csv
+from glualign.evaluation.runner import evaluate, fingerprint, read_csv
 from glualign.evaluation.tables import group_results, table_cells
 from tests.evaluation.fakes import Offset, make_pairs
 
@@ -10,6 +10,10 @@ from tests.evaluation.fakes import Offset, make_pairs
 @pytest.fixture
 def pairs(tmp_path):
     return open_dataset("pairs", make_pairs(tmp_path / "data"))
+
+
+def partial_path(csv):
+    return csv.with_name("results.csv.partial")
 
 
 def timeless(results):

@@ -63,7 +63,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(recipe: Recipe, photos: PhotoSto
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(last.network.state_dict()[name], value, rtol=0, atol=0)
         torch.testing.assert_close(
-            last.average.module.state_dict()[name], whole.average.module.state_dict()[name], rtol=0, atol=0
+            last.average.state_dict()[name], whole.average.state_dict()[name], rtol=0, atol=0
         )
 
 
@@ -93,7 +93,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     run = trainer(replace(recipe, stages=(stage,)), photos, tmp_path)
     run.run(steps=1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    average = {name: value.clone() for name, value in run.average.module.state_dict().items()}
+    average = {name: value.clone() for name, value in run.average.state_dict().items()}
     forward = Objective.forward
 
     def broken(self: Objective, *arguments: object) -> object:
@@ -108,7 +108,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
     run.run()
     for name, value in before.items():
         torch.testing.assert_close(run.network.state_dict()[name], value, rtol=0, atol=0)
-        torch.testing.assert_close(run.average.module.state_dict()[name], average[name], rtol=0, atol=0)
+        torch.testing.assert_close(run.average.state_dict()[name], average[name], rtol=0, atol=0)
     assert read_rows(tmp_path / "train.csv")[-1]["skipped"] == 1
 
 
@@ -346,7 +346,7 @@ def test_the_exported_weights_are_the_averaged_ones(
     run = trainer(recipe, photos, tmp_path / "run")
     run.run()
     loaded = load_model(tmp_path / "run" / "last.pt").model.state_dict()
-    for name, value in run.average.module.state_dict().items():
+    for name, value in run.average.state_dict().items():
         torch.testing.assert_close(loaded[name], value)
     state = load_state(tmp_path / "run")
     assert state.progress.pairs == 16

@@ -11,7 +11,7 @@ from glualign.training.weights import (
     add_batch_norms,
     fold_batch_norms,
     initialise,
-    running_average,
+    move_average,
     start_from,
 )
 from tests.networks import tiny_config
@@ -77,13 +77,13 @@ def test_a_fresh_network_starts_near_the_flow_it_is_given() -> None:
 def test_the_average_follows_and_lags() -> None:
     layer = torch.nn.Conv2d(1, 1, 1)
     torch.nn.init.zeros_(layer.weight)
-    average = running_average(layer, decay=0.9)
+    average = copy.deepcopy(layer)
     with torch.no_grad():
         layer.weight.fill_(1.0)
     values = []
-    for _ in range(200):
-        average.update_parameters(layer)
-        values.append(average.module.weight.item())
+    for updates in range(200):
+        move_average(average, layer, 0.9, updates)
+        values.append(average.weight.item())
     assert values == sorted(values)
     assert 0.3 < values[0] < 0.95
     assert values[-1] == pytest.approx(1.0, abs=1e-3)

@@ -63,11 +63,9 @@ def _image(folder: Path, stem: str) -> Path:
 def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -> Iterator[base.EvalPair]:
     """The viewpoint sequences: source = image 1, target = image k, k = 2 ... 6 (groups I ... V).
 
-    Args:
-        root: folder of the sequences.
-        square: resize both images to this many pixels in each direction; None: both to the target's own size.
-        pair_list: csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 ->
-            2) to use instead of the folders and their H_1_k files.
+    Both images are resized to ``square`` pixels in each direction, or to the target's own size. ``pair_list``
+    is a csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 -> 2) to use
+    instead of the folders and their H_1_k files.
     """
     if pair_list:
         for row in base.read_rows(pair_list, ("obj", "im1", "im2", *_HP_NUMBERS)):

@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +36,8 @@ _ETH3D_SCENES = (
 _ETH3D_RATES = (3, 5, 7, 9, 11, 13, 15)
 
 # The lists are pickles. Only what rebuilds a numpy array may be named in them; everything else is refused.
-_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
-    (module, name)
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-    for name in ("_reconstruct", "scalar")
+_ALLOWED = {"numpy.ndarray", "numpy.dtype"} | {
+    f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")
 }
 
 
@@ -146,11 +145,8 @@ def _fit(image: base.Pixels, points: Points) -> tuple[base.Pixels, Points]:
 def eth3d(root: Path) -> Iterator[base.EvalPair]:
     """ETH3D: groups are the rates, frames 3 to 15 apart; inside a rate scenes are averaged first."""
     lists = base.require_folder(root, "info_ETH3D_files", ".")
-    paths = {
-        (rate, scene): lists / f"{scene}_every_5_rate_of_{rate}"
-        for rate in _ETH3D_RATES
-        for scene in _ETH3D_SCENES
-    }
+    kinds = product(_ETH3D_RATES, _ETH3D_SCENES)
+    paths = {(rate, scene): lists / f"{scene}_every_5_rate_of_{rate}" for rate, scene in kinds}
     if not any(path.is_file() for path in paths.values()):
         raise DatasetError(f"{lists}: holds no list such as {next(iter(paths.values())).name}")
     for (rate, scene), path in paths.items():
@@ -166,7 +162,7 @@ class _ListUnpickler(pickle.Unpickler):
     """Reads lists, dictionaries, text, numbers and numpy arrays, and nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if f"{module}.{name}" not in _ALLOWED:
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a list of pairs")
         return super().find_class(module, name)
 
