@@ -64,25 +64,21 @@ class FlowPredictor:
         """Flow target -> source of (source, target) pairs, in one forward pass each.
 
         Args:
-            pairs: ``(H, W, 3)`` uint8 RGB images of any sizes; pairs of one working size share a batch.
+            pairs: ``(H, W, 3)`` uint8 RGB images of any sizes.
             max_side: larger images are reduced to this longer side first; None: never.
 
         Returns:
             ``(H_target, W_target, 2)`` float32 in source pixels, one for each pair.
         """
-        small = [tuple(reduce_image(image, max_side) for image in pair) for pair in pairs]
-        sizes = [working_size(*target.shape[:2]) for _, target in small]
-        flows: dict[int, Field] = {}
-        for size in dict.fromkeys(sizes):
-            members = [index for index, other in enumerate(sizes) if other == size]
-            sources = self.encode([small[index][0] for index in members], size)
-            targets = self.encode([small[index][1] for index in members], size)
-            for index, cells in zip(members, self.match(sources, targets, both_ways=False)[0], strict=True):
-                source, target = (image.shape[:2] for image in pairs[index])
-                flow = resize_flow(cells, target, frame=size)
-                transform = resizing_matrix(size, source) @ resizing_matrix(target, size)
-                flows[index] = to_source_pixels(flow, transform)
-        return [flows[index] for index in range(len(pairs))]
+        flows = []
+        for source, target in pairs:
+            size = working_size(*reduce_image(target, max_side).shape[:2])
+            encoded = (self.encode([reduce_image(image, max_side)], size) for image in (source, target))
+            [cells], _ = self.match(*encoded, both_ways=False)
+            flow = resize_flow(cells, target.shape[:2], frame=size)
+            transform = resizing_matrix(size, source.shape[:2]) @ resizing_matrix(target.shape[:2], size)
+            flows.append(to_source_pixels(flow, transform))
+        return flows
 
     def encode(self, images: Sequence[Pixels], size: Size) -> list[Encoded]:
         """Features of ``(H, W, 3)`` uint8 RGB images resized to the working ``size``, in one batch.
@@ -124,15 +120,19 @@ class FlowPredictor:
             both = [self.network.coarse_features(self._prepared([image])) for image in (source, target)]
             return _fields(self.network.coarse_flows(*self.network.transform_features(*both))[0])[0]
 
-    def similarities(self, images: Sequence[Pixels], target: CoarseFeatures) -> list[tuple[Field, Field]]:
+    def similarities(
+        self, images: Sequence[Pixels], target: CoarseFeatures, *, transformed: bool = True
+    ) -> list[tuple[Field, ...]]:
         """Cosines of all 16 x 16 cells of each source (rows) with those of the target (columns).
 
         Args:
             images: ``(H, W, 3)`` uint8 RGB sources of any sizes, as one batch.
             target: features of the one target that they are compared with.
+            transformed: compare them after the feature transformer, too.
 
         Returns:
-            Two ``(256, 256)`` float32 arrays for each source: after the feature transformer, and before.
+            ``(256, 256)`` float32 arrays of each source: after the feature transformer where there is one,
+            and before.
         """
         network = self.network
         with self._computing():
@@ -143,8 +143,9 @@ class FlowPredictor:
             targets = CoarseFeatures(*(each.expand(len(level4), -1, -1, -1) for each in target))
             # Level 3 has no part in it.
             sources = CoarseFeatures(level4, targets.level3)
-            transformed = network.transform_features(sources, targets)
-            pairs = (transformed, (sources, targets)) if pretrained else ((sources, targets),)
+            pairs = [(sources, targets)]
+            if pretrained and transformed:
+                pairs.insert(0, network.transform_features(sources, targets))
             with torch.autocast(self.device.type, enabled=False):
                 cosines = [
                     global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()

@@ -49,53 +49,42 @@ def in_float32(convolution: nn.Module, features: Tensor) -> Tensor:
     return result
 
 
-class DenseMappingDecoder(nn.Module):
-    """16 x 16 decoder of GLU-Net: five plain blocks and a head (DGC-Net's map decoder)."""
+class DenseDecoder(nn.Module):
+    """Decoder of GLU-Net: five blocks that see all earlier features (PWC-Net's estimator), and a head.
 
-    def __init__(self, before: int, *, width: float = 1.0) -> None:
-        super().__init__()
-        channels = (before, *(round(count * width) for count in DECODER_CHANNELS))
-        for index in range(5):
-            self.add_module(
-                f"conv{index}", conv_bn(channels[index], channels[index + 1], nn.ReLU(inplace=True))
-            )
-        self.final = head(channels[-1])
+    The one for ``mapping``, at 16 x 16, has plain blocks (DGC-Net's map decoder). The names are those of the
+    official state dict.
+    """
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and correspondence map ``(B, 2, 16, 16)`` in [-1, 1] from ``(B, C, 16, 16)``."""
-        x = inputs
-        for index in range(5):
-            x = self.get_submodule(f"conv{index}")(x)
-        return x, in_float32(self.final, x)
-
-
-class DenseFlowDecoder(nn.Module):
-    """Decoder of GLU-Net whose blocks see all earlier features (PWC-Net's estimator)."""
-
-    def __init__(self, before: int, *, width: float = 1.0) -> None:
+    def __init__(self, before: int, *, width: float = 1.0, mapping: bool = False) -> None:
         super().__init__()
         self.features = before
-        for index, count in enumerate(DECODER_CHANNELS):
+        self.mapping = mapping
+        self.names = [f"conv{index}" if mapping else f"conv_{index}" for index in range(5)]
+        for name, count in zip(self.names, DECODER_CHANNELS, strict=True):
             added = round(count * width)
-            self.add_module(f"conv_{index}", conv_bn(self.features, added, leaky_relu()))
-            self.features += added
-        self.predict_flow = head(self.features)
+            activation = nn.ReLU(inplace=True) if mapping else leaky_relu()
+            self.add_module(name, conv_bn(self.features, added, activation))
+            self.features = added if mapping else self.features + added
+        self.head_name = "final" if mapping else "predict_flow"
+        self.add_module(self.head_name, head(self.features))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(B, self.features, H, W)`` and residual flow ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
+        """Features ``(B, self.features, H, W)`` and two channels ``(B, 2, H, W)`` from ``(B, C, H, W)``.
+
+        The two are a residual flow or, at 16 x 16, a correspondence map in [-1, 1].
+        """
         x = inputs
-        for index in range(5):
-            x = torch.cat([self.get_submodule(f"conv_{index}")(x), x], dim=1)
-        return x, in_float32(self.predict_flow, x)
+        for name in self.names:
+            y = self.get_submodule(name)(x)
+            x = y if self.mapping else torch.cat([y, x], dim=1)
+        return x, in_float32(self.get_submodule(self.head_name), x)
 
 
 class ResidualDecoder(nn.Module):
-    """Decoder of the star variants: five blocks with two projected shortcuts (DenseMatching).
+    """Decoder of the star variants: five blocks with two projected shortcuts (DenseMatching)."""
 
-    ``head_name`` is what the official state dict calls its head: ``final`` at 16 x 16, else ``predict_flow``.
-    """
-
-    def __init__(self, before: int, *, width: float = 1.0, head_name: str = "predict_flow") -> None:
+    def __init__(self, before: int, *, width: float = 1.0, mapping: bool = False) -> None:
         super().__init__()
         c0, c1, c2, c3, c4 = (round(count * width) for count in DECODER_CHANNELS)
         self.conv_0 = conv_bn(before, c0)
@@ -107,11 +96,11 @@ class ResidualDecoder(nn.Module):
         self.conv_4 = conv_bn(c3, c4)
         self.activation = nn.LeakyReLU(SLOPE)
         self.features = c4
-        self.head_name = head_name
-        self.add_module(head_name, head(c4))
+        self.head_name = "final" if mapping else "predict_flow"
+        self.add_module(self.head_name, head(c4))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(B, self.features, H, W)`` and two channels ``(B, 2, H, W)`` from ``(B, C, H, W)``."""
+        """Features and two channels, as those of `DenseDecoder`."""
         x0 = self.conv_0(inputs)
         x2 = self.conv_2(self.conv_1(self.activation(x0))) + self.conv0_skip(x0)
         x4 = self.conv_4(self.conv_3(self.activation(x2))) + self.conv2_skip(x2)

@@ -28,8 +28,7 @@ from glualign.network.correlation import (
 )
 from glualign.network.decoders import (
     SLOPE,
-    DenseFlowDecoder,
-    DenseMappingDecoder,
+    DenseDecoder,
     ResidualDecoder,
     conv_bn,
     in_float32,
@@ -70,26 +69,6 @@ class WorkingFeatures(NamedTuple):
     """``(B, C, H'/2, W'/2)``; None for a network that ends at 1/4."""
 
 
-class GLUNetOutput(NamedTuple):
-    """Flow target -> source of every level, in pixels."""
-
-    flow4: Tensor
-    """``(B, 2, 16, 16)`` in pixels of the 256 x 256 image."""
-    flow3: Tensor
-    """``(B, 2, 32, 32)`` in pixels of the 256 x 256 image."""
-    flow2: Tensor
-    """``(B, 2, H'/8, W'/8)`` in pixels of the working image."""
-    flow1: Tensor
-    """``(B, 2, H'/4, W'/4)`` in pixels of the working image."""
-    flow0: Tensor | None = None
-    """``(B, 2, H'/2, W'/2)`` in pixels of the working image; None for a network that ends at 1/4."""
-
-    @property
-    def finest(self) -> Tensor:
-        """The finest flow."""
-        return self.flow1 if self.flow0 is None else self.flow0
-
-
 def extra_layer_count(height: int, width: int, *, from_width: bool = False) -> int:
     """Refinement layers between 32 x 32 and 1/8 of the working size (paper section 3.4).
 
@@ -110,9 +89,7 @@ class GLUNet(nn.Module):
         super().__init__()
         self.config = config
         window = (2 * config.max_displacement + 1) ** 2
-        dense = config.decoder == "dense"
-        mapping_decoder = DenseMappingDecoder if dense else partial(ResidualDecoder, head_name="final")
-        flow_decoder = DenseFlowDecoder if dense else ResidualDecoder
+        decoder = DenseDecoder if config.decoder == "dense" else ResidualDecoder
         width = config.decoder_width
 
         if config.semantic:
@@ -123,21 +100,20 @@ class GLUNet(nn.Module):
             sizes = (config.descriptor_channels, config.transformer_channels, config.transformer_layers)
             self.transformer = FeatureTransformer(PRETRAINED_CHANNELS, *sizes)
         match_channels = 4 * config.mutual_match_features + 4 * config.global_map
-        self.decoder4 = mapping_decoder(
-            COARSE_CELLS**2 + 2 + match_channels, width=config.mapping_decoder_width
-        )
+        inputs = COARSE_CELLS**2 + 2 + match_channels
+        self.decoder4 = decoder(inputs, width=config.mapping_decoder_width, mapping=True)
         if config.local_mapping:
-            self.decoder4_local = flow_decoder(window + 2, width=config.mapping_decoder_width)
-        self.decoder3 = flow_decoder(window + 2, width=width)
+            self.decoder4_local = decoder(window + 2, width=config.mapping_decoder_width)
+        self.decoder3 = decoder(window + 2, width=width)
         for index, block in enumerate(refinement_blocks(self.decoder3.features, width=width), start=1):
             self.add_module(f"dc_conv{index}", block)
-        self.decoder2 = flow_decoder(window + 2, width=width)
+        self.decoder2 = decoder(window + 2, width=width)
         self.upfeat2 = nn.ConvTranspose2d(self.decoder2.features, 2, kernel_size=4, stride=2, padding=1)
         twice: Callable[[], nn.Module] = partial(nn.Upsample, scale_factor=2, mode="bilinear")
         if config.upsampling == "transposed":
             twice = partial(nn.ConvTranspose2d, 2, 2, kernel_size=4, stride=2, padding=1)
         self.deconv4, self.deconv2 = twice(), twice()
-        self.decoder1 = flow_decoder(window + 4, width=width)
+        self.decoder1 = decoder(window + 4, width=width)
         for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
             self.add_module(f"l_dc_conv{index}", block)
         self.pyramid = VGGPyramid(config.pyramid_channels, coarse=not config.pretrained)
@@ -152,7 +128,7 @@ class GLUNet(nn.Module):
                 )
             )
             inputs = (2 * RADIUS + 1) ** 2 + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
-            self.decoder0 = flow_decoder(inputs, width=config.half_decoder_width)
+            self.decoder0 = decoder(inputs, width=config.half_decoder_width)
         # Whatever the process's default: the arithmetic of flow is that of float32.
         self.to(torch.float32)
 
@@ -200,7 +176,7 @@ class GLUNet(nn.Module):
         *,
         extra_layers: int | None = None,
         detach: bool = False,
-    ) -> GLUNetOutput:
+    ) -> list[Tensor]:
         """Flow from ``target`` to ``source`` at every level, in one pass.
 
         Args:
@@ -210,17 +186,21 @@ class GLUNet(nn.Module):
             target_256: the target at 256 x 256.
             extra_layers: instead of the number that the working size calls for.
             detach: stop gradients at the flow that enters each warp (for training with a frozen pyramid).
+
+        Returns:
+            ``(B, 2, h, w)`` at 16 x 16 and 32 x 32, in pixels of the 256 x 256 image; then at 1/8, 1/4 and,
+            with ``half_decoder_width``, 1/2 of the working size, in working pixels.
         """
         coarse = self.coarse_features(source_256), self.coarse_features(target_256)
         flow4, flow3 = self.coarse_flows(*self.transform_features(*coarse), detach=detach)
         working = self.working_features(source), self.working_features(target)
         finer = self.fine_flows(*working, flow3, extra_layers=extra_layers, detach=detach)
-        return GLUNetOutput(flow4, flow3, *finer)
+        return [flow4, flow3, *finer]
 
     def coarse_flows(
         self, source: CoarseFeatures, target: CoarseFeatures, *, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """``flow4`` and ``flow3`` in pixels of the 256 x 256 image, of what `transform_features` returned."""
+        """The flows at 16 x 16 and 32 x 32, in pixels of 256, of what `transform_features` returned."""
         level = partial(self._local_flow, detach=detach)
         flow4 = self._global_flow(source, target)
         if self.config.local_mapping:

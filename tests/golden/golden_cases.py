@@ -104,10 +104,10 @@ def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> di
         hook.remove()
     found.pop(f"flow3_extra{len(flows)}")  # the last of them is flow2
     found["up_flow3"] = flows[-1]
-    found.update({name: level for name, level in output._asdict().items() if level is not None})
+    found.update(zip(("flow4", "flow3", "flow2", "flow1", "flow0"), output, strict=False))
     size = target.shape[:2]
     scale = torch.tensor([size[1] / working[1], size[0] / working[0]]).view(1, 2, 1, 1)
-    flow = resize_bilinear(output.finest, size) * scale
+    flow = resize_bilinear(output[-1], size) * scale
     found.update(flow=flow, flow_s4=flow[:, :, ::4, ::4])
     return {name: tensor[0].numpy() for name, tensor in found.items()}
 

@@ -41,14 +41,15 @@ def test_flow_is_in_source_pixels_whatever_the_sizes(compact, wall):
     assert median_error(flow, to_source, source.shape[:2]) < 2.0
 
 
-def test_pairs_of_any_sizes_get_what_each_gets_alone(compact, wall):
-    """Two of one size, and one of another, which is another batch."""
-    turned = np.ascontiguousarray(np.rot90(wall, 2))
-    pairs = [(turned, wall), (wall, warp_homography(wall, GENTLE, wall.shape[:2])), (wall, wall[:250, :300])]
-    together = compact.predict(pairs)
-    for flow, pair in zip(together, pairs, strict=True):
-        difference = np.linalg.norm(flow - compact.predict([pair])[0], axis=2)
-        assert difference.max() < 0.05
+def test_pairs_of_a_batch_have_the_flow_that_each_has_alone(compact, wall):
+    size, turned = (256, 320), np.ascontiguousarray(np.rot90(wall, 2))
+    sources = [turned, wall, wall[:250, :300]]
+    targets = [wall, warp_homography(wall, GENTLE, wall.shape[:2]), wall]
+    together = compact.match(compact.encode(sources, size), compact.encode(targets, size))
+    for k, pair in enumerate(zip(sources, targets, strict=True)):
+        alone = compact.match(*(compact.encode([image], size) for image in pair))
+        for flows, [flow] in zip(together, alone, strict=True):
+            assert np.linalg.norm(flows[k] - flow, axis=2).max() < 0.05
 
 
 def test_both_ways_lead_back(compact, wall):

@@ -66,9 +66,9 @@ def test_a_batch_gives_what_its_pairs_give(first_compact):
     first, second, third = (prepare(to_tensor(image), (256, 256), truncate=False) for image in images)
     sources, targets = torch.cat([first, second]), torch.cat([third, first])
     with torch.inference_mode():
-        together = first_compact(sources, targets, sources, targets).flow1
+        together = first_compact(sources, targets, sources, targets)[3]
         alone = [
-            first_compact(s, t, s, t).flow1 for s, t in zip(sources[:, None], targets[:, None], strict=True)
+            first_compact(s, t, s, t)[3] for s, t in zip(sources[:, None], targets[:, None], strict=True)
         ]
     torch.testing.assert_close(together, torch.cat(alone), atol=2e-3, rtol=0)
 
