@@ -9,27 +9,36 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections import defaultdict
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.methods import open_model
 from glualign.evaluation.metrics import PairMetrics, measure
 from glualign.evaluation.tables import environment
 from glualign.files import write_text
+from glualign.matching.estimate import CONVINCING, VISIBLE
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
     "without the search": {"search": False},
     "at 768 pixels": {"max_side": 768},
-    "without a second match": {"global_motion_steps": 0},
-    "without fusion and second match": {"global_motion_steps": 0, "fuse_global_motion": False},
+    "without a second match": {},
+    "without the homography through key points": {},
+    "without fusion and second match": {"fuse_global_motion": False},
     "without the simplest model": {"transform": "dense"},
     "with refinement": {"refine": "auto"},
     "preset fast": {"preset": "fast"},
+}
+DEFAULTS = {"VISIBLE": VISIBLE, "CONVINCING": CONVINCING}
+CONSTANTS = {
+    "without a second match": {**DEFAULTS, "VISIBLE": math.inf},
+    "without the homography through key points": {**DEFAULTS, "CONVINCING": -math.inf},
 }
 
 
@@ -50,7 +59,8 @@ def main() -> None:
     for pair in chosen:
         sample = pair.load()
         for name, method in methods.items():
-            estimate = method.estimate(sample)
+            with patch.multiple("glualign.matching.estimate", **CONSTANTS.get(name, DEFAULTS)):
+                estimate = method.estimate(sample)
             measured = measure(sample.truth.errors(estimate.flow, sample.longer_side))
             found[name][pair.group].append(measured)
             seconds[name].append(estimate.seconds)

@@ -208,7 +208,7 @@ def test_figures_after_a_transform_are_those_of_the_transform(wall, transform):
 
 def test_two_aligners_share_a_model_that_stays_as_it_is(wall):
     loaded = load_model("compact")
-    options = AlignOptions(max_side=256, global_motion_steps=0, search=False, fuse_global_motion=False)
+    options = AlignOptions(max_side=256, search=False, fuse_global_motion=False)
     exact = glualign.Aligner(loaded, precision="fp32", device="cpu", options=options)
     before = exact.align(wall, wall).flow.data
     glualign.Aligner(loaded, precision="bf16", device="cpu", options=options).align(wall, wall)

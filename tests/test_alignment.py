@@ -155,7 +155,7 @@ def test_a_float_image_without_a_file_is_written_as_tiff(shifted, tmp_path):
     [
         {"preset": "best"},
         {"pases": 3},
-        {"global_motion_steps": -3},
+        {"max_side": -3},
         {"transform": "afine"},
         {"max_side": 1.5},
     ],

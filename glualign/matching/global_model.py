@@ -21,6 +21,8 @@ from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edg
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
 FEWEST_INLIERS = 1 / 3
 """Share of the trusted flow that a model must explain to be one at all."""
+POINTS = 4000
+"""Pixels of the flow that a model is fitted to."""
 NEARLY = 0.9
 """Share of the flow's edge similarity that a model must reach to be worth moving; set, not tuned, as are the
 sizes below without a measurement."""
@@ -65,7 +67,7 @@ def simplest_model(
     # Edges that hardly agree explain nothing.
     for model in MODELS if dense.total > LEAST else ():
         try:
-            fit = fit_transform(flow, model, weights)
+            fit = fit_transform(flow, model, weights, max_points=POINTS)
         except FlowError:
             continue
         shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))

@@ -13,7 +13,6 @@ Refine = Literal["auto", "off"]
 
 SMALLEST_SIDE = 16
 """Pixels; smaller images hold nothing that could be matched."""
-MOST_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,8 @@ class AlignOptions:
 
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
-        global_motion_steps: most matches after the first, each with the global motion so far undone.
-        search: whether to try rotations, key points and scales where the coarse matches of the pair as it is
-            do not agree.
+        search: whether to try rotations, scales and key points where the matches of the pair as it is do not
+            agree, and to match again where a visible global motion is left.
         transform: the simplest global model that explains the pair as well as the flow does, else the flow
             (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.
@@ -36,7 +34,6 @@ class AlignOptions:
     """
 
     max_side: int | None = 1024
-    global_motion_steps: int = 1
     search: bool = True
     transform: Transform = "auto"
     fuse_global_motion: bool = True
@@ -44,13 +41,11 @@ class AlignOptions:
     refine: Refine = "off"
 
     def __post_init__(self) -> None:
-        side, steps = self.max_side, self.global_motion_steps
+        side = self.max_side
         if side is not None and (type(side) is not int or side < SMALLEST_SIDE):
             raise OptionError(
                 f"max_side must be a whole number, at least {SMALLEST_SIDE} or None, not {side!r}"
             )
-        if type(steps) is not int or not 0 <= steps <= MOST_STEPS:
-            raise OptionError(f"global_motion_steps must be a whole number, 0 to {MOST_STEPS}, not {steps!r}")
         for name, choices in (("transform", Transform), ("refine", Refine)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
@@ -63,7 +58,7 @@ class AlignOptions:
 
 
 PRESETS: dict[str, AlignOptions] = {
-    "fast": AlignOptions(max_side=640, global_motion_steps=0, search=False),
+    "fast": AlignOptions(max_side=640, search=False),
     "balanced": AlignOptions(),
     "accurate": AlignOptions(refine="auto"),
 }

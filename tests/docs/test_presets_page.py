@@ -12,6 +12,5 @@ def test_the_table_is_what_the_presets_are(root):
         name: (int(side), int(steps), search == "yes", refine) for name, side, steps, search, refine in rows
     }
     assert documented == {
-        name: (preset.max_side, preset.global_motion_steps, preset.search, preset.refine)
-        for name, preset in PRESETS.items()
+        name: (preset.max_side, preset.search, preset.refine) for name, preset in PRESETS.items()
     }
