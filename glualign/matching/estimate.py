@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.geometry import Field, Matrix, keypoint_homography, resizing_matrix
+from glualign.geometry import Field, Matrix, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import (
@@ -25,7 +25,6 @@ from glualign.matching.pair import (
     Mask,
     MatchResult,
     PairMatcher,
-    change_transform,
     match_pairs,
 )
 from glualign.matching.similarity import EdgeSimilarity, Similarity, Values
@@ -33,9 +32,6 @@ from glualign.matching.similarity import EdgeSimilarity, Similarity, Values
 VISIBLE = 0.01
 """Share of the longer side by which the trusted cells of a match must still move, in the median, for it to be
 matched again without that motion: of 60 public pairs all that gained from it moved by more."""
-CONVINCING = 0.25
-"""Edge similarity below which the homography through key points is tried, too: two pairs of homogr that were
-lost had 0.19 and 0.21."""
 TRUSTED = 2.0
 """Working pixels of forward-backward error below which a cell votes on the global motion."""
 INLIER = 1.2
@@ -114,26 +110,13 @@ def first_matches(pairs: Sequence[PairMatcher], options: AlignOptions) -> list[M
 def estimate(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
 ) -> FusedMatch:
-    """The best of the first match and, with a search, of those under better global motions.
-
-    They are the one that the first match supports, where it leaves a visible motion, and the homography
-    through key points, where edges disagree.
-    """
+    """The better of the first match and, with a search, one without the visible motion that this left."""
     best, motion = _best_of_match(pair, edges, options, first)
-    if not options.search:
-        return best
-    left = np.linalg.norm(first.forward[first.error < TRUSTED], axis=1)
-    if motion is not None and np.median(left) > VISIBLE * max(pair.working):
-        second, _ = _best_of_match(pair, edges, options, pair.match_transformed(motion))
-        best = max(best, second, key=BY_SCORE)
-    if best.similarity < CONVINCING:
-        try:
-            homography = keypoint_homography(pair.source_pixels, pair.target_pixels)
-        except FlowError:
-            return best
-        transform = np.asarray(homography @ np.linalg.inv(pair.from_target), np.float64)
-        other, _ = _best_of_match(pair, edges, options, pair.match_transformed(transform))
-        best = max(best, other, key=BY_SCORE)
+    if options.search and motion is not None:
+        left = np.linalg.norm(first.forward[first.error < TRUSTED], axis=1)
+        if np.median(left) > VISIBLE * max(pair.working):
+            second, _ = _best_of_match(pair, edges, options, pair.match_transformed(motion))
+            best = max(best, second, key=BY_SCORE)
     return best
 
 
@@ -145,7 +128,7 @@ def _best_of_match(
     motion = fit_global_motion(result) if options.fuse_global_motion else None
     if motion is None or edges.compare(motion).total <= LEAST:
         return best, None
-    return max(best, fuse(change_transform(pair, result, motion), edges), key=BY_SCORE), motion
+    return max(best, fuse(pair.change_transform(result, motion), edges), key=BY_SCORE), motion
 
 
 def fit_global_motion(result: MatchResult) -> Matrix | None:

@@ -12,14 +12,13 @@ from glualign.geometry import (
     Matrix,
     apply_transform,
     forward_backward_error,
-    pixel_grid,
     resize_flow,
     sample,
 )
 from glualign.matching.estimate import FusedMatch, expected_error
 from glualign.matching.global_model import simplest_model
 from glualign.matching.options import Transform
-from glualign.matching.pair import PairMatcher
+from glualign.matching.pair import MatchResult, PairMatcher
 from glualign.matching.predictor import to_source_pixels
 from glualign.matching.quality import TRUSTED_ERROR, Quality, confidence_of, verdict_on
 from glualign.matching.refinement import Refined, full_error
@@ -70,7 +69,7 @@ def finish(
     elif transform != "dense":
         flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
     del weights
-    cells = _on_cells(flow, result.transform, pair, result.stride)
+    cells = _on_cells(flow, result, pair)
     compared = edges.compare(result.transform, cells)
     content = content_agreement(edges.target, compared)
     if transform != "dense":
@@ -128,11 +127,10 @@ def fit_model(
     return fitted, fit.matrix, fit.inlier_share
 
 
-def _on_cells(flow: Flow, transform: Matrix, pair: PairMatcher, stride: int) -> Field:
-    """A flow target -> source as cells, target -> transformed source, in working pixels."""
-    cells = (pair.working[0] // stride, pair.working[1] // stride)
-    centres: npt.NDArray[np.float64] = (pixel_grid(cells).astype(np.float64) + 0.5) * stride - 0.5
+def _on_cells(flow: Flow, result: MatchResult, pair: PairMatcher) -> Field:
+    """A flow target -> source as the cells of a match: target -> transformed source, in working pixels."""
+    centres = result.centres
     at = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), centres)
     position = at + sample(flow.data, at[..., 0], at[..., 1], outside="edge")
-    to_frame = np.asarray(np.linalg.inv(transform), np.float64)
+    to_frame = np.asarray(np.linalg.inv(result.transform), np.float64)
     return np.asarray(apply_transform(to_frame, position) - centres, np.float32)

@@ -16,6 +16,7 @@ from glualign.flow import Fit, Flow, TransformModel, fit_transform
 from glualign.geometry import Matrix, Points, resizing_matrix
 from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch
 from glualign.matching.pair import PairMatcher
+from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edge_directions
 
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
@@ -96,13 +97,9 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
 
     ``matrix`` itself where fewer than `FEWEST` windows show texture.
     """
-    height, width = pair.target_size
-    scale = min(1.0, LONGER_SIDE / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    target = _double_angles(reduce_image(pair.target_pixels, LONGER_SIDE))
+    size = (target.shape[0], target.shape[1])
     to_full = resizing_matrix(size, pair.target_size)
-    target = _double_angles(
-        np.asarray(cv2.resize(pair.target_pixels, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-    )
     found = np.asarray(matrix @ to_full, np.float64)
     for reach, widths in ROUNDS:
         view, exists = pair.warp_source(found, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from glualign.errors import OptionError
@@ -21,8 +21,8 @@ class AlignOptions:
 
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
-        search: whether to try rotations, scales and key points where the matches of the pair as it is do not
-            agree, and to match again where a visible global motion is left.
+        search: whether to try rotations and scales where the coarse matches of the pair as it is do not agree,
+            and to match again where a visible global motion is left.
         transform: the simplest global model that explains the pair as well as the flow does, else the flow
             (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.
@@ -72,8 +72,8 @@ def choose_options(preset: str, changes: dict[str, Any]) -> AlignOptions:
     """
     if preset not in PRESETS:
         raise OptionError(f"preset {preset!r} is unknown; use {', '.join(PRESETS)}")
-    known = {field.name: getattr(PRESETS[preset], field.name) for field in fields(AlignOptions)}
+    known = vars(PRESETS[preset])
     unknown = sorted(set(changes) - set(known))
     if unknown:
         raise OptionError(f"unknown option {', '.join(unknown)}; use {', '.join(known)}")
-    return AlignOptions(**{**known, **changes})
+    return replace(PRESETS[preset], **changes)

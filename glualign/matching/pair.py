@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from glualign.arrays import Doubles
 from glualign.geometry import (
     Field,
     Matrix,
@@ -28,6 +29,8 @@ from glualign.network.warping import working_size
 Mask = npt.NDArray[np.bool_]
 Errors = npt.NDArray[np.float32]
 
+MASK_SIDE = 2048
+"""Pixels; larger masks are reduced to this longer side."""
 CONSISTENT = 1.5
 """Working pixels of forward-backward error at which a cell's consistency is 1/e."""
 
@@ -56,6 +59,12 @@ class MatchResult:
     exists: Mask | None
     stride: int
     counted: Mask | None = None
+
+    @property
+    def centres(self) -> Doubles:
+        """``(h, w, 2)``: of the cells, in working pixels."""
+        cells = pixel_grid((self.forward.shape[0], self.forward.shape[1])).astype(np.float64)
+        return (cells + 0.5) * self.stride - 0.5
 
     @cached_property
     def consistency(self) -> float:
@@ -130,11 +139,37 @@ class PairMatcher:
         self.target_pixels = target.pixels
         self._levels = [self.source_pixels]
         missing = self.source.missing()
-        self._missing = None if missing is None else _reduced_mask(missing)
+        self._missing = None if missing is None else reduce_image(missing.astype(np.float32), MASK_SIDE)
 
     def match_transformed(self, transform: Matrix) -> MatchResult:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
         return match_pairs([self], [transform])[0]
+
+    def change_transform(self, result: MatchResult, transform: Matrix) -> MatchResult:
+        """The flow of a match on top of another global motion, without matching again."""
+        centres = result.centres
+        to_new = np.asarray(np.linalg.inv(transform) @ result.transform, np.float64)
+        forward = apply_transform(to_new, centres + result.forward) - centres
+        there = apply_transform(np.asarray(np.linalg.inv(to_new), np.float64), centres)
+        at = (there + 0.5) / result.stride - 0.5
+        backward = there + sample(result.backward, at[..., 0], at[..., 1], outside="edge") - centres
+        moved, returned = (
+            np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in (forward, backward)
+        )
+        return self.result(transform, moved, returned, self.warp_source(transform, self.working)[1])
+
+    def result(
+        self, transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None
+    ) -> MatchResult:
+        """A match with the forward-backward error of its two flows."""
+        stride = self.working[0] // forward.shape[0]
+        error = forward_backward_error(forward, backward, cell=stride, exists=exists)
+        missing, counted = self.target.missing, None
+        if missing is not None:
+            cells = (forward.shape[1], forward.shape[0])
+            counted = cv2.resize(missing.astype(np.float32), cells, interpolation=cv2.INTER_AREA) < 0.5
+            error[~counted] = np.inf
+        return MatchResult(transform, forward, backward, error, exists, stride, counted)
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
@@ -167,24 +202,6 @@ class PairMatcher:
         return self._levels[level]
 
 
-def change_transform(pair: PairMatcher, result: MatchResult, transform: Matrix) -> MatchResult:
-    """The flow of a match on top of another global motion, without matching again."""
-    stride = result.stride
-    centres = (
-        pixel_grid((result.forward.shape[0], result.forward.shape[1])).astype(np.float64) + 0.5
-    ) * stride - 0.5
-    to_new = np.asarray(np.linalg.inv(transform) @ result.transform, np.float64)
-    forward = apply_transform(to_new, centres + result.forward) - centres
-    there = apply_transform(np.asarray(np.linalg.inv(to_new), np.float64), centres)
-    at = (there + 0.5) / stride - 0.5
-    backward = there + sample(result.backward, at[..., 0], at[..., 1], outside="edge") - centres
-    where = apply_transform(transform, pixel_grid(pair.working))
-    exists = inside(where[..., 0], where[..., 1], pair.source_size, edge="areas")
-    there_and_back = (forward, backward)
-    moved, returned = (np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in there_and_back)
-    return match_result(transform, moved, returned, exists, working=pair.working)
-
-
 def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None]) -> list[MatchResult]:
     """Match pairs of one working size in both directions, as one batch.
 
@@ -209,42 +226,6 @@ def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None
     sources = [features or next(encoded) for features in known]
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
     return [
-        match_result(
-            pair.to_source if transform is None else transform,
-            there,
-            back,
-            shown,
-            working=working,
-            missing=pair.target.missing,
-        )
-        for pair, transform, there, back, shown in zip(
-            pairs, transforms, forward, backward, exists, strict=True
-        )
+        pair.result(pair.to_source if transform is None else transform, *flows)
+        for pair, transform, *flows in zip(pairs, transforms, forward, backward, exists, strict=True)
     ]
-
-
-def match_result(
-    transform: Matrix,
-    forward: Field,
-    backward: Field,
-    exists: Mask | None = None,
-    *,
-    working: Size,
-    missing: Mask | None = None,
-) -> MatchResult:
-    """A match with the forward-backward error of its two flows; ``missing`` is that of the target."""
-    stride = working[0] // forward.shape[0]
-    error = forward_backward_error(forward, backward, cell=stride, exists=exists)
-    counted = None
-    if missing is not None:
-        cells = (forward.shape[1], forward.shape[0])
-        counted = cv2.resize(missing.astype(np.float32), cells, interpolation=cv2.INTER_AREA) < 0.5
-        error[~counted] = np.inf
-    return MatchResult(transform, forward, backward, error, exists, stride, counted)
-
-
-def _reduced_mask(missing: Mask) -> npt.NDArray[np.uint8]:
-    """A mask with its longer side at most 2048, nonzero wherever a part of the cell is."""
-    scale = min(1.0, 2048 / max(missing.shape))
-    size = (max(1, round(missing.shape[1] * scale)), max(1, round(missing.shape[0] * scale)))
-    return (cv2.resize(missing.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)

@@ -21,6 +21,7 @@ from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import prepare, resize_bilinear, working_size
 
 Pixels = npt.NDArray[np.uint8]
+Value = TypeVar("Value", np.uint8, np.float32)
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 
 FARTHEST = 1e6
@@ -101,16 +102,17 @@ class FlowPredictor:
         """
         network = self.network
         with self._computing():
-            source, target = _joined(sources), _joined(targets)
-            coarse_source, coarse_target = network.transform_features(source.coarse, target.coarse)
+            coarse = (_joined([image.coarse for image in side]) for side in (sources, targets))
+            coarse_source, coarse_target = network.transform_features(*coarse)
+            source, target = (_joined([image.working for image in side]) for side in (sources, targets))
             _, flow3 = network.coarse_flows(coarse_source, coarse_target)
-            forward = _fields(network.fine_flows(source.working, target.working, flow3)[-1])
+            forward = _fields(network.fine_flows(source, target, flow3)[-1])
             if not both_ways:
                 return forward, []
             # The transformed features serve both directions.
             _, flow3 = network.coarse_flows(coarse_target, coarse_source)
             # A way back that is wrong misses by pixels, so 1/4 is fine enough for it.
-            moving, still = (each.working._replace(half=None) for each in (target, source))
+            moving, still = (working._replace(half=None) for working in (target, source))
             backward = network.fine_flows(moving, still, flow3)[-1]
             return forward, _fields(resize_bilinear(backward, (forward[0].shape[0], forward[0].shape[1])))
 
@@ -169,14 +171,14 @@ class FlowPredictor:
             yield
 
 
-def reduce_image(image: Pixels, max_side: int | None) -> Pixels:
-    """The image with its longer side at most ``max_side``, by area averaging."""
+def reduce_image(image: npt.NDArray[Value], max_side: int | None) -> npt.NDArray[Value]:
+    """The image ``(H, W[, C])`` with its longer side at most ``max_side``, by area averaging."""
     height, width = image.shape[:2]
     if max_side is None or max(height, width) <= max_side:
         return image
     scale = max_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
 
 
 def to_source_pixels(residual: Field, transform: Matrix) -> Field:
@@ -199,14 +201,12 @@ def to_source_pixels(residual: Field, transform: Matrix) -> Field:
     return residual
 
 
-def _joined(images: Sequence[Encoded]) -> Encoded:
-    """Several images as one batch."""
+def _joined(images: Sequence[Features]) -> Features:
+    """The feature maps of several images as one batch."""
     if len(images) == 1:
         return images[0]
-    coarse = CoarseFeatures(*map(torch.cat, zip(*(each.coarse for each in images), strict=True)))
-    levels = zip(*(each.working for each in images), strict=True)
-    working = [None if maps[0] is None else torch.cat(maps) for maps in levels]
-    return Encoded(coarse, WorkingFeatures._make(working))
+    levels = zip(*images, strict=True)
+    return type(images[0])._make(None if maps[0] is None else torch.cat(maps) for maps in levels)
 
 
 def _split(features: Features) -> list[Features]:

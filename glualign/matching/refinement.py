@@ -13,12 +13,13 @@ from glualign.geometry import (
     Size,
     corner_motion,
     forward_backward_error,
-    pixel_grid,
     resize_flow,
     resizing_matrix,
 )
 from glualign.matching.estimate import FusedMatch
 from glualign.matching.pair import Errors, PairMatcher
+from glualign.matching.predictor import reduce_image
+from glualign.matching.similarity import warp_pixels
 
 LARGEST_SIDE = 2048
 """Pixels; larger targets are refined at this size."""
@@ -68,16 +69,12 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     motion = np.linalg.inv(pair.to_source) @ best.result.transform
     if corner_motion(motion, pair.working) > LARGEST_MOTION * max(pair.working):
         return None
-    height, width = pair.target_size
-    scale = min(1.0, LARGEST_SIDE / max(height, width))
-    size: Size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    target = _grey(reduce_image(pair.target_pixels, LARGEST_SIDE))
+    size: Size = (target.shape[0], target.shape[1])
     before = resize_flow(best.flow, size, frame=pair.working)
-    target = _grey(
-        np.asarray(cv2.resize(pair.target_pixels, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-    )
     view, exists = pair.warp_source(best.result.transform @ resizing_matrix(size, pair.working), size)
     source = _grey(view)
-    correlation = _correlation(target, _warp(source, before))
+    correlation = _correlation(target, warp_pixels(source, before))
     alike = (correlation > ALIKE) & exists
     if alike.sum() < FEWEST_ALIKE * max(1, int(exists.sum())):
         return None
@@ -93,7 +90,7 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     old = full_error(best.error, size) * np.float32(max(size) / max(pair.working))
     better = error < np.maximum(old, 1.0)
     near = np.linalg.norm(after - before, axis=2) < REACH + np.minimum(old, MOST_EXPECTED)
-    no_worse = _correlation(target, _warp(source, after)) >= correlation - 0.02
+    no_worse = _correlation(target, warp_pixels(source, after)) >= correlation - 0.02
     kept = cv2.blur((better & near & no_worse & alike).astype(np.float32), (9, 9))
     # Soft edges between kept and old flow: a hard one would tear the picture.
     weight = np.clip(2 * kept - 0.5, 0, 1)[..., None]
@@ -111,12 +108,6 @@ def full_error(cells: Errors, size: Size, *, worst: float = 10.0) -> Errors:
 
 def _grey(image: npt.NDArray[np.uint8]) -> Grey:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-
-
-def _warp(image: Grey, flow: Field) -> Grey:
-    at = pixel_grid((flow.shape[0], flow.shape[1])) + flow
-    x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR), np.uint8)
 
 
 def _correlation(first: Grey, second: Grey) -> npt.NDArray[np.float32]:

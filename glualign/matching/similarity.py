@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from glualign.geometry import Field, Matrix, Size, pixel_grid, resize_flow, resizing_matrix
 from glualign.matching.pair import Mask, PairMatcher
-from glualign.matching.predictor import Pixels
+from glualign.matching.predictor import Pixels, reduce_image
 
 COMPARED_SIDE = 384
 """Longer side in pixels at which images are compared."""
@@ -77,28 +77,23 @@ class EdgeSimilarity:
     """
 
     def __init__(self, pair: PairMatcher) -> None:
-        height, width = pair.target_size
-        scale = min(1.0, COMPARED_SIDE / max(height, width))
-        self.size: Size = (max(8, round(height * scale)), max(8, round(width * scale)))
         self.pair = pair
-        target = cv2.resize(pair.target_pixels, self.size[::-1], interpolation=cv2.INTER_AREA)
-        self.target: Pixels = np.asarray(target, np.uint8)
+        self.target = reduce_image(pair.target_pixels, COMPARED_SIDE)
+        self.size: Size = (self.target.shape[0], self.target.shape[1])
         self._target = edge_directions(self.target)
         missing = pair.target.missing
         self._known: Mask | None = None
         if missing is not None:
-            resized = cv2.resize(missing.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA)
-            self._known = resized == 0
+            self._known = reduce_image(missing.astype(np.float32), COMPARED_SIDE) == 0
 
     def compare(self, transform: Matrix, flow: Field | None = None) -> Similarity:
         """Similarity under a transform (working pixel -> source) and a flow of cells in working pixels."""
         to_working = resizing_matrix(self.size, self.pair.working)
         view, covered = self.pair.warp_source(transform @ to_working, self.size)
         if flow is not None:
-            at = pixel_grid(self.size) + resize_flow(flow, self.size, frame=self.pair.working)
-            x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
-            view = np.asarray(cv2.remap(view, x, y, cv2.INTER_LINEAR), np.uint8)
-            covered = cv2.remap(covered.astype(np.uint8), x, y, cv2.INTER_NEAREST) > 0
+            flow = resize_flow(flow, self.size, frame=self.pair.working)
+            view = warp_pixels(view, flow)
+            covered = warp_pixels(covered.astype(np.uint8), flow, cv2.INTER_NEAREST) > 0
         if self._known is not None:
             covered = covered & self._known
         inner = cv2.erode(covered.astype(np.uint8), np.ones((BORDER, BORDER), np.uint8), borderValue=1) > 0
@@ -109,6 +104,13 @@ class EdgeSimilarity:
         # The mean of both images' own products: an edge that only one of them shows counts against it.
         strength = (strength_a * strength_a + strength_b * strength_b) / 2
         return Similarity(product, strength, np.asarray(inner), view)
+
+
+def warp_pixels(image: Pixels, flow: Field, interpolation: int = cv2.INTER_LINEAR) -> Pixels:
+    """An image ``(h, w[, 3])`` uint8 as a flow ``(h, w, 2)`` target -> image shows it, black beyond it."""
+    at = pixel_grid((flow.shape[0], flow.shape[1])) + flow
+    x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
+    return np.asarray(cv2.remap(image, x, y, interpolation), np.uint8)
 
 
 def edge_directions(image: Pixels) -> tuple[Values, Values]:

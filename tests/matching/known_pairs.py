@@ -7,7 +7,7 @@ import numpy as np
 
 from glualign.geometry import apply_transform, pixel_grid
 from glualign.images import Image
-from glualign.matching.pair import PairMatcher, PreparedImage, match_result
+from glualign.matching.pair import PairMatcher, PreparedImage
 from glualign.network.config import GLUNetConfig
 from glualign.network.warping import working_size
 
@@ -86,7 +86,7 @@ class KnownPair(PairMatcher):
             flow[lost] = rng.normal(0, 60, (int(lost.sum()), 2))
         _, exists = self.warp_source(transform, self.working)
         flows = (flow.astype(np.float32) for flow in (forward, backward))
-        return match_result(transform, *flows, exists, working=self.working)
+        return self.result(transform, *flows, exists)
 
 
 def known_pair(source, target, truth, reach=1e9):

@@ -6,7 +6,6 @@ import pytest
 from glualign.geometry import rotation_scale_matrix
 from glualign.matching.estimate import estimate, fit_global_motion
 from glualign.matching.options import AlignOptions
-from glualign.matching.pair import match_result
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, known_pair, pair_without_network, true_flow, warp_homography
 
@@ -50,7 +49,7 @@ def test_cells_that_agree_on_no_motion_support_no_transform(wall):
     pair = pair_without_network(wall, wall)
     size = (pair.working[0] // 4, pair.working[1] // 4)
     flow = np.random.default_rng(0).uniform(-60, 60, (*size, 2)).astype(np.float32)
-    result = match_result(pair.to_source, flow, -flow, working=pair.working)
+    result = pair.result(pair.to_source, flow, -flow)
     result.error[:] = 0
     assert fit_global_motion(result) is None
 
@@ -74,14 +73,3 @@ def test_a_first_match_that_leaves_no_visible_motion_is_not_followed_by_another(
     pair.match_transformed = None
     found = estimate(pair, EdgeSimilarity(pair), AlignOptions(), first)
     assert distance(pair, found.result.transform, GENTLE) < 0.5
-
-
-def test_key_points_find_what_the_first_match_does_not_where_a_search_is_wanted(wall):
-    source, target, truth = turned(wall, 120, scale=1.3)
-    pair = known_pair(source, target, truth, reach=3)
-    edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
-    lost = estimate(pair, edges, AlignOptions(search=False), first)
-    assert lost.similarity < 0.25
-    found = estimate(pair, edges, AlignOptions(), first)
-    assert distance(pair, found.result.transform, truth) < 1.0
-    assert found.similarity > 0.6

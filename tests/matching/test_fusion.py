@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from glualign.matching.estimate import FLAT_SCENE_ADVANTAGE, fuse
-from glualign.matching.pair import match_result
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, pair_without_network
 
@@ -24,7 +23,7 @@ def found(pair, transform, shift, backward=None):
     """A match under that transform whose flow is ``shift`` working pixels to the right."""
     flow = np.zeros((pair.working[0] // 4, pair.working[1] // 4, 2), np.float32)
     flow[..., 0] = shift
-    return match_result(transform, flow, -flow if backward is None else backward, working=pair.working)
+    return pair.result(transform, flow, -flow if backward is None else backward)
 
 
 def moved(pair):
@@ -75,7 +74,7 @@ def test_a_small_motion_stays_where_the_global_one_does_not_explain_the_scene():
     pair = pair_without_network(source, target)
     flow = np.full((pair.working[0] // 4, pair.working[1] // 4, 2), (0.5, 0), np.float32)
     flow[:, 64:, 0] = 12
-    result = match_result(pair.to_source, flow, -flow, working=pair.working)
+    result = pair.result(pair.to_source, flow, -flow)
     fused = fuse(result, EdgeSimilarity(pair))
     assert np.median(fused.flow[:, :50, 0]) > 0.4
     assert np.median(fused.flow[:, 74:-8, 0]) > 10

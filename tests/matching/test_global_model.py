@@ -8,7 +8,6 @@ from glualign.flow import Flow
 from glualign.geometry import apply_transform, pixel_grid
 from glualign.matching.estimate import fuse
 from glualign.matching.global_model import register, simplest_model
-from glualign.matching.pair import match_result
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, pair_without_network, true_flow, warp_homography
 
@@ -29,7 +28,7 @@ def chosen(source, target, flow):
     pair = pair_without_network(source, target)
     cells = np.ascontiguousarray(flow[2::4, 2::4]).astype(np.float32)
     edges = EdgeSimilarity(pair)
-    result = match_result(pair.to_source, cells, np.zeros_like(cells), working=pair.working)
+    result = pair.result(pair.to_source, cells, np.zeros_like(cells))
     return simplest_model(
         Flow(flow.astype(np.float32)), None, edges, fuse(result, edges, global_motion=False)
     )

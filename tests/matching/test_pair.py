@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from glualign.geometry import forward_backward_error
-from glualign.matching.pair import CONSISTENT, match_result
+from glualign.images import Image
+from glualign.matching.pair import CONSISTENT, PairMatcher, PreparedImage
 from glualign.matching.predictor import reduce_image
-from tests.matching.known_pairs import pair_without_network
+from tests.matching.known_pairs import NoPredictor, pair_without_network
 
 
 def constant(u, v, size=(16, 20)):
@@ -48,8 +49,26 @@ def test_a_flow_far_outside_has_an_infinite_error(far):
 @pytest.mark.parametrize(("miss", "score"), [(0, 1.0), (CONSISTENT, np.exp(-1)), (1e6, 0.0)])
 def test_consistency_falls_from_one(miss, score):
     """Every way back leads ``miss`` pixels beside the start."""
-    result = match_result(np.eye(3), constant(0, 0), constant(0, miss), working=(64, 80))
+    pair = pair_without_network(*np.zeros((2, 256, 320, 3), np.uint8))
+    result = pair.result(np.eye(3), constant(0, 0, (64, 80)), constant(0, miss, (64, 80)))
     assert result.consistency == pytest.approx(score)
+
+
+def test_what_is_ignored_has_no_say_under_another_global_motion_either():
+    """The left of the source and the top of the target are ignored; the source moves 80 px to the right."""
+    images = [Image(np.zeros((256, 320, 3), np.uint8)) for _ in range(2)]
+    left, top = np.zeros((2, 256, 320), bool)
+    left[:, :80] = top[:64] = True
+    source, target = (image.replace(ignored=mask) for image, mask in zip(images, (left, top), strict=True))
+    prepared = PreparedImage(target, target.pixels, (256, 320), None, None, target.missing())
+    pair = PairMatcher(NoPredictor(), source, prepared)
+    still = pair.result(pair.to_source, constant(0, 0, (64, 80)), constant(0, 0, (64, 80)))
+    shift = np.array([[1.0, 0, -80], [0, 1, 0], [0, 0, 1]])
+    moved = pair.change_transform(still, shift)
+    assert np.isinf(moved.error[:16]).all()
+    assert np.isinf(moved.error[:, :20]).all()
+    assert (moved.error[17:, 21:59] < 0.1).all()
+    assert not moved.counted[:16].any()
 
 
 def test_small_images_are_not_reduced():
