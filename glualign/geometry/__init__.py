@@ -25,7 +25,6 @@ from glualign.geometry.frames import (
 from glualign.geometry.robust import (
     TransformModel,
     fit_points,
-    keypoint_homography,
     magsac_homography,
     transfer_errors,
 )

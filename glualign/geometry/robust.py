@@ -1,16 +1,16 @@
-"""One transform through many point pairs, most of which agree: given pairs, or key points of two images."""
+"""One transform through many point pairs, most of which agree."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Array, Bytes, Doubles, Floats
+from glualign.arrays import Doubles
 from glualign.errors import FlowError
-from glualign.geometry.frames import Matrix, Points, apply_transform, resizing_matrix, transform_fault
+from glualign.geometry.frames import Matrix, Points, apply_transform
 
 TransformModel = Literal["homography", "affine", "similarity", "translation"]
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
@@ -25,10 +25,6 @@ _FREE: dict[TransformModel, Doubles] = {
 _HYPOTHESES = 200
 _SCORED_POINTS = 2000
 _REFITS = 12
-RATIO = 0.8
-"""Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""
-
-_cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
 
 def fit_points(target: Points, source: Points, model: TransformModel, *, threshold: float) -> Matrix:
@@ -122,59 +118,3 @@ def _least_squares(model: TransformModel, target: Points, source: Points, weight
     fitted.flat[: len(design)] += np.linalg.solve(weighted @ basis.T, weighted @ (q - p).ravel()) @ free
     after[:2] = np.column_stack([unit * np.eye(2), centre_q])
     return np.asarray(after @ fitted @ before)
-
-
-def keypoint_homography(
-    source: Bytes,
-    target: Bytes,
-    *,
-    detector: Literal["sift", "orb"] = "sift",
-    most: int = 4000,  # key points per image
-    max_side: int | None = 1200,  # larger images are reduced to this longer side first; None: never
-    threshold: float = 2.0,  # largest distance of an inlier, in pixels of the reduced source
-    fewest: int = 12,  # matches, and inliers among them, that are needed
-) -> Matrix:
-    """Homography, target pixel -> source pixel, of two images ``(H, W, 3)`` uint8 RGB, through key points.
-
-    SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB; ratio test; MAGSAC++.
-
-    Raises:
-        FlowError: too few points agree, or on nothing plausible; the message says which.
-    """
-    (points_s, found_s, to_s), (points_t, found_t, to_t) = (
-        _detect(image, detector, most, max_side) for image in (source, target)
-    )
-    if min(len(points_s), len(points_t)) < max(2, fewest):
-        raise FlowError(f"{min(len(points_s), len(points_t))} key points")
-    matcher = cv2.BFMatcher(cv2.NORM_L2 if detector == "sift" else cv2.NORM_HAMMING)
-    nearest = matcher.knnMatch(found_t, found_s, k=2)
-    good = [pair[0] for pair in nearest if len(pair) == 2 and pair[0].distance < RATIO * pair[1].distance]
-    if len(good) < fewest:
-        raise FlowError(f"{len(good)} matches")
-    matched_t = points_t[[match.queryIdx for match in good]]
-    matched_s = points_s[[match.trainIdx for match in good]]
-    matrix, inliers = magsac_homography(matched_t, matched_s, threshold)
-    if matrix is None or inliers < fewest:
-        raise FlowError(f"{inliers} inliers among {len(good)} matches")
-    full = np.asarray(np.linalg.inv(to_s) @ matrix @ to_t, np.float64)
-    # The appearance of a key point is not that of its mirror image.
-    fault = transform_fault(full, (target.shape[0], target.shape[1]), mirror=False)
-    if fault:
-        raise FlowError(f"the homography {fault}")
-    return np.asarray(full / full[2, 2], np.float64)
-
-
-def _detect(image: Bytes, detector: str, most: int, max_side: int | None) -> tuple[Floats, Array, Matrix]:
-    """Key points ``(N, 2)``, their descriptors, and the transform to the size they were found at."""
-    height, width = image.shape[:2]
-    scale = min(1.0, max_side / max(height, width)) if max_side else 1.0
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) if scale < 1 else image
-    finder = (_cv.SIFT_create if detector == "sift" else _cv.ORB_create)(nfeatures=most)
-    keypoints, descriptors = finder.detectAndCompute(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), None)
-    if descriptors is None:
-        return np.empty((0, 2), np.float32), np.empty((0, 1), np.float32), np.eye(3)
-    if detector == "sift":
-        descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
-    points = np.array([keypoint.pt for keypoint in keypoints], np.float32)
-    return points, descriptors, resizing_matrix((height, width), size)

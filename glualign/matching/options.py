@@ -21,8 +21,8 @@ class AlignOptions:
 
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
-        search: whether to try rotations and scales where the coarse matches of the pair as it is do not agree,
-            and to match again where a visible global motion is left.
+        search: whether to try rotations and scales where the coarse matches of the pair as it is do not
+            agree, and to match again where a visible global motion is left.
         transform: the simplest global model that explains the pair as well as the flow does, else the flow
             (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.
@@ -46,15 +46,13 @@ class AlignOptions:
             raise OptionError(
                 f"max_side must be a whole number, at least {SMALLEST_SIDE} or None, not {side!r}"
             )
-        for name, choices in (("transform", Transform), ("refine", Refine)):
-            if getattr(self, name) not in get_args(choices):
-                allowed = ", ".join(get_args(choices))
-                raise OptionError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
-        if self.mirror and self.search is False:
+        choices = {"transform": get_args(Transform), "refine": get_args(Refine)}
+        for name, value in vars(self).items():
+            allowed = choices.get(name, (True, False))
+            if name != "max_side" and (value not in allowed or type(value) is not type(allowed[0])):
+                raise OptionError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+        if self.mirror and not self.search:
             raise OptionError("mirror needs a search; search is off")
-        for name in ("search", "fuse_global_motion", "mirror"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
 
 PRESETS: dict[str, AlignOptions] = {

@@ -226,6 +226,8 @@ def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None
     sources = [features or next(encoded) for features in known]
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
     return [
-        pair.result(pair.to_source if transform is None else transform, *flows)
-        for pair, transform, *flows in zip(pairs, transforms, forward, backward, exists, strict=True)
+        pair.result(pair.to_source if transform is None else transform, there, back, shown)
+        for pair, transform, there, back, shown in zip(
+            pairs, transforms, forward, backward, exists, strict=True
+        )
     ]

@@ -6,16 +6,16 @@ from glualign.matching.options import PRESETS, AlignOptions, choose_options
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"search": "off"}, "search must be True or False, not 'off'"),
+        ({"search": "off"}, "search must be one of True, False, not 'off'"),
         ({"max_side": 15.5}, "max_side must be a whole number"),
         ({"max_side": True}, "max_side must be a whole number"),
         ({"transform": "afine"}, "transform must be one of auto, dense, homography"),
         ({"transform": None}, "transform must be one of"),
         ({"max_side": 3}, "max_side must be a whole number, at least 16 or None, not 3"),
         ({"max_side": "1024"}, "max_side must be a whole number"),
-        ({"mirror": 1}, "mirror must be True or False, not 1"),
+        ({"mirror": 1}, "mirror must be one of True, False, not 1"),
         ({"mirror": True, "search": False}, "mirror needs a search"),
-        ({"fuse_global_motion": "no"}, "fuse_global_motion must be True or False"),
+        ({"fuse_global_motion": "no"}, "fuse_global_motion must be one of True, False"),
         ({"refine": True}, "refine must be one of auto, off, not True"),
     ],
 )
