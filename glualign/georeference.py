@@ -69,8 +69,8 @@ def resized(georeference: Georeference, size: tuple[int, int], new: tuple[int, i
     return changed
 
 
-def write_gcps(path: Path, alignment: Alignment) -> int:
-    """Write ground control points of the source in QGIS's format; returns how many.
+def write_gcps(path: Path, alignment: Alignment) -> None:
+    """Write ground control points of the source in QGIS's format.
 
     Each of about `GCP_GRID` x `GCP_GRID` cells of the target gives its most confident trusted pixel. Source
     positions are in pixels from the upper left corner of the image, upwards, as QGIS counts them.
@@ -94,7 +94,6 @@ def write_gcps(path: Path, alignment: Alignment) -> int:
     code = _key(target.georeference, _PROJECTED) or _key(target.georeference, _GEOGRAPHIC) or _USER_DEFINED
     head = [f"#CRS: EPSG:{code}"] if code < _USER_DEFINED else []
     write_text(path, "\n".join([*head, "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual", *lines]) + "\n")
-    return len(lines)
 
 
 def _key(georeference: Georeference, key: int) -> int | None:

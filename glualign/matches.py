@@ -6,7 +6,6 @@ the corner, so half a pixel is added for it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -89,15 +88,15 @@ def find_matches(
     else:
         target = np.asarray(points, np.float64).reshape(-1, 2)
         target = target[np.isfinite(target).all(axis=1)]
-    x, y = np.clip(np.rint(target), 0, np.array(eligible.shape[::-1]) - 1).astype(int).T
+    pixels = pixels_at(target, eligible.shape)
     source = np.asarray(to_source(alignment.flow, target), np.float64)
-    kept = eligible[y, x] & np.isfinite(source).all(axis=1)
+    kept = eligible[pixels] & np.isfinite(source).all(axis=1)
     kept &= ((target >= -0.5) & (target <= np.array(eligible.shape[::-1]) - 0.5)).all(axis=1)
-    order = np.flatnonzero(kept)
+    order, confidence = np.flatnonzero(kept), alignment.confidence[pixels]
     if len(order) > most:
-        order = np.sort(order[np.argsort(-alignment.confidence[y, x][order], kind="stable")[:most]])
+        order = np.sort(order[np.argsort(-confidence[order], kind="stable")[:most]])
     names = alignment.source.name, alignment.target.name
-    return Matches(source[order], target[order], alignment.confidence[y, x][order], names)
+    return Matches(source[order], target[order], confidence[order], names)
 
 
 def write_matches(path: PathLike, matches: Matches | Scene) -> None:
@@ -124,11 +123,10 @@ def write_matches(path: PathLike, matches: Matches | Scene) -> None:
     elif isinstance(matches, Scene):
         raise OutputError(f"{path}: holds one pair; use one of {' '.join(_SCENE_FORMATS)} for a scene")
     elif suffix == ".csv":
-        rows = io.StringIO()
         table = np.column_stack([matches.source, matches.target, matches.confidence])
         header = "source_x,source_y,target_x,target_y,confidence"
-        np.savetxt(rows, table, "%.4f", ",", header=header, comments="")
-        write_text(path, rows.getvalue())
+        with atomic_path(path) as temporary:
+            np.savetxt(temporary, table, "%.4f", ",", header=header, comments="")
     else:
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(
@@ -149,6 +147,12 @@ def check_matches_path(path: PathLike, names: tuple[str, str] | None = None) -> 
         raise OutputError(f"{path}: {suffix} tells images apart by name, and both are called {names[0]}")
     if suffix == ".h5" and find_spec("h5py") is None:
         raise MissingExtraError(f"{path}: .h5 needs h5py: pip install 'glualign[hdf5]'")
+
+
+def pixels_at(points: Doubles, size: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows and columns of the pixels of a picture of ``size`` that points ``(N, 2)`` fall on."""
+    columns, rows = np.clip(np.rint(points), 0, np.array(size[::-1]) - 1).astype(np.int64).T
+    return rows, columns
 
 
 def spread(trust: Array, most: int) -> npt.NDArray[np.int64]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from glualign.aligner import Aligner
 
 Style = Literal["wheel", "arrows", "side-by-side", "warped"]
-STYLES: tuple[Style, ...] = ("wheel", "arrows", "side-by-side", "warped")
 ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """Codec by extension: those that the builds of OpenCV on PyPI bring along."""
 SCALE_PAIRS = 12

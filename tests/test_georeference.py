@@ -99,11 +99,11 @@ def test_resizing_keeps_the_corners(place):
 def test_control_points_say_where_source_pixels_lie_on_the_map(tmp_path):
     target = Image(np.zeros((40, 60), np.uint8), georeference=AREA)
     alignment = aligned(Image(np.zeros((50, 70), np.uint8)), target)
-    count = write_gcps(tmp_path / "a.points", alignment)
+    write_gcps(tmp_path / "a.points", alignment)
     head, *rows = (tmp_path / "a.points").read_text().splitlines()
     assert head == "#CRS: EPSG:32633"
     points = list(csv.DictReader(rows))
-    assert len(points) == count > 100
+    assert len(points) > 100
     for point in points:
         x, y = float(point["sourceX"]) - 0.5, -float(point["sourceY"]) - 0.5
         east, north = map_affine(AREA, "map") @ (x - 3.5, y + 1.25, 1)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: v
     assert len(pictures) == 11
     assert aligner.prepared == 12, "the features of a frame are computed once"
     assert len({picture.shape for picture in pictures}) == 1
-    assert VIDEO_STYLES == video.STYLES
+    assert get_args(video.Style) == VIDEO_STYLES
 
 
 def test_the_scale_is_that_of_the_longest_motion_of_the_clip(clip: Path) -> None:

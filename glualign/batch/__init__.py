@@ -14,22 +14,3 @@ from glualign.batch.pairs import (
 )
 from glualign.batch.run import Progress, Summary, align_batch, current_records
 from glualign.batch.settings import Settings
-
-__all__ = [
-    "Pair",
-    "PairList",
-    "Progress",
-    "Record",
-    "Row",
-    "Settings",
-    "Shard",
-    "Summary",
-    "align_batch",
-    "current_records",
-    "from_rows",
-    "match_folders",
-    "onto_target",
-    "read_pairs",
-    "read_records",
-    "sequence",
-]

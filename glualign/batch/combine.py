@@ -19,7 +19,7 @@ from glualign.batch.manifest import Record
 from glualign.errors import BatchError
 from glualign.flow import read_flow, to_source
 from glualign.images import read_image, write_image
-from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, spread
+from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, pixels_at, spread
 
 Merge = Literal["mean", "median", "min", "max"]
 MERGED_KINDS = ("warped", "confidence")
@@ -153,7 +153,7 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
         eligible = np.where(trusted & (confidence >= LEAST_CONFIDENCE), confidence, np.float32(-1))
         source, target = images[record.source.path], images[record.target.path]
         points = target.chosen(eligible)
-        values = eligible[_rows_and_columns(points, eligible.shape)]
+        values = eligible[pixels_at(points, eligible.shape)]
         at = np.asarray(to_source(flow, points), np.float64)
         kept = (values >= 0) & np.isfinite(at).all(axis=1)
         first, second = source.indices(at[kept]), target.indices(points[kept])
@@ -182,7 +182,7 @@ class _KeyPoints:
         known = self.positions
         step = max(1.0, float(np.sqrt((eligible >= 0).sum() / MOST)))
         taken = np.zeros(tuple(int(side / step) + 1 for side in eligible.shape), np.bool_)
-        rows, columns = _rows_and_columns(known, eligible.shape)
+        rows, columns = pixels_at(known, eligible.shape)
         taken[(rows / step).astype(int), (columns / step).astype(int)] = True
         y, x = (np.arange(side) / step for side in eligible.shape)
         free = ~taken[y.astype(int)[:, None], x.astype(int)[None]]
@@ -202,11 +202,3 @@ class _KeyPoints:
         found[found < 0] = len(self.positions) + place.ravel()
         self.positions = np.concatenate([self.positions, new[first]])
         return found
-
-
-def _rows_and_columns(
-    points: Doubles, size: tuple[int, ...]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The pixels of a picture of ``size`` that points fall on."""
-    columns, rows = np.clip(np.rint(points), 0, np.array(size[::-1]) - 1).astype(np.int64).T
-    return rows, columns

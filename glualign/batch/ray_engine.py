@@ -53,10 +53,12 @@ class RayEngine:
             import ray.data
         except ImportError as error:
             raise MissingExtraError("--engine ray needs Ray: pip install 'glualign[ray]'") from error
-        # A short list, too, is spread over all actors.
+        # A short list, too, is spread over all actors. Pickled, for Arrow refuses names that are not Unicode.
         size = max(1, min(self.chunk, len(pairs) // self.workers))
         absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]
-        chunks = [absolute[start : start + size] for start in range(0, len(absolute), size)]
+        chunks = [
+            {"pairs": pickle.dumps(absolute[start : start + size])} for start in range(0, len(absolute), size)
+        ]
         ours = not ray.is_initialized()  # a connection that the caller made is used and left alone
         if ours:
             self._connect(ray)
@@ -65,11 +67,7 @@ class RayEngine:
             context = ray.data.DataContext.get_current()
             context.target_max_block_size, context.enable_progress_bars = 1, False
             logging.getLogger("ray.data").setLevel(logging.ERROR)
-            # Pickled, because Arrow refuses file names that are not valid Unicode.
-            rows = ray.data.from_items(
-                [{"pairs": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks)
-            )
-            results = rows.map_batches(
+            results = ray.data.from_items(chunks, override_num_blocks=len(chunks)).map_batches(
                 _Actor,
                 fn_constructor_args=(settings, Writer(writer.out.absolute(), writer.aside.absolute())),
                 batch_size=1,

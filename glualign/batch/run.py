@@ -265,11 +265,11 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
 
 def worst_first(records: Sequence[Record]) -> list[Record]:
     """Pairs in error, then by verdict, then by the share of valid pixels; equal ones keep their order."""
+    ranks = {word: rank for rank, word in enumerate(_VERDICTS)}
 
     def badness(record: Record) -> tuple[int, float]:
         share = record.quality.get("valid_share")
-        rank = _VERDICTS.index(record.verdict) if record.verdict in _VERDICTS else -1
-        return rank, float(share) if isinstance(share, (int, float)) else 1.0
+        return ranks.get(record.verdict, -1), float(share) if isinstance(share, (int, float)) else 1.0
 
     return sorted(records, key=badness)
 
@@ -278,18 +278,16 @@ def _write_summary(out: Path, summary: Summary, records: Sequence[Record], shard
     """Write ``summary.json`` and ``summary.csv`` (one row a pair), the shard in the name if there is one."""
     text = json.dumps(asdict(summary), indent=2, allow_nan=False)
     write_text(run_file(out, "summary.json", shard), text + "\n")
-    figures = [
-        {_cell(name): value for name, value in record.quality.items() if type(value) in (int, float)}
-        for record in records
-    ]
-    table = io.StringIO(newline="")
-    names = [*_COLUMNS, *sorted({name for row in figures for name in row} - set(_COLUMNS))]
-    writer = csv.DictWriter(table, names, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for record, row in zip(records, figures, strict=True):
+    rows = []
+    for record in records:
+        row = {_cell(name): value for name, value in record.quality.items() if type(value) in (int, float)}
         words = (record.key, record.status, record.verdict, record.source.path, record.target.path)
         cells = (*map(_cell, words), round(sum(record.seconds.values()), 3), _cell(record.error or ""))
-        writer.writerow(row | dict(zip(_COLUMNS, cells, strict=True)))
+        rows.append(row | dict(zip(_COLUMNS, cells, strict=True)))
+    names = [*_COLUMNS, *sorted({name for row in rows for name in row} - set(_COLUMNS))]
+    writer = csv.DictWriter(table := io.StringIO(newline=""), names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     # A name that is not valid Unicode still has to fit into a UTF-8 file.
     text = table.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
     write_text(run_file(out, "summary.csv", shard), text)
