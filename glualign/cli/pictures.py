@@ -92,10 +92,10 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     from glualign.viz.styles import ANIMATIONS, draw, shrunk, write_animation
 
     backward, confidence, mask = options["backward"], options["confidence"], options["mask"]
-    needed = {"error": ("backward",), "confidence": ("confidence",)}.get(style, ())
-    for name in ("source", "target") if style in PAIR_STYLES else needed:
-        if not options[name]:
-            raise click.UsageError(f"--style {style} needs --{name}.")
+    needed = {"error": ["backward"], "confidence": ["confidence"]}
+    needed |= {pair: ["source", "target"] for pair in PAIR_STYLES}
+    if missing := [f"--{name}" for name in needed.get(style, ()) if not options[name]]:
+        raise click.UsageError(f"--style {style} needs {' and '.join(missing)}.")
     if style == "flicker" and Path(output).suffix.lower() not in ANIMATIONS:
         raise click.UsageError(f"--style flicker writes {', '.join(ANIMATIONS)}, not {Path(output).name!r}.")
     inputs = (flow_path, options["source"], options["target"], backward, confidence, mask)

@@ -103,9 +103,9 @@ def longest(flow: Flow, where: Mask | None = None) -> float:
     return float(np.max(flow.magnitude, where=known, initial=0))
 
 
-def scale_of(flow: Flow) -> float:
-    """What pictures take as full scale: the longest vector, in pixels, that stays inside the source."""
-    return longest(flow, flow.valid()) or longest(flow) or 1.0
+def scale_of(flow: Flow, given: float | None = None) -> float:
+    """Full scale in pixels: what is ``given``, or the longest vector that stays inside the source."""
+    return given if given is not None else longest(flow, flow.valid()) or longest(flow) or 1.0
 
 
 def checked_maximum(value: float) -> float:

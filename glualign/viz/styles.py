@@ -45,7 +45,7 @@ _LARGEST_WEBP = 16383  # pixels a side, by the format
 
 def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
     """Direction as hue, length as saturation, as `flow_to_rgb`; ``max_flow`` None takes `scale_of`."""
-    top = scale_of(flow) if max_flow is None else max_flow
+    top = scale_of(flow, max_flow)
     lines = [f"Rim of the wheel: {readable(top)} px", "Hue: from the target pixel towards its source"]
     marks = ["darker: longer"] if longest(flow) > top * 1.001 else []
     marks += [] if flow.known.all() else ["black: unknown"]
@@ -75,12 +75,6 @@ def _diagonal(picture: Picture, period: int) -> Mask:
     """Every other diagonal stripe of a picture, each ``period`` pixels wide."""
     height, width = picture.shape[:2]
     return np.asarray((np.arange(height)[:, None] + np.arange(width)) // period % 2, np.bool_)
-
-
-def magnitude(flow: Flow, max_flow: float | None = None) -> Drawing:
-    """Length in pixels, dark for none, yellow for ``max_flow`` (None: `scale_of`), unknown pixels striped."""
-    top = scale_of(flow) if max_flow is None else max_flow
-    return _scaled(flow.magnitude, top, "viridis", "Length of the flow in pixels")
 
 
 def jacobian(flow: Flow, where: Mask | None = None) -> Drawing:
@@ -116,11 +110,6 @@ def error(errors: Floats, maximum: float | None = None) -> Drawing:
         maximum = max(1.0, float(np.fmin(high, 8 * middle)))
     median = "defined nowhere" if np.isnan(middle) else f"median {readable(float(middle))} px"
     return _scaled(errors, maximum, "inferno", f"Forward-backward error in pixels, {median}")
-
-
-def confidence_map(values: Floats) -> Drawing:
-    """Confidence from 0 (dark) to 1 (yellow), ``(H, W)`` float32; NaN is striped."""
-    return _scaled(values, 1, "cividis", "Confidence in the flow")
 
 
 def _scaled(values: Floats, top: float, name: Colormap, line: str) -> Drawing:
@@ -195,13 +184,14 @@ def draw(
         case "grid":
             return [deformed_grid(flow, target)]
         case "magnitude":
-            return [magnitude(flow, max_flow)]
+            top = scale_of(flow, max_flow)
+            return [_scaled(flow.magnitude, top, "viridis", "Length of the flow in pixels")]
         case "jacobian":
             return [jacobian(flow, valid)]
         case "error" if backward is not None:
             return [error(consistency(flow, backward), max_flow)]
         case "confidence" if confidence is not None:
-            return [confidence_map(confidence)]
+            return [_scaled(confidence, 1, "cividis", "Confidence in the flow")]
         case "mask":
             shown = np.full((*flow.size, 3), PAPER, np.uint8) if target is None else target
             return [mask_overlay(shown, flow.valid() if valid is None else valid)]

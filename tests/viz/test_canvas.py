@@ -5,7 +5,7 @@ from PIL import ImageDraw
 from glualign.flow import Flow
 from glualign.viz.canvas import Drawing, fitting_size, pen_for, readable, text_width
 from glualign.viz.colors import palette
-from glualign.viz.styles import colorize, magnitude, striped
+from glualign.viz.styles import colorize, draw, striped
 
 SIZES = [(48, 64), (64, 64), (64, 8000), (900, 80), (640, 800), (6000, 8000)]
 
@@ -72,8 +72,8 @@ def test_scale_bars_have_labels_that_neither_overlap_nor_leave(size, top, monkey
 
 def test_labels_are_those_of_both_ends_and_the_middle():
     flow = Flow(np.full((20, 20, 2), (7, 0), np.float32))
-    assert magnitude(flow, 284.2).labels == ("0", "142", "284")
-    assert magnitude(flow, 6.5).labels == ("0", "3.25", "6.5+")
+    assert draw(flow, "magnitude", max_flow=284.2)[0].labels == ("0", "142", "284")
+    assert draw(flow, "magnitude", max_flow=6.5)[0].labels == ("0", "3.25", "6.5+")
 
 
 @pytest.mark.parametrize(

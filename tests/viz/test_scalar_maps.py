@@ -25,16 +25,16 @@ def test_scale_of_takes_the_longest_vector_that_stays_inside():
 def test_magnitude_goes_from_dark_to_yellow():
     data = np.zeros((30, 40, 2), np.float32)
     data[:, 20:] = 6, 8
-    picture = styles.magnitude(Flow(data, (100, 100)), 10).picture
+    picture = styles.draw(Flow(data, (100, 100)), "magnitude", max_flow=10)[0].picture
     assert tuple(picture[3, 3]) == tuple(palette("viridis")[0])
     assert tuple(picture[3, 30]) == tuple(palette("viridis")[255])
-    half = styles.magnitude(Flow(data, (100, 100)), 20).picture
+    half = styles.draw(Flow(data, (100, 100)), "magnitude", max_flow=20)[0].picture
     assert tuple(half[3, 30]) == tuple(palette("viridis")[128])
 
 
 def test_magnitude_refuses_a_senseless_maximum():
     with pytest.raises(FlowError, match="positive"):
-        styles.magnitude(scaled(1, 1), -1)
+        styles.draw(scaled(1, 1), "magnitude", max_flow=-1)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,6 @@ def test_error_map_scales_to_the_98th_percentile_and_stripes_the_undefined():
 
 def test_confidence_goes_from_0_to_1():
     values = np.array([[0, 1]], np.float32).repeat(30, axis=0).repeat(30, axis=1)
-    picture = styles.confidence_map(values).picture
+    picture = styles.draw(Flow(np.zeros((30, 60, 2), np.float32)), "confidence", confidence=values)[0].picture
     assert tuple(picture[0, 0]) == tuple(palette("cividis")[0])
     assert tuple(picture[0, -1]) == tuple(palette("cividis")[255])
