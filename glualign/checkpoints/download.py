@@ -155,10 +155,10 @@ class _Download(urllib.request.HTTPRedirectHandler):
             begin, total = int(match[1]), int(match[2])
         version = (answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "", total)
         if begin and (begin != self.stream.tell() or version != self._version):
-            self._rewind(0)
+            self.stream.seek(self.stream.truncate(0))
             raise _TransientError("the file on the server has changed")
         self._version = version
-        self._rewind(begin)
+        self.stream.seek(self.stream.truncate(begin))
         while data := answer.read1(_CHUNK_BYTES):
             begin += len(data)
             if max(begin, total or 0) > self.limits.bytes or self.stopped.is_set():
@@ -171,10 +171,6 @@ class _Download(urllib.request.HTTPRedirectHandler):
                 self.progress(begin, total)
         if total not in (None, begin):
             raise _TransientError(f"the connection ended after {begin:,} of {total:,} bytes")
-
-    def _rewind(self, position: int) -> None:
-        self.stream.seek(position)
-        self.stream.truncate()
 
     def _check_host(self, url: str) -> None:
         """Refuse to go elsewhere than to the server that was asked, or to Google over TLS."""

@@ -19,12 +19,12 @@ from glualign.geometry import (
     Field,
     Matrix,
     apply_transform,
-    magsac_homography,
     pixel_grid,
     resizing_matrix,
     transform_fault,
     transform_flow,
 )
+from glualign.geometry.robust import magsac_homography
 
 _ECC_SIDE = 512
 _FEWEST = 8

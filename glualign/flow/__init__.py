@@ -16,4 +16,4 @@ from glualign.flow.initial import read_initial
 from glualign.flow.inverse import invert, to_source, to_target
 from glualign.flow.tps import fit_tps
 from glualign.flow.warp import Interpolation, warp
-from glualign.geometry import TransformModel, sample
+from glualign.geometry.robust import TransformModel

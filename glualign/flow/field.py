@@ -15,6 +15,7 @@ import numpy.typing as npt
 from glualign import geometry
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
+from glualign.geometry import robust
 
 Weights = Floats | Mask
 """``(H, W)`` confidence or mask."""
@@ -178,7 +179,7 @@ class Fit(NamedTuple):
 
 def fit_transform(
     flow: Flow,
-    model: geometry.TransformModel = "homography",
+    model: robust.TransformModel = "homography",
     weights: Weights | None = None,
     *,
     threshold: float = 3.0,
@@ -198,11 +199,11 @@ def fit_transform(
             the horizon crosses the picture, or the scale is beyond 50).
     """
     target, source = draw_points(flow, weights, max_points)
-    matrix = geometry.fit_points(target, source, model, threshold=threshold)
+    matrix = robust.fit_points(target, source, model, threshold=threshold)
     fault = geometry.transform_fault(matrix, flow.size)
     if fault:
         raise FlowError(f"no real {model}: the one that fits best {fault}")
-    return Fit(matrix, float((geometry.transfer_errors(matrix, target, source) <= threshold).mean()))
+    return Fit(matrix, float((robust.transfer_errors(matrix, target, source) <= threshold).mean()))
 
 
 def draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Doubles, Doubles]:

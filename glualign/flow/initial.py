@@ -14,7 +14,8 @@ from glualign.errors import FlowError
 from glualign.files import read_bytes
 from glualign.flow.field import Flow, from_transform
 from glualign.flow.files import FLOW_EXTENSIONS, read_flow
-from glualign.geometry import TransformModel, fit_points, transform_fault
+from glualign.geometry import transform_fault
+from glualign.geometry.robust import TransformModel, fit_points
 
 INITIAL_FORMS = (
     "a 3x3 matrix target to source (.txt, .json), a flow, or point pairs (.csv: source x, y, target x, y)"

@@ -1,30 +1,256 @@
-"""Coordinates: pixel grids, frames, transforms and flow fields as arrays; numpy and OpenCV, never torch."""
+"""Coordinates: pixel frames, 3 x 3 transforms between them, and flow fields on them as arrays ``(H, W, 2)``.
 
-from glualign.geometry.frames import (
-    EDGE_TOLERANCE,
-    SCALE_LIMIT,
-    Field,
-    Matrix,
-    Points,
-    Size,
-    apply_transform,
-    corner_motion,
-    fill_unknown,
-    forward_backward_error,
-    inside,
-    pixel_grid,
-    positions,
-    resize_flow,
-    resizing_matrix,
-    rotation_scale_matrix,
-    sample,
-    strips,
-    transform_fault,
-    transform_flow,
-)
-from glualign.geometry.robust import (
-    TransformModel,
-    fit_points,
-    magsac_homography,
-    transfer_errors,
-)
+A transform maps homogeneous pixels ``(x, y, 1)`` of one frame to those of another. Integer coordinates are
+pixel centres. The torch twins of these functions, for batches of normalised affine maps inside the network,
+are in `glualign.network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from glualign.arrays import Array, Doubles, Floats, Mask
+
+Matrix = Doubles
+"""``(3, 3)`` float64."""
+Points = Doubles
+"""``(N, 2)`` float64, columns x and y in pixels."""
+Field = Floats
+"""``(H, W, 2)`` float32: x and y of a displacement or of a position."""
+Size = tuple[int, int]
+"""``(height, width)``."""
+
+EDGE_TOLERANCE = 1e-3
+"""Pixels outside the frame that still count as on it: algebra in float32 leaves errors of this size."""
+
+_STRIP_PIXELS = 1 << 19
+SCALE_LIMIT = 50.0
+"""A transform that changes lengths by more than this, up or down, shows no picture of the same thing."""
+
+_NEAREST_DEPTH = 1e-9
+"""Homogeneous depth below which a point is on the horizon or behind the camera."""
+
+
+def pixel_grid(size: Size, *, left: int = 0, top: int = 0) -> Floats:
+    """Pixel centres ``(H, W, 2)`` float32, x then y, of a frame whose first pixel is at ``(left, top)``.
+
+    Exact up to 16,777,216 (the integers that float32 holds).
+    """
+    height, width = size
+    out = np.empty((height, width, 2), np.float32)
+    out[..., 0] = np.arange(left, left + width)
+    out[..., 1] = np.arange(top, top + height)[:, None]
+    return out
+
+
+def positions(flow: Array, top: int = 0, left: int = 0) -> tuple[Doubles, Doubles]:
+    """Source positions ``x, y`` ``(H, W)`` of a flow ``(H, W, 2)`` whose first pixel is at ``(left, top)``.
+
+    In float64: at column 40,000 a float32 position has steps of 0.004 px.
+    """
+    height, width = flow.shape[:2]
+    x = flow[..., 0] + np.arange(left, left + width, dtype=np.float64)
+    y = flow[..., 1] + np.arange(top, top + height, dtype=np.float64)[:, None]
+    return np.asarray(x, np.float64), np.asarray(y, np.float64)
+
+
+def inside(x: Array, y: Array, size: Size, *, edge: Literal["centres", "areas"] = "centres") -> Mask:
+    """Whether positions lie in a frame; false for NaN.
+
+    Within ``centres``, ``[0, W-1] x [0, H-1]``, values can be interpolated between pixels (flows, warping,
+    valid masks), with `EDGE_TOLERANCE`; ``areas``, ``[-0.5, W-0.5] x [-0.5, H-0.5]``, is what the pixels
+    cover, for cells of a coarser grid and for images under a transform.
+    """
+    height, width = size
+    reach = EDGE_TOLERANCE if edge == "centres" else 0.5
+    horizontally = (x >= -reach) & (x <= width - 1 + reach)
+    return np.asarray(horizontally & (y >= -reach) & (y <= height - 1 + reach))
+
+
+def strips(size: Size) -> Iterator[tuple[int, int]]:
+    """``(top, bottom)`` of strips of about half a million pixels: what float64 work on a field holds."""
+    height, width = size
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    for top in range(0, height, step):
+        yield top, min(top + step, height)
+
+
+def resizing_matrix(before: Size, after: Size) -> Matrix:
+    """Pixel -> pixel when an image of size ``before`` is resized to ``after``: ``(x + 0.5) s - 0.5``."""
+    sy, sx = after[0] / before[0], after[1] / before[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]], dtype=np.float64)
+
+
+def rotation_scale_matrix(
+    frame: Size, image: Size, *, degrees: float = 0.0, scale: float = 1.0, mirror: bool = False
+) -> Matrix:
+    """Frame pixel -> image pixel: a rotation / scale hypothesis, both centres on each other, undistorted.
+
+    The frame is rotated clockwise on screen against the image by ``degrees``; ``scale`` is image pixels per
+    frame pixel, relative to equal areas; ``mirror`` exchanges left and right.
+    """
+    scale = scale * np.sqrt(image[0] * image[1] / (frame[0] * frame[1]))
+    cos, sin = scale * np.cos(np.deg2rad(degrees)), scale * np.sin(np.deg2rad(degrees))
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
+    (fy, fx), (iy, ix) = ((np.array(size) - 1) / 2 for size in (frame, image))
+    shift = np.array([ix, iy]) - linear @ np.array([fx, fy])
+    return np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
+
+
+def apply_transform(matrix: Matrix, points: Array) -> Array:
+    """Positions of ``points`` ``(..., 2)`` under a transform; computed in float64, returned in their type.
+
+    NaN where a point falls on the horizon or behind the camera (homogeneous depth not positive).
+    """
+    x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
+    u, v, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
+    # The depth under an affine map is the same everywhere, and may have either sign.
+    if not np.allclose(matrix[2, :2], 0):
+        depth = np.where(depth > _NEAREST_DEPTH, depth, np.nan)
+    return np.stack([u / depth, v / depth], axis=-1).astype(points.dtype)
+
+
+def corner_motion(transform: Matrix, size: Size) -> float:
+    """How far, in pixels, a transform of a frame moves one of its corners at most; infinite if nowhere."""
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (size[1] - 1.0, size[0] - 1.0)
+    moved = apply_transform(transform, corners) - corners
+    return float(np.nan_to_num(np.linalg.norm(moved, axis=1), nan=np.inf).max())
+
+
+def transform_fault(matrix: Matrix, size: Size, *, mirror: bool = True) -> str | None:
+    """Why a transform frame -> image shows no picture of a frame of ``size``; None when it is plausible.
+
+    What it does wrong, as the end of a sentence: "is not finite", "puts the horizon inside the picture",
+    "changes the scale more than 50 times" (lengths at a corner), or, unless it may ``mirror``, "mirrors the
+    picture". Under any other the frame stays convex.
+    """
+    if not np.isfinite(matrix).all():
+        return "is not finite"
+    right, bottom = size[1] - 1, size[0] - 1
+    corners = np.array([[0, 0, 1], [right, 0, 1], [right, bottom, 1], [0, bottom, 1]], np.float64)
+    depth = corners @ matrix[2]
+    if not (depth * np.sign(depth[0]) > 1e-6 * np.abs(depth).max()).all():
+        return "puts the horizon inside the picture"
+    # The root of the area change det / depth^3.
+    scales = np.sqrt(np.abs(np.linalg.det(matrix) / depth**3))
+    if not ((scales >= 1 / SCALE_LIMIT) & (scales <= SCALE_LIMIT)).all():
+        return f"changes the scale more than {SCALE_LIMIT:g} times"
+    if not mirror and np.linalg.det(matrix) * depth[0] < 0:
+        return "mirrors the picture"
+    return None
+
+
+def transform_flow(matrix: Matrix, size: Size, out: Field | None = None) -> Field:
+    """``x -> M x - x`` on a frame of ``size``: the flow of a transform target -> source.
+
+    NaN at and beyond the horizon, seen from the side on which the centre of the frame is. Written to ``out``
+    where that is given.
+    """
+    height, width = size
+    centre = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    matrix = matrix * (np.sign(matrix[2] @ centre) or 1.0)
+    out = np.empty((height, width, 2), np.float32) if out is None else out
+    for top, bottom in strips(size):
+        here = pixel_grid((bottom - top, width), top=top).astype(np.float64)
+        out[top:bottom] = apply_transform(matrix, here) - here
+    return out
+
+
+def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] = "nan") -> Doubles:
+    """Bilinear values of ``field`` at positions ``(x, y)``.
+
+    In float64 and written out, because OpenCV rounds positions to 1/32 px (4.x always, 5.0 for two channels).
+    A neighbour that is NaN makes the value NaN only where its weight is not zero.
+
+    Of a field ``(H, W)`` or ``(H, W, C)``: float64 of the shape of ``x`` and ``y`` (``+ (C,)``); at NaN, NaN.
+    Outside of the frame NaN as well, or the value of the nearest pixel (``"edge"``).
+    """
+    height, width = field.shape[:2]
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    readable = inside(x, y, (height, width)) if outside == "nan" else np.isfinite(x) & np.isfinite(y)
+    x = np.clip(np.where(readable, x, 0.0), 0, width - 1)
+    y = np.clip(np.where(readable, y, 0.0), 0, height - 1)
+    left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    fx, fy = x - left, y - top
+    flat = field.reshape(height * width, -1)
+    values = np.zeros((*x.shape, flat.shape[1]))
+    for row, share in ((top, 1 - fy), (np.minimum(top + 1, height - 1), fy)):
+        for column, weight in ((left, share * (1 - fx)), (np.minimum(left + 1, width - 1), share * fx)):
+            corner = flat.take(row * width + column, 0)
+            values += np.where(weight[..., None] > 0, weight[..., None] * corner, 0.0)
+    values[~readable] = np.nan
+    return values[..., 0] if field.ndim == 2 else values
+
+
+def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
+    """The same motion on a grid of another size, bilinear under the half-pixel convention.
+
+    Source and target are resized alike; the result counts in pixels of ``size``. ``flow`` counts in those of
+    a ``frame``, by default its own grid: a flow on cells of the network's answer, in pixels of the working
+    size. Unknown (NaN) where a neighbour with a weight is.
+    """
+    flow = np.asarray(flow, np.float32)
+    height, width = frame or flow.shape[:2]
+    if flow.shape[:2] != size:
+        unknown = np.isnan(flow).any(axis=2)
+        known = np.where(unknown[..., None], np.float32(0), flow) if unknown.any() else flow
+        resized = cv2.resize(known, size[::-1], interpolation=cv2.INTER_LINEAR)
+        if unknown.any():
+            share = cv2.resize(unknown.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+            resized[share > 1e-5] = np.nan
+        flow = np.asarray(resized, np.float32)
+    if (height, width) == size:
+        return flow
+    unit = np.array([size[1] / width, size[0] / height], np.float32)
+    return np.asarray(flow * unit, np.float32)
+
+
+def forward_backward_error(
+    forward: Array, backward: Array, *, cell: int = 1, exists: Mask | None = None
+) -> Floats:
+    """``|f(x) + b(x + f(x))|``: by how much going to the source and back misses the starting point.
+
+    Of flows target -> source ``(h, w, 2)`` and back ``(h', w', 2)`` in pixels, on a grid of which every
+    ``cell`` pixels make one: ``(h, w)`` float32 in pixels; NaN where either flow is unknown, infinite where
+    ``x + f(x)`` leaves the area of the source's pixels, or of those that have data (``exists``; None: all).
+    """
+    out = np.empty(forward.shape[:2], np.float32)
+    for top, bottom in strips((forward.shape[0], forward.shape[1])):
+        rows = forward[top:bottom]
+        x, y = positions(rows / cell, top)
+        error = np.linalg.norm(rows + sample(backward, x, y, outside="edge"), axis=2)
+        left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
+        error[left & np.isfinite(x)] = np.inf
+        if exists is not None:
+            known = np.isfinite(error)
+            row, column = (
+                np.rint((at[known] + 0.5) * cell - 0.5).clip(0, side - 1).astype(np.intp)
+                for at, side in zip((y, x), exists.shape, strict=True)
+            )
+            error[known] = np.where(exists[row, column], error[known], np.inf)
+        out[top:bottom] = error
+    return out
+
+
+def fill_unknown(values: Array, known: Mask) -> Floats:
+    """``(H, W, C)`` float32: values where ``known``, elsewhere a smooth continuation of those around.
+
+    Values and weights are halved to a single pixel, then filled from coarse to fine (pull-push: Gortler et
+    al. 1996, The Lumigraph). 0 where nothing is known.
+    """
+    weight: Array = known.astype(np.float32)
+    levels: list[tuple[Array, Array]] = [(np.where(known[..., None], values, 0).astype(np.float32), weight)]
+    while max(weight.shape) > 1:
+        half = tuple((side + 1) // 2 for side in weight.shape[::-1])
+        value, weight = (cv2.resize(part, half, interpolation=cv2.INTER_AREA) for part in levels[-1])
+        levels.append((value, weight))
+    filled: Array = np.zeros(levels[-1][0].shape, np.float32)
+    for value, weight in reversed(levels):
+        coarse = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        share = weight[..., None]
+        filled = np.where(share > 0, value / np.maximum(share, 1e-6), coarse)
+    return filled

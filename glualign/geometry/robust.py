@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from glualign.arrays import Doubles
 from glualign.errors import FlowError
-from glualign.geometry.frames import Matrix, Points, apply_transform
+from glualign.geometry import Matrix, Points, apply_transform
 
 TransformModel = Literal["homography", "affine", "similarity", "translation"]
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}

@@ -22,12 +22,12 @@ from glualign.geometry import (
     Points,
     apply_transform,
     corner_motion,
-    magsac_homography,
     pixel_grid,
     resizing_matrix,
     rotation_scale_matrix,
     transform_fault,
 )
+from glualign.geometry.robust import magsac_homography
 from glualign.matching.pair import Mask, PairMatcher
 from glualign.network.config import COARSE_SIZE
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from glualign.errors import FlowError
-from glualign.flow import Flow, sample
+from glualign.flow import Flow
+from glualign.geometry import sample
 
 
 def test_sizes_and_source_frame():

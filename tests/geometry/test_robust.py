@@ -6,11 +6,10 @@ import pytest
 from glualign.errors import FlowError
 from glualign.geometry import (
     apply_transform,
-    fit_points,
     rotation_scale_matrix,
-    transfer_errors,
     transform_fault,
 )
+from glualign.geometry.robust import fit_points, transfer_errors
 
 SIZE = (120, 160)
 TRUTH = {
