@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import numpy.typing as npt
 
 from glualign.arrays import Bytes
 from glualign.errors import TrainingError
-from glualign.files import atomic_path, write_text
+from glualign.files import PathLike, atomic_path, write_text
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 SMALLEST_SIDE = 64
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class PhotoStore:
         return np.asarray(np.memmap(self.data_path, np.uint8, "r", int(self._starts[index]), shape))
 
     @cached_property
-    def _starts(self) -> npt.NDArray[np.int64]:
+    def _starts(self) -> Indices:
         """(N + 1,) int64, first byte of each photograph in the file, and the end of the last."""
         return np.cumsum([0, *(self.shapes.prod(axis=1) * 3)])
 
@@ -62,9 +62,7 @@ class PhotoStore:
         text = json.dumps([self.names, self.shapes.tolist()])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
-    def split(
-        self, held_out: Sequence[str] = (), share: float = 0.04
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def split(self, held_out: Sequence[str] = (), share: float = 0.04) -> tuple[Indices, Indices]:
         """Indices for training and for validation.
 
         ``held_out`` are shell patterns on the relative names (``kodak/*``). Without any, that share of the
@@ -85,9 +83,7 @@ class PhotoStore:
         return train, held
 
 
-def open_photos(
-    folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None, max_side: int = 1024
-) -> PhotoStore:
+def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int = 1024) -> PhotoStore:
     """Decode every photograph below ``folder`` (once; later calls reuse the cache) and map the result.
 
     Photographs whose long side exceeds ``max_side`` are reduced to it. ``cache`` is the folder of the

@@ -6,7 +6,6 @@ them, if any. The range of a list or table of numbers holds for each of them.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import glualign
 from glualign.errors import TrainingError
-from glualign.files import reading
+from glualign.files import PathLike, reading
 from glualign.network.config import CONFIGS, GLUNetConfig
 from glualign.training.synthesis import STRATA
 
@@ -119,7 +118,7 @@ class Recipe:
     run: RunOptions = RunOptions()
 
 
-def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:
+def find_recipe(name_or_path: PathLike) -> Path:
     """A recipe by its path, or by its name one of those that ship; a `TrainingError` if there is none."""
     path, package = Path(name_or_path), Path(glualign.__file__).parent
     if path.is_file():
@@ -132,7 +131,7 @@ def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:
     return shipped[str(path)]
 
 
-def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+def read_recipe(path: PathLike) -> Recipe:
     """Read and check a TOML recipe with the tables ``model``, ``data``, ``run`` and ``[[stages]]``.
 
     A `TrainingError` names the file that cannot be read, and the key or value that is wrong.

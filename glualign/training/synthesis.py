@@ -122,8 +122,7 @@ class PairSynthesis:
         mapping = stratum.motion(rng, size)
         photo = other = self._photo(rng)
         if self.aligned > 0 and rng.random() < self.aligned:
-            chosen = self._partners[int(rng.integers(len(self._partners)))]
-            photo, other = (self.photos[each] for each in chosen)
+            photo, other = (self.photos[int(each)] for each in rng.choice(self._partners))
         to_photo = _random_crop(rng, photo.shape[:2], size)
         images = [
             _sample(picture, cv2.transform(positions, to_photo), size)

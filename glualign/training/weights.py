@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glualign.errors import TrainingError
+from glualign.files import PathLike
 from glualign.network.features import VGGPyramid
 from glualign.network.glunet import GLUNet
 
@@ -56,7 +55,7 @@ def initialise(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def start_from_backbone(network: GLUNet, path: str | os.PathLike[str], images: Tensor) -> None:
+def start_from_backbone(network: GLUNet, path: PathLike, images: Tensor) -> None:
     """Load the frozen networks of a pretrained coarse half, and project on the principal components.
 
     ``path`` is what ``tools/convert_backbones.py`` wrote; the components are those of the features of

@@ -6,7 +6,6 @@ one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import signature
@@ -17,6 +16,7 @@ from glualign.errors import DatasetError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
 from glualign.evaluation.datasets.folders import chairs, hpatches, kitti, middlebury, pairs, sintel, tss
 from glualign.evaluation.datasets.points import eth3d, megadepth, pf_pascal, pf_willow, spair
+from glualign.files import PathLike
 
 __all__ = ["DATASETS", "Dataset", "EvalPair", "Sample", "open_dataset"]
 
@@ -115,9 +115,7 @@ DATASETS: Mapping[str, _Layout] = {
 }
 
 
-def open_dataset(
-    name: str, root: str | os.PathLike[str], *, pair_list: str | os.PathLike[str] | None = None
-) -> Dataset:
+def open_dataset(name: str, root: PathLike, *, pair_list: PathLike | None = None) -> Dataset:
     """Open the data set ``name`` in the folder ``root``; its images are read later, pair by pair.
 
     ``pair_list`` names a list of pairs elsewhere than in its official place, for the sets that have one. A
