@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Floats, Mask
 from glualign.geometry import (
     Matrix,
     Points,
@@ -28,7 +28,7 @@ from glualign.geometry import (
     transform_fault,
 )
 from glualign.geometry.robust import magsac_homography
-from glualign.matching.pair import Mask, PairMatcher
+from glualign.matching.pair import PairMatcher
 from glualign.network.config import COARSE_SIZE
 
 FRAME = (COARSE_SIZE, COARSE_SIZE)
@@ -71,8 +71,6 @@ WINDOW = 2
 BY_SCORE = attrgetter("score")
 CENTRES = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
 """Of the cells, in pixels of 256."""
-
-Values = npt.NDArray[np.float32]
 
 
 class _Hypothesis(NamedTuple):
@@ -178,7 +176,7 @@ def significance(agreed: float, cells: float) -> float:
     return cells * (share * math.log(share / CHANCE) + rest)
 
 
-def mutual_matches(similarity: Values) -> tuple[Points, Points]:
+def mutual_matches(similarity: Floats) -> tuple[Points, Points]:
     """Target and source positions ``(N, 2)``, in pixels of 256, of cells that are each other's best match.
 
     ``similarity`` is ``(S, T)``, of the cells of two square grids in row-major order.

@@ -8,26 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Array, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
 from glualign.geometry import Field, Matrix, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.options import AlignOptions
-from glualign.matching.pair import (
-    CONSISTENT,
-    Errors,
-    Mask,
-    MatchResult,
-    PairMatcher,
-    match_pairs,
-)
-from glualign.matching.similarity import EdgeSimilarity, Similarity, Values
+from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher, match_pairs
+from glualign.matching.similarity import EdgeSimilarity, Similarity
 
 VISIBLE = 0.01
 """Share of the longer side by which the trusted cells of a match must still move, in the median, for it to be
@@ -88,7 +80,7 @@ class FusedMatch:
     result: MatchResult
     flow: Field
     backward: Field
-    error: Errors
+    error: Floats
     similarity: float
     score: float
 
@@ -174,19 +166,13 @@ def fuse(result: MatchResult, edges: EdgeSimilarity, *, global_motion: bool = Tr
 
 def expected_error(
     flow: Field, result: MatchResult, similarity: Similarity, *, imposed: bool = False
-) -> Errors:
-    """Expected error, in working pixels, of a flow that is not the network's.
+) -> Floats:
+    """Expected error, in working pixels, of a flow of cells that is not the network's.
 
-    Either the edges vouch for it (1 px where similarity is 0.5 and more, 5 px at 0; where the view ends is
-    decided at full size), or the network does: both its directions agree, and its way back from the flow's
-    end leads to the start.
-
-    Args:
-        flow: ``(h, w, 2)`` cells, target -> transformed source, in working pixels.
-        result: the match under the same transform.
-        similarity: under the transform and the flow.
-        imposed: the flow was not chosen by its edges, so that the network can contradict it: where its way
-            back misses by clearly more than that of the network's own flow, the miss is expected.
+    Either the edges vouch for it (1 px where their ``similarity`` is 0.5 and more, 5 px at 0), or the network
+    does: both its directions agree, and its way back from the flow's end leads to the start. It can
+    contradict a flow that is ``imposed``, not chosen by its edges: where its way back misses by clearly more
+    than that of its own flow, the miss is expected.
     """
     cells = result.error.shape[::-1]
     local = cv2.resize(similarity.local(WINDOW), cells)
@@ -200,7 +186,7 @@ def expected_error(
 
 def _blending_weight(
     result: MatchResult, dense: Similarity, motion_only: Similarity, margin: float
-) -> Values:
+) -> Floats:
     """``(h, w)`` 0 to 1: share of the network's flow in each cell."""
     # Compared where both show the source: a flow finds something for every pixel, a motion may rightly not.
     both = dense.covered & motion_only.covered
@@ -218,11 +204,9 @@ def _blending_weight(
     return _averaged(by_edges * trusted, 28 / result.stride, counted)
 
 
-def _averaged(values: npt.NDArray[np.floating[Any]], width: float, counted: Mask | None) -> Values:
+def _averaged(values: Array, width: float, counted: Mask) -> Floats:
     """Means over square windows of an odd number of cells, about ``width``, of the cells that count."""
     side = 2 * int(width / 2) + 1
-    if counted is None:
-        return np.asarray(cv2.blur(values.astype(np.float32), (side, side)), np.float32)
     above = cv2.blur(np.where(counted, values, 0).astype(np.float32), (side, side))
     below = cv2.blur(counted.astype(np.float32), (side, side))
     return np.asarray(above / np.maximum(below, 1e-6), np.float32)

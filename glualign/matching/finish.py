@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from glualign.alignment import Alignment, holds_data
+from glualign.arrays import Floats
 from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.geometry import (
     Field,
@@ -82,7 +82,7 @@ def finish(
     else:
         returned = forward_backward_error(refined.flow, refined.backward, exists=refined.exists)
         unit = max(size) / max(returned.shape)
-    if result.counted is not None and returned.shape == result.counted.shape:
+    if returned.shape == result.counted.shape:
         returned[~result.counted] = np.inf
     if equal and not imposed:
         error[:] = 0
@@ -108,7 +108,7 @@ def finish(
 
 
 def fit_model(
-    flow: Flow, transform: Transform, weights: npt.NDArray[np.float32] | None
+    flow: Flow, transform: Transform, weights: Floats | None
 ) -> tuple[Flow, Matrix | None, float | None]:
     """The flow of the ``transform`` fitted to a flow, its matrix where it has one, and its share of inliers.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Bytes, Doubles, Floats
 from glualign.errors import FlowError
 from glualign.flow import Fit, Flow, TransformModel, fit_transform
 from glualign.geometry import Matrix, Points, resizing_matrix
@@ -51,12 +51,9 @@ STEPS = 4
 TEXTURE = 0.02
 """Mean squared length of the gradient vectors (0 to 1) below which a window shows nothing."""
 
-Scores = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.float32]
-
 
 def simplest_model(
-    flow: Flow, weights: npt.NDArray[np.float32] | None, edges: EdgeSimilarity, best: FusedMatch
+    flow: Flow, weights: Floats | None, edges: EdgeSimilarity, best: FusedMatch
 ) -> tuple[TransformModel, Fit] | None:
     """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
 
@@ -115,15 +112,13 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
     return np.asarray(result / result[2, 2], np.float64)
 
 
-def _double_angles(image: npt.NDArray[np.uint8]) -> Vectors:
+def _double_angles(image: Bytes) -> Floats:
     """``(h, w, 2)``: gradients with their angle doubled, so that their sign does not count."""
     x, y = edge_directions(image)
     return np.dstack([x * x - y * y, 2 * x * y])
 
 
-def _scores(
-    target: Vectors, source: Vectors, exists: npt.NDArray[np.uint8], reach: int
-) -> tuple[Points, Scores]:
+def _scores(target: Floats, source: Floats, exists: Bytes, reach: int) -> tuple[Points, Doubles]:
     """Centres ``(N, 2)`` of the most textured windows, one of each part of the frame, and their correlations.
 
     ``(N, 2 reach + 1, 2 reach + 1)``: by displacement y, then x.
@@ -149,7 +144,7 @@ def _scores(
 
 
 def _best_model(
-    centres: Points, scores: Scores, model: TransformModel, size: tuple[int, int], widths: tuple[float, ...]
+    centres: Points, scores: Doubles, model: TransformModel, size: tuple[int, int], widths: tuple[float, ...]
 ) -> Matrix:
     """The motion of the frame that leads to high scores in all windows: a mean shift of its parameters.
 
@@ -188,7 +183,7 @@ def _best_model(
     return np.asarray(four, np.float64)
 
 
-def _basis(points: Points, model: TransformModel, size: tuple[int, int]) -> tuple[Scores, Scores]:
+def _basis(points: Points, model: TransformModel, size: tuple[int, int]) -> tuple[Doubles, Doubles]:
     """Displacements in x and in y ``(N, P)`` by which each parameter of a small motion moves the points."""
     x, y = ((points - (np.array(size[::-1]) - 1) / 2) / (max(size) / 2)).T
     one, none = np.ones_like(x), np.zeros_like(x)

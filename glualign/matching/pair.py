@@ -8,9 +8,8 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from glualign.arrays import Doubles
+from glualign.arrays import Doubles, Floats, Mask
 from glualign.geometry import (
     Field,
     Matrix,
@@ -25,9 +24,6 @@ from glualign.geometry import (
 from glualign.images import Image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
 from glualign.network.warping import working_size
-
-Mask = npt.NDArray[np.bool_]
-Errors = npt.NDArray[np.float32]
 
 MASK_SIDE = 2048
 """Pixels; larger masks are reduced to this longer side."""
@@ -48,17 +44,16 @@ class MatchResult:
             the transformed source.
         exists: ``(H', W')`` working pixels at which the transform shows the source; None: all.
         stride: working pixels from cell to cell.
-        counted: ``(h, w)`` bool, cells of the target that hold data; None: all. The error of others is
-            infinite.
+        counted: ``(h, w)`` bool, cells of the target that hold data. The error of others is infinite.
     """
 
     transform: Matrix
     forward: Field
     backward: Field
-    error: Errors
+    error: Floats
     exists: Mask | None
     stride: int
-    counted: Mask | None = None
+    counted: Mask
 
     @property
     def centres(self) -> Doubles:
@@ -69,10 +64,10 @@ class MatchResult:
     @cached_property
     def consistency(self) -> float:
         """Mean over the cells of a score that falls from 1 (no error) to 1/e at `CONSISTENT`, 0 to 1."""
-        error = self.error if self.counted is None else self.error[self.counted]
+        error = self.error[self.counted]
         return float(np.mean(np.exp(-((error / CONSISTENT) ** 2)))) if error.size else 0.0
 
-    def way_back(self, flow: Field) -> Errors:
+    def way_back(self, flow: Field) -> Floats:
         """`error` of another flow of the target's cells, with the way back of this match."""
         return forward_backward_error(flow, self.backward, cell=self.stride, exists=self.exists)
 
@@ -164,10 +159,10 @@ class PairMatcher:
         """A match with the forward-backward error of its two flows."""
         stride = self.working[0] // forward.shape[0]
         error = forward_backward_error(forward, backward, cell=stride, exists=exists)
-        missing, counted = self.target.missing, None
-        if missing is not None:
-            cells = (forward.shape[1], forward.shape[0])
-            counted = cv2.resize(missing.astype(np.float32), cells, interpolation=cv2.INTER_AREA) < 0.5
+        counted = np.ones(error.shape, np.bool_)
+        if self.target.missing is not None:
+            missing = self.target.missing.astype(np.float32)
+            counted = cv2.resize(missing, counted.shape[::-1], interpolation=cv2.INTER_AREA) < 0.5
             error[~counted] = np.inf
         return MatchResult(transform, forward, backward, error, exists, stride, counted)
 
@@ -213,13 +208,12 @@ def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None
     predictor, working = pairs[0].predictor, pairs[0].working
     known, images, exists = [], [], []
     for pair, transform in zip(pairs, transforms, strict=True):
-        features = pair.source_features if transform is None else None
-        shown = None
+        shown, features = None, pair.source_features if transform is None else None
         if transform is not None or pair._missing is not None:
             warped, shown = pair.warp_source(pair.to_source if transform is None else transform, working)
         if features is None:
-            resized = reduce_image(pair.source_pixels, pair.target.max_side) if transform is None else warped
-            images.append(resized)
+            whole = reduce_image(pair.source_pixels, pair.target.max_side) if transform is None else warped
+            images.append(whole)
         known.append(features)
         exists.append(shown)
     encoded = iter(predictor.encode(images, working) if images else ())

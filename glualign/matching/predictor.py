@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from glualign.arrays import Bytes
 from glualign.geometry import Field, Matrix, Size, apply_transform, pixel_grid, resize_flow, resizing_matrix
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
@@ -20,7 +21,7 @@ from glualign.network.decoders import fold_batch_norms
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import prepare, resize_bilinear, working_size
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = Bytes
 Value = TypeVar("Value", np.uint8, np.float32)
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Floats
 from glualign.matching.options import Transform
 
 Verdict = Literal["good", "doubtful", "failed"]
@@ -61,9 +61,7 @@ class Quality:
     motion: Transform = "dense"
 
 
-def confidence_of(
-    error: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
-) -> npt.NDArray[np.float32]:
+def confidence_of(error: Floats, out: Floats | None = None) -> Floats:
     """Confidence, 0 to 1, of an expected error in working pixels, in ``out`` where that is given."""
     out = np.divide(error, np.float32(-CONFIDENCE_SCALE), out=out)
     return np.exp(out, out=out)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Bytes, Floats, Mask
 from glualign.geometry import (
     Field,
     Size,
@@ -17,7 +17,7 @@ from glualign.geometry import (
     resizing_matrix,
 )
 from glualign.matching.estimate import FusedMatch
-from glualign.matching.pair import Errors, PairMatcher
+from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import warp_pixels
 
@@ -40,8 +40,6 @@ ones (PCK-1 of the graffiti wall 64 -> 55 %)."""
 UNTEXTURED = 3.0
 """Standard deviation, in grey levels, below which a window shows nothing to compare."""
 
-Grey = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, eq=False)
 class Refined:
@@ -56,8 +54,8 @@ class Refined:
 
     flow: Field
     backward: Field
-    error: Errors
-    exists: npt.NDArray[np.bool_]
+    error: Floats
+    exists: Mask
 
 
 def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
@@ -99,18 +97,18 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     return Refined(flow, backward, combined, exists)
 
 
-def full_error(cells: Errors, size: Size, *, worst: float = 10.0) -> Errors:
+def full_error(cells: Floats, size: Size, *, worst: float = 10.0) -> Floats:
     """An error of cells on a grid of another size; errors above ``worst`` are not told apart."""
     # Capped first: between a good cell and an infinite one the border of the valid mask would be a staircase.
     resized = cv2.resize(np.minimum(cells, np.float32(worst)), size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, np.float32)
 
 
-def _grey(image: npt.NDArray[np.uint8]) -> Grey:
+def _grey(image: Bytes) -> Bytes:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _correlation(first: Grey, second: Grey) -> npt.NDArray[np.float32]:
+def _correlation(first: Bytes, second: Bytes) -> Floats:
     """Normalised cross-correlation of the windows around each pixel, -1 to 1."""
     window = (WINDOW, WINDOW)
     a, b = first.astype(np.float32), second.astype(np.float32)
@@ -121,7 +119,7 @@ def _correlation(first: Grey, second: Grey) -> npt.NDArray[np.float32]:
     return np.asarray(product / np.sqrt(np.maximum(variances, 0) + 25.0), np.float32)
 
 
-def _deviation(image: Grey) -> npt.NDArray[np.float32]:
+def _deviation(image: Bytes) -> Floats:
     """Standard deviation of the window around each pixel, in grey levels."""
     values = image.astype(np.float32)
     window = (WINDOW, WINDOW)

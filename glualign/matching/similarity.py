@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from glualign.arrays import Floats, Mask
 from glualign.geometry import Field, Matrix, Size, pixel_grid, resize_flow, resizing_matrix
-from glualign.matching.pair import Mask, PairMatcher
+from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import Pixels, reduce_image
 
 COMPARED_SIDE = 384
@@ -36,8 +36,6 @@ FEWEST_PIXELS = 0.3
 FEWEST_SHOWN = 0.3
 """Share of the covered part where both images must show something between the shared edges."""
 
-Values = npt.NDArray[np.float32]
-
 
 class Similarity(NamedTuple):
     """Similarity of the edges of a target and a warped source, pixel by pixel.
@@ -49,8 +47,8 @@ class Similarity(NamedTuple):
         source: ``(h, w, 3)`` uint8, the warped source.
     """
 
-    product: Values
-    strength: Values
+    product: Floats
+    strength: Floats
     covered: Mask
     source: Pixels
 
@@ -60,7 +58,7 @@ class Similarity(NamedTuple):
         mask = self.covered
         return float(self.product[mask].sum() / (self.strength[mask].sum() + 1e-3)) if mask.any() else 0.0
 
-    def local(self, window: int) -> Values:
+    def local(self, window: int) -> Floats:
         """The same in a square window around each pixel."""
         mask = self.covered.astype(np.float32)
         above = cv2.blur(self.product * mask, (window, window))
@@ -113,7 +111,7 @@ def warp_pixels(image: Pixels, flow: Field, interpolation: int = cv2.INTER_LINEA
     return np.asarray(cv2.remap(image, x, y, interpolation), np.uint8)
 
 
-def edge_directions(image: Pixels) -> tuple[Values, Values]:
+def edge_directions(image: Pixels) -> tuple[Floats, Floats]:
     """Gradient directions, short where the gradient is no stronger than the image's usual texture."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     x, y = cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8
@@ -149,7 +147,7 @@ def content_agreement(target: Pixels, compared: Similarity) -> float | None:
     return float(square[shown].mean())
 
 
-def _band(values: Values, weight: Values) -> Values:
+def _band(values: Floats, weight: Floats) -> Floats:
     """The band of weighted values between two scales, of the pixels that have a weight alone."""
     fine, coarse = (
         cv2.GaussianBlur(values, (0, 0), scale) / (cv2.GaussianBlur(weight, (0, 0), scale) + 1e-3)
@@ -158,7 +156,7 @@ def _band(values: Values, weight: Values) -> Values:
     return np.asarray((fine - coarse) * weight, np.float32)
 
 
-def _noise(grey: Values) -> float:
+def _noise(grey: Floats) -> float:
     """Variance that white noise of the image's strength has in the band.
 
     The strength is the median response to a kernel that sees neither steps nor slopes (Immerkaer, 1996).

@@ -37,17 +37,11 @@ def lucas_kanade_steps(warped: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         # In one memory layout: products of two are twice as slow.
         warped, target = warped.float().contiguous(), target.float().contiguous()
         padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")
-        along_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-        along_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+        dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+        dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
         error = target - warped
         residual = error.square().sum(dim=1, keepdim=True)
-        pairs = (
-            (along_x, along_x),
-            (along_x, along_y),
-            (along_y, along_y),
-            (along_x, error),
-            (along_y, error),
-        )
+        pairs = ((dx, dx), (dx, dy), (dy, dy), (dx, error), (dy, error))
         products = torch.cat([(a * b).sum(dim=1, keepdim=True) for a, b in pairs], dim=1)
         products = products / (1 + residual / OUTLIER**2)
         steps = []
