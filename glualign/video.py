@@ -60,15 +60,12 @@ class Clip:
         """
         with _opened(self.path) as capture:
             position = 0
-            while self.last is None or position < self.last:
-                if position < self.first or (position - self.first) % self.every:
-                    found = capture.grab()
-                else:
-                    found, frame = capture.read()
-                    if found:
-                        yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
-                if not found:
-                    return
+            while (self.last is None or position < self.last) and capture.grab():
+                if position >= self.first and (position - self.first) % self.every == 0:
+                    found, frame = capture.retrieve()
+                    if not found:
+                        return
+                    yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
                 position += 1
 
     def rate(self) -> float:

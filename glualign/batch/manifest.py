@@ -231,7 +231,8 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     folder or of a lock would let two runs lock different files.
 
     Raises:
-        BatchError: another run is at work there, or the lock file cannot be made.
+        BatchError: another run is at work there, the lock file cannot be made, or the file system fails in
+            the block on something other than a pair.
     """
     # The lock of the whole is shared by shards, that of a shard by nobody.
     locks = {"lock": False} if shard is None else {"lock": True, f"lock-{shard}": False}
@@ -253,7 +254,13 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
-        yield
+        try:
+            yield
+        except BrokenPipeError:  # of whoever reads the progress
+            raise
+        except OSError as error:
+            where, what = error.filename or folder.parent, error.strerror or error
+            raise BatchError(f"{where}: {what}; give the command again") from error
 
 
 def _lock(descriptor: int, *, shared: bool) -> None:

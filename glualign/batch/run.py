@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,6 @@ from glualign.batch.manifest import Input, Manifest, Record, hold, latest, read_
 from glualign.batch.pairs import Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
-from glualign.errors import BatchError
 from glualign.files import PathLike, write_text
 from glualign.outputs import check_outputs, identity
 
@@ -128,9 +127,8 @@ def align_batch(
     own = pairs if shard is None else pairs.shard(shard)
     options = settings.identity()
     private = out / BOOKKEEPING
-    with _told(out):
-        _keep_inputs(pairs, out, settings, shard)
-    with hold(private, shard), _told(out):
+    _keep_inputs(pairs, out, settings, shard)
+    with hold(private, shard):
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
@@ -213,19 +211,6 @@ def _changed(record: Record, pair: Pair, options: Mapping[str, Any], out: Path) 
     return None if same else "results are missing or were changed"
 
 
-@contextmanager
-def _told(out: Path) -> Iterator[None]:
-    """Name the folder when the file system fails on something other than a pair."""
-    try:
-        yield
-    except BrokenPipeError:  # of whoever reads the progress
-        raise
-    except OSError as error:
-        raise BatchError(
-            f"{error.filename or out}: {error.strerror or error}; give the command again"
-        ) from error
-
-
 def current_records(out: Path, pairs: PairList) -> list[Record]:
     """The records of the pairs that have one, in the order of the list, from all manifests in ``out``."""
     records, _ = _known(out, None, set())
@@ -248,7 +233,7 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
 
     An input can be overwritten only where an output is already there, so only those are looked at.
     """
-    if not out.is_dir():
+    if not os.path.isdir(out):
         return
     sound = [pair for pair in pairs.pairs if pair.fault is None]
     outputs = [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
