@@ -201,10 +201,8 @@ def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None =
     Raises:
         BatchError: the list is empty, or two rows ask for the same output.
     """
-    listed = []
-    for row in rows:
-        fault = row.fault or _row_fault(row)
-        listed.append(Row("", "", where=row.where, fault=fault) if fault else row)
+    faults = ((row, row.fault or _row_fault(row)) for row in rows)
+    listed = [Row("", "", where=row.where, fault=fault) if fault else row for row, fault in faults]
     if not listed:
         raise BatchError("the list of pairs is empty")
     outside = [folder / row.source for row in listed if _is_outside(row.source)]
@@ -254,18 +252,15 @@ def read_pairs(location: PathLike) -> PairList:
         name, is_json = "standard input", text.lstrip().startswith("{")
     else:
         is_json = file.suffix.lower() in {".jsonl", ".ndjson", ".json"}
-    rows = []
-    for line, row in _json_rows(text) if is_json else _csv_rows(text, name):
-        where = f"{name}, line {line}"
-        if isinstance(row, str):
-            rows.append(Row("", "", where=where, fault=row))
-        else:
-            rows.append(Row(row.get("source", ""), row.get("target", ""), row.get("output"), where))
+    rows = (
+        Row(row.get("source", ""), row.get("target", ""), row.get("output"), f"{name}, line {line}", fault)
+        for line, row, fault in (_json_rows(text) if is_json else _csv_rows(text, name))
+    )
     return from_rows(rows, folder=Path() if file is None else file.parent, file=file)
 
 
-def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Line number and columns of each row, or what is wrong with it."""
+def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any], str | None]]:
+    """Line number and columns of each row, and what is wrong with it."""
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
         header = [column.strip() for column in reader.fieldnames or ()]
@@ -279,24 +274,26 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | s
     reader.fieldnames = header
     while True:
         try:
-            row = next(reader, None)
+            row = next(reader)
+            fault = "more fields than columns; quote names with commas" if None in row else None
+            yield reader.line_num, row, fault
         except csv.Error as error:
-            yield reader.reader.line_num, f"is not CSV ({error})"
-            continue
-        if row is None:
+            yield reader.reader.line_num, {}, f"is not CSV ({error})"
+        except StopIteration:
             return
-        yield reader.line_num, row if None not in row else "more fields than columns; quote names with commas"
 
 
-def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Line number and object of each row, or what is wrong with it."""
+def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any], str | None]]:
+    """Line number and object of each row, and what is wrong with it."""
     for line, entry in enumerate(text.split("\n"), start=1):
         try:
-            if entry.strip():
-                is_object = isinstance(row := json.loads(entry), dict)
-                yield line, row if is_object else 'must be an object such as {"source": ..., "target": ...}'
+            row = json.loads(entry) if entry.strip() else None
+            if isinstance(row, dict):
+                yield line, row, None
+            elif entry.strip():
+                yield line, {}, 'must be an object such as {"source": ..., "target": ...}'
         except (ValueError, RecursionError) as error:
-            yield line, f"is not JSON ({getattr(error, 'msg', None) or error})"
+            yield line, {}, f"is not JSON ({getattr(error, 'msg', None) or error})"
 
 
 def _row_fault(row: Row) -> str | None:
