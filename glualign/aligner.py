@@ -21,11 +21,10 @@ from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, folding_share, from_transform
 from glualign.images import Image, as_image
 from glualign.matching.estimate import estimate, first_matches
-from glualign.matching.finish import finish, fit_model
+from glualign.matching.finish import FEWEST_TRUSTED, finish, fit_model
 from glualign.matching.options import SMALLEST_SIDE, AlignOptions, Preset, Transform, choose_options
 from glualign.matching.pair import PairMatcher, PreparedImage, prepare_images
 from glualign.matching.predictor import FlowPredictor
-from glualign.matching.quality import FEWEST_TRUSTED
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
 

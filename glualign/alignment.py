@@ -22,7 +22,7 @@ from glualign.flow import Flow, Interpolation, warp
 from glualign.images import Image, to_rgb8
 
 if TYPE_CHECKING:
-    from glualign.matching.quality import Quality
+    from glualign.matching.finish import Quality
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (BT.601)."""

@@ -30,7 +30,7 @@ from glualign.errors import GlualignError
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.images import Image
-    from glualign.matching.quality import Quality
+    from glualign.matching.finish import Quality
 
 EXIT_FAILED_VERDICT = 4
 PAIR = (
@@ -293,7 +293,7 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
 
 def figures(quality: Quality) -> list[str]:
     """What was measured, in words, with what is usual."""
-    from glualign.matching.quality import CONTENT_AGREES
+    from glualign.matching.finish import CONTENT_AGREES
 
     lines = [f"edge similarity {quality.edge_agreement:.2f} (unrelated images: up to 0.1, alike: from 0.4)"]
     content = quality.content_agreement

@@ -15,7 +15,7 @@ import numpy as np
 from glualign.arrays import Array, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
-from glualign.geometry import Field, Matrix, resizing_matrix
+from glualign.geometry import Field, Matrix, Size, resizing_matrix
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher, match_pairs
@@ -182,6 +182,13 @@ def expected_error(
     if imposed:
         error = np.where(returned > result.error + CONTRADICTION, returned, error)
     return np.asarray(error, np.float32)
+
+
+def full_error(cells: Floats, size: Size, *, worst: float = 10.0) -> Floats:
+    """An error of cells on a grid of another size; errors above ``worst`` are not told apart."""
+    # Capped first: between a good cell and an infinite one the border of the valid mask would be a staircase.
+    resized = cv2.resize(np.minimum(cells, np.float32(worst)), size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)
 
 
 def _blending_weight(

@@ -88,9 +88,15 @@ class FlowPredictor:
         A target's can be matched with any number of sources.
         """
         with self._computing():
-            coarse = _split(self.network.coarse_features(self._prepared(images)))
-            working = _split(self.network.working_features(self._prepared(images, size)))
-            return [Encoded(*features) for features in zip(coarse, working, strict=True)]
+            coarse = self.network.coarse_features(self._prepared(images))
+            working = self.network.working_features(self._prepared(images, size))
+            return [
+                Encoded(
+                    CoarseFeatures(*(level[k : k + 1] for level in coarse)),
+                    WorkingFeatures._make(level if level is None else level[k : k + 1] for level in working),
+                )
+                for k in range(len(images))
+            ]
 
     def match(
         self, sources: Sequence[Encoded], targets: Sequence[Encoded], *, both_ways: bool = True
@@ -208,14 +214,6 @@ def _joined(images: Sequence[Features]) -> Features:
         return images[0]
     levels = zip(*images, strict=True)
     return type(images[0])._make(None if maps[0] is None else torch.cat(maps) for maps in levels)
-
-
-def _split(features: Features) -> list[Features]:
-    """The feature maps of a batch image by image."""
-    return [
-        type(features)._make(None if level is None else level[k : k + 1] for level in features)
-        for k in range(len(features[0]))
-    ]
 
 
 def _fields(flows: Tensor) -> list[Field]:

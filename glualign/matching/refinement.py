@@ -16,7 +16,7 @@ from glualign.geometry import (
     resize_flow,
     resizing_matrix,
 )
-from glualign.matching.estimate import FusedMatch
+from glualign.matching.estimate import FusedMatch, full_error
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import warp_pixels
@@ -95,13 +95,6 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     flow = (before * (1 - weight) + after * weight).astype(np.float32)
     combined = np.where(weight[..., 0] > 0.5, np.minimum(error, max(size)), old).astype(np.float32)
     return Refined(flow, backward, combined, exists)
-
-
-def full_error(cells: Floats, size: Size, *, worst: float = 10.0) -> Floats:
-    """An error of cells on a grid of another size; errors above ``worst`` are not told apart."""
-    # Capped first: between a good cell and an infinite one the border of the valid mask would be a staircase.
-    resized = cv2.resize(np.minimum(cells, np.float32(worst)), size[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, np.float32)
 
 
 def _grey(image: Bytes) -> Bytes:

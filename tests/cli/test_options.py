@@ -37,8 +37,8 @@ def test_options_of_the_aligner_that_only_presets_set_are_not_on_the_command_lin
 
 def test_choices_are_those_of_the_library():
     from glualign.flow import Interpolation
+    from glualign.matching.finish import Verdict
     from glualign.matching.options import PRESETS, Transform
-    from glualign.matching.quality import Verdict
 
     method = parameters(options.Aligning)
     assert set(method["preset"].type.choices) == set(PRESETS)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from glualign.matching.estimate import fuse
-from glualign.matching.finish import finish
-from glualign.matching.quality import CONTENT_AGREES, CONVINCING
+from glualign.matching.finish import CONTENT_AGREES, CONVINCING, finish
 from glualign.matching.similarity import EdgeSimilarity, content_agreement
 from tests.matching.known_pairs import known_pair, pair_without_network, warp_homography
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from glualign.matching.estimate import fuse
-from glualign.matching.finish import finish
-from glualign.matching.quality import Quality, confidence_of, verdict_on
+from glualign.matching.finish import Quality, confidence_of, finish, verdict_on
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import end_point_errors, example, known_pair, true_flow, warp_homography
