@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -118,7 +118,17 @@ def read_checkpoint(path: str | os.PathLike[str], entry: RegistryEntry | None = 
         kind: Literal["safetensors", "torch"] = "torch"
         # Eight bytes of header length, then JSON. A torch file starts with PK or the protocol mark.
         if head[8:9] == b"{" and not head.startswith((b"PK\x03\x04", b"\x80\x02")):
-            kind, (state, stored, metadata) = "safetensors", _read_safetensors(stream)
+            from safetensors.torch import load
+
+            # Read, not mapped: a mapped file that is overwritten changes the weights of a live network.
+            data = stream.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise CheckpointError("has more than 512 MiB, more than any network of the family")
+            kind = "safetensors"
+            state: dict[str, Any] = load(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            metadata = {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+            stored = metadata.get(CONFIG_KEY)
         else:
             _refuse_other_files(head)
             opened = TorchFile(stream)
@@ -204,19 +214,6 @@ def _refuse_other_files(head: bytes) -> None:
         raise CheckpointError("is a Git LFS pointer, not the weights; run `git lfs pull`")
     if not head.startswith((b"PK\x03\x04", b"\x80")):
         raise CheckpointError("is neither safetensors nor a torch file (.pth, .pth.tar)")
-
-
-def _read_safetensors(stream: BinaryIO) -> tuple[dict[str, Any], Any, dict[str, str]]:
-    """State dict, stored configuration and metadata."""
-    from safetensors.torch import load
-
-    # Read, not mapped into memory: a mapped file that is overwritten changes the weights of a live network.
-    data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise CheckpointError("has more than 512 MiB, more than any network of the family")
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    metadata = {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
-    return load(data), metadata.get(CONFIG_KEY), metadata
 
 
 def _torch_state(content: Any) -> tuple[dict[str, Any], Any, dict[str, str]]:

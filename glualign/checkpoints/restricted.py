@@ -95,8 +95,8 @@ class TorchFile:
         open_ = _open_zip if zipfile.is_zipfile(stream) else _open_legacy
         self.content, self._read = open_(stream)
 
-    def tensors(self, state: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
-        """The tensors of ``state``, read from the file; each storage is read once."""
+    def tensors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The tensors of a mapping to `StoredTensor`, read from the file; each storage is read once."""
         storages = {tensor.storage.key: tensor.storage for tensor in state.values()}
         sizes = {key: storage.values * _DTYPES[storage.kind].itemsize for key, storage in storages.items()}
         if sum(sizes.values()) > MAX_BYTES:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from glualign import geometry
+import glualign.geometry as geometry
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.geometry import robust
