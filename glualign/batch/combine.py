@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,10 @@ from glualign.images import read_image, write_image
 from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, pixels_at, spread
 
 Merge = Literal["mean", "median", "min", "max"]
+MERGED_KINDS = ("warped", "confidence")
+"""The kinds of output that a merge reads."""
+JOINED_KINDS = ("flow", "mask", "confidence")
+"""The kinds of output that a scene is made from."""
 SAME = 1.0
 """Pixels below which two positions in an image are one key point."""
 _MATCHED = 1 << 17
@@ -40,7 +45,7 @@ def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
 
     Args:
         records: of pairs with one target; those that failed are left out.
-        out: the output folder, with the warped images and the confidences of the pairs.
+        out: the output folder, with the warped images and the confidences (`MERGED_KINDS`) of the pairs.
         how: ``mean``, ``median``, ``min`` or ``max``.
 
     Returns:
@@ -90,7 +95,8 @@ def _merged(pixels: Floats, weights: Bytes, how: Merge) -> Floats:
     """One strip: ``(N, h, W[, C])`` values, ``(N, h, W)`` weights to ``(h, W[, C])``, NaN where all are 0."""
     weights = weights.reshape(weights.shape + (1,) * (pixels.ndim - weights.ndim))
     pixels = np.where(weights > 0, pixels, np.float32(np.nan))
-    with np.errstate(invalid="ignore"):  # pixels that no image reaches
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of pixels that no image reaches
         if how == "mean":
             found = np.nansum(pixels * weights, axis=0) / weights.sum(axis=0, dtype=np.float32)
         elif how == "median":
@@ -99,14 +105,15 @@ def _merged(pixels: Floats, weights: Bytes, how: Merge) -> Floats:
             middle = [np.take_along_axis(ordered, at // 2, axis=0)[0] for at in ((count - 1).clip(0), count)]
             found = (middle[0] + middle[1]) / 2
         else:
-            found = (np.fmin if how == "min" else np.fmax).reduce(pixels, axis=0)
+            found = (np.nanmin if how == "min" else np.nanmax)(pixels, axis=0)
     return np.asarray(found, np.float32)
 
 
 def _done(records: Sequence[Record], out: Path) -> list[Record]:
-    if done := [record for record in records if record.status == "done"]:
-        return done
-    raise BatchError(f"{out}: nothing to put together, no pair is done")
+    done = [record for record in records if record.status == "done"]
+    if not done:
+        raise BatchError(f"{out}: nothing to put together, no pair is done")
+    return done
 
 
 def _output_of(record: Record, out: Path, kind: str, extension: str = "") -> Path:
@@ -126,7 +133,7 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
 
     Args:
         records: of the batch; those that failed are left out.
-        out: the output folder, with the flow, mask and confidence of the pairs.
+        out: the output folder, with the outputs (`JOINED_KINDS`) of the pairs.
         flow_extension: of the flow files.
 
     Raises:
@@ -153,7 +160,8 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
         indices, confident = np.stack([first, second], axis=1), values[kept]
         for column in (0, 1):  # where two became one key point, the more confident match stays
             order = np.argsort(-confident, kind="stable")
-            chosen = np.sort(order[np.unique(indices[order, column], return_index=True)[1]])
+            _, best = np.unique(indices[order, column], return_index=True)
+            chosen = np.sort(order[best])
             indices, confident = indices[chosen], confident[chosen]
         pairs[names[record.source.path], names[record.target.path]] = indices, confident
     return Scene({names[path]: points.positions for path, points in images.items()}, pairs)

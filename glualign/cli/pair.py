@@ -172,7 +172,7 @@ def warp(
       glualign warp scan.tif drawing.png out/ --init points.csv
       cat source.jpg | glualign warp - target.jpg - > aligned.png
     """
-    from glualign import outputs
+    import glualign.outputs as outputs
     from glualign.georeference import map_affine
     from glualign.images import WRITABLE
 
