@@ -24,13 +24,9 @@ from glualign.geometry import (
     transform_fault,
     transform_flow,
 )
-from glualign.geometry.robust import magsac_homography
+from glualign.geometry.robust import keypoint_homography
 
 _ECC_SIDE = 512
-_FEWEST = 8
-"""Key points of an image, matches, and inliers among them, without which there is no homography."""
-RATIO = 0.8
-"""Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""
 
 _cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
@@ -132,36 +128,8 @@ def identity(source: Pixels, target: Pixels) -> Field:
 
 
 def keypoints(detector: Literal["sift", "orb"], most: int, source: Pixels, target: Pixels) -> Field:
-    """A homography through at most so many key points an image: ratio test, then MAGSAC++.
-
-    SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB.
-
-    Raises:
-        FlowError: too few points agree, or on nothing plausible; the message says which.
-    """
-    finder = (_cv.SIFT_create if detector == "sift" else _cv.ORB_create)(nfeatures=most)
-    places, described = [], []
-    for image in (source, target):
-        found, descriptors = finder.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
-        if len(found) < _FEWEST:
-            raise FlowError(f"{len(found)} key points")
-        if detector == "sift":
-            descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
-        places.append(np.array([point.pt for point in found], np.float32))
-        described.append(descriptors)
-    matcher = cv2.BFMatcher(cv2.NORM_L2 if detector == "sift" else cv2.NORM_HAMMING)
-    nearest = matcher.knnMatch(described[1], described[0], k=2)
-    good = [pair[0] for pair in nearest if len(pair) == 2 and pair[0].distance < RATIO * pair[1].distance]
-    if len(good) < _FEWEST:
-        raise FlowError(f"{len(good)} matches")
-    matched = places[1][[match.queryIdx for match in good]], places[0][[match.trainIdx for match in good]]
-    matrix, inliers = magsac_homography(*matched, threshold=3.0)
-    if matrix is None or inliers < _FEWEST:
-        raise FlowError(f"{inliers} inliers among {len(good)} matches")
-    # The appearance of a key point is not that of its mirror image.
-    fault = transform_fault(matrix, size_of(target), mirror=False)
-    if fault:
-        raise FlowError(f"the homography {fault}")
+    """At most so many key points at full size, ratio test, homography by MAGSAC++."""
+    matrix = keypoint_homography(source, target, detector=detector, most=most, threshold=3.0, fewest=8)
     return transform_flow(matrix, size_of(target))
 
 

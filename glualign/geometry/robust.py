@@ -1,16 +1,16 @@
-"""One transform through many point pairs, most of which agree."""
+"""One transform through many point pairs, most of which agree: given pairs, or key points of two images."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Doubles
+from glualign.arrays import Bytes, Doubles
 from glualign.errors import FlowError
-from glualign.geometry import Matrix, Points, apply_transform
+from glualign.geometry import Matrix, Points, apply_transform, transform_fault
 
 TransformModel = Literal["homography", "affine", "similarity", "translation"]
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
@@ -25,6 +25,10 @@ _FREE: dict[TransformModel, Doubles] = {
 _HYPOTHESES = 200
 _SCORED_POINTS = 2000
 _REFITS = 12
+RATIO = 0.8
+"""Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""
+
+_cv: Any = cv2  # the type stubs of OpenCV 4 and 5 disagree with each other and with the library
 
 
 def fit_points(target: Points, source: Points, model: TransformModel, *, threshold: float) -> Matrix:
@@ -81,6 +85,48 @@ def magsac_homography(
     if matrix is None or inliers is None:
         return None, 0
     return np.asarray(matrix, np.float64), int(inliers.sum())
+
+
+def keypoint_homography(
+    source: Bytes,
+    target: Bytes,
+    *,
+    detector: Literal["sift", "orb"] = "sift",
+    most: int = 4000,  # key points per image
+    threshold: float = 2.0,  # largest distance of an inlier, in pixels of the source
+    fewest: int = 12,  # key points of an image, matches, and inliers among them, that are needed
+) -> Matrix:
+    """Homography, target pixel -> source pixel, of two images ``(H, W, 3)`` uint8 RGB, through key points.
+
+    SIFT with RootSIFT descriptors (Arandjelovic and Zisserman 2012), or ORB; ratio test; MAGSAC++.
+
+    Raises:
+        FlowError: too few points agree, or on nothing plausible; the message says which.
+    """
+    finder = (_cv.SIFT_create if detector == "sift" else _cv.ORB_create)(nfeatures=most)
+    places, described = [], []
+    for image in (source, target):
+        found, descriptors = finder.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+        if len(found) < fewest:
+            raise FlowError(f"{len(found)} key points")
+        if detector == "sift":
+            descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
+        places.append(np.array([point.pt for point in found], np.float32))
+        described.append(descriptors)
+    matcher = cv2.BFMatcher(cv2.NORM_L2 if detector == "sift" else cv2.NORM_HAMMING)
+    nearest = matcher.knnMatch(described[1], described[0], k=2)
+    good = [pair[0] for pair in nearest if len(pair) == 2 and pair[0].distance < RATIO * pair[1].distance]
+    if len(good) < fewest:
+        raise FlowError(f"{len(good)} matches")
+    matched = places[1][[match.queryIdx for match in good]], places[0][[match.trainIdx for match in good]]
+    matrix, inliers = magsac_homography(*matched, threshold)
+    if matrix is None or inliers < fewest:
+        raise FlowError(f"{inliers} inliers among {len(good)} matches")
+    # The appearance of a key point is not that of its mirror image.
+    fault = transform_fault(matrix, (target.shape[0], target.shape[1]), mirror=False)
+    if fault:
+        raise FlowError(f"the homography {fault}")
+    return matrix
 
 
 def transfer_errors(matrix: Matrix, target: Points, source: Points) -> Doubles:

@@ -73,3 +73,14 @@ def test_a_first_match_that_leaves_no_visible_motion_is_not_followed_by_another(
     pair.match_transformed = None
     found = estimate(pair, EdgeSimilarity(pair), AlignOptions(), first)
     assert distance(pair, found.result.transform, GENTLE) < 0.5
+
+
+def test_key_points_find_what_the_first_match_does_not_where_a_search_is_wanted(wall):
+    source, target, truth = turned(wall, 120, scale=1.3)
+    pair = known_pair(source, target, truth, reach=3)
+    edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
+    lost = estimate(pair, edges, AlignOptions(search=False), first)
+    assert lost.similarity < 0.25
+    found = estimate(pair, edges, AlignOptions(), first)
+    assert distance(pair, found.result.transform, truth) < 1.0
+    assert found.similarity > 0.6

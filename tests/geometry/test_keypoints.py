@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from glualign.errors import FlowError
-from glualign.evaluation.methods import keypoints
 from glualign.geometry import rotation_scale_matrix, transform_flow
+from glualign.geometry.robust import keypoint_homography
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -26,17 +26,17 @@ def test_a_rotated_and_scaled_photograph_is_found(detector, degrees, scale):
     source, size = example("graf1.png", 640), (400, 500)
     matrix = rotation_scale_matrix(size, source.shape[:2], degrees=degrees, scale=scale)
     target = cv2.warpPerspective(source, matrix, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    found = keypoints(detector, 4000, source, target)
+    found = transform_flow(keypoint_homography(source, target, detector=detector), size)
     assert np.abs(found - transform_flow(matrix, size)).max() < 3.0
 
 
 def test_unrelated_photographs_give_nothing():
     with pytest.raises(FlowError, match=r"matches|inliers|homography"):
-        keypoints("sift", 4000, example("graf1.png", 500), example("aloeL.jpg", 500))
+        keypoint_homography(example("graf1.png", 500), example("aloeL.jpg", 500))
 
 
 def test_a_picture_without_key_points_gives_nothing_and_says_so():
     flat, photograph = np.full((200, 200, 3), 128, np.uint8), example("graf1.png", 300)
     for pair in ((flat, photograph), (photograph, flat)):
         with pytest.raises(FlowError, match=r"^0 key points"):
-            keypoints("sift", 4000, *pair)
+            keypoint_homography(*pair)
