@@ -22,11 +22,9 @@ PIXEL_THRESHOLDS = (1.0, 3.0, 5.0, 10.0)
 ALPHAS = (0.05, 0.1)
 CURVE_ALPHAS: Doubles = np.linspace(0.002, 0.2, 50)
 
-Vectors = npt.NDArray[np.floating]
+FL_PIXELS, FL_SHARE = 3.0, 0.05  # an outlier of KITTI is wrong by more, in pixels and of its true motion
 
-# Fl (KITTI): an outlier is wrong by more than 3 px and by more than 5 % of its true motion.
-FL_PIXELS = 3.0
-FL_SHARE = 0.05
+Vectors = npt.NDArray[np.floating]
 
 
 class Errors(NamedTuple):

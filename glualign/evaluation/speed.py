@@ -13,14 +13,12 @@ import cv2
 import numpy as np
 import torch
 
-from glualign.arrays import Bytes
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.tables import header
 from glualign.geometry import Field, Size
-from glualign.matching.predictor import FlowPredictor
+from glualign.matching.predictor import FlowPredictor, Pixels
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 
-Pixels = Bytes
 Timing = dict[str, Any]
 """A row of the table and of the JSON document: contender, size, threads, seconds and speed-up."""
 
@@ -36,10 +34,9 @@ class Contender(NamedTuple):
 
 
 def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["glunet"]) -> Contender:
-    """A network as the published code runs it: fp32, channels first, batch norms not folded.
+    """A network as the published code runs it, in fp32, channels first, batch norms not folded.
 
-    Its weights are random, because the time does not depend on their values and the published ones are not
-    needed.
+    Its weights are random: the time does not depend on their values.
     """
     torch.manual_seed(0)
     predictor = FlowPredictor(GLUNet(config), device=device, dtype=torch.float32, as_published=True)

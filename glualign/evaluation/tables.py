@@ -51,10 +51,9 @@ _DIGITS = 6  # digits after the point; more is noise that makes two documents lo
 Row = dict[str, Any]
 """One method on one group of pairs, as JSON has it.
 
-``group`` is the group's name (`ALL` for all pairs, `MEAN_OF_GROUPS` for the mean of the groups), ``method``
-the method's; ``failed`` the number of pairs without a result, ``unsolved`` of those that a baseline answered
-with the identity; ``seconds_per_pair`` the median time, NaN or None without any; ``metrics`` those of
-`GroupMetrics`, with PCK by threshold and the curve of all pairs alone, or None when every pair failed.
+``group`` is a group's name, `ALL` or `MEAN_OF_GROUPS`; ``failed`` counts pairs without a result, ``unsolved``
+those that a baseline answered with the identity; ``seconds_per_pair`` is the median time, NaN or None without
+any; ``metrics`` are those of `GroupMetrics`, PCK by threshold and the curve of `ALL` alone, None without any.
 """
 
 
@@ -134,10 +133,9 @@ def table_cells(dataset: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 @cache
 def _published() -> list[dict[str, str]]:
-    """Numbers published for GLU-Net, which hold for the official data and weights.
+    """Numbers published for GLU-Net with the official data and weights; cells without one are empty.
 
-    Lengths are in pixels, shares are fractions; ``pairs`` is the number of pairs of the official set or
-    group. A cell is empty where nothing was published.
+    Lengths are in pixels, shares are fractions; ``pairs`` are those of the official set or group.
     """
     with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -129,8 +129,8 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
     """Write the curves of some columns over pairs as a PNG of 900 x 500 with logarithmic values.
 
-    A curve is drawn through the means of 400 parts of its rows, so that a long noisy log stays legible.
-    Without two positive values in any column nothing is written.
+    A curve runs through the means of at most 400 parts of its rows; without two positive values it is left
+    out, and without any curve nothing is written.
     """
     points = {c: [(r["pairs"], math.log10(r[c])) for r in rows if r.get(c, 0) > 0] for c in columns}
     curves = {

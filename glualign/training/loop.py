@@ -44,8 +44,7 @@ TRAIN_COLUMNS = (
 CLIP = 1.0  # largest norm of a gradient
 COMPONENT_PHOTOS = 256  # photographs whose features decide the first projection of a pretrained backbone's
 MOST_SKIPPED = 100  # steps in a row without a finite gradient after which a run ends: it will not recover
-VALIDATION_SEED = 10_007
-VALIDATION_SIDE = 768  # longer real images are reduced to this side for validation
+VALIDATION_SEED, VALIDATION_SIDE = 10_007, 768  # longer real images are reduced to this side
 
 
 @dataclass(eq=False)
@@ -187,8 +186,7 @@ class Trainer:
                 group["peak"] = wanted["peak"]
         module: nn.Module = objective
         if processes.world > 1:
-            device_ids = [processes.device.index] if on_cuda else None
-            module = DistributedDataParallel(objective, device_ids=device_ids)
+            module = DistributedDataParallel(objective, [processes.device.index] if on_cuda else None)
         count = sum(p.numel() for g in groups for p in g["params"])
         self.log(
             f"stage {progress.stage} ({stage.kind}): steps {progress.step} to {last} of {stage.steps}, "
@@ -205,7 +203,7 @@ class Trainer:
         tick = saved = time.monotonic()
         skipped, stopping = 0, False
         while progress.step < last:
-            rows.append(self._step(stage, objective, module, next(batches)))
+            rows.append(self._step(objective, module, next(batches)))
             skipped = skipped + 1 if rows[-1]["skipped"] else 0
             if skipped >= MOST_SKIPPED:
                 raise TrainingError(
@@ -230,9 +228,7 @@ class Trainer:
                 tick = time.monotonic()
         return stopping
 
-    def _step(
-        self, stage: StageOptions, objective: Objective, module: nn.Module, batch: synthesis.Batch
-    ) -> dict[str, float]:
+    def _step(self, objective: Objective, module: nn.Module, batch: synthesis.Batch) -> dict[str, float]:
         """One optimiser step of ``module``, which is the objective, maybe distributed; what was measured.
 
         What is random in it depends on the step alone, so that a resumed run draws what the uninterrupted one
@@ -244,9 +240,9 @@ class Trainer:
         batch = {name: value.to(processes.device, non_blocking=True) for name, value in batch.items()}
         torch.manual_seed(int(np.random.SeedSequence((*place, processes.rank)).generate_state(1)[0]))
         extra = batch["flow"].shape[2] > COARSE_SIZE and (
-            np.random.default_rng((*place, 2)).random() < stage.extra_layers
+            np.random.default_rng((*place, 2)).random() < objective.stage.extra_layers
         )
-        rate = schedule(self.progress.step, stage.steps)
+        rate = schedule(self.progress.step, objective.stage.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * rate
         buffers = list(objective.buffers())

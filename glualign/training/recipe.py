@@ -30,10 +30,7 @@ StageKind = Literal["features", "coarse", "full", "fine", "half"]
 Count = Annotated[int, (1, 1e9)]
 Share = Annotated[float, (0, 1)]
 Rate = Annotated[float, (0, 1)]
-Weight = Annotated[float, (0, 1e4)]
 Weights = Annotated[Mapping[str, float], (0, 1e4)]
-Size = Annotated[int, (256, 4096, 8)]
-Sizes = Annotated[tuple[int, ...], (256, 4096, 8)]
 Minutes = Annotated[float, (0, 1e6)]
 
 
@@ -67,11 +64,11 @@ class StageOptions:
     learning_rate: Rate = 5e-4
     pyramid_rate: Rate = 0.0
     # Working sizes (multiples of 8, at least 256); each batch draws one.
-    sizes: Sizes = (256,)
+    sizes: Annotated[tuple[int, ...], (256, 4096, 8)] = (256,)
     # Probability that a batch above 256 passes through one extra adaptive-resolution layer.
     extra_layers: Share = 0.0
     # Weight of the contrastive loss (the only loss of a ``features`` stage).
-    contrastive: Weight = 0.0
+    contrastive: Annotated[float, (0, 1e4)] = 0.0
     # Exponent q of the robust end-point error (|d| + eps)^q, for flow4, flow3, flow2, flow1 and, in a model
     # with ``half_decoder_width``, flow0.
     loss_exponents: Annotated[tuple[float, ...], (0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
@@ -105,7 +102,7 @@ class RunOptions:
     validate_minutes: Minutes = 15.0
     # Pairs of each stratum, and their working size.
     validation_pairs: Annotated[int, (1, 100_000)] = 32
-    validation_size: Size = 384
+    validation_size: Annotated[int, (256, 4096, 8)] = 384
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,8 @@ def initialise(network: nn.Module) -> None:
 def start_from_backbone(network: GLUNet, path: PathLike, images: Tensor) -> None:
     """Load the frozen networks of a pretrained coarse half, and project on the principal components.
 
-    ``path`` is what ``tools/convert_backbones.py`` wrote; the components are those of the features of
-    ``images``, ``(N, 3, 256, 256)``, normalised. A `TrainingError` says that file or model are not of this
-    kind.
+    ``path`` is what ``tools/convert_backbones.py`` wrote, the components are those of the features of
+    ``images``, ``(N, 3, 256, 256)``, normalised. Another file or model raises a `TrainingError`.
     """
     if not network.config.pretrained:
         raise TrainingError("run.backbone: the recipe's model has no pretrained coarse_backbone")

@@ -165,8 +165,6 @@ def require_folder(root: Path, *names: str) -> Path:
 
 def padded(images: tuple[Pixels, Pixels]) -> tuple[Pixels, Pixels]:
     """Both images padded with zeros at the bottom and right to the smallest size that holds both."""
-    height, width = np.max([image.shape[:2] for image in images], axis=0)
-    first, second = (
-        np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))) for image in images
-    )
+    size = np.max([image.shape for image in images], axis=0)
+    first, second = (np.pad(image, [(0, more) for more in size - image.shape]) for image in images)
     return first, second

@@ -25,9 +25,7 @@ from glualign.geometry import Points
 Side = Literal["image", "box"]
 _POINTS = ("XA", "YA", "XB", "YB")  # of the source, of the target
 
-# MegaDepth in the protocol of RANSAC-Flow: the smaller side is 480, then both are multiples of 16.
-_SMALLER_SIDE = 480
-_STRIDE = 16
+_SMALLER_SIDE, _STRIDE = 480, 16  # of MegaDepth in the protocol of RANSAC-Flow: sides are multiples of 16
 
 _ETH3D_SCENES = (
     "lakeside", "sand_box", "storage_room", "storage_room_2", "tunnel",
