@@ -173,7 +173,7 @@ def is_folder(output: PathLike, extensions: Collection[str]) -> bool:
 
 def check_outputs(
     files: Mapping[str, PathLike] | Iterable[PathLike],
-    inputs: Iterable[PathLike] = (),
+    inputs: Iterable[PathLike | None] = (),
     *,
     warped: Image | None = None,
 ) -> None:
@@ -184,7 +184,7 @@ def check_outputs(
 
     Args:
         files: the outputs; by kind, as for `write_outputs`, to have their formats checked as well.
-        inputs: files that must not be overwritten.
+        inputs: files that must not be overwritten, or None for none.
         warped: what will be written as the warped image, from `expected_image`.
 
     Raises:
@@ -194,7 +194,8 @@ def check_outputs(
         ImageError: an extension is not an image format, or the format cannot hold ``warped``.
     """
     kinds = {kind: Path(path) for kind, path in files.items()} if isinstance(files, Mapping) else {}
-    taken = {name for path in inputs for name in (os.path.realpath(path), identity(path))} - {None}
+    given = [path for path in inputs if path is not None]
+    taken = {name for path in given for name in (os.path.realpath(path), identity(path))} - {None}
     seen: dict[str, Path] = {}
     for path in kinds.values() or map(Path, files):
         if "\0" in str(path):

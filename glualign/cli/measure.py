@@ -105,7 +105,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     csv_path, json_path, html_path = (Path(name) if name else None for name in names)
     if options["resume"] and not csv_path:
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
-    check_outputs(filter(None, names), filter(None, (*options["models"], options["pair_list"])))
+    check_outputs(filter(None, names), (*options["models"], options["pair_list"]))
     data = open_dataset(dataset, root, pair_list=options["pair_list"])
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))

@@ -72,10 +72,6 @@ class Pairing(Reading, Aligning):
             images.append(image)
         return images[0], images[1]
 
-    def inputs(self, *named: str | None) -> list[str]:
-        """``named`` and the other files that are read: none of them may be overwritten."""
-        return [each for each in (*named, self.init, self.source_mask, self.target_mask) if each]
-
     def align(self, source: Image, target: Image, *, show: bool) -> Alignment:
         """Align two images, with progress if ``show``; too bad a verdict is an error, with what to try."""
         from glualign.aligner import Aligner
@@ -190,7 +186,8 @@ def warp(
     kinds = ("flow", "flow_image", "mask", "confidence", "gcps", "matches", "report")
     named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
     files |= {kind: Path(name) for kind, name in named.items() if name}
-    outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
+    inputs = source, target, pairing.init, pairing.source_mask, pairing.target_mask
+    outputs.check_outputs(files, inputs, warped=expected)
     if page := files.get("report"):
         from glualign.report.alignment import build_report
         from glualign.report.page import environment
@@ -236,7 +233,7 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
 
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     files = {kind: Path(name) for kind, name in names.items() if name}
-    check_outputs(files, pairing.inputs(source, target))
+    check_outputs(files, (source, target, pairing.init, pairing.source_mask, pairing.target_mask))
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
     alignment = pairing.align(moving, fixed, show=not telling.quiet)
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
@@ -277,7 +274,8 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
 
     output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    check_outputs({"matches": output}, pairing.inputs(source, target, points))
+    inputs = source, target, points, pairing.init, pairing.source_mask, pairing.target_mask
+    check_outputs({"matches": output}, inputs)
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target")[0] if points else None
     alignment = pairing.align(moving, fixed, show=not telling.quiet)

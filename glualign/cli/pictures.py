@@ -99,7 +99,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     if style == "flicker" and Path(output).suffix.lower() not in ANIMATIONS:
         raise click.UsageError(f"--style flicker writes {', '.join(ANIMATIONS)}, not {Path(output).name!r}.")
     inputs = (flow_path, options["source"], options["target"], backward, confidence, mask)
-    check_outputs([output], filter(None, inputs))
+    check_outputs([output], inputs)
 
     flow = read_flow(flow_path)
     source, target = (
@@ -179,7 +179,8 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
     if (mask or confidence or summary) and not flow:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
-    check_outputs([output], pairing.inputs(source, target, flow, mask, confidence, summary))
+    named = source, target, flow, mask, confidence, summary
+    check_outputs([output], (*named, pairing.init, pairing.source_mask, pairing.target_mask))
     environment()
     moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
     alignment: Alignment | SavedAlignment
