@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from glualign.errors import TrainingError
-from glualign.files import atomic_path, write_text
+from glualign.files import atomic_path, reading, write_text
 
 Row = Mapping[str, float]
 CHECKPOINT_NAME = "last.pt"
@@ -121,9 +121,12 @@ def _write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str] = ()) ->
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a log, without empty cells."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [{k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(lines)]
+    """The rows of a log, without empty cells; none before there is a log."""
+    if not path.exists():
+        return []
+    with reading(path, TrainingError) as stream:
+        lines = stream.read().decode("utf-8").splitlines()
+        return [{k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(lines)]
 
 
 def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:

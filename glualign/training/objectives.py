@@ -131,7 +131,7 @@ class Objective(nn.Module):
                 self._features(normalise(batch[side].float()), normalise(batch[f"{side}_256"].float()))
                 for side in ("target", "source")
             ]
-            sides.reverse()
+            sides.reverse()  # sources first, as in a batch of features
             coarse = network.transform_features(source.coarse, target.coarse)
             flows = list(network.coarse_flows(*coarse, detach=detach))
             if stage.kind != "coarse":

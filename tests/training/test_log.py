@@ -2,7 +2,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from glualign.errors import TrainingError
 from glualign.training.folder import append_row, plot, read_rows, rewind
 
 
@@ -35,6 +37,13 @@ def test_rewinding_drops_what_will_be_trained_again(tmp_path: Path) -> None:
     assert read_rows(path) == [row(8, loss=1.0), row(16, loss=1.0)]
     append_row(path, row(24, loss=2.0))
     assert read_rows(path)[-1] == row(24, loss=2.0)
+
+
+def test_a_log_saved_by_a_spreadsheet_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("pairs;stage;step;loss\n8;0;1;2,5\n")
+    with pytest.raises(TrainingError, match=r"train\.csv: is truncated or damaged"):
+        rewind(path, 16)
 
 
 def test_a_falling_curve_falls_in_the_plot(tmp_path: Path) -> None:
