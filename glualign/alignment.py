@@ -230,14 +230,13 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
         An image of the same depth; ``transparent`` adds an alpha channel where there was none. With an alpha
         channel, pixels filled with a colour or the target are opaque. A palette stays with black only.
     """
-    fill = fill_of(fill)
-    if fill != "#000000":
-        warped = warped.as_colours()
-    pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
-    full = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
-    if fill == "#000000":
+    if (fill := fill_of(fill)) == "#000000":
+        pixels = warped.pixels.copy()
         pixels[~valid] = warped.blank
         return warped.replace(pixels)
+    warped = warped.as_colours()
+    pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
+    full = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
     if fill == "transparent":
         if not warped.has_alpha:
             pixels = np.dstack([pixels, np.full(valid.shape, full, kind)])

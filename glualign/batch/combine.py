@@ -174,11 +174,7 @@ class _KeyPoints:
         self.positions: Doubles = np.empty((0, 2))
 
     def chosen(self, eligible: Floats) -> Doubles:
-        """Those there are by now, and more where they leave room, about `MOST` together.
-
-        Args:
-            eligible: ``(H, W)`` confidence of this image's pixels as a target; below 0 where it has no match.
-        """
+        """Those known, and more where ``eligible`` is at least 0 and they leave room, about `MOST` in all."""
         known = self.positions
         step = max(1.0, float(np.sqrt((eligible >= 0).sum() / MOST)))
         taken = np.zeros(tuple(int(side / step) + 1 for side in eligible.shape), np.bool_)

@@ -311,11 +311,9 @@ def _row_fault(row: Row) -> str | None:
 def _told_apart(
     pairs: Sequence[Pair], unmatched: Iterable[str] = (), *, asked: Collection[int] = ()
 ) -> PairList:
-    """A list in which equal keys are told apart.
+    """Tell equal keys apart by the source's extension, then the target's stem, then a number.
 
-    Where keys are equal (``a.jpg`` and ``a.png``) the extension stays in the key (``a.jpg``); where that is
-    not enough (one source on several targets) the target's stem is appended, and then a number. Keys at the
-    positions ``asked`` stay. The outcome depends on the list alone, not on what is on disk.
+    Keys at the positions ``asked`` stay. The outcome depends on the list alone, not on what is on disk.
     """
     keys = [pair.key for pair in pairs]
     free = [i for i in range(len(keys)) if i not in asked]

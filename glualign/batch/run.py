@@ -189,11 +189,7 @@ def align_batch(
 
 
 def _changed(record: Record, pair: Pair, options: Mapping[str, Any], out: Path) -> str | None:
-    """Why a record no longer stands; None: it does.
-
-    It stands if it was made by this version with the same options from inputs that have not changed, and if
-    its outputs are there in full size.
-    """
+    """Why a record no longer stands: another version, options, inputs or outputs; None: it does."""
     if record.version != __version__:
         return f"made by glualign {record.version}, not {__version__}"
     differing = [name for name in options if record.options.get(name, ...) != options[name]]

@@ -7,17 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from glualign import outputs
 from glualign.errors import DeviceError
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, Image, MaskFrom, read_image
-from glualign.outputs import (
-    DEFAULT_KINDS,
-    check_outputs,
-    expected_image,
-    name_outputs,
-    warped_extension,
-    write_outputs,
-)
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
@@ -60,7 +53,7 @@ class Settings:
     page: int = 0
     max_pixels: int | None = DEFAULT_MAX_PIXELS
     mask_from: MaskFrom | None = None
-    kinds: Collection[str] = DEFAULT_KINDS
+    kinds: Collection[str] = outputs.DEFAULT_KINDS
     extension: str | None = None
     flow_extension: str = ".flo"
     matches_extension: str = ".csv"
@@ -72,7 +65,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         any_image = Path(f"any{self.extension or '.png'}")
-        check_outputs(self._files(Path(), "any", ".png") | {"warped": any_image})
+        outputs.check_outputs(self._files(Path(), "any", ".png") | {"warped": any_image})
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides what the outputs look like, as JSON values.
@@ -109,15 +102,17 @@ class Settings:
 
         The warped image's depends on its content, too: a format that cannot hold it is replaced.
         """
-        extensions = {self.extension} if self.extension else {warped_extension(source.name), ".png", ".tif"}
+        extensions = {self.extension or outputs.warped_extension(source.name)}
+        extensions |= set() if self.extension else {".png", ".tif"}
         return sorted({path.name for each in extensions for path in self._files(Path(), stem, each).values()})
 
     def write(self, alignment: Alignment, folder: Path, stem: str) -> tuple[Sequence[Path], Sequence[str]]:
         """Write the results of a pair into ``folder``: the files, and notes on what a format left out."""
         drawing: dict[str, Any] = {"interpolation": self.interpolation, "fill": self.fill}
-        image = expected_image(alignment.source, alignment.target.size, **drawing)
-        files = self._files(folder, stem, self.extension or warped_extension(alignment.source.name, image))
-        written, notes = write_outputs(files, alignment, quality=self.quality, **drawing)
+        image = outputs.expected_image(alignment.source, alignment.target.size, **drawing)
+        extension = self.extension or outputs.warped_extension(alignment.source.name, image)
+        files = self._files(folder, stem, extension)
+        written, notes = outputs.write_outputs(files, alignment, quality=self.quality, **drawing)
         return list(written.values()), notes
 
     def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
@@ -131,4 +126,4 @@ class Settings:
 
     def _files(self, folder: Path, stem: str, extension: str) -> dict[str, Path]:
         how = {name: getattr(self, name) for name in ("kinds", "flow_extension", "matches_extension")}
-        return name_outputs(folder, stem, extension, **how)
+        return outputs.name_outputs(folder, stem, extension, **how)

@@ -88,10 +88,10 @@ folder = Path(sys.argv[1])
 target = picture(folder / "t.png")
 source = folder / "s" / "x.tif"
 write_image(source, np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8))
-whole, end = source.read_bytes(), time.monotonic() + 2
+whole, end, failed = source.read_bytes(), time.monotonic() + 2, 0
 
-def cut() -> None:
-    while time.monotonic() < end:
+def cut() -> None:  # for two seconds, and on until a read was hit
+    while time.monotonic() < end + (0 if failed else 60):
         os.truncate(source, 5000)
         time.sleep(0.002)
         source.write_bytes(whole)
@@ -102,7 +102,6 @@ def run():
 
 thread = threading.Thread(target=cut)
 thread.start()
-failed = 0
 while thread.is_alive():
     failed += run().failed
 source.write_bytes(whole)
