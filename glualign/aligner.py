@@ -20,10 +20,11 @@ from glualign.devices import Precision, choose_device, choose_dtype, describe_de
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, folding_share, from_transform
 from glualign.images import Image, as_image
-from glualign.matching.estimate import estimate, first_matches
+from glualign.matching.coarse_motion import find_coarse_motion
+from glualign.matching.estimate import estimate
 from glualign.matching.finish import FEWEST_TRUSTED, finish, fit_model
 from glualign.matching.options import SMALLEST_SIDE, AlignOptions, Preset, Transform, choose_options
-from glualign.matching.pair import PairMatcher, PreparedImage, prepare_images
+from glualign.matching.pair import PairMatcher, PreparedImage, match_pairs, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
@@ -165,7 +166,8 @@ class Aligner:
                 targets = prepare_images(self.predictor, images, max_side=self.options.max_side)
                 sources = [opened[index][0] for index in members]
                 matchers = [PairMatcher(self.predictor, *pair) for pair in zip(sources, targets, strict=True)]
-                firsts = first_matches(matchers, self.options)
+                how = {"search": self.options.search, "mirror": self.options.mirror}
+                firsts = match_pairs(matchers, [find_coarse_motion(each, **how) for each in matchers])
             for index, matcher, first in zip(members, matchers, firsts, strict=True):
                 steps = dict(shared)
                 with self._timed(steps, "match"):

@@ -85,8 +85,11 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     """The transform, working pixel -> full-size source, under which the coarse cells of both agree best.
 
     None where that is the source as it is, only resized. Rotations and scales are tried with ``search`` where
-    too few cells agree; with ``mirror`` the source with left and right exchanged, too.
+    too few cells agree; with ``mirror`` the source with left and right exchanged, too. Without a search, the
+    published networks run their published forward pass alone.
     """
+    if pair.predictor.config.published and not search:
+        return None
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
     best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0)))

@@ -5,7 +5,6 @@ A hypothesis is a match's flow, fused cell by cell with the global motion under 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -17,9 +16,8 @@ from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, fit_transform
 from glualign.geometry import Field, Matrix, Size, resizing_matrix
 from glualign.geometry.robust import keypoint_homography
-from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.options import AlignOptions
-from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher, match_pairs
+from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import EdgeSimilarity, Similarity
 
@@ -90,20 +88,6 @@ class FusedMatch:
     error: Floats
     similarity: float
     score: float
-
-
-def first_matches(pairs: Sequence[PairMatcher], options: AlignOptions) -> list[MatchResult]:
-    """The first match of pairs of one working size, each under the motion that its coarse features support.
-
-    Without a search, the published networks run their published forward pass alone.
-    """
-    transforms = [
-        find_coarse_motion(pair, search=options.search, mirror=options.mirror)
-        if options.search or not pair.predictor.config.published
-        else None
-        for pair in pairs
-    ]
-    return match_pairs(pairs, transforms)
 
 
 def estimate(

@@ -27,6 +27,7 @@ from glualign.network.warping import working_size
 
 MASK_SIDE = 2048
 """Pixels; larger masks are reduced to this longer side."""
+LARGEST_READ = 32_000
 CONSISTENT = 1.5
 """Working pixels of forward-backward error at which a cell's consistency is 1/e."""
 
@@ -172,7 +173,12 @@ class PairMatcher:
         with np.errstate(all="ignore"):  # the length there of a pixel of the frame
             scale = np.sqrt(np.abs(np.linalg.det(transform) / (centre @ transform[2]) ** 3))
         level = int(np.clip(np.floor(np.log2(scale)), 0, 8)) if np.isfinite(scale) and scale > 1 else 0
-        image = self._reduced(level)
+        # Reduced by 2^level, so as not to alias; warpPerspective cannot read 32,768 pixels a side and more.
+        while len(self._levels) <= level or max(self._levels[-1].shape) > LARGEST_READ:
+            last = self._levels[-1]
+            half = (max(1, last.shape[1] // 2), max(1, last.shape[0] // 2))
+            self._levels.append(np.asarray(cv2.resize(last, half, interpolation=cv2.INTER_AREA), np.uint8))
+        image = next(each for each in self._levels[level:] if max(each.shape) <= LARGEST_READ)
         to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
         shown = cv2.warpPerspective(
             image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -184,17 +190,6 @@ class PairMatcher:
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
         return np.asarray(shown, np.uint8), exists
-
-    def _reduced(self, level: int) -> Pixels:
-        """The source reduced by 2^level, so that a transform that shrinks it does not alias."""
-        while len(self._levels) <= level:
-            last = self._levels[-1]
-            half = (max(1, last.shape[1] // 2), max(1, last.shape[0] // 2))
-            self._levels.append(np.asarray(cv2.resize(last, half, interpolation=cv2.INTER_AREA), np.uint8))
-        # warpPerspective cannot read images of 32,768 pixels a side and more.
-        while max(self._levels[level].shape) > 32_000:
-            return self._reduced(level + 1)
-        return self._levels[level]
 
 
 def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None]) -> list[MatchResult]:
