@@ -9,7 +9,6 @@ as the score rises. Only then does the network match at the working resolution, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -93,9 +92,20 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
     best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0)))
-    for batch, enough in _hypotheses(pair, search=search, mirror=mirror):
+    quarters, eighths = ROTATIONS
+    # Angles at one scale, mirrored or not, likeliest first, and the score from which they are not tried.
+    batches: list[tuple[tuple[float, ...], float, bool, float]] = []
+    if mirror:
+        batches += [((0.0, *quarters), 1.0, True, CERTAIN)]
+    if search:
+        batches += [(quarters, 1.0, False, CERTAIN), (eighths, 1.0, False, CERTAIN)]
+        batches += [((0.0, *quarters, *eighths), scale, False, PLAUSIBLE) for scale in SCALES]
+    to_working, sizes = resizing_matrix(FRAME, pair.working), (pair.working, pair.source_size)
+    for angles, scale, mirrored, enough in batches:
         if best.score >= enough:
             break
+        turned = (rotation_scale_matrix(*sizes, degrees=a, scale=scale, mirror=mirrored) for a in angles)
+        batch = [np.asarray(each @ to_working, np.float64) for each in turned]
         # The likeliest is found by each image's own features, which takes half the time.
         first = max(_score(pair, batch, transformed=False), key=BY_SCORE, default=best)
         if first.score >= NOTICED:
@@ -105,21 +115,6 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     if best.transform is plain:
         return None
     return np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
-
-
-def _hypotheses(pair: PairMatcher, *, search: bool, mirror: bool) -> Iterator[tuple[list[Matrix], float]]:
-    """Batches of transforms to try, likeliest first, and the score from which they are not."""
-    quarters, eighths = ROTATIONS
-    batches: list[tuple[tuple[float, ...], float, bool, float]] = []
-    if mirror:
-        batches += [((0.0, *quarters), 1.0, True, CERTAIN)]
-    if search:
-        batches += [(quarters, 1.0, False, CERTAIN), (eighths, 1.0, False, CERTAIN)]
-        batches += [((0.0, *quarters, *eighths), scale, False, PLAUSIBLE) for scale in SCALES]
-    to_working, sizes = resizing_matrix(FRAME, pair.working), (pair.working, pair.source_size)
-    for angles, scale, mirrored, enough in batches:
-        turned = (rotation_scale_matrix(*sizes, degrees=a, scale=scale, mirror=mirrored) for a in angles)
-        yield [np.asarray(each @ to_working, np.float64) for each in turned], enough
 
 
 def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
