@@ -211,11 +211,19 @@ def print_table(
 
 def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values for a person, of what ``--json`` prints; what is empty is left out."""
-    forms = {"share": "{:.1%}", "length": "{:.2f} px", "bytes": "{:,}", "size": "{:,} bytes"}
+    forms = {
+        "share": "{:.1%}",
+        "length": "{:.2f} px",
+        "size": "{:,} bytes",
+        "bytes": "{:,}",
+        "parameters": "{:,}",
+    }
     rows: list[tuple[str, str]] = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
             rows += fact_rows(value)
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, int) for item in value):
+            rows.append((name, ", ".join(map(str, value))))
         elif isinstance(value, (list, tuple)):
             rows += [("" if place else name, str(item)) for place, item in enumerate(value)]
         elif name.endswith("height"):  # joins the width before it

@@ -50,10 +50,14 @@ def test_a_16_bit_picture_is_no_flow(tmp_path):
 
 
 def test_checkpoint(root):
-    found = facts(next((root / "weights").glob("compact*.safetensors")))
+    path = next((root / "weights").glob("compact*.safetensors"))
+    found = facts(path)
     assert found["kind"] == "checkpoint"
     assert found["parameters"] > 100_000
     assert found["config"]
+    text = CliRunner().invoke(cli, ["info", str(path)]).stdout
+    assert f"parameters               {found['parameters']:,}\n" in text
+    assert "pyramid channels         16, 32, 64, 128\n" in text
 
 
 @pytest.mark.parametrize(
