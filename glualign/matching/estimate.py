@@ -21,9 +21,6 @@ from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import EdgeSimilarity, Similarity
 
-VISIBLE = 0.01
-"""Share of the longer side by which the trusted cells of a match must still move, in the median, for it to be
-matched again without that motion: of 60 public pairs all that gained from it moved by more."""
 CONVINCING = 0.25
 """Edge similarity below which the homography through key points is tried, too: homogr/BostonLib, whose source
 shows a tenth of the target, has 0.22 without it and 0.77 with it."""
@@ -93,21 +90,15 @@ class FusedMatch:
 def estimate(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
 ) -> FusedMatch:
-    """The best of the first match and, with a search, of those under better global motions.
+    """The best of the first match and, with a search, one under the homography through key points.
 
-    They are the one that the first match supports, where it leaves a visible motion, and the homography
-    through key points, where edges disagree.
+    The latter where edges disagree.
     """
-    best, motion = _best_of_match(pair, edges, options, first)
-    if options.search and motion is not None:
-        left = np.linalg.norm(first.forward[first.error < TRUSTED], axis=1)
-        if np.median(left) > VISIBLE * max(pair.working):
-            second, _ = _best_of_match(pair, edges, options, pair.match_transformed(motion))
-            best = max(best, second, key=BY_SCORE)
+    best = _best_of_match(pair, edges, options, first)
     if options.search and best.similarity < CONVINCING:
         homography = _keypoint_motion(pair)
         if homography is not None:
-            other, _ = _best_of_match(pair, edges, options, pair.match_transformed(homography))
+            other = _best_of_match(pair, edges, options, pair.match_transformed(homography))
             best = max(best, other, key=BY_SCORE)
     return best
 
@@ -126,13 +117,13 @@ def _keypoint_motion(pair: PairMatcher) -> Matrix | None:
 
 def _best_of_match(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, result: MatchResult
-) -> tuple[FusedMatch, Matrix | None]:
-    """A match under its own global motion or under the one that its flow supports, and the latter."""
+) -> FusedMatch:
+    """A match under its own global motion, or under the one that its flow supports."""
     best = fuse(result, edges, global_motion=options.fuse_global_motion)
     motion = fit_global_motion(result) if options.fuse_global_motion else None
     if motion is None or edges.compare(motion).total <= LEAST:
-        return best, None
-    return max(best, fuse(pair.change_transform(result, motion), edges), key=BY_SCORE), motion
+        return best
+    return max(best, fuse(pair.change_transform(result, motion), edges), key=BY_SCORE)
 
 
 def fit_global_motion(result: MatchResult) -> Matrix | None:

@@ -22,7 +22,7 @@ class AlignOptions:
     Attributes:
         max_side: longer side in pixels that the network works at; None for the images' own size.
         search: whether to try rotations, scales and key points where the matches of the pair as it is do not
-            agree, and to match again where a visible global motion is left.
+            agree.
         transform: the simplest global model that explains the pair as well as the flow does, else the flow
             (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.

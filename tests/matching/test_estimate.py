@@ -54,7 +54,7 @@ def test_cells_that_agree_on_no_motion_support_no_transform(wall):
     assert fit_global_motion(result) is None
 
 
-def test_a_motion_that_the_first_match_sees_only_in_part_is_reached_by_a_second(wall):
+def test_a_motion_that_the_match_sees_only_in_part_is_continued_by_the_global_one(wall):
     """Motion grows with the distance from the centre, so a short reach covers the middle first."""
     source, target, truth = turned(wall, 25)
     pair = known_pair(source, target, truth, reach=40)
@@ -67,7 +67,7 @@ def test_a_motion_that_the_first_match_sees_only_in_part_is_reached_by_a_second(
     assert found.similarity > 0.6
 
 
-def test_a_first_match_that_leaves_no_visible_motion_is_not_followed_by_another(wall):
+def test_a_first_match_whose_edges_agree_is_not_followed_by_another(wall):
     pair = known_pair(wall, warp_homography(wall, GENTLE, wall.shape[:2]), GENTLE)
     first = pair.match_transformed(np.asarray(GENTLE @ np.linalg.inv(pair.from_target)))
     pair.match_transformed = None
