@@ -24,8 +24,11 @@ from glualign.matching.similarity import EdgeSimilarity, Similarity
 CONVINCING = 0.25
 """Edge similarity below which the homography through key points is tried, too: homogr/BostonLib, whose source
 shows a tenth of the target, has 0.22 without it and 0.77 with it."""
+POINTS = 4000
+"""Cells or pixels of a flow that a global motion is fitted to; with 20,000 pixels 19 public pairs have the
+same error up to 0.01 px."""
 KEY_POINT_SIDE = 1200
-"""Pixels; larger images are reduced to this longer side before key points are detected."""
+"""Pixels; larger images are reduced to this longer side before key points are detected; set, not tuned."""
 TRUSTED = 2.0
 """Working pixels of forward-backward error below which a cell votes on the global motion."""
 INLIER = 1.2
@@ -43,7 +46,9 @@ FLAT_SCENE = 0.85
 FLAT_SCENE_MARGIN = 0.15
 """... and a flow that reaches a little more has likely bent itself to fit edges."""
 FLAT_SCENE_ADVANTAGE = 0.08
-"""Share of the similarity missing to 1 that is added to the score of a nearly flat scene."""
+"""Share of the similarity missing to 1 that is added to the score of a nearly flat scene. Of 19 public pairs
+map_optical/MO2 has 2.11 px instead of 0.73 without it, optical_optical/OO4 1.57 instead of 0.94, the others
+0.03 px more at most."""
 LITTLE_MISSING = 0.4
 """Where less than this is missing to full similarity, advantages count in proportion: smooth pictures are
 nearly as similar under any small motion. Set, not tuned; on 25 public pairs the median stays at 1.77 px."""
@@ -60,7 +65,7 @@ SMALL = 1.0
 1.5 the median of the graffiti wall is 2.18, 1.65 and 1.73 px, that of four Middlebury scenes 0.33, 0.33 and
 0.31."""
 LEAST = 0.12
-"""Total edge similarity below which a global motion alone is no alternative."""
+"""Total edge similarity, that of unrelated images, below which a global motion alone is no alternative."""
 BY_SCORE = attrgetter("score")
 
 
@@ -139,7 +144,7 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
     to_cells = resizing_matrix((size[0] * result.stride, size[1] * result.stride), size)
     for model, least in SUPPORT.items():
         try:
-            fit = fit_transform(cells, model, trusted, threshold=INLIER / result.stride, max_points=4000)
+            fit = fit_transform(cells, model, trusted, threshold=INLIER / result.stride, max_points=POINTS)
         except FlowError:
             continue
         if fit.inlier_share >= least:

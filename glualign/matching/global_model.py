@@ -14,7 +14,7 @@ from glualign.arrays import Bytes, Doubles, Floats
 from glualign.errors import FlowError
 from glualign.flow import Fit, Flow, TransformModel, fit_transform
 from glualign.geometry import Matrix, Points, resizing_matrix
-from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch
+from glualign.matching.estimate import EXPLAINED, LEAST, POINTS, FusedMatch
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edge_directions
@@ -22,8 +22,6 @@ from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edg
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
 FEWEST_INLIERS = 1 / 3
 """Share of the trusted flow that a model must explain to be one at all."""
-POINTS = 4000
-"""Pixels of the flow that a model is fitted to."""
 NEARLY = 0.9
 """Share of the flow's edge similarity that a model must reach to be worth moving; set, not tuned, as are the
 sizes below without a measurement."""

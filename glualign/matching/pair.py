@@ -26,8 +26,9 @@ from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels
 from glualign.network.warping import working_size
 
 MASK_SIDE = 2048
-"""Pixels; larger masks are reduced to this longer side."""
+"""Pixels; larger masks are reduced to this longer side; set, not tuned."""
 LARGEST_READ = 32_000
+"""Pixels a side; OpenCV's warpPerspective cannot read images of 32,768 and more."""
 CONSISTENT = 1.5
 """Working pixels of forward-backward error at which a cell's consistency is 1/e."""
 
@@ -173,7 +174,7 @@ class PairMatcher:
         with np.errstate(all="ignore"):  # the length there of a pixel of the frame
             scale = np.sqrt(np.abs(np.linalg.det(transform) / (centre @ transform[2]) ** 3))
         level = int(np.clip(np.floor(np.log2(scale)), 0, 8)) if np.isfinite(scale) and scale > 1 else 0
-        # Reduced by 2^level, so as not to alias; warpPerspective cannot read 32,768 pixels a side and more.
+        # Reduced by 2^level, so as not to alias, or further, so that it can be read.
         while len(self._levels) <= level or max(self._levels[-1].shape) > LARGEST_READ:
             last = self._levels[-1]
             half = (max(1, last.shape[1] // 2), max(1, last.shape[0] // 2))
