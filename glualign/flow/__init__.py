@@ -5,6 +5,8 @@ from glualign.flow.field import (
     Flow,
     compose,
     consistency,
+    draw_points,
+    fit_drawn,
     fit_transform,
     folding_share,
     from_transform,

@@ -54,12 +54,13 @@ class Flow:
         if data.dtype.kind not in "fiu":
             raise FlowError(f"a flow holds real numbers; got {data.dtype}")
         data = np.ascontiguousarray(data, np.float32)
-        unknown = np.isnan(data).any(axis=2)
-        if np.isinf(data).any():
-            raise FlowError("the flow holds infinite values; mark unknown pixels with NaN")
-        if unknown.any() and not np.isnan(data[unknown]).all():
-            data = data.copy()
-            data[unknown] = np.nan
+        if not np.isfinite(data).all():
+            if np.isinf(data).any():
+                raise FlowError("the flow holds infinite values; mark unknown pixels with NaN")
+            unknown = np.isnan(data).any(axis=2)
+            if not np.isnan(data[unknown]).all():
+                data = data.copy()
+                data[unknown] = np.nan
         source = None if self.source_size is None else (int(self.source_size[0]), int(self.source_size[1]))
         if source and min(source) <= 0:
             raise FlowError(f"the source size must be positive; got {self.source_size}")
@@ -198,9 +199,20 @@ def fit_transform(
         FlowError: too few known pixels, or no transform of that kind makes sense of the flow (degenerate,
             the horizon crosses the picture, or the scale is beyond 50).
     """
-    target, source = draw_points(flow, weights, max_points)
+    return fit_drawn(*draw_points(flow, weights, max_points), model, flow.size, threshold=threshold)
+
+
+def fit_drawn(
+    target: Doubles,
+    source: Doubles,
+    model: robust.TransformModel,
+    size: tuple[int, int],
+    *,
+    threshold: float = 3.0,
+) -> Fit:
+    """`fit_transform` of points that were drawn, ``(N, 2)`` each as (x, y), on a target of ``size``."""
     matrix = robust.fit_points(target, source, model, threshold=threshold)
-    fault = geometry.transform_fault(matrix, flow.size)
+    fault = geometry.transform_fault(matrix, size)
     if fault:
         raise FlowError(f"no real {model}: the one that fits best {fault}")
     return Fit(matrix, float((robust.transfer_errors(matrix, target, source) <= threshold).mean()))

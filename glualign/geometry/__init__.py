@@ -101,17 +101,30 @@ def rotation_scale_matrix(
     return np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
 
 
-def apply_transform(matrix: Matrix, points: Array) -> Array:
-    """Positions of ``points`` ``(..., 2)`` under a transform; computed in float64, returned in their type.
+def transformed(matrix: Matrix, x: Array, y: Array) -> tuple[Doubles, Doubles]:
+    """Positions ``x``, ``y`` (as they broadcast) under a transform, in float64.
 
     NaN where a point falls on the horizon or behind the camera (homogeneous depth not positive).
     """
-    x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
-    u, v, depth = (row[0] * x + row[1] * y + row[2] for row in matrix)
+    u, v, depth = (row[0] * x + (row[1] * y + row[2]) for row in matrix)
     # The depth under an affine map is the same everywhere, and may have either sign.
-    if not np.allclose(matrix[2, :2], 0):
+    if (np.abs(matrix[2, :2]) > 1e-8).any():
         depth = np.where(depth > _NEAREST_DEPTH, depth, np.nan)
-    return np.stack([u / depth, v / depth], axis=-1).astype(points.dtype)
+    return u / depth, v / depth
+
+
+def apply_transform(matrix: Matrix, points: Array) -> Array:
+    """`transformed` of ``points`` ``(..., 2)``, computed in float64, returned in their type."""
+    out = np.empty_like(points)
+    x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
+    out[..., 0], out[..., 1] = transformed(matrix, x, y)
+    return out
+
+
+def transformed_inside(matrix: Matrix, frame: Size, image: Size) -> Mask:
+    """``(H, W)`` bool of a ``frame``: whether a transform leads to the area that an image's pixels cover."""
+    x, y = np.arange(frame[1], dtype=np.float64), np.arange(frame[0], dtype=np.float64)[:, None]
+    return inside(*transformed(matrix, x, y), image, edge="areas")
 
 
 def corner_motion(transform: Matrix, size: Size) -> float:
@@ -154,9 +167,11 @@ def transform_flow(matrix: Matrix, size: Size, out: Field | None = None) -> Fiel
     centre = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
     matrix = matrix * (np.sign(matrix[2] @ centre) or 1.0)
     out = np.empty((height, width, 2), np.float32) if out is None else out
+    x = np.arange(width, dtype=np.float64)
     for top, bottom in strips(size):
-        here = pixel_grid((bottom - top, width), top=top).astype(np.float64)
-        out[top:bottom] = apply_transform(matrix, here) - here
+        y = np.arange(top, bottom, dtype=np.float64)[:, None]
+        there_x, there_y = transformed(matrix, x, y)
+        out[top:bottom, :, 0], out[top:bottom, :, 1] = there_x - x, there_y - y
     return out
 
 
@@ -177,11 +192,13 @@ def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] 
     left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
     fx, fy = x - left, y - top
     flat = field.reshape(height * width, -1)
+    unknown = bool(np.isnan(flat).any())
     values = np.zeros((*x.shape, flat.shape[1]))
     for row, share in ((top, 1 - fy), (np.minimum(top + 1, height - 1), fy)):
         for column, weight in ((left, share * (1 - fx)), (np.minimum(left + 1, width - 1), share * fx)):
             corner = flat.take(row * width + column, 0)
-            values += np.where(weight[..., None] > 0, weight[..., None] * corner, 0.0)
+            product = weight[..., None] * corner
+            values += np.where(weight[..., None] > 0, product, 0.0) if unknown else product
     values[~readable] = np.nan
     return values[..., 0] if field.ndim == 2 else values
 
@@ -196,11 +213,12 @@ def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
     flow = np.asarray(flow, np.float32)
     height, width = frame or flow.shape[:2]
     if flow.shape[:2] != size:
-        unknown = np.isnan(flow).any(axis=2)
-        known = np.where(unknown[..., None], np.float32(0), flow) if unknown.any() else flow
+        unknown = np.isnan(flow)
+        known = np.where(unknown, np.float32(0), flow) if (holes := unknown.any()) else flow
         resized = cv2.resize(known, size[::-1], interpolation=cv2.INTER_LINEAR)
-        if unknown.any():
-            share = cv2.resize(unknown.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+        if holes:
+            share = unknown.any(axis=2).astype(np.float32)
+            share = cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR)
             resized[share > 1e-5] = np.nan
         flow = np.asarray(resized, np.float32)
     if (height, width) == size:
@@ -222,7 +240,8 @@ def forward_backward_error(
     for top, bottom in strips((forward.shape[0], forward.shape[1])):
         rows = forward[top:bottom]
         x, y = positions(rows / cell, top)
-        error = np.linalg.norm(rows + sample(backward, x, y, outside="edge"), axis=2)
+        miss = rows + sample(backward, x, y, outside="edge")
+        error = np.sqrt(miss[..., 0] ** 2 + miss[..., 1] ** 2)
         left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
         error[left & np.isfinite(x)] = np.inf
         if exists is not None:

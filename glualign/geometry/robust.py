@@ -25,6 +25,7 @@ _FREE: dict[TransformModel, Doubles] = {
 _HYPOTHESES = 200
 _SCORED_POINTS = 2000
 _REFITS = 12
+_SETTLED = 1e-3
 RATIO = 0.8
 """Lowe's ratio test: a match must be this much closer than the second best (Lowe 2004, section 7.1)."""
 
@@ -59,11 +60,15 @@ def fit_points(target: Points, source: Points, model: TransformModel, *, thresho
         fit = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
         linear, _ = fit(target, source, method=cv2.RANSAC, ransacReprojThreshold=threshold)
         matrix = None if linear is None else np.vstack([linear, [0.0, 0.0, 1.0]])
+    before: Doubles = np.full(len(target), np.inf)
     for _ in range(_REFITS):
         if matrix is None:
             break
-        distance = transfer_errors(matrix, target, source) / (2 * threshold)
-        refined = _least_squares(model, target, source, np.square(np.maximum(1 - np.square(distance), 0)))
+        distance = np.minimum(transfer_errors(matrix, target, source) / (2 * threshold), 1)
+        if np.abs(distance - before).max() < _SETTLED:
+            break
+        before = distance
+        refined = _least_squares(model, target, source, np.square(1 - np.square(distance)))
         if refined is None:
             break
         matrix = refined
@@ -157,10 +162,11 @@ def _least_squares(model: TransformModel, target: Points, source: Points, weight
         design[6:] = -q * p[:, None]
     basis = free @ design.reshape(len(design), -1)
     weighted = basis * np.tile(share, 2)
-    if np.linalg.cond(weighted @ basis.T) > 1e10:
+    normal = weighted @ basis.T
+    if np.linalg.cond(normal) > 1e10:
         return None
     before, fitted, after = np.eye(3), np.eye(3), np.eye(3)
     before[:, 2] = *-centre_p, unit
-    fitted.flat[: len(design)] += np.linalg.solve(weighted @ basis.T, weighted @ (q - p).ravel()) @ free
+    fitted.flat[: len(design)] += np.linalg.solve(normal, weighted @ (q - p).ravel()) @ free
     after[:2] = np.column_stack([unit * np.eye(2), centre_q])
     return np.asarray(after @ fitted @ before)

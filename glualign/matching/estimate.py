@@ -5,7 +5,7 @@ A hypothesis is a match's flow, fused cell by cell with the global motion under 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 
 from glualign.arrays import Array, Floats, Mask
 from glualign.errors import FlowError
-from glualign.flow import Flow, TransformModel, fit_transform
+from glualign.flow import Flow, TransformModel, draw_points, fit_drawn
 from glualign.geometry import Field, Matrix, Size, resizing_matrix
 from glualign.geometry.robust import keypoint_homography
 from glualign.matching.options import AlignOptions
@@ -79,7 +79,7 @@ class FusedMatch:
             where that is better.
         backward: ``(h, w, 2)`` float32 cells, the same for the transformed source -> target.
         error: ``(h, w)`` float32, expected error in working pixels.
-        similarity: total edge similarity, about 0 for unrelated images.
+        similarity: edge similarity under the flow.
         score: by which hypotheses are compared. A free flow bends itself to fit edges, so one that reaches
             no more than the global motion of a nearly flat scene scores below it.
     """
@@ -88,7 +88,7 @@ class FusedMatch:
     flow: Field
     backward: Field
     error: Floats
-    similarity: float
+    similarity: Similarity
     score: float
 
 
@@ -100,7 +100,7 @@ def estimate(
     The latter where edges disagree.
     """
     best = _best_of_match(pair, edges, options, first)
-    if options.search and best.similarity < CONVINCING:
+    if options.search and best.similarity.total < CONVINCING:
         homography = _keypoint_motion(pair)
         if homography is not None:
             other = _best_of_match(pair, edges, options, pair.match_transformed(homography))
@@ -126,9 +126,9 @@ def _best_of_match(
     """A match under its own global motion, or under the one that its flow supports."""
     best = fuse(result, edges, global_motion=options.fuse_global_motion)
     motion = fit_global_motion(result) if options.fuse_global_motion else None
-    if motion is None or edges.compare(motion).total <= LEAST:
+    if motion is None or (motion_only := edges.compare(motion)).total <= LEAST:
         return best
-    return max(best, fuse(pair.change_transform(result, motion), edges), key=BY_SCORE)
+    return max(best, fuse(pair.change_transform(result, motion), edges, motion_only), key=BY_SCORE)
 
 
 def fit_global_motion(result: MatchResult) -> Matrix | None:
@@ -142,9 +142,10 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
     cells = Flow(result.forward / np.float32(result.stride))
     size = cells.size
     to_cells = resizing_matrix((size[0] * result.stride, size[1] * result.stride), size)
+    points = draw_points(cells, trusted, POINTS)
     for model, least in SUPPORT.items():
         try:
-            fit = fit_transform(cells, model, trusted, threshold=INLIER / result.stride, max_points=POINTS)
+            fit = fit_drawn(*points, model, size, threshold=INLIER / result.stride)
         except FlowError:
             continue
         if fit.inlier_share >= least:
@@ -153,29 +154,41 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
     return None
 
 
-def fuse(result: MatchResult, edges: EdgeSimilarity, *, global_motion: bool = True) -> FusedMatch:
+def fuse(
+    result: MatchResult,
+    edges: EdgeSimilarity,
+    motion_only: Similarity | None = None,
+    *,
+    global_motion: bool = True,
+) -> FusedMatch:
     """Blend a match's flow with the global motion alone by local edge similarity.
 
-    Without ``global_motion`` that is no alternative, and the flow stays.
+    Without ``global_motion`` that is no alternative, and the flow stays. ``motion_only`` is its similarity,
+    where that is known.
     """
     dense = edges.compare(result.transform, result.forward)
-    motion_only = edges.compare(result.transform)
-    if not global_motion or motion_only.total < LEAST:
-        return FusedMatch(result, result.forward, result.backward, result.error, dense.total, dense.total)
+    if global_motion and motion_only is None:
+        motion_only = edges.compare(result.transform)
+    if motion_only is None or motion_only.total < LEAST:
+        return FusedMatch(result, result.forward, result.backward, result.error, dense, dense.total)
     flat_scene = motion_only.total > FLAT_SCENE * dense.total
     weight = _blending_weight(result, dense, motion_only, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
     flow = result.forward * weight[..., None]
-    error = np.where(weight > 0.5, result.error, expected_error(flow, result, motion_only)).astype(np.float32)
-    total = edges.compare(result.transform, flow).total
-    backward = result.backward * weight[..., None]
-    score = total + FLAT_SCENE_ADVANTAGE * (1.0 - total) if flat_scene else total
-    return FusedMatch(result, flow, backward, error, total, score)
+    bare = expected_error(result.way_back(flow), result, motion_only)
+    error = np.where(weight > 0.5, result.error, bare).astype(np.float32)
+    similarity = edges.compare(result.transform, flow)
+    score = similarity.total
+    if flat_scene:
+        score += FLAT_SCENE_ADVANTAGE * (1.0 - score)
+    return FusedMatch(result, flow, result.backward * weight[..., None], error, similarity, score)
 
 
 def expected_error(
-    flow: Field, result: MatchResult, similarity: Similarity, *, imposed: bool = False
+    returned: Floats, result: MatchResult, similarity: Similarity, *, imposed: bool = False
 ) -> Floats:
     """Expected error, in working pixels, of a flow of cells that is not the network's.
+
+    ``returned`` is `MatchResult.way_back` of it.
 
     Either the edges vouch for it (1 px where their ``similarity`` is 0.5 and more, 5 px at 0), or the network
     does: both its directions agree, and its way back from the flow's end leads to the start. It can
@@ -185,7 +198,6 @@ def expected_error(
     cells = result.error.shape[::-1]
     local = cv2.resize(similarity.local(WINDOW), cells)
     by_edges = 1.0 + 4.0 * (1.0 - np.clip(local / 0.5, 0, 1))
-    returned = result.way_back(flow)
     error = np.minimum(by_edges, np.maximum(returned, result.error))
     if imposed:
         error = np.where(returned > result.error + CONTRADICTION, returned, error)
@@ -205,7 +217,7 @@ def _blending_weight(
     """``(h, w)`` 0 to 1: share of the network's flow in each cell."""
     # Compared where both show the source: a flow finds something for every pixel, a motion may rightly not.
     both = dense.covered & motion_only.covered
-    dense, motion_only = dense._replace(covered=both), motion_only._replace(covered=both)
+    dense, motion_only = replace(dense, covered=both), replace(motion_only, covered=both)
     cells = result.error.shape[::-1]
     local = motion_only.local(WINDOW)
     missing = np.clip(1 - local, 0.01, LITTLE_MISSING) / LITTLE_MISSING

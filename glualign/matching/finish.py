@@ -9,7 +9,7 @@ import numpy as np
 
 from glualign.alignment import Alignment, holds_data
 from glualign.arrays import Floats
-from glualign.flow import Flow, fit_tps, fit_transform, folding_share, from_transform
+from glualign.flow import Fit, Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.geometry import (
     Field,
     Matrix,
@@ -19,7 +19,7 @@ from glualign.geometry import (
     sample,
 )
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
-from glualign.matching.global_model import simplest_model
+from glualign.matching.global_model import MODELS, simplest_model
 from glualign.matching.options import Transform
 from glualign.matching.pair import MatchResult, PairMatcher
 from glualign.matching.predictor import to_source_pixels
@@ -91,50 +91,48 @@ def finish(
         FlowError: the transform cannot be fitted.
     """
     size, result = pair.target_size, best.result
-    if refined is None:
-        residual, expected = resize_flow(best.flow, size, frame=pair.working), best.error
-    else:
-        expected = refined.error * np.float32(max(pair.working) / max(refined.error.shape))
-        residual = resize_flow(refined.flow, size)
-        if residual is refined.flow:  # it is measured below
-            residual = residual.copy()
-    view = np.asarray(result.transform @ pair.from_target, np.float64)
-    flow = Flow(to_source_pixels(residual, view), source_size=pair.source_size)
     source, target = pair.source, pair.target.image
     equal = source.pixels.dtype == target.pixels.dtype and np.array_equal(source.pixels, target.pixels)
-    if equal:
-        flow = Flow(np.zeros_like(flow.data), source_size=pair.source_size)
-    valid, similarity = holds_data(source, target, flow), best.similarity
-    matrix = inlier_share = None
     imposed = transform not in ("auto", "dense")
-    # Computed again below: images may have hundreds of megapixels.
-    weights = full_error(expected, size)
-    any_trusted = bool((valid & (weights < TRUSTED_ERROR)).any())
-    weights = confidence_of(weights, out=weights)
-    weights[~valid] = 0
+    field, frame, expected = best.flow, pair.working, best.error
+    if refined is None:
+        returned = result.way_back(field)
+    else:
+        field, frame = refined.flow, refined.exists.shape
+        expected = refined.error * np.float32(max(pair.working) / max(frame))
+        returned = forward_backward_error(field, refined.backward, exists=refined.exists)
+    matrix = inlier_share = found = None
+    compared = best.similarity
     if transform == "auto":
         transform = "dense"
-        if any_trusted and (found := simplest_model(flow, weights, edges, best)):
-            transform, (matrix, inlier_share) = found
-            flow = from_transform(matrix, flow.size, flow.source_size, out=flow.data)
-    elif transform != "dense":
-        flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
-    del weights
-    cells = _on_cells(flow, result, pair)
-    compared = edges.compare(result.transform, cells)
-    content = content_agreement(edges.target, compared)
-    if transform != "dense":
-        valid, similarity = holds_data(source, target, flow), compared.total
-        expected = expected_error(cells, result, compared, imposed=imposed)
-    error = full_error(expected, size)
-    if refined is None or transform != "dense":
-        returned = result.way_back(cells)
-        unit = max(size) / max(pair.working)
+        if equal:
+            found = MODELS[0], Fit(np.eye(3), 1.0), compared
+        elif (expected < TRUSTED_ERROR).any():
+            weights = np.where(np.isfinite(returned), confidence_of(expected), np.float32(0))
+            found = simplest_model(field, frame, weights, edges, best)
+    if found:
+        transform, (matrix, inlier_share), compared = found
+        flow = from_transform(matrix, size, pair.source_size)
     else:
-        returned = forward_backward_error(refined.flow, refined.backward, exists=refined.exists)
-        unit = max(size) / max(returned.shape)
-    if returned.shape == result.counted.shape:
-        returned[~result.counted] = np.inf
+        view = np.asarray(result.transform @ pair.from_target, np.float64)
+        residual = to_source_pixels(resize_flow(field, size, frame=frame), view)
+        flow = Flow(np.zeros_like(residual) if equal else residual, pair.source_size)
+    if imposed:
+        # Computed again below: images may have hundreds of megapixels.
+        weights = full_error(expected, size)
+        weights[~holds_data(source, target, flow)] = np.inf
+        any_trusted = bool((weights < TRUSTED_ERROR).any())
+        weights = confidence_of(weights, out=weights)
+        flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
+        del weights
+    if transform != "dense" or equal:
+        cells = _on_cells(flow if matrix is None else matrix, result, pair)
+        returned, frame = result.way_back(cells), pair.working
+        compared = compared if found else edges.compare(result.transform, cells)
+    if transform != "dense":
+        expected = expected_error(returned, result, compared, imposed=imposed)
+    content = content_agreement(edges.target, compared)
+    valid, error = holds_data(source, target, flow), full_error(expected, size)
     if equal and not imposed:
         error[:] = 0
     measured = returned[np.isfinite(returned)]
@@ -143,14 +141,14 @@ def finish(
     known = 1.0 if pair.target.missing is None else 1.0 - float(pair.target.missing.mean())
     share = float(trusted.mean())
     quality = Quality(
-        verdict=verdict_on(share / max(known, 1e-9), result.consistency, similarity, content),
+        verdict=verdict_on(share / max(known, 1e-9), result.consistency, compared.total, content),
         valid_share=float(valid.mean()),
         trusted_share=share,
-        median_error=float(np.median(measured) * unit) if measured.size else None,
-        edge_agreement=similarity,
+        median_error=float(np.median(measured)) * max(size) / max(frame) if measured.size else None,
+        edge_agreement=compared.total,
         content_agreement=content,
         inlier_share=inlier_share,
-        folding_share=folding_share(flow),
+        folding_share=folding_share(flow) if matrix is None else float(np.linalg.det(matrix) < 0),
         motion=transform,
     )
     confidence = confidence_of(error, out=error)
@@ -178,11 +176,14 @@ def fit_model(
     return fitted, fit.matrix, fit.inlier_share
 
 
-def _on_cells(flow: Flow, result: MatchResult, pair: PairMatcher) -> Field:
+def _on_cells(found: Flow | Matrix, result: MatchResult, pair: PairMatcher) -> Field:
     """A flow target -> source as the cells of a match: target -> transformed source, in working pixels."""
     centres = result.centres
-    at = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), centres)
-    position = at + sample(flow.data, at[..., 0], at[..., 1], outside="edge")
+    position = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), centres)
+    if isinstance(found, Flow):
+        position += sample(found.data, position[..., 0], position[..., 1], outside="edge")
+    else:
+        position = apply_transform(found, position)
     to_frame = np.asarray(np.linalg.inv(result.transform), np.float64)
     return np.asarray(apply_transform(to_frame, position) - centres, np.float32)
 

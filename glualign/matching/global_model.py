@@ -7,13 +7,15 @@ has to find its own best place, which many cannot across modalities.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from glualign.arrays import Bytes, Doubles, Floats
 from glualign.errors import FlowError
-from glualign.flow import Fit, Flow, TransformModel, fit_transform
-from glualign.geometry import Matrix, Points, resizing_matrix
+from glualign.flow import Fit, Flow, TransformModel, draw_points, fit_drawn
+from glualign.geometry import Field, Matrix, Points, Size, apply_transform, resize_flow, resizing_matrix
 from glualign.matching.estimate import EXPLAINED, LEAST, POINTS, FusedMatch
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import reduce_image
@@ -51,36 +53,53 @@ TEXTURE = 0.02
 
 
 def simplest_model(
-    flow: Flow, weights: Floats | None, edges: EdgeSimilarity, best: FusedMatch
-) -> tuple[TransformModel, Fit] | None:
+    field: Field, frame: Size, weights: Floats, edges: EdgeSimilarity, best: FusedMatch
+) -> tuple[TransformModel, Fit, Similarity] | None:
     """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
 
-    Each model is tried as it fits the flow (in source pixels, with its confidence as ``weights``) and, where
-    that nearly explains the pair, as `register` moves it. ``best`` is the hypothesis that the flow is of.
+    Each model is tried as it fits the flow and, where that nearly explains the pair, as `register` moves it.
+
+    Args:
+        field: ``(h, w, 2)``, the flow target -> transformed source, in pixels of a ``frame``.
+        frame: size of both.
+        weights: ``(h, w)``, its confidence.
+        edges: of the pair.
+        best: the hypothesis that the flow is of.
+
+    Returns:
+        The kind of model, the model full-size target -> source, and the similarity under it.
     """
-    dense = edges.compare(best.result.transform, best.flow)
-    from_working = np.linalg.inv(edges.pair.from_target)
+    pair, dense = edges.pair, best.similarity
+    from_working = np.linalg.inv(pair.from_target)
+    cells = Flow(resize_flow(field, weights.shape, frame=frame))
+    target, there = draw_points(cells, weights, POINTS)
+    to_source = np.asarray(best.result.transform @ resizing_matrix(cells.size, pair.working), np.float64)
+    source = apply_transform(to_source, there)
+    target = apply_transform(resizing_matrix(cells.size, pair.target_size), target)
     # Edges that hardly agree explain nothing.
     for model in MODELS if dense.total > LEAST else ():
         try:
-            fit = fit_transform(flow, model, weights, max_points=POINTS)
+            fit = fit_drawn(target, source, model, pair.target_size)
         except FlowError:
             continue
+        if fit.inlier_share < FEWEST_INLIERS:
+            continue
         shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))
-        if fit.inlier_share < FEWEST_INLIERS or shown.total < NEARLY * dense.total:
+        if shown.total < NEARLY * dense.total:
             continue
         if explains(shown, dense):
-            return model, fit
-        moved = register(edges.pair, fit.matrix, model)
-        if explains(edges.compare(np.asarray(moved @ from_working, np.float64)), dense):
-            return model, fit._replace(matrix=moved)
+            return model, fit, shown
+        moved = register(pair, fit.matrix, model)
+        shown = edges.compare(np.asarray(moved @ from_working, np.float64))
+        if explains(shown, dense):
+            return model, fit._replace(matrix=moved), shown
     return None
 
 
 def explains(model: Similarity, dense: Similarity) -> bool:
     """Whether a model shows the edges as well as a flow, in all and in every part of the frame."""
     both = dense.covered & model.covered
-    model, dense = model._replace(covered=both), dense._replace(covered=both)
+    model, dense = replace(model, covered=both), replace(dense, covered=both)
     if model.total < EXPLAINED * dense.total:
         return False
     contradicted = both & (dense.local(AREA) > model.local(AREA) + CONTRADICTION)
@@ -130,10 +149,10 @@ def _scores(target: Floats, source: Floats, exists: Bytes, reach: int) -> tuple[
     for top in range(margin, height - margin, step):
         for left in range(margin, width - margin, step):
             part = texture[top : min(top + step, height - margin), left : min(left + step, width - margin)]
-            down, right = np.unravel_index(part.argmax(), part.shape)
-            if part[down, right] < TEXTURE:
+            _, most, _, (right, down) = cv2.minMaxLoc(part)
+            if most < TEXTURE:
                 continue
-            y, x = top + int(down), left + int(right)
+            y, x = top + down, left + right
             window = target[y - RADIUS : y + RADIUS + 1, x - RADIUS : x + RADIUS + 1]
             around = source[y - margin : y + margin + 1, x - margin : x + margin + 1]
             centres.append((x, y))
@@ -158,22 +177,23 @@ def _best_model(
     both = np.concatenate([along_x, along_y])
     parameters = np.zeros(along_x.shape[1])
     for width in np.repeat(widths, STEPS):
-        from_x = offsets[None, None, :] - (along_x @ parameters)[:, None, None]
-        from_y = offsets[None, :, None] - (along_y @ parameters)[:, None, None]
-        near = np.exp(-(from_x**2 + from_y**2) / (2 * width**2))
-        weighted = near * likely
-        total = weighted.sum(axis=(1, 2)) + 1e-9
-        mean_x, mean_y = weighted.sum(axis=1) @ offsets / total, weighted.sum(axis=2) @ offsets / total
-        better = total / (near.sum(axis=(1, 2)) + 1e-9) - usual
+        near_x, near_y = (
+            np.exp(-((offsets - (along @ parameters)[:, None]) ** 2) / (2 * width**2))
+            for along in (along_x, along_y)
+        )
+        by_x = (near_y[:, None] @ likely)[:, 0] * near_x
+        by_y = (likely @ near_x[..., None])[..., 0] * near_y
+        total = by_x.sum(axis=1) + 1e-9
+        mean_x, mean_y = by_x @ offsets / total, by_y @ offsets / total
+        better = total / (near_x.sum(axis=1) * near_y.sum(axis=1) + 1e-9) - usual
         root = np.sqrt(np.clip(highest, 0, 1) ** 2 * np.clip(better, 0, None))
         root = np.concatenate([root, root])
         shifts = np.concatenate([mean_x, mean_y])
         # Where nothing decides a parameter, it stays as it was.
         held = 0.03 * np.sqrt((root**2).sum() / len(parameters)) * np.eye(len(parameters))
         system = np.concatenate([both * root[:, None], held])
-        parameters = np.linalg.lstsq(system, np.concatenate([shifts * root, held @ parameters]), rcond=None)[
-            0
-        ]
+        wanted = np.concatenate([shifts * root, held @ parameters])
+        parameters = np.linalg.lstsq(system, wanted, rcond=None)[0]
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64) * (size[1] - 1, size[0] - 1)
     moved = corners + np.stack([basis @ parameters for basis in _basis(corners, model, size)], axis=1)
     # Of four corners: exact for each of the kinds.

@@ -16,10 +16,10 @@ from glualign.geometry import (
     Size,
     apply_transform,
     forward_backward_error,
-    inside,
     pixel_grid,
     resizing_matrix,
     sample,
+    transformed_inside,
 )
 from glualign.images import Image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
@@ -71,7 +71,9 @@ class MatchResult:
 
     def way_back(self, flow: Field) -> Floats:
         """`error` of another flow of the target's cells, with the way back of this match."""
-        return forward_backward_error(flow, self.backward, cell=self.stride, exists=self.exists)
+        error = forward_backward_error(flow, self.backward, cell=self.stride, exists=self.exists)
+        error[~self.counted] = np.inf
+        return error
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,7 @@ class PairMatcher:
         moved, returned = (
             np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in (forward, backward)
         )
-        return self.result(transform, moved, returned, self.warp_source(transform, self.working)[1])
+        return self.result(transform, moved, returned, self.exists(transform, self.working))
 
     def result(
         self, transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None
@@ -184,13 +186,16 @@ class PairMatcher:
         shown = cv2.warpPerspective(
             image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-        at = apply_transform(transform, pixel_grid(size))
-        exists = inside(at[..., 0], at[..., 1], self.source_size, edge="areas")
+        return np.asarray(shown, np.uint8), self.exists(transform, size)
+
+    def exists(self, transform: Matrix, size: Size) -> Mask:
+        """Where the source warped by ``transform`` (frame of ``size`` -> source) is, and holds data."""
+        exists = transformed_inside(transform, size, self.source_size)
         if self._missing is not None:
             to_mask = resizing_matrix(self.source_size, self._missing.shape[:2]) @ transform
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
-        return np.asarray(shown, np.uint8), exists
+        return exists
 
 
 def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None]) -> list[MatchResult]:

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from glualign.arrays import Bytes
-from glualign.geometry import Field, Matrix, Size, apply_transform, pixel_grid, resize_flow, resizing_matrix
+from glualign.geometry import (
+    Field,
+    Matrix,
+    Size,
+    pixel_grid,
+    positions,
+    resize_flow,
+    resizing_matrix,
+    transformed,
+)
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
 from glualign.network.decoders import fold_batch_norms
@@ -204,7 +213,8 @@ def to_source_pixels(residual: Field, transform: Matrix) -> Field:
     for top in range(0, height, step):
         rows = residual[top : top + step]
         here = pixel_grid((rows.shape[0], width), top=top)
-        residual[top : top + step] = apply_transform(transform, here + rows) - here
+        x, y = transformed(transform, *positions(rows, top))
+        rows[..., 0], rows[..., 1] = x - here[..., 0], y - here[..., 1]
     return residual
 
 

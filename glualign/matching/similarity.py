@@ -10,8 +10,8 @@ correlation, squared, so that reversed tones are alike.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -37,7 +37,8 @@ FEWEST_SHOWN = 0.3
 """Share of the covered part where both images must show something between the shared edges."""
 
 
-class Similarity(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Similarity:
     """Similarity of the edges of a target and a warped source, pixel by pixel.
 
     Attributes:
@@ -52,7 +53,7 @@ class Similarity(NamedTuple):
     covered: Mask
     source: Pixels
 
-    @property
+    @cached_property
     def total(self) -> float:
         """Mean over the covered part: about 0 for unrelated images, up to 1."""
         mask = self.covered
@@ -78,7 +79,8 @@ class EdgeSimilarity:
         self.pair = pair
         self.target = reduce_image(pair.target_pixels, COMPARED_SIDE)
         self.size: Size = (self.target.shape[0], self.target.shape[1])
-        self._target = edge_directions(self.target)
+        self._target = ax, ay = edge_directions(self.target)
+        self._strength = ax * ax + ay * ay
         missing = pair.target.missing
         self._known: Mask | None = None
         if missing is not None:
@@ -97,7 +99,7 @@ class EdgeSimilarity:
         inner = cv2.erode(covered.astype(np.uint8), np.ones((BORDER, BORDER), np.uint8), borderValue=1) > 0
         ax, ay = self._target
         bx, by = edge_directions(view)
-        strength_a, strength_b = ax * ax + ay * ay, bx * bx + by * by
+        strength_a, strength_b = self._strength, bx * bx + by * by
         product = 2 * (ax * bx + ay * by) ** 2 - strength_a * strength_b
         # The mean of both images' own products: an edge that only one of them shows counts against it.
         strength = (strength_a * strength_a + strength_b * strength_b) / 2

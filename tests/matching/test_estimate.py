@@ -64,7 +64,7 @@ def test_a_motion_that_the_match_sees_only_in_part_is_continued_by_the_global_on
     assert alone.result is first
     found = estimate(pair, edges, AlignOptions(), first)
     assert distance(pair, found.result.transform, truth) < 1.0
-    assert found.similarity > 0.6
+    assert found.similarity.total > 0.6
 
 
 def test_a_first_match_whose_edges_agree_is_not_followed_by_another(wall):
@@ -80,7 +80,7 @@ def test_key_points_find_what_the_first_match_does_not_where_a_search_is_wanted(
     pair = known_pair(source, target, truth, reach=3)
     edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
     lost = estimate(pair, edges, AlignOptions(search=False), first)
-    assert lost.similarity < 0.25
+    assert lost.similarity.total < 0.25
     found = estimate(pair, edges, AlignOptions(), first)
     assert distance(pair, found.result.transform, truth) < 1.0
-    assert found.similarity > 0.6
+    assert found.similarity.total > 0.6

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from glualign.flow import Flow
 from glualign.geometry import apply_transform, pixel_grid
 from glualign.matching.estimate import fuse
 from glualign.matching.global_model import register, simplest_model
@@ -29,9 +28,9 @@ def chosen(source, target, flow):
     cells = np.ascontiguousarray(flow[2::4, 2::4]).astype(np.float32)
     edges = EdgeSimilarity(pair)
     result = pair.result(pair.to_source, cells, np.zeros_like(cells))
-    return simplest_model(
-        Flow(flow.astype(np.float32)), None, edges, fuse(result, edges, global_motion=False)
-    )
+    best = fuse(result, edges, global_motion=False)
+    field, size = flow.astype(np.float32), flow.shape[:2]
+    return simplest_model(field, size, np.ones(size, np.float32), edges, best)
 
 
 @pytest.mark.parametrize("model", list(TRUTHS))
