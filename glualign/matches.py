@@ -35,19 +35,12 @@ _DESCRIPTOR = " 0" * 128
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Points of a source and a target that show the same thing.
+    """Points of a source and a target that show the same thing."""
 
-    Attributes:
-        source: ``(N, 2)`` float64, x and y in source pixels.
-        target: ``(N, 2)`` float64, x and y in target pixels.
-        confidence: ``(N,)`` float32, 0 to 1.
-        names: names of the source and the target image.
-    """
-
-    source: Doubles
-    target: Doubles
-    confidence: Floats
-    names: tuple[str, str]
+    source: Doubles  # ``(N, 2)`` float64, x and y in source pixels
+    target: Doubles  # ``(N, 2)`` float64, x and y in target pixels
+    confidence: Floats  # ``(N,)`` float32, 0 to 1
+    names: tuple[str, str]  # of the source and the target image
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,19 +38,12 @@ SCALE_PAIRS = 12
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames of a video file.
-
-    Attributes:
-        path: the file.
-        first: index of the first frame, from 0.
-        last: index after the last frame; None: to the end.
-        every: only each N-th of them.
-    """
+    """Frames of a video file."""
 
     path: Path
-    first: int = 0
-    last: int | None = None
-    every: int = 1
+    first: int = 0  # index of the first frame, from 0
+    last: int | None = None  # index after the last frame; None: to the end
+    every: int = 1  # only each N-th of them
 
     def __iter__(self) -> Iterator[Picture]:
         """The frames as ``(H, W, 3)`` uint8 RGB; one that cannot be decoded ends the clip.

@@ -22,17 +22,11 @@ EXTENSIONS = frozenset(
 
 
 class Listing(NamedTuple):
-    """Images under one folder.
+    """Images under one folder."""
 
-    Attributes:
-        root: the folder; what ``names`` are relative to.
-        names: relative paths of the images in natural order, with ``/`` between folders.
-        ignored: a line for each file that is no image by its extension, in natural order.
-    """
-
-    root: Path
-    names: tuple[str, ...]
-    ignored: tuple[str, ...] = ()
+    root: Path  # the folder; what ``names`` are relative to
+    names: tuple[str, ...]  # relative paths of the images in natural order, with ``/`` between folders
+    ignored: tuple[str, ...] = ()  # a line for each file that is no image by its extension, in natural order
 
 
 def natural_sort(names: Iterable[str]) -> tuple[str, ...]:

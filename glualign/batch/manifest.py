@@ -27,17 +27,11 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 @dataclass(frozen=True)
 class Input:
-    """One input file as it was when it was read; one that could not be read has a path only.
+    """One input file as it was when it was read; one that could not be read has a path only."""
 
-    Attributes:
-        path: absolute.
-        size: in bytes.
-        mtime_ns: time of the last change.
-    """
-
-    path: str
-    size: int | None = None
-    mtime_ns: int | None = None
+    path: str  # absolute
+    size: int | None = None  # in bytes
+    mtime_ns: int | None = None  # time of the last change
 
     @classmethod
     def of(cls, path: Path) -> Input:
@@ -52,34 +46,20 @@ class Input:
 
 @dataclass(frozen=True)
 class Record:
-    """One line of the manifest.
+    """One line of the manifest."""
 
-    Attributes:
-        key: the pair's key.
-        status: ``done``, or ``failed``: an error, or an alignment whose verdict is too bad.
-        source, target: the inputs.
-        options: everything that decides what the outputs look like, as JSON values.
-        outputs: size in bytes of each file written, by its path relative to the output folder.
-        quality: the alignment's quality as JSON values; empty when there was none.
-        seconds: time spent on reading, aligning and writing this pair, added up.
-        error: what went wrong; None for done pairs.
-        notes: what the user should know of the images, such as pages or metadata left out.
-        finished: UTC time, ISO 8601.
-        version: of glualign.
-    """
-
-    key: str
-    status: Status
+    key: str  # the pair's
+    status: Status  # ``failed``: an error, or an alignment whose verdict is too bad
     source: Input
     target: Input
-    options: Mapping[str, Any]
-    outputs: Mapping[str, int] = field(default_factory=dict)
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    error: str | None = None
-    notes: Sequence[str] = ()
-    finished: str = ""
-    version: str = __version__
+    options: Mapping[str, Any]  # everything that decides what the outputs look like, as JSON values
+    outputs: Mapping[str, int] = field(default_factory=dict)  # bytes by path relative to the output folder
+    quality: Mapping[str, Any] = field(default_factory=dict)  # as JSON values; empty when there was none
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of reading, aligning and writing this pair
+    error: str | None = None  # what went wrong; None for done pairs
+    notes: Sequence[str] = ()  # what the user should know of the images, such as pages or metadata left out
+    finished: str = ""  # UTC time, ISO 8601
+    version: str = __version__  # of glualign
 
     @property
     def verdict(self) -> str:
@@ -171,9 +151,6 @@ class Manifest:
     Opening it rewrites the file, atomically, to those that stood: lines of pairs that are about to be done
     again go away, so that the file never has two lines for one pair, and an interrupted ``--overwrite`` goes
     on where it stopped.
-
-    Attributes:
-        records: by key.
     """
 
     def __init__(self, path: Path, standing: Iterable[Record]) -> None:

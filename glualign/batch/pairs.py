@@ -29,19 +29,14 @@ _LONGEST = 1 << 32
 class Pair:
     """One pair.
 
-    Attributes:
-        key: what the results are called, relative to the output folder and without extension, with ``/``
-            between folders: ``scans/page2`` is written as ``scans/page2_warped.png`` and so on. Unique in a
-            list.
-        source: the image that moves.
-        target: the image onto which it is aligned.
-        fault: why the pair cannot be tried, when its row in a list is malformed.
+    Its ``key``, unique in a list, is what the results are called, relative to the output folder and without
+    extension, with ``/`` between folders: ``scans/page2`` is written as ``scans/page2_warped.png`` and so on.
     """
 
     key: str
-    source: Path
-    target: Path
-    fault: str | None = None
+    source: Path  # the image that moves
+    target: Path  # the image onto which it is aligned
+    fault: str | None = None  # why the pair cannot be tried, when its row in a list is malformed
 
 
 @dataclass(frozen=True)
@@ -68,18 +63,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class PairList:
-    """All pairs of a batch.
+    """All pairs of a batch; keys are unique, also where case and the composition of accents are ignored."""
 
-    Attributes:
-        pairs: in the order in which they are worked on; keys are unique, also where case and the composition
-            of accents are ignored.
-        unmatched: one line for each file that was found and is in no pair, saying why.
-        file: the list that the pairs were read from, if any.
-    """
-
-    pairs: tuple[Pair, ...]
-    unmatched: tuple[str, ...] = ()
-    file: Path | None = None
+    pairs: tuple[Pair, ...]  # in the order in which they are worked on
+    unmatched: tuple[str, ...] = ()  # a line for each file that was found and is in no pair, saying why
+    file: Path | None = None  # the list that the pairs were read from, if any
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -90,20 +78,13 @@ class PairList:
 
 
 class Row(NamedTuple):
-    """One row of an explicit list.
-
-    Attributes:
-        source, target: as written in the list.
-        output: what the results are to be called, relative to the output folder; None: named for you.
-        where: the row, for messages, such as ``pairs.csv, line 7``.
-        fault: what is wrong with the row.
-    """
+    """One row of an explicit list, its paths as they are written there."""
 
     source: str
     target: str
-    output: str | None = None
-    where: str = ""
-    fault: str | None = None
+    output: str | None = None  # name of the results, relative to the output folder; None: named for you
+    where: str = ""  # the row, for messages, such as ``pairs.csv, line 7``
+    fault: str | None = None  # what is wrong with the row
 
 
 def match_folders(

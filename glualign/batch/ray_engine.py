@@ -24,21 +24,13 @@ class RayEngine:
 
     Inputs and the output folder must have the same paths on all machines of the cluster (a shared file
     system). Records come in the order in which pairs finish; the outputs are those of `process`.
-
-    Attributes:
-        workers: number of actors, each with the model in memory.
-        address: of a running cluster (``auto``, ``HOST:PORT``, ``ray://...``); None: start one on this
-            machine.
-        cpus: cores reserved for each actor; its network uses as many threads.
-        gpus: GPUs reserved for each actor; a fraction lets actors share one.
-        chunk: pairs an actor takes at a time, done again if it dies. Records arrive pair by pair.
     """
 
-    workers: int = 1
-    address: str | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
-    chunk: int = 16
+    workers: int = 1  # number of actors, each with the model in memory
+    address: str | None = None  # of a cluster (``auto``, ``HOST:PORT``, ``ray://...``); None: start one here
+    cpus: float = 1.0  # cores reserved for each actor; its network uses as many threads
+    gpus: float = 0.0  # GPUs reserved for each actor; a fraction lets actors share one
+    chunk: int = 16  # pairs an actor takes at a time, done again if it dies; records arrive pair by pair
 
     def __call__(
         self, pairs: Sequence[Pair], settings: Settings, writer: Writer, stop: Callable[[], bool]

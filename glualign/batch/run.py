@@ -36,55 +36,32 @@ _COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
 
 @dataclass(frozen=True)
 class Progress:
-    """Told to ``on_progress`` once when the work is known (``record`` is None) and after each pair.
+    """Told to ``on_progress`` once when the work is known (``record`` is None) and after each pair."""
 
-    Attributes:
-        todo: pairs to be aligned in this run.
-        done, failed: pairs that need nothing, and that failed before and are left alone.
-        again: why pairs that had been finished are done again, and how many for each reason.
-        finished: pairs that this run is done with.
-        record: of the last of them.
-    """
-
-    todo: int
-    done: int
-    failed: int
-    again: Mapping[str, int]
-    finished: int = 0
-    record: Record | None = None
+    todo: int  # pairs to be aligned in this run
+    done: int  # pairs that need nothing
+    failed: int  # pairs that failed before and are left alone
+    again: Mapping[str, int]  # why pairs that had been finished are done again, and how many for each reason
+    finished: int = 0  # pairs that this run is done with
+    record: Record | None = None  # of the last of them
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The outcome of one run.
+    """The outcome of one run."""
 
-    Attributes:
-        total: pairs in the list (or the shard).
-        done: aligned in this run.
-        skipped: done before and unchanged.
-        failed: failed in this run or before: in error, or with a verdict that does not pass.
-        remaining: not reached, because the run was stopped.
-        seconds: wall time of this run.
-        rate: pairs finished (done or failed) in this run per second.
-        verdicts: how many aligned pairs, now or before, have the verdict ``good``, ``doubtful``, ``failed``.
-        errors: pairs that could not be aligned or written at all, now or before.
-        failures: key and reason of each failed pair.
-        again: why pairs that had been finished were done again, and how many for each reason.
-        unmatched: files that are in no pair, and why.
-    """
-
-    total: int
-    done: int
-    skipped: int
-    failed: int
-    remaining: int
-    seconds: float
-    rate: float
-    verdicts: Mapping[str, int]
-    errors: int
-    failures: Mapping[str, str]
-    again: Mapping[str, int]
-    unmatched: Sequence[str]
+    total: int  # pairs in the list (or the shard)
+    done: int  # aligned in this run
+    skipped: int  # done before and unchanged
+    failed: int  # failed in this run or before: in error, or with a verdict that does not pass
+    remaining: int  # not reached, because the run was stopped
+    seconds: float  # wall time of this run
+    rate: float  # pairs finished (done or failed) in this run per second
+    verdicts: Mapping[str, int]  # aligned pairs, now or before, of the verdicts good, doubtful and failed
+    errors: int  # pairs that could not be aligned or written at all, now or before
+    failures: Mapping[str, str]  # key and reason of each failed pair
+    again: Mapping[str, int]  # why pairs that had been finished were done again, and how many for each reason
+    unmatched: Sequence[str]  # files that are in no pair, and why
 
 
 def align_batch(

@@ -14,10 +14,8 @@ from glualign.cli.pair import Pairing
 from glualign.errors import OutputError
 
 if TYPE_CHECKING:
-    from glualign.alignment import Alignment
     from glualign.arrays import Floats
     from glualign.flow import Flow
-    from glualign.report.alignment import SavedAlignment
 
 # Spelt out here because the tables of the library would import OpenCV for --help; tests compare them.
 FLOW_STYLES = ("wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask")
@@ -183,7 +181,6 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     check_outputs([output], (*named, pairing.init, pairing.source_mask, pairing.target_mask))
     environment()
     moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
-    alignment: Alignment | SavedAlignment
     if flow:
         field = read_flow(flow)
         alignment = saved_alignment(

@@ -5,47 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 import glualign
-from glualign.arrays import Doubles, Floats, Mask
+from glualign.alignment import Alignment
+from glualign.arrays import Mask
 from glualign.errors import FlowError
-from glualign.flow import Flow, jacobian_determinant, resize, warp
+from glualign.files import plain
+from glualign.flow import Flow, jacobian_determinant, resize
 from glualign.images import Image, to_rgb8
 from glualign.report.page import picture_url, write_page
 from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
 from glualign.viz.styles import Style, check_pair, draw, filled, red_cyan, resized, shrunk
 
-if TYPE_CHECKING:
-    from glualign.alignment import Alignment
-
 VERDICTS = ("good", "doubtful", "failed")
 _SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
-
-
-@dataclass(frozen=True, eq=False)
-class SavedAlignment:
-    """A pair with a flow from a file, and what else was kept of its `Alignment`, whose attributes it has."""
-
-    source: Image
-    target: Image
-    flow: Flow
-    valid: Mask  # ``(H, W)`` bool, where the flow stays inside the source
-    trusted: Mask  # ``(H, W)`` bool, valid and inside the mask, if there is one
-    warped: Image
-    model: str  # the network, or the name of the flow's file
-    confidence: Floats | None = None
-    transform: Doubles | None = None
-    device: str = ""
-    quality: Mapping[str, Any] = field(default_factory=dict)  # verdict and numbers, if they are known
-    timings: Mapping[str, float] = field(default_factory=dict)  # seconds by step, if they are known
 
 
 def saved_alignment(
@@ -55,29 +35,27 @@ def saved_alignment(
     name: str = "saved flow",
     *,
     mask: Mask | None = None,
-    confidence: Floats | None = None,
+    confidence: Any = None,
     summary: Mapping[str, Any] | None = None,
-) -> SavedAlignment:
-    """Warp the source by a flow, target -> source, that comes from the file ``name``.
+) -> Alignment:
+    """What is known of a pair, seen as 8-bit RGB, with a flow, target -> source, from the file ``name``.
 
     ``mask``, ``(H, W)`` bool, are the pixels that the alignment trusted, ``confidence`` is ``(H, W)`` float32
-    from 0 to 1, and ``summary`` what `read_summary` returns.
+    from 0 to 1 or None, and ``summary`` what `read_summary` returns: ``quality`` is a mapping of what it has.
 
     Raises:
         FlowError: flow, mask or confidence do not belong to images of these sizes.
     """
-    rgb = to_rgb8(source)
+    source, target = (Image(to_rgb8(image), path=image.path) for image in (source, target))
     flow = flow if flow.source_size else Flow(flow.data, source.size)
-    check_pair(rgb, to_rgb8(target), flow)
+    check_pair(source.pixels, target.pixels, flow)
     for what, values in (("the mask", mask), ("the confidence map", confidence)):
         if values is not None:
             check_size(what, values, flow.size)
-    warped, valid = warp(rgb, flow)
-    known = dict(summary or {})
-    model = known.pop("model", "")
-    model = f"{model}, flow from {name}" if model else name
-    trusted = valid if mask is None else valid & mask
-    return SavedAlignment(source, target, flow, valid, trusted, Image(warped), model, confidence, **known)
+    known: dict[str, Any] = {"quality": {}, "transform": None, **(summary or {})}
+    model = f"{known['model']}, flow from {name}" if known.get("model") else name
+    trusted = flow.valid() if mask is None else flow.valid() & mask
+    return Alignment(source, target, flow, trusted, confidence, **known | {"model": model})
 
 
 def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -103,7 +81,7 @@ def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def build_report(
-    alignment: Alignment | SavedAlignment,
+    alignment: Alignment,
     path: str | os.PathLike[str],
     *,
     command: str | None = None,
@@ -128,7 +106,7 @@ def build_report(
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(source), height, width)
-    quality = alignment.quality if isinstance(alignment, SavedAlignment) else asdict(alignment.quality)
+    quality = plain(alignment.quality)
     pictures = {
         "target": below,
         "warped": filled(warped, below, valid),
@@ -158,7 +136,7 @@ def build_report(
     )
 
 
-def _maps(alignment: Alignment | SavedAlignment, target: Picture, trusted: Mask) -> Iterator[dict[str, Any]]:
+def _maps(alignment: Alignment, target: Picture, trusted: Mask) -> Iterator[dict[str, Any]]:
     """Pictures of the flow at the size of ``target``: style, drawing, URL and colours of the scale."""
     flow = small = alignment.flow
     height, width = target.shape[:2]
@@ -204,7 +182,7 @@ def correlation(first: Picture, second: Picture, where: Mask) -> float | None:
 
 
 def _quality_rows(
-    alignment: Alignment | SavedAlignment, quality: Mapping[str, Any], *correlations: float | None
+    alignment: Alignment, quality: Mapping[str, Any], *correlations: float | None
 ) -> dict[str, str]:
     """Coverage, lengths and folds of the flow, correlation before and after, and what else was measured."""
     flow, trusted = alignment.flow, alignment.trusted
@@ -228,7 +206,7 @@ def _quality_rows(
     return rows
 
 
-def _run_rows(alignment: Alignment | SavedAlignment) -> dict[str, str]:
+def _run_rows(alignment: Alignment) -> dict[str, str]:
     """Images, model and device, seconds by step, and when the report was made."""
     images = {"Source": alignment.source, "Target": alignment.target}
     rows = {what: f"{each.name}, {each.width} x {each.height} px" for what, each in images.items()}

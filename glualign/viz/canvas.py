@@ -63,19 +63,12 @@ def fitting_size(text: str, width: int, size: int) -> int | None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture and what explains it.
+    """A picture and what explains it."""
 
-    Attributes:
-        picture: ``(H, W, 3)`` uint8 RGB.
-        lines: text; several stand beside a colour wheel.
-        colors: the map whose scale is shown.
-        labels: of the scale's left end, middle and right end.
-    """
-
-    picture: Picture
-    lines: tuple[str, ...] = ()
-    colors: Colormap | None = None
-    labels: tuple[str, str, str] = ("", "", "")
+    picture: Picture  # ``(H, W, 3)`` uint8 RGB
+    lines: tuple[str, ...] = ()  # text; several stand beside a colour wheel
+    colors: Colormap | None = None  # the map whose scale is shown
+    labels: tuple[str, str, str] = ("", "", "")  # of the scale's left end, middle and right end
 
     def explained(self, pen: Pen | None = None) -> Picture:
         """The picture with its legend in a strip below it; as it is where nothing of that fits.

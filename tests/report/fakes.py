@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from glualign.alignment import Alignment
 from glualign.flow import from_transform, warp
 from glualign.images import Image
-from glualign.report.alignment import SavedAlignment
 
 QUALITY = {
     "verdict": "good",
@@ -34,14 +34,12 @@ def fake_alignment(name="left <&> right.png"):
     target, _ = warp(source, flow)
     trusted = flow.valid()
     trusted[:20] = False
-    return SavedAlignment(
+    return Alignment(
         source=Image(source, path=Path(name)),
         target=Image(target, path=Path("target.png")),
         flow=flow,
-        valid=flow.valid(),
         trusted=trusted,
         confidence=np.linspace(0, 1, trusted.size, dtype=np.float32).reshape(trusted.shape),
-        warped=Image(target),
         model="compact",
         device="cpu",
         quality=QUALITY,
