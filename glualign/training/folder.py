@@ -32,7 +32,6 @@ class TrainingProgress:
     stage: int = 0  # index of the current stage
     step: int = 0  # steps done in that stage; the next batch is of this index
     pairs: int = 0  # pairs seen in all stages and processes
-    seconds: float = 0.0  # time spent training, over all sessions
     warm: bool = False  # the run started from given weights, whose pyramid has no batch norm
 
 
@@ -96,12 +95,9 @@ def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, item in value.items() for k, v in _leaves(item, f"{prefix}{key}.").items()}
 
 
-def append_row(path: Path, row: Row, columns: Sequence[str] = ()) -> None:
-    """Add a row to a CSV file; cells it lacks, and values that are not finite, stay empty.
-
-    The file begins with the columns pairs, stage and step, then ``columns`` and any others of its rows.
-    """
-    _write_rows(path, [*read_rows(path), row], columns)
+def append_row(path: Path, row: Row) -> None:
+    """Add a row to a CSV file; cells that it or others lack, and values that are not finite, stay empty."""
+    _write_rows(path, [*read_rows(path), row])
 
 
 def rewind(path: Path, pairs: int) -> None:
@@ -110,8 +106,8 @@ def rewind(path: Path, pairs: int) -> None:
         _write_rows(path, [row for row in read_rows(path) if row["pairs"] <= pairs])
 
 
-def _write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str] = ()) -> None:
-    names = dict.fromkeys(("pairs", "stage", "step", *columns, *(name for row in rows for name in row)))
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    names = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
     writer.writeheader()
@@ -135,12 +131,11 @@ def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
     A curve runs through the means of at most 400 parts of its rows; without two positive values it is left
     out, and without any curve nothing is written.
     """
-    points = {c: [(r["pairs"], math.log10(r[c])) for r in rows if r.get(c, 0) > 0] for c in columns}
-    curves = {
-        name: np.array([part.mean(axis=0) for part in np.array_split(np.array(each), min(len(each), 400))])
-        for name, each in points.items()
-        if len(each) > 1
-    }
+    curves = {}
+    for name in columns:
+        points = np.array([(r["pairs"], math.log10(r[name])) for r in rows if r.get(name, 0) > 0])
+        if len(points) > 1:
+            curves[name] = np.array([p.mean(axis=0) for p in np.array_split(points, min(len(points), 400))])
     if not curves:
         return
     picture = Image.new("RGB", (900, 500), "white")
@@ -148,8 +143,7 @@ def plot(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:
     everything = np.concatenate([*curves.values()])
     low, high = everything.min(axis=0), everything.max(axis=0)
     scale = np.array([780, -400]) / np.maximum(high - low, 1e-6)
-    ticks = range(math.ceil(low[1]), math.floor(high[1]) + 1)
-    for value in (low[1], *ticks, high[1]):
+    for value in (low[1], *range(math.ceil(low[1]), math.floor(high[1]) + 1), high[1]):
         y = 450 + (value - low[1]) * scale[1]
         draw.line((60, y, 840, y), "#e1e1e1")
         draw.text((5, y - 6), f"{10**value:.3g}", "black")

@@ -12,37 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from glualign.arrays import Doubles
 from glualign.devices import choose_dtype, precision_note
 from glualign.errors import GlualignError, TrainingError
 from glualign.evaluation.datasets import Dataset, Sample
-from glualign.evaluation.metrics import DenseTruth
+from glualign.evaluation.metrics import DenseTruth, PairMetrics, measure, summarise
 from glualign.files import atomic_path, plain
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
-from glualign.network.warping import normalise
-from glualign.training import folder, synthesis, weights
-from glualign.training.objectives import ContrastiveHead, Objective, schedule
-from glualign.training.photos import PhotoStore
+from glualign.training import batches, folder, synthesis, weights
+from glualign.training.objectives import ContrastiveHead, Objective, schedule, teaches
+from glualign.training.photos import KINDS, PhotoStore
 from glualign.training.recipe import Recipe, StageOptions
 
 if TYPE_CHECKING:
     from glualign.training.session import Processes
 
-TRAIN_COLUMNS = (
-    "loss", "epe4", "epe3", "epe2", "epe1", "epe0", "hit16", "hit8", "hit4", "rate", "gradient",
-    "skipped", "pairs_per_second",
-)  # fmt: skip
 CLIP = 1.0  # largest norm of a gradient
-COMPONENT_PHOTOS = 256  # photographs whose features decide the first projection of a pretrained backbone's
 MOST_SKIPPED = 100  # steps in a row without a finite gradient after which a run ends: it will not recover
 VALIDATION_SEED, VALIDATION_SIDE = 10_007, 768  # longer real images are reduced to this side
 
@@ -68,6 +60,9 @@ class Trainer:
             self.log(f"warning: {note}")
         torch.manual_seed(run.seed)
         self.train_photos, self.held_out = self.photos.split(data.held_out, data.held_out_share)
+        mixes = [data.mix, *(stage.mix for stage in self.recipe.stages)]
+        used = [kind for kind in KINDS if any(mix.get(kind) for mix in mixes)]
+        self.groups = {kind: self.photos.groups(kind, self.train_photos) for kind in used}
         self.network = GLUNet(self.recipe.model)
         weights.initialise(self.network)
         self.head = ContrastiveHead()
@@ -88,18 +83,9 @@ class Trainer:
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin with given weights (`weights.start_from`); the running average begins there too."""
         new = weights.start_from(self.network, state)
-        self.progress.warm = True
+        self.progress.warm = not any(name.startswith("pyramid.") for name in new)
         if new:
             self.log(f"starting weights leave {len(new)} tensors to training, the first is {new[0]}")
-        self._start_average()
-
-    def start_from_backbone(self, path: str) -> None:
-        """Begin from nothing but the frozen networks of a pretrained coarse half."""
-        chosen = np.random.default_rng(self.recipe.run.seed).permutation(self.train_photos)[:COMPONENT_PHOTOS]
-        size = (COARSE_SIZE, COARSE_SIZE)
-        images = [cv2.resize(self.photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
-        batch = normalise(synthesis.as_tensor(images).float())
-        weights.start_from_backbone(self.network, path, batch.to(self.processes.device))
         self._start_average()
 
     def resume(self) -> None:
@@ -186,7 +172,8 @@ class Trainer:
                 group["peak"] = wanted["peak"]
         module: nn.Module = objective
         if processes.world > 1:
-            module = DistributedDataParallel(objective, [processes.device.index] if on_cuda else None)
+            devices, unused = [processes.device.index] if on_cuda else None, bool(self.groups)
+            module = DistributedDataParallel(objective, devices, find_unused_parameters=unused)
         count = sum(p.numel() for g in groups for p in g["params"])
         self.log(
             f"stage {progress.stage} ({stage.kind}): steps {progress.step} to {last} of {stage.steps}, "
@@ -195,15 +182,16 @@ class Trainer:
         objective.set_modes()
         # Every stage has a seed of its own, so that no stage repeats another's pairs.
         seed, data = run.seed * 1000 + progress.stage, self.recipe.data
-        mix = stage.mix or data.mix
-        pairs = synthesis.PairSynthesis(self.photos, self.train_photos, seed, mix, data.aligned)
-        dataset = synthesis.BatchDataset(pairs, stage.batch, stage.sizes, processes.rank, processes.world)
-        batches = synthesis.load_batches(dataset, progress.step, last, data.workers, pin=on_cuda)
+        mix = {k: v for k, v in (stage.mix or data.mix).items() if teaches(k, stage.kind)}
+        pairs = synthesis.PairSynthesis(self.photos, self.train_photos, seed, mix)
+        place = processes.rank, processes.world
+        dataset = batches.BatchDataset(pairs, stage.batch, stage.sizes, *place, self.groups)
+        made = batches.load_batches(dataset, progress.step, last, data.workers, pin=on_cuda)
         rows: list[dict[str, float]] = []
         tick = saved = time.monotonic()
         skipped, stopping = 0, False
         while progress.step < last:
-            rows.append(self._step(objective, module, next(batches)))
+            rows.append(self._step(objective, module, next(made)))
             skipped = skipped + 1 if rows[-1]["skipped"] else 0
             if skipped >= MOST_SKIPPED:
                 raise TrainingError(
@@ -215,7 +203,6 @@ class Trainer:
             stopping = processes.agree(self._stopping())
             if len(rows) >= run.log_every or stopping or progress.step == last:
                 self._log_rows(rows, len(rows) * stage.batch * processes.world / (now - tick))
-                progress.seconds += now - tick
                 rows, tick = [], now
             if stopping:
                 break
@@ -228,7 +215,7 @@ class Trainer:
                 tick = time.monotonic()
         return stopping
 
-    def _step(self, objective: Objective, module: nn.Module, batch: synthesis.Batch) -> dict[str, float]:
+    def _step(self, objective: Objective, module: nn.Module, batch: batches.Batch) -> dict[str, float]:
         """One optimiser step of ``module``, which is the objective, maybe distributed; what was measured.
 
         What is random in it depends on the step alone, so that a resumed run draws what the uninterrupted one
@@ -261,9 +248,8 @@ class Trainer:
             self.updates += 1
         else:
             torch._foreach_copy_(buffers, former)
-        numbers = {name: float(value) for name, value in measured.items()}
-        numbers |= {"loss": float(loss.detach()), "gradient": float(norm)}
-        return {**numbers, "rate": rate, "skipped": float(not sound)}
+        numbers = {name: float(value) for name, value in {"loss": loss.detach(), **measured}.items()}
+        return {**numbers, "gradient": float(norm), "rate": rate, "skipped": float(not sound)}
 
     def validate(self, stage: StageOptions) -> None:
         """Score the averaged weights on held-out photographs and real pairs, one pass each, and log it.
@@ -277,18 +263,18 @@ class Trainer:
             return
         predictor = FlowPredictor(self.average, device=self.processes.device, dtype=self.dtype)
         max_side = max(VALIDATION_SIDE, self.recipe.run.validation_size)
-        errors: dict[str, list[Doubles]] = defaultdict(list)
+        measured: dict[str, list[PairMetrics]] = defaultdict(list)
         for name, sample in self._validation_pairs():
             if self._stopping():
                 self.log("validation stopped before it was done")
                 return
             (flow,) = predictor.predict([(sample.source, sample.target)], max_side=max_side)
-            errors[name].append(sample.truth.errors(flow, max(sample.source.shape)).epe)
-        scores = {}
-        for name, found in errors.items():
-            means = [each.mean() for each in found]
-            scores[f"{name}_mean"], scores[f"{name}_median"] = float(np.mean(means)), float(np.median(means))
-            scores[f"{name}_pck1"] = float((np.concatenate(found) <= 1).mean())
+            measured[name].append(measure(sample.truth.errors(flow, max(sample.source.shape))))
+        scores: dict[str, float] = {}
+        for name, found in measured.items():
+            group = summarise(found, pooled_pck=True)
+            values = {"mean": group.aepe, "median": group.median, "pck1": group.pck[0]}
+            scores |= {f"{name}_{key}": float(value) for key, value in values.items()}
         folder.append_row(self.validation_log, {**self._place_in_run(), **scores})
         medians = [name for name in scores if name.endswith("_median")]
         folder.plot(folder.read_rows(self.validation_log), medians, self.folder / "validation.png")
@@ -299,8 +285,8 @@ class Trainer:
         """Pairs of held-out photographs, always the same, by stratum; then real ones that can be read."""
         run = self.recipe.run
         for number, stratum in enumerate(synthesis.STRATA):
-            mix = {stratum: 1.0}
-            pairs = synthesis.PairSynthesis(self.photos, self.held_out, VALIDATION_SEED + number, mix)
+            seed = VALIDATION_SEED + number
+            pairs = synthesis.PairSynthesis(self.photos, self.held_out, seed, {stratum: 1.0})
             for index in range(run.validation_pairs):
                 pair = pairs.pair(index, run.validation_size)
                 if pair.valid.any():
@@ -314,17 +300,17 @@ class Trainer:
 
     def _log_rows(self, rows: list[dict[str, float]], pairs_per_second: float) -> None:
         """Log the means of what is finite in these steps of all processes."""
-        table = torch.tensor([[row.get(c, math.nan) for c in TRAIN_COLUMNS] for row in rows])
+        names = [*dict.fromkeys(name for row in rows for name in row)]
+        table = torch.tensor([[row.get(name, math.nan) for name in names] for row in rows])
         sums = torch.stack([table.nan_to_num(0, 0, 0), table.isfinite()]).sum(dim=1).to(self.processes.device)
         if self.processes.world > 1:
             dist.all_reduce(sums)
-        found = zip(TRAIN_COLUMNS, *sums.tolist(), strict=True)
-        row = {name: total / count for name, total, count in found if count}
-        row["pairs_per_second"] = pairs_per_second
+        found = zip(names, *sums.tolist(), strict=True)
+        row = {**{k: v / n for k, v, n in found if n}, "pairs_per_second": pairs_per_second}
         if self.processes.rank:
             return
-        folder.append_row(self.train_log, {**self._place_in_run(), **row}, TRAIN_COLUMNS)
-        shown = [f"{c} {row[c]:.3g}" for c in TRAIN_COLUMNS if c in row and (c != "skipped" or row[c])]
+        folder.append_row(self.train_log, {**self._place_in_run(), **row})
+        shown = [f"{name} {value:.3g}" for name, value in row.items() if name != "skipped" or value]
         place = f"{self.progress.pairs} pairs, stage {self.progress.stage}, step {self.progress.step}"
         self.log(f"{place}: {', '.join(shown)}")
 
@@ -346,5 +332,6 @@ class Trainer:
         for name in (folder.CHECKPOINT_NAME, *also):
             with atomic_path(self.folder / name) as temporary:
                 torch.save(state, temporary)
-        errors = [c for c in TRAIN_COLUMNS if c.startswith(("epe", "loss"))]
-        folder.plot(folder.read_rows(self.train_log), errors, self.folder / "train.png")
+        rows = folder.read_rows(self.train_log)
+        errors = dict.fromkeys(name for row in rows for name in row if name == "loss" or "epe" in name)
+        folder.plot(rows, [*errors], self.folder / "train.png")

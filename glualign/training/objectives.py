@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glualign.network.config import COARSE_SIZE
+from glualign.network.correlation import unit_vectors
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.warping import normalise, resize_bilinear
+from glualign.network.warping import normalise, resize_bilinear, warp_features
+from glualign.training.batches import Batch
+from glualign.training.photos import KINDS
 from glualign.training.recipe import StageKind, StageOptions
-from glualign.training.synthesis import Batch
 
 Metrics = dict[str, Tensor]
 SAMPLES = {16: 256, 8: 128, 4: 64}
@@ -25,6 +28,11 @@ WARM_UP = 0.03  # share of a stage over which the rates rise; after that they fa
 FINAL_RATE = 0.01  # share of the peak rates that is left at the end of a stage
 WEIGHT_DECAY = 1e-4
 
+COARSE_KINDS = ("views", "classes")
+"""Teach levels 4 and 3 alone: matches are exact to a pixel or two, objects of a class have no exact match."""
+CONSISTENT = (0.03, 0.5)
+"""A triplet's cell counts where the squared error of its path, in cells, is below the first times the squared
+lengths of both flows plus the second (as in UnFlow, Meister et al., 2018): elsewhere something is hidden."""
 EPSILON = 0.01  # pixels added to an end-point error before its power: a finite gradient at zero
 
 _HALF_PARTS = ("half_features", "decoder0")
@@ -38,6 +46,13 @@ _LEARNING: dict[StageKind, tuple[str, ...]] = {
     "half": _HALF_PARTS,
 }
 """What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
+
+
+def teaches(kind: str, stage: StageKind) -> bool:
+    """Whether photographs of a kind (`KINDS`), or a stratum, teach what learns in a stage."""
+    if stage == "features":
+        return kind not in ("classes", "video")  # there is no flow to be consistent
+    return stage in ("coarse", "full") or kind not in COARSE_KINDS
 
 
 def schedule(step: int, steps: int) -> float:
@@ -69,7 +84,7 @@ class ContrastiveHead(nn.Module):
         flow, visible = batch["flow"], batch["visible"].float()
         for (stride, samples), log_scale in zip(SAMPLES.items(), self.log_scales, strict=True):
             if stride in features:
-                source, target = as_unit(features[stride]).chunk(2)
+                source, target = unit_vectors(features[stride].float()).chunk(2)
                 truth, seen = level_truth(flow, visible, source.shape[2], source.shape[2] / flow.shape[2])
                 loss, hits = contrastive_loss(source, target, truth, seen, log_scale, samples)
                 total = total + loss
@@ -104,11 +119,8 @@ class Objective(nn.Module):
 
     def set_modes(self) -> None:
         """Training mode for what learns; parts that do not keep their batch-norm statistics."""
-        kind = self.stage.kind
-        self.network.train(kind != "features")
-        if kind in ("coarse", "fine", "half"):
-            for name, module in self.network.named_children():
-                module.train(name.startswith(_LEARNING[kind]))
+        for name, module in self.network.named_children():
+            module.train(name.startswith(_LEARNING[self.stage.kind]))
         if self.stage.frozen_norms:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -117,8 +129,8 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, extra_layers: int = 0) -> tuple[Tensor, Metrics]:
         """Scalar loss and metrics (errors in pixels, shares of found cells) of one batch."""
-        stage, network, detach = self.stage, self.network, self.stage.pyramid_rate == 0
-        metrics: Metrics = {}
+        stage, network, kind = self.stage, self.network, ("", *KINDS)[int(batch["kind"]) + 1]
+        detach, metrics = stage.pyramid_rate == 0, Metrics()
         loss = self.head.log_scales.new_zeros(())
         if stage.kind == "features":
             # Both sides at once, so that batch norms see the same statistics of either.
@@ -127,26 +139,34 @@ class Objective(nn.Module):
             halves = zip(*(level.chunk(2) for level in sides[0].coarse), strict=True)
             coarse = network.transform_features(*(CoarseFeatures(*levels) for levels in halves))
         else:
-            target, source = sides = [
-                self._features(normalise(batch[side].float()), normalise(batch[f"{side}_256"].float()))
-                for side in ("target", "source")
+            sides = [
+                self._features(normalise(batch[name].float()), normalise(batch[f"{name}_256"].float()))
+                for name in ("source", "target", "between", "negative")
+                if name in batch
             ]
-            sides.reverse()  # sources first, as in a batch of features
-            coarse = network.transform_features(source.coarse, target.coarse)
-            flows = list(network.coarse_flows(*coarse, detach=detach))
-            if stage.kind != "coarse":
-                flows += network.fine_flows(
-                    source.working, target.working, flows[1], extra_layers=extra_layers, detach=detach
-                )
-            loss, metrics = self._flow_loss(flows, batch)
-        if stage.contrastive > 0:
+            paths: list[list[Tensor]] = []
+            # From the target, over the image between if there is one, to the source.
+            for target, source in pairwise((sides[1], *sides[2:3], sides[0])):
+                coarse = network.transform_features(source.coarse, target.coarse)
+                flows = [*network.coarse_flows(*coarse, detach=detach)]
+                if stage.kind != "coarse" and kind not in COARSE_KINDS:
+                    working = source.working, target.working
+                    flows += network.fine_flows(*working, flows[1], extra_layers=extra_layers, detach=detach)
+                paths.append(flows)
+            loss, metrics = self._flow_loss(paths, batch)
+        if stage.contrastive > 0 and "negative" in batch:
+            coarse = network.transform_features(sides[3].coarse, sides[1].coarse)
+            unmatched = unmatched_loss(coarse[0].level4, coarse[1].level4, self.head.log_scales[0])
+            loss, metrics["negative"] = loss + stage.contrastive * unmatched, unmatched.detach()
+        elif stage.contrastive > 0 and "between" not in batch:
             features = {16: torch.cat([image.level4 for image in coarse])}
             if not detach:
                 features[8] = torch.cat([side.coarse.level3 for side in sides])
                 features[4] = torch.cat([side.quarter for side in sides])
             contrast, hits = self.head(features, batch)
             loss, metrics = loss + stage.contrastive * contrast, metrics | hits
-        return loss, metrics
+        # Of photographs that belong together those of the finest level.
+        return loss, {f"{kind}_{k.rstrip('0123456789')}" if kind else k: v for k, v in metrics.items()}
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
@@ -155,7 +175,11 @@ class Objective(nn.Module):
             half, quarter, eighth = pyramid(images)
             levels = (half, quarter, eighth) if images.shape[2] == COARSE_SIZE else pyramid(images_256)
             pretrained = network.config.pretrained
-            level4 = network.backbone(images_256) if pretrained else as_unit(pyramid.level_4(levels[2]))
+            level4 = (
+                network.backbone(images_256)
+                if pretrained
+                else unit_vectors(pyramid.level_4(levels[2]).float())
+            )
         joint = None
         if network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
             joint = network.half_features(torch.cat([F.pixel_unshuffle(images, 2), half], dim=1))
@@ -163,23 +187,58 @@ class Objective(nn.Module):
             WorkingFeatures(eighth, quarter, joint), CoarseFeatures(level4, levels[2]), levels[1]
         )
 
-    def _flow_loss(self, flows: list[Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
-        size, valid = batch["flow"].shape[2], batch["valid"].float()
+    def _flow_loss(self, paths: list[list[Tensor]], batch: Batch) -> tuple[Tensor, Metrics]:
+        """Error of the flows of all levels; or of two in turn, over a third image (WarpC, eq. 4)."""
+        size, (first, *onward) = batch["flow"].shape[2], paths
+        valid = batch["visible" if onward else "valid"].float()
         # Matches up to a frame's side outside the frame count a little; further ones cannot be seen at all.
         near = (batch["flow"].abs().amax(dim=1, keepdim=True) < size).float()
         metrics: Metrics = {}
-        total = flows[0].new_zeros(())
-        for index, flow in enumerate(flows):
-            grid = flow.shape[2]
-            to_256 = COARSE_SIZE / size
-            truth, counted = level_truth(batch["flow"], valid, grid, to_256 if index < 2 else 1.0)
+        total = first[0].new_zeros(())
+        for index, flow in enumerate(first):
+            grid, to_256 = flow.shape[2], COARSE_SIZE / size
+            scale = to_256 if index < 2 else 1.0
+            truth, counted = level_truth(batch["flow"], valid, grid, scale)
             share = torch.maximum(counted, OUTSIDE * level_truth(batch["flow"], near, grid)[1])
-            exponent = self.stage.loss_exponents[index]
-            total += LEVEL_WEIGHTS[index] * robust_error(flow, truth, share, exponent)
+            for back in onward:
+                flow, inside, consistent = followed(flow, back[index], truth, grid / size / scale)
+                counted = counted * inside
+                share = counted * consistent
+                metrics[f"seen{4 - index}"] = share.sum() / counted.sum().clamp_min(1.0)
+            total += LEVEL_WEIGHTS[index] * robust_error(flow, truth, share, self.stage.loss_exponents[index])
             # In 256-pixels at every level, so that sizes can be averaged and levels compared.
             error = robust_error(flow.detach(), truth, counted, 1.0, epsilon=0.0)
-            metrics[f"epe{4 - index}"] = error * (1.0 if index < 2 else to_256)
+            metrics[f"epe{4 - index}"] = error * (to_256 / scale)
         return total, metrics
+
+
+def followed(there: Tensor, back: Tensor, truth: Tensor, to_cells: float) -> tuple[Tensor, Tensor, Tensor]:
+    """A flow ``(B, 2, N, N)`` and another from where it ends; ``to_cells`` makes cells of their pixels.
+
+    Returns the flow of both; 1 where the first ends inside the frame, ``(B, 1, N, N)``; and 1 where that of
+    both is near the true one (`CONSISTENT`).
+    """
+    known = torch.cat([back, torch.ones_like(back[:, :1])], dim=1)
+    reached = warp_features(known, there.detach() * to_cells)
+    onward, inside = reached[:, :2], reached[:, 2:]
+    both = there + onward
+    terms = both - truth, there, onward
+    error, *lengths = ((t.detach() * to_cells).square().sum(dim=1, keepdim=True) for t in terms)
+    near = error < CONSISTENT[0] * (lengths[0] + lengths[1]) + CONSISTENT[1]
+    return both, (inside > 0.999).float(), near.float()
+
+
+def unmatched_loss(source: Tensor, target: Tensor, log_scale: Tensor) -> Tensor:
+    """How surely unit vectors ``(B, C, N, N)`` of images that share nothing match: 0 where they do not.
+
+    ``-log(1 - p)``, ``p`` the likeliest match of a target cell by the product of the softmaxes over source
+    and over target cells (LoFTR, section 3.3). The temperature does not learn from it: it would only fall.
+    """
+    logits = (
+        torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * log_scale.detach().exp()
+    )
+    likeliest = (logits.softmax(dim=1) * logits.softmax(dim=2)).amax(dim=1)
+    return -torch.log1p(-likeliest.clamp(max=1 - 1e-4)).mean()
 
 
 def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -243,8 +302,3 @@ def contrastive_loss(
         near = ((found - matches).abs() <= 1).all(dim=1)
         hits = (near.float() * weight).sum() / count
     return loss, hits
-
-
-def as_unit(features: Tensor) -> Tensor:
-    """Unit vectors in float32 of ``(B, C, H, W)``."""
-    return F.normalize(features.float(), dim=1, eps=1e-6)

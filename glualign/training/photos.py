@@ -6,22 +6,27 @@ import fnmatch
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Bytes
+from glualign.arrays import Bytes, Floats
 from glualign.errors import TrainingError
-from glualign.files import PathLike, atomic_path, write_text
+from glualign.files import PathLike, atomic_path, reading, write_text
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 SMALLEST_SIDE = 64
+KINDS = ("aligned", "views", "classes", "video")  # of photographs that belong together
+MATCHES_NAME = "matches.csv"
+MATCHES_COLUMNS = ["image_a", "image_b", "x_a", "y_a", "x_b", "y_b"]
 Indices = npt.NDArray[np.int64]
+Group = list[tuple[int, int, Floats | None]]
+"""Pairs of a folder by index; of views with ``(N, 4)`` matches, x, y, x, y from 0 to 1 over the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,7 @@ class PhotoStore:
     data_path: Path  # flat uint8 file, photographs one after the other, each (H, W, 3) RGB
     names: tuple[str, ...]  # path of each photograph relative to its folder, sorted
     shapes: npt.NDArray[np.int64]  # (N, 2) int64, height and width
+    root: Path  # the folder
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,16 +51,58 @@ class PhotoStore:
         """(N + 1,) int64, first byte of each photograph in the file, and the end of the last."""
         return np.cumsum([0, *(self.shapes.prod(axis=1) * 3)])
 
-    @cached_property
-    def aligned(self) -> dict[int, int]:
-        """Photographs that show the same, pixel for pixel, as another one does, and that one's index.
+    def groups(self, kind: str, indices: Indices) -> list[Group]:
+        """Photographs among ``indices`` that belong together, of each folder that has some.
 
-        Names that differ in a final ``_a`` and ``_b`` alone belong together, if their sizes agree.
+        ``aligned`` are those whose names differ in a final ``_a`` and ``_b`` alone, in any folder. The other
+        `KINDS` have a folder of their name, and in it one for each scene, class or clip: a frame belongs to
+        the next one, views do so by a file of matches, and a photograph of a class is a pair by itself. A
+        `TrainingError` names the file that is missing or wrong, or says that there are too few photographs.
         """
-        stems = {name.rpartition(".")[0]: index for index, name in enumerate(self.names)}
-        named = [(index, stems.get(f"{stem[:-2]}_b")) for stem, index in stems.items() if stem.endswith("_a")]
-        pairs = {a: b for a, b in named if b is not None and (self.shapes[a] == self.shapes[b]).all()}
-        return pairs | {b: a for a, b in pairs.items()}
+        folders: dict[PurePosixPath, dict[str, int]] = {}
+        for index, name in enumerate(map(PurePosixPath, self.names)):
+            if kind in ("aligned", name.parent.parent.name):
+                folders.setdefault(name.parent, {})[name.name] = index
+        groups: list[Group] = []
+        for folder, members in folders.items():
+            if kind == "views":
+                path = self.root / folder / MATCHES_NAME
+                if not path.is_file():
+                    raise TrainingError(f"{path}: no such file; write it with tools/match_views.py")
+                group = self._matched(path, members)
+            elif kind == "aligned":
+                stems = {name.rpartition(".")[0]: index for name, index in members.items()}
+                names = [(stem, f"{stem[:-2]}_b") for stem in stems if stem.endswith("_a")]
+                group = [(stems[a], stems[b], None) for a, b in names if b in stems]
+            else:
+                nexts = [*members.values()][kind == "video" :]
+                group = [(a, b, None) for a, b in zip(members.values(), nexts, strict=False)]
+            if kind != "views":
+                group = [(a, b, None) for a, b, _ in group if (self.shapes[a] == self.shapes[b]).all()]
+            groups.append([each for each in group if np.isin(each[:2], indices).all()])
+        groups = [group for group in groups if len(group) > (kind == "classes")]
+        if len(groups) <= (kind == "classes"):  # a triplet needs two of a class, and another class
+            fault = f"{self.root}: too few training photographs for {kind} in the mix"
+            raise TrainingError(f"{fault}; add some as docs/training.md says, or set its weight to 0")
+        return groups
+
+    def _matched(self, path: Path, members: Mapping[str, int]) -> Group:
+        """Pairs of views of a folder with their matches; ``members`` are its photographs by name."""
+        with reading(path, TrainingError) as stream:
+            try:
+                text = stream.read().decode("utf-8").splitlines()
+                first, *rows = np.loadtxt(
+                    text, str, delimiter=",", comments=None, ndmin=2, quotechar='"'
+                ).tolist()
+                pairs = np.array([[members[a], members[b]] for a, b, *_ in rows], int).reshape(-1, 2)
+                matches = np.array([row[2:] for row in rows], np.float32).reshape(-1, 4)
+                if first != MATCHES_COLUMNS or not ((matches >= 0) & (matches <= 1)).all():
+                    raise ValueError("other columns, or numbers that are not from 0 to 1")
+            except (KeyError, ValueError) as error:
+                fault = f"not a table {','.join(MATCHES_COLUMNS)} of photographs beside it ({error})"
+                raise TrainingError(f"{fault}; write it with tools/match_views.py") from error
+        different, of_row = np.unique(pairs, axis=0, return_inverse=True)
+        return [(a, b, matches[of_row.ravel() == n]) for n, (a, b) in enumerate(different.tolist())]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,4 +166,4 @@ def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int =
     index = json.loads(index_path.read_text(encoding="utf-8"))
     if not index["names"]:
         raise TrainingError(f"{root}: none of its {len(files)} image files could be decoded")
-    return PhotoStore(data_path, tuple(index["names"]), np.array(index["shapes"], dtype=np.int64))
+    return PhotoStore(data_path, tuple(index["names"]), np.array(index["shapes"], dtype=np.int64), root)

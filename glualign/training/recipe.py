@@ -16,6 +16,7 @@ import glualign
 from glualign.errors import TrainingError
 from glualign.files import PathLike, reading
 from glualign.network.config import CONFIGS, GLUNetConfig
+from glualign.training.photos import KINDS
 from glualign.training.synthesis import STRATA
 
 if sys.version_info >= (3, 11):
@@ -38,10 +39,8 @@ Minutes = Annotated[float, (0, 1e6)]
 class DataOptions:
     """Which pairs are drawn."""
 
-    # Weight of each stratum of pairs.
+    # Weight of each stratum of pairs, and of photographs that belong together (`KINDS`).
     mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
-    # Share of the pairs made from two photographs of one place, `PhotoStore.aligned`.
-    aligned: Share = 0.0
     # Shell patterns of the photographs kept for validation, and the share that is kept when there are none.
     held_out: tuple[str, ...] = ()
     held_out_share: Annotated[float, (0.001, 0.5)] = 0.04
@@ -153,14 +152,12 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
     if not table.get("stages"):
         raise TrainingError("the recipe has no [[stages]]; add at least one")
     recipe: Recipe = _checked({**table, "model": model}, Recipe, FINITE, "")
-    if not any(recipe.data.mix.values()):
-        raise TrainingError("data.mix: at least one weight must be positive")
     for n, stage in enumerate(recipe.stages):
-        _check_stage(stage, recipe.model, f"stages[{n}]")
+        _check_stage(stage, recipe.model, stage.mix or recipe.data.mix, f"stages[{n}]")
     return recipe
 
 
-def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
+def _check_stage(stage: StageOptions, model: GLUNetConfig, mix: Mapping[str, float], where: str) -> None:
     kind, levels, exponents = stage.kind, 5 if model.half_decoder_width else 4, len(stage.loss_exponents)
     coarse, finer = kind in ("features", "coarse"), kind in ("fine", "half")
     learns_features = stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0)
@@ -171,7 +168,7 @@ def _check_stage(stage: StageOptions, model: GLUNetConfig, where: str) -> None:
         ": a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model has "
         "transformer_layers": kind != "features" or learns_features,
         f": a {kind} stage needs pyramid_rate 0 and contrastive 0": not finer or frozen,
-        ".mix: at least one weight must be positive": not stage.mix or any(stage.mix.values()),
+        f": of the mix at least one of {', '.join(STRATA)} must be positive": any(map(mix.get, STRATA)),
         ": a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,
         f".loss_exponents must be a list of {levels} values, one for each level": levels <= exponents <= 5,
     }
@@ -197,7 +194,11 @@ def _checked(value: Any, hint: Any, bounds: tuple[float, ...], where: str) -> An
     if origin is not None or is_dataclass(hint):  # the weights of strata, or a table
         if not isinstance(value, Mapping):
             raise TrainingError(f"{where}: must be a table")
-        hints = get_type_hints(hint, include_extras=True) if origin is None else dict.fromkeys(STRATA, float)
+        hints = (
+            get_type_hints(hint, include_extras=True)
+            if origin is None
+            else dict.fromkeys((*STRATA, *KINDS), float)
+        )
         if unknown := ", ".join(sorted(str(key) for key in value if key not in hints)):
             raise TrainingError(f"{where or 'recipe'}: unknown key {unknown}; known are {', '.join(hints)}")
         table = {
@@ -222,7 +223,6 @@ def _checked(value: Any, hint: Any, bounds: tuple[float, ...], where: str) -> An
 def _shown(value: Any) -> str:
     """A value for a message: its repr, cut to 60 characters (Python refuses that of very long integers)."""
     try:
-        text = repr(value)
+        return f"{value!r:.60}"
     except ValueError:
         return "a number of thousands of digits"
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import safetensors.torch
 import torch
 import torch.distributed as dist
 
 from glualign.devices import choose_device
 from glualign.errors import TrainingError
 from glualign.evaluation.datasets import open_dataset
-from glualign.files import PathLike
+from glualign.files import PathLike, reading
 from glualign.training.folder import CHECKPOINT_NAME
 from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
@@ -104,6 +105,7 @@ def train(
         elif recipe.model.pretrained:
             if not recipe.run.backbone:
                 raise TrainingError("a model with a pretrained coarse_backbone needs run.backbone or --init")
-            trainer.start_from_backbone(recipe.run.backbone)
+            with reading(recipe.run.backbone, TrainingError) as stream:
+                trainer.start_from(safetensors.torch.load(stream.read()))
         minutes = None if max_minutes is None else max_minutes - (time.monotonic() - started) / 60
         return trainer.run(steps=max_steps, minutes=minutes)

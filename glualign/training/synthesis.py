@@ -1,6 +1,4 @@
-"""Training pairs with exact flow, made from photographs, and batches of them from worker processes.
-
-A pair is a function of its seed and index alone, batch ``n`` of a stage of nothing but ``n``.
+"""Training pairs with exact flow, made from photographs. A pair is a function of its seed and index alone.
 
 Both images are sampled from the *full-size* photograph: the source through an upright crop, the target
 through that crop after the random map. Each pixel is resampled once, and the target shows real content
@@ -10,31 +8,21 @@ where the source frame ends. The flow is the map that the target was sampled thr
 from __future__ import annotations
 
 import math
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from glualign.arrays import Bytes, Mask
-from glualign.errors import TrainingError
-from glualign.geometry import inside, pixel_grid
-from glualign.network.config import COARSE_SIZE
+from glualign.geometry import inside, pixel_grid, rotation_scale_matrix
 from glualign.training import motion
 from glualign.training.motion import Map, Matrix, Rng
 from glualign.training.photometric import PhotometricOptions, Pixels, change, transfer_texture
 from glualign.training.photos import PhotoStore
 
-Batch = dict[str, Tensor]
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HIDDEN = 255
 
 
@@ -97,36 +85,25 @@ class PairSynthesis:
     photos: PhotoStore  # where the pixels come from
     indices: npt.NDArray[np.int64]  # which photographs may be used
     seed: int  # pairs of different seeds are unrelated
-    mix: Mapping[str, float]  # weight of each stratum (names of `STRATA`); weights need not sum to 1
-    aligned: float = 0.0  # share of the pairs whose sides come from two photographs (`PhotoStore.aligned`)
+    mix: Mapping[str, float]  # weight of each stratum (others are left out); weights need not sum to 1
     photometric: bool = True  # False leaves both images as resampled
 
-    def __post_init__(self) -> None:
-        if self.aligned > 0 and not self._partners:
-            raise TrainingError(
-                "data.aligned is above 0, but no two training photographs have names that differ in a final "
-                "_a and _b alone"
-            )
-
-    @cached_property
-    def _partners(self) -> list[tuple[int, int]]:
-        """Photographs that may be used together with the one aligned with them."""
-        allowed, partners = set(self.indices.tolist()), self.photos.aligned
-        return [(i, partners[i]) for i in self.indices.tolist() if partners.get(i) in allowed]
-
-    def pair(self, index: int, size: int) -> TrainingPair:
-        """Pair ``index`` at working size ``size`` (pixels, square)."""
+    def pair(self, index: int, size: int, sides: tuple[Pixels, Pixels] | None = None) -> TrainingPair:
+        """Pair ``index`` at a working size, of one photograph or two ``sides`` that are aligned already."""
         rng = np.random.default_rng((self.seed, index))
-        weights = np.array(list(self.mix.values()), dtype=np.float64)
-        stratum = STRATA[list(self.mix)[int(rng.choice(len(weights), p=weights / weights.sum()))]]
+        stratum = STRATA[draw_name(rng, {name: self.mix[name] for name in self.mix if name in STRATA})]
         mapping = stratum.motion(rng, size)
-        photo = other = self._photo(rng)
-        if self.aligned > 0 and rng.random() < self.aligned:
-            photo, other = (self.photos[int(each)] for each in rng.choice(self._partners))
-        to_photo = _random_crop(rng, photo.shape[:2], size)
+        sides = sides or (self._photo(rng),) * 2
+        return self.warped(rng, stratum, mapping, sides, _random_crop(rng, sides[0].shape[:2], size))
+
+    def warped(
+        self, rng: Rng, stratum: Stratum, mapping: Map, photos: tuple[Pixels, Pixels], to_photo: Matrix
+    ) -> TrainingPair:
+        """The pair of a map, sides cut from two photographs of one place, with what a stratum changes."""
+        size = len(mapping)
         images = [
-            _sample(picture, cv2.transform(positions, to_photo), size)
-            for picture, positions in ((photo, pixel_grid((size, size))), (other, mapping))
+            sample(photo, cv2.transform(positions, to_photo), size)
+            for photo, positions in zip(photos, (pixel_grid((size, size)), mapping), strict=True)
         ]
         # What each pixel shows: 0 the photograph, 1 and up the objects, or something hidden.
         labels = [np.zeros((size, size), np.uint8) for _ in images]
@@ -139,10 +116,9 @@ class PairSynthesis:
             window = np.ones((3, 3), np.uint8)
             for ids in labels:
                 ids[cv2.dilate(ids, window) != cv2.erode(ids, window)] = _HIDDEN
-        if self.photometric:
-            for side, ids in enumerate(labels):
-                images[side], hidden = self._change(images[side], rng, stratum.photometric)
-                ids[hidden] = _HIDDEN - side
+        for side, ids in enumerate(labels):
+            images[side], hidden = self.changed(images[side], rng, stratum.photometric)
+            ids[hidden] = _HIDDEN - side
         if any(ids.any() for ids in labels):
             source_ids, target_ids = labels
             seen = cv2.remap(source_ids, mapping[..., 0], mapping[..., 1], cv2.INTER_NEAREST)
@@ -153,11 +129,14 @@ class PairSynthesis:
     def _photo(self, rng: Rng) -> Pixels:
         return self.photos[int(self.indices[int(rng.integers(len(self.indices)))])]
 
-    def _change(self, pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask]:
+    def changed(self, pixels: Pixels, rng: Rng, options: PhotometricOptions) -> tuple[Pixels, Mask]:
+        """An image as another camera or another light shows it, and (S, S) bool, what a patch hides."""
+        if not self.photometric:
+            return pixels, np.zeros(pixels.shape[:2], bool)
         if options.texture_transfer and rng.random() < options.texture_transfer:
             size, other = len(pixels), self._photo(rng)
             crop = _random_crop(rng, other.shape[:2], size)
-            surface = _sample(other, cv2.transform(pixel_grid((size, size)), crop), size)
+            surface = sample(other, cv2.transform(pixel_grid((size, size)), crop), size)
             pixels = transfer_texture(pixels, surface, rng)
         return change(pixels, rng, options)
 
@@ -205,21 +184,25 @@ class PairSynthesis:
                 mapping[box][alpha > 127] = moved[alpha > 127]
 
 
+def draw_name(rng: Rng, mix: Mapping[str, float]) -> str:
+    """One of the names of a mix, by their weights."""
+    weights = np.array(list(mix.values()), dtype=np.float64)
+    return list(mix)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+
+
 def _random_crop(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
     """2x3 from source pixels to photograph pixels: a random upright crop, sometimes mirrored or turned."""
     height, width = shape[:2]
-    side = rng.uniform(0.55, 1.0) * min(height, width)
-    matrix = np.eye(2, 3) * (side / size)
-    if rng.random() < 0.5:
-        matrix[0, 0] *= -1
-    if rng.random() < 0.15:
-        matrix[:, :2] = matrix[:, :2] @ np.array([[0.0, -1.0], [1.0, 0.0]])
-    middle = rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)
-    matrix[:, 2] = np.array(middle) - 0.5 - matrix[:, :2] @ np.full(2, (size - 1) / 2)
+    side, mirror = rng.uniform(0.55, 1.0) * min(height, width), bool(rng.random() < 0.5)
+    degrees, scale = 90.0 * (rng.random() < 0.15), side / math.sqrt(height * width)
+    matrix = rotation_scale_matrix(
+        (size, size), (height, width), degrees=degrees, scale=scale, mirror=mirror
+    )[:2]
+    matrix[:, 2] += rng.uniform(-0.5, 0.5, 2) * (width - side, height - side)
     return matrix
 
 
-def _sample(photo: Pixels, positions: Map, size: int) -> Pixels:
+def sample(photo: Pixels, positions: Map, size: int) -> Pixels:
     """Sample a photograph at (size, size, 2) positions, from a reduced copy where the map shrinks it."""
     middle = size // 2
     right = positions[middle, middle + 1] - positions[middle, middle]
@@ -255,85 +238,3 @@ def _cut_out(rng: Rng, photo: Pixels, size: int) -> tuple[Pixels, float]:
     alpha = np.zeros((2 * radius, 2 * radius), np.uint8)
     cv2.fillPoly(alpha, [np.round((points + 1) * radius).astype(np.int32)], 255)
     return np.dstack([photo[y : y + 2 * radius, x : x + 2 * radius], alpha]), float(radius)
-
-
-@dataclass(frozen=True, eq=False)
-class BatchDataset(Dataset[Batch]):
-    """Item ``step`` is a whole batch, so that all its pairs share one working size."""
-
-    synthesis: PairSynthesis  # draws the pairs
-    batch: int  # pairs per batch and process
-    sizes: Sequence[int]  # working sizes to draw from
-    rank: int = 0  # of this process among those that train together
-    world: int = 1  # number of those processes
-
-    def __getitem__(self, step: int) -> Batch:
-        """The batch of a step.
-
-        ``source`` and ``target`` (B, 3, S, S) uint8, also at 256 as ``source_256``, ``target_256``; ``flow``
-        (B, 2, S, S) float32 in pixels; ``valid`` and ``visible`` (B, 1, S, S) bool.
-        """
-        size = self.size(step)
-        first = (step * self.world + self.rank) * self.batch
-        pairs = [self.synthesis.pair(first + k, size) for k in range(self.batch)]
-        sources, targets, flows, valid, visible = map(np.stack, zip(*pairs, strict=True))
-        batch = {
-            "flow": torch.from_numpy(flows.transpose(0, 3, 1, 2).copy()),
-            "valid": torch.from_numpy(valid[:, None]),
-            "visible": torch.from_numpy(visible[:, None]),
-        }
-        for name, images in (("source", sources), ("target", targets)):
-            small = [cv2.resize(each, (COARSE_SIZE,) * 2, interpolation=cv2.INTER_AREA) for each in images]
-            batch |= {name: as_tensor([*images]), f"{name}_256": as_tensor(small)}
-        return batch
-
-    def size(self, step: int) -> int:
-        """Working size of a step: the same for all processes."""
-        rng = np.random.default_rng((self.synthesis.seed, step, 1))
-        return int(self.sizes[int(rng.integers(len(self.sizes)))])
-
-
-def as_tensor(images: Sequence[Pixels]) -> Tensor:
-    """(N, 3, H, W) of (H, W, 3); channels stay last in memory, which convolutions in bfloat16 want."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-def load_batches(dataset: BatchDataset, first: int, last: int, workers: int, pin: bool) -> Iterator[Batch]:
-    """Batches of steps ``first`` to ``last - 1`` in order, made ahead by ``workers`` processes.
-
-    Workers are spawned: a fork of a process that has computed with several threads may hang.
-    """
-    loader: DataLoader[Batch] = DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=range(first, last),
-        num_workers=workers,
-        worker_init_fn=_prepare_worker,
-        prefetch_factor=4 if workers else None,
-        pin_memory=pin,
-        multiprocessing_context="spawn" if workers else None,
-    )
-    if os.name != "posix":
-        return iter(loader)
-    # The workers do not see Ctrl-C and SIGTERM before `_prepare_worker`.
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        return iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-
-
-def _prepare_worker(_: int) -> None:
-    """One thread and a lower priority for each worker: the training step should not wait for its cores.
-
-    The training process decides when to stop. Ctrl-C, and the SIGTERM of torchrun, go to its whole group, so
-    workers leave the group; they end when it tells them to, or when it is gone.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if os.name == "posix":
-        os.setsid()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        os.nice(3)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glualign.errors import TrainingError
-from glualign.files import PathLike
 from glualign.network.features import VGGPyramid
 from glualign.network.glunet import GLUNet
 
@@ -36,9 +33,8 @@ def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
         mine.zero_()
         known.copy_(value)
     new = [name for name in state if name not in weights]
-    for name in new:
-        if ".predict_flow." in name:
-            state[name].zero_()
+    for name in (each for each in new if ".predict_flow." in each):
+        state[name].zero_()
     return new
 
 
@@ -52,27 +48,6 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
             if name.endswith(("predict_flow", "final", "dc_conv7")):
                 module.weight.mul_(0.05)
-
-
-@torch.no_grad()
-def start_from_backbone(network: GLUNet, path: PathLike, images: Tensor) -> None:
-    """Load the frozen networks of a pretrained coarse half, and project on the principal components.
-
-    ``path`` is what ``tools/convert_backbones.py`` wrote, the components are those of the features of
-    ``images``, ``(N, 3, 256, 256)``, normalised. Another file or model raises a `TrainingError`.
-    """
-    if not network.config.pretrained:
-        raise TrainingError("run.backbone: the recipe's model has no pretrained coarse_backbone")
-    try:
-        network.backbone.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainingError(f"{path}: not the networks of tools/convert_backbones.py ({error})") from error
-    features = [network.coarse_features(image).level4.flatten(2)[0].T for image in torch.split(images, 1)]
-    # Not centred: each image's features are, by its own mean.
-    stacked = torch.cat(features).double()
-    _, vectors = torch.linalg.eigh(stacked.T @ stacked)
-    weight = network.transformer.project.weight
-    weight.copy_(vectors[:, -len(weight) :].T.flip(0))
 
 
 def add_batch_norms(pyramid: VGGPyramid) -> None:

@@ -14,8 +14,8 @@ def row(pairs: int, **values: float) -> dict[str, float]:
 
 def test_rows_come_back_and_missing_or_infinite_cells_stay_empty(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    append_row(path, row(8, loss=2.5), ["loss", "epe1"])
-    append_row(path, row(16, loss=float("nan"), epe1=3.0), ["loss", "epe1"])
+    append_row(path, row(8, loss=2.5))
+    append_row(path, row(16, loss=float("nan"), epe1=3.0))
     assert read_rows(path) == [row(8, loss=2.5), row(16, epe1=3.0)]
     assert path.read_text().splitlines()[0] == "pairs,stage,step,loss,epe1"
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from glualign.errors import TrainingError
+from glualign.training.batches import BatchDataset
 from glualign.training.folder import load_state, read_rows
 from glualign.training.loop import Trainer
 from glualign.training.objectives import Objective, schedule
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
 from glualign.training.session import Processes
-from glualign.training.synthesis import BatchDataset, PairSynthesis
+from glualign.training.synthesis import PairSynthesis
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -323,7 +324,7 @@ def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, 
 
 def test_other_photographs_on_resume_are_said(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     trainer(recipe, photos, tmp_path / "run").run(steps=1)
-    fewer = PhotoStore(photos.data_path, photos.names[:-1], photos.shapes[:-1])
+    fewer = replace(photos, names=photos.names[:-1], shapes=photos.shapes[:-1])
     lines: list[str] = []
     trainer(recipe, fewer, tmp_path / "run", lines).resume()
     assert any("photographs are not those" in line for line in lines)
@@ -350,16 +351,16 @@ def test_the_exported_weights_are_the_averaged_ones(
         torch.testing.assert_close(loaded[name], value)
     state = load_state(tmp_path / "run")
     assert state.progress.pairs == 16
-    assert state.progress.seconds > 0
 
 
 def test_batches_depend_on_the_step_and_differ_between_processes(photos: PhotoStore) -> None:
     synthesis = PairSynthesis(photos, np.arange(len(photos)), 5, {"moderate": 1.0})
     sizes = (256, 320)
     sets = [BatchDataset(synthesis, 2, sizes, rank, 2) for rank in (0, 1)]
-    assert {sets[0].size(step) for step in range(20)} == set(sizes)
-    assert [d.size(3) for d in sets] == [sets[0].size(3)] * 2
-    step = next(k for k in range(20) if sets[0].size(k) == 320)
+    drawn = [[d[step]["source"].shape[2] for step in range(6)] for d in sets]
+    assert set(drawn[0]) == set(sizes)
+    assert drawn[0] == drawn[1]
+    step = drawn[0].index(320)
     first, second = (d[step] for d in sets)
     assert not torch.equal(first["flow"], second["flow"])
     assert first["source_256"].shape == (2, 3, 256, 256)

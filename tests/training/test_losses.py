@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from glualign.training.objectives import as_unit, contrastive_loss, level_truth, robust_error
+from glualign.network.correlation import unit_vectors
+from glualign.training.objectives import contrastive_loss, level_truth, robust_error
 
 
 def test_level_truth_is_the_flow_at_the_cell_centres() -> None:
@@ -47,7 +48,7 @@ def test_robust_error_has_a_finite_gradient_at_the_truth() -> None:
 def test_contrastive_loss_knows_the_right_cell() -> None:
     """Orthogonal features moved by whole cells: the loss vanishes for the true flow, not for another."""
     side = 6
-    source = as_unit(torch.eye(side * side).view(1, side * side, side, side))
+    source = unit_vectors(torch.eye(side * side).view(1, side * side, side, side))
     flow = torch.zeros(1, 2, side, side)
     flow[:, 0], flow[:, 1] = 2.0, 1.0
     target = torch.zeros_like(source)
@@ -65,8 +66,8 @@ def test_contrastive_loss_knows_the_right_cell() -> None:
 
 def test_contrastive_labels_are_bilinear() -> None:
     """Half-way between two cells, the best features are half of each: the loss is the entropy, log 2."""
-    source = as_unit(torch.eye(16).view(1, 16, 4, 4))
-    target = as_unit(source + torch.roll(source, -1, dims=3))
+    source = unit_vectors(torch.eye(16).view(1, 16, 4, 4))
+    target = unit_vectors(source + torch.roll(source, -1, dims=3))
     flow = torch.zeros(1, 2, 4, 4)
     flow[:, 0] = 0.5
     visible = torch.ones(1, 1, 4, 4)
@@ -77,12 +78,12 @@ def test_contrastive_labels_are_bilinear() -> None:
 
 def test_hidden_cells_do_not_enter_the_contrastive_loss() -> None:
     torch.manual_seed(0)
-    source, target = as_unit(torch.randn(2, 8, 6, 6)), as_unit(torch.randn(2, 8, 6, 6))
+    source, target = unit_vectors(torch.randn(2, 8, 6, 6)), unit_vectors(torch.randn(2, 8, 6, 6))
     visible = torch.ones(2, 1, 6, 6)
     visible[:, :, 2:4] = 0
     flow, scale = torch.zeros(2, 2, 6, 6), torch.tensor(2.0)
     changed = target.clone()
-    changed[:, :, 2:4] = as_unit(torch.randn(2, 8, 2, 6))
+    changed[:, :, 2:4] = unit_vectors(torch.randn(2, 8, 2, 6))
     first, _ = contrastive_loss(source, target, flow, visible, scale, 36)
     second, _ = contrastive_loss(source, changed, flow, visible, scale, 36)
     torch.testing.assert_close(first, second)

@@ -4,10 +4,12 @@ import numpy as np
 import torch
 
 from glualign.network import GLUNet
-from glualign.training.objectives import ContrastiveHead, Objective
+from glualign.network.correlation import unit_vectors
+from glualign.training.batches import BatchDataset
+from glualign.training.objectives import ContrastiveHead, Objective, unmatched_loss
 from glualign.training.photos import PhotoStore
 from glualign.training.recipe import StageOptions
-from glualign.training.synthesis import BatchDataset, PairSynthesis
+from glualign.training.synthesis import PairSynthesis
 from tests.networks import tiny_config
 
 SIZE = 256
@@ -44,3 +46,56 @@ def test_a_pretrained_backbone_stays_as_it_is_while_its_transformer_learns(photo
         assert "hit16" in figures
         assert network.transformer.update.weight.grad.abs().sum() > 0
         assert all(p.grad is None for p in network.backbone.parameters())
+
+
+def triplet_loss(error: float, there: float = 20.0) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss of the path over a third image, ``error`` pixels beside the known flow of (30, 0)."""
+    objective = Objective(GLUNet(tiny_config()), ContrastiveHead(), StageOptions(kind="coarse", steps=1))
+    known = torch.zeros(1, 2, SIZE, SIZE)
+    known[:, 0] = 30.0
+    visible = torch.zeros(1, 1, SIZE, SIZE, dtype=torch.bool)
+    visible[..., : SIZE - 30] = True
+    first, second = (torch.zeros(1, 2, side, side) for side in (16, 32))
+    first[:, 0], second[:, 0] = there, there
+    back = [torch.full_like(flow, 0.0) for flow in (first, second)]
+    for flow in back:
+        flow[:, 0], flow[:, 1] = 30.0 - there, error
+    triplet = {"flow": known, "visible": visible, "valid": visible}
+    loss, figures = objective._flow_loss([[first, second], back], triplet)
+    return float(loss), figures
+
+
+def test_a_path_that_is_consistent_with_the_known_flow_costs_nothing() -> None:
+    exact, figures = triplet_loss(0.0)
+    assert float(figures["epe3"]) < 1e-4
+    assert float(figures["seen3"]) == 1.0
+    near, _ = triplet_loss(1.0)
+    nearer, _ = triplet_loss(0.5)
+    assert exact < 0.2 * near
+    assert exact < nearer < near
+
+
+def test_a_path_that_is_far_off_or_leaves_the_frame_does_not_count() -> None:
+    _, figures = triplet_loss(60.0)
+    assert float(figures["seen3"]) == 0.0
+    assert float(figures["epe3"]) > 50
+    loss, figures = triplet_loss(0.0, there=2.0 * SIZE)
+    assert loss == 0.0
+
+
+def test_images_of_different_classes_are_pushed_apart() -> None:
+    torch.manual_seed(1)
+    scale = torch.tensor(3.0, requires_grad=True)
+    source = unit_vectors(torch.randn(1, 16, 6, 6))
+    target = (source + 0.1 * torch.randn_like(source)).requires_grad_()
+    loss = unmatched_loss(source, unit_vectors(target), scale)
+    start = loss.item()
+    for _ in range(30):
+        (gradient,) = torch.autograd.grad(loss, target)
+        target = (target - 2.0 * gradient).detach().requires_grad_()
+        loss = unmatched_loss(source, unit_vectors(target), scale)
+    assert start > 0.5
+    assert loss.item() < 0.5 * start
+    assert unmatched_loss(source, torch.ones_like(source) / 4, scale).item() < 0.05
+    loss.backward()
+    assert scale.grad is None

@@ -1,12 +1,9 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from glualign.errors import TrainingError
 from glualign.geometry import pixel_grid
-from glualign.training.photos import PhotoStore, open_photos
+from glualign.training.photos import PhotoStore
 from glualign.training.synthesis import STRATA, PairSynthesis, TrainingPair
 
 
@@ -126,27 +123,3 @@ def test_what_an_object_hides_is_valid_but_not_visible(photos: PhotoStore) -> No
     pairs = synthesis(photos, {"dynamic": 1.0}, photometric=False)
     hidden = [(p.valid & ~p.visible).mean() for p in (pairs.pair(k, 256) for k in range(10))]
     assert 0.001 < np.mean(hidden) < 0.3
-
-
-def test_aligned_photographs_make_one_side_each(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for k in range(2):
-        coarse = rng.uniform(20, 235, (10, 14, 3)).astype(np.float32)
-        image = np.clip(cv2.resize(coarse, (560, 400), interpolation=cv2.INTER_CUBIC), 0, 255).astype(
-            np.uint8
-        )
-        cv2.imwrite(str(tmp_path / f"{k}_a.png"), image)
-        cv2.imwrite(str(tmp_path / f"{k}_b.png"), 255 - image)
-    photos = open_photos(tmp_path, tmp_path / "cache")
-    assert photos.aligned == {0: 1, 1: 0, 2: 3, 3: 2}
-    pairs = PairSynthesis(photos, np.arange(4), 3, {"moderate": 1.0}, 1.0, photometric=False)
-    for k in range(4):
-        pair = pairs.pair(k, 256)
-        negative = 255 - warped(pair).astype(float)
-        # Pasted objects are the same on both sides.
-        assert np.median(np.abs(negative - pair.target)[pair.visible]) < 2.0
-
-
-def test_aligned_pairs_need_photographs_that_are_aligned(photos: PhotoStore) -> None:
-    with pytest.raises(TrainingError, match="_a and _b"):
-        PairSynthesis(photos, np.arange(len(photos)), 3, {"moderate": 1.0}, 0.5)
