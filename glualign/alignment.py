@@ -201,8 +201,7 @@ def holds_data(source: Image, target: Image, flow: Flow) -> Mask:
 def fill_of(text: str) -> str:
     """``transparent``, ``target``, or a colour (``white``, ``#fc0``, ``#ffcc00``) as ``#rrggbb``.
 
-    Raises:
-        ImageError: the text is none of them.
+    An `ImageError` says that the text is none of them.
     """
     word = str(text).strip().lower()
     if word in ("transparent", "target"):

@@ -17,8 +17,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """The device that ``auto | cpu | cuda | cuda:N | mps`` names; ``auto``: CUDA, else MPS, else the CPU.
 
-    Raises:
-        DeviceError: the name is unknown or the device is not there.
+    A `DeviceError` says that the name is unknown or the device is not there.
     """
     name = str(name)
     if name == "auto":
@@ -40,8 +39,7 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The number format of the convolutions; ``auto`` is bf16 where the hardware multiplies it, else fp32.
 
-    Raises:
-        DeviceError: the precision is unknown, or the device cannot compute in it.
+    A `DeviceError` says that the precision is unknown, or that the device cannot compute in it.
     """
     if precision == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -31,8 +31,7 @@ GCP_GRID = 12
 def map_affine(georeference: Georeference, name: str) -> Doubles:
     """``(2, 3)`` float64, pixel ``(x, y, 1)`` (centres at whole numbers) to map ``(X, Y)``.
 
-    Raises:
-        ImageError: the image ``name`` has no georeference, or one by control points only.
+    An `ImageError` says that the image ``name`` has no georeference, or one by control points only.
     """
     scale, ties = georeference.get(SCALE), georeference.get(TIE_POINTS)
     if MATRIX in georeference:

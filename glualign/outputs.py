@@ -37,10 +37,8 @@ def name_outputs(
 ) -> dict[str, Path]:
     """Files by kind: ``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` ... in ``folder``.
 
-    ``extension`` is that of the warped image, as `warped_extension` chooses it.
-
-    Raises:
-        OutputError: a kind is unknown.
+    ``extension`` is that of the warped image, as `warped_extension` chooses it. An unknown kind is an
+    `OutputError`.
     """
     names = {
         "warped": f"_warped{extension}",
@@ -135,9 +133,7 @@ def expected_image(
 def warped_extension(name: str, image: Image | None = None) -> str:
     """The extension of a warped image: that of the source's file where it can hold it, else PNG, else TIFF.
 
-    Args:
-        name: the source's file name; empty when it comes from no file.
-        image: what has to be written, from `expected_image`; None: judge by the name alone.
+    ``image`` is what has to be written, from `expected_image`; None: judge by the file's name alone.
     """
     own = Path(name).suffix
     if image is None:
@@ -154,8 +150,7 @@ def warped_extension(name: str, image: Image | None = None) -> str:
 def is_folder(output: PathLike, extensions: Collection[str]) -> bool:
     """Whether an output names a folder: it exists as one, ends in a slash, or has no extension.
 
-    Raises:
-        OutputError: the name ends in an extension that is none of ``extensions``.
+    An `OutputError` says that the name ends in an extension that is none of ``extensions``.
     """
     text = os.fspath(output)
     if text.endswith(("/", os.sep)) or os.path.isdir(text):

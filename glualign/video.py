@@ -48,8 +48,7 @@ class Clip:
     def __iter__(self) -> Iterator[Picture]:
         """The frames as ``(H, W, 3)`` uint8 RGB; one that cannot be decoded ends the clip.
 
-        Raises:
-            ImageError: the file cannot be read as a video.
+        An `ImageError` says that the file cannot be read as a video.
         """
         with _opened(self.path) as capture:
             position = 0
@@ -105,20 +104,17 @@ def video_pictures(
     onto_first: bool = False,
     max_flow: float | None = None,
 ) -> Iterator[Picture]:
-    """One picture ``(H, W, 3)`` uint8 RGB for each pair of frames.
+    """One picture ``(H, W, 3)`` uint8 RGB for each pair of frames; the features of each are computed once.
 
     Args:
-        clip: at least two frames.
-        aligner: aligns the frames; the features of each are computed once.
+        clip: of ``count`` frames, at least two (else an `ImageError`).
+        aligner: aligns the frames.
         count: number of frames of the clip.
         style: ``wheel``, ``arrows`` on the frame, ``side-by-side`` (the frame and the wheel), or ``warped``
             (the other frame on this one's grid).
         onto_first: flow from the first frame to each, instead of from each frame to the next; with
             ``warped`` the clip comes out stabilised.
         max_flow: full scale in pixels for the whole clip; None measures it on `SCALE_PAIRS` pairs.
-
-    Raises:
-        ImageError: the clip has fewer than two frames.
     """
     if count < 2:
         raise ImageError(f"{clip.path}: flow needs two frames, this range has {count}")
@@ -161,7 +157,7 @@ def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
 def write_video(
     path: Path, pictures: Iterable[Picture], rate: float, progress: Callable[[], None] = lambda: None
 ) -> int:
-    """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder.
+    """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder; their number.
 
     An error or a second Ctrl-C leaves nothing; the first Ctrl-C ends the video with the pictures so far.
 
@@ -170,9 +166,6 @@ def write_video(
         pictures: ``(H, W, 3)`` uint8 RGB.
         rate: frames per second.
         progress: called after each picture.
-
-    Returns:
-        Number of pictures written.
 
     Raises:
         OutputError: the file cannot be written, or this build of OpenCV cannot encode it.

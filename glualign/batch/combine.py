@@ -41,15 +41,8 @@ def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
     A pixel's value is taken over the images that reach it: their mean, weighted by confidence, or their
     median, least or greatest value; no data, or 0, where none does. Depth and channels are those of the
     images, metadata those of the first. The images are kept on the disk and merged in strips, so that memory
-    does not grow with their number.
-
-    Args:
-        records: of pairs with one target; those that failed are left out.
-        out: the output folder, with the warped images and the confidences (`MERGED_KINDS`) of the pairs.
-        how: ``mean``, ``median``, ``min`` or ``max``.
-
-    Returns:
-        The file.
+    does not grow with their number. Pairs that failed are left out; of the others, ``out`` has the warped
+    images and the confidences (`MERGED_KINDS`).
 
     Raises:
         BatchError: nothing to merge, or the pairs differ in target, size, depth or channels.
@@ -130,11 +123,7 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
     The key points that a target has by now are matched first; further ones are spread over what they leave
     free. So an image that is the target of many pairs has one set of key points, and along a sequence they
     are followed from frame to frame. Images are named by their path below the folder that holds them all.
-
-    Args:
-        records: of the batch; those that failed are left out.
-        out: the output folder, with the outputs (`JOINED_KINDS`) of the pairs.
-        flow_extension: of the flow files.
+    ``out`` is the output folder, with the outputs (`JOINED_KINDS`) of the pairs.
 
     Raises:
         BatchError: no pair is done, or outputs are missing.

@@ -45,10 +45,8 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
 
     Hidden files and folders (a leading dot) and what is in ``skip`` are left out: folders (the output folder
     may lie inside the sources), and patterns of file names such as ``*_mask.png``. Links to files are
-    followed, links to folders are not: they may form a loop. A link that leads nowhere is listed.
-
-    Raises:
-        BatchError: nothing is there, or no image is among what is there.
+    followed, links to folders are not: they may form a loop. A link that leads nowhere is listed. A
+    `BatchError` says that nothing is there, or that no image is among what is there.
     """
     root, pattern, skip = Path(where), None, list(skip)
     if os.path.isfile(root):

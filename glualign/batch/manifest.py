@@ -76,10 +76,7 @@ class Record:
         """Read a line back; keys that a later version may have added are ignored.
 
         The line may come from anywhere, and files that it names may be removed: types are checked, and its
-        outputs are names that results of its key can have.
-
-        Raises:
-            ValueError: not a record.
+        outputs are names that results of its key can have. What is no record is a `ValueError`.
         """
         try:
             data = json.loads(
@@ -114,10 +111,8 @@ def run_file(out: Path, name: str, shard: Shard | None = None) -> Path:
 def read_records(path: Path) -> Iterator[Record]:
     """The records of one manifest; a missing file has none.
 
-    A last line that a crash cut short is skipped: its pair counts as not done.
-
-    Raises:
-        BatchError: another line is not a record, or the file cannot be read.
+    A last line that a crash cut short is skipped: its pair counts as not done. A `BatchError` says that
+    another line is not a record, or that the file cannot be read.
     """
     if not os.path.lexists(path):
         return

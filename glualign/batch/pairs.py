@@ -93,10 +93,8 @@ def match_folders(
     """Pair the images of two folders (or globs) whose relative paths agree up to the extension.
 
     Accents may be composed in one folder and not in the other (NFC, NFD). Where a stem exists with several
-    extensions the equal extension wins; without one the source is reported as ambiguous, not guessed.
-
-    Raises:
-        BatchError: a folder is missing or empty, or nothing matches.
+    extensions the equal extension wins; without one the source is reported as ambiguous, not guessed. A
+    `BatchError` says that a folder is missing or empty, or that nothing matches.
     """
     skip = list(skip)
     moving, fixed = (list_images(where, recursive=recursive, skip=skip) for where in (sources, targets))
@@ -131,8 +129,7 @@ def onto_target(
 ) -> PairList:
     """Align every image of a folder (or glob) onto one target.
 
-    Raises:
-        BatchError: the folder or the target is missing, or the folder has no images.
+    A `BatchError` says that the folder or the target is missing, or that the folder has no images.
     """
     if not os.path.isfile(target):
         raise BatchError(f"{target}: no such file; --target takes one image")
@@ -146,10 +143,8 @@ def sequence(
 ) -> PairList:
     """Align each frame onto the one before it, or onto the first; frames are in natural order.
 
-    With sub-folders, each folder is a sequence of its own.
-
-    Raises:
-        BatchError: the folder is missing, or no folder has two frames.
+    With sub-folders, each folder is a sequence of its own. A `BatchError` says that the folder is missing, or
+    that no folder has two frames.
     """
     listing = list_images(frames, recursive=recursive, skip=skip)
     root, unmatched = listing.root, list(listing.ignored)
@@ -171,16 +166,10 @@ def sequence(
 def from_rows(rows: Iterable[Row], *, folder: Path = Path(), file: Path | None = None) -> PairList:
     """Pairs from an explicit list; a row with a fault becomes a pair with one, called ``row-N``.
 
-    Results are named by the row's ``output``; without one they mirror the source's path as it is written in
-    the list, or, for paths that are absolute or climb out with ``..``, its path below their common folder.
-
-    Args:
-        rows: of the list.
-        folder: where relative paths start.
-        file: the list.
-
-    Raises:
-        BatchError: the list is empty, or two rows ask for the same output.
+    Relative paths start at ``folder``; ``file`` is the list. Results are named by the row's ``output``;
+    without one they mirror the source's path as it is written in the list, or, for paths that are absolute
+    or climb out with ``..``, its path below their common folder. A `BatchError` says that the list is empty,
+    or that two rows ask for the same output.
     """
     faults = ((row, row.fault or _row_fault(row)) for row in rows)
     listed = [Row("", "", where=row.where, fault=fault) if fault else row for row, fault in faults]
@@ -215,10 +204,8 @@ def read_pairs(location: PathLike) -> PairList:
     """Read a list of pairs: ``.jsonl``/``.ndjson`` as JSON lines, others as CSV, ``-`` (stdin) as either.
 
     Columns are ``source``, ``target`` and, optionally, ``output``. Relative paths start at the folder of the
-    list, for stdin at the current folder. A malformed row becomes a pair with a fault; the others stand.
-
-    Raises:
-        BatchError: the list cannot be read, has no header, is empty, or asks for one output twice.
+    list, for stdin at the current folder. A malformed row becomes a pair with a fault; the others stand. A
+    `BatchError` says that the list cannot be read, has no header, is empty, or asks for one output twice.
     """
     name = os.fspath(location)
     file = None if name == "-" else Path(name)

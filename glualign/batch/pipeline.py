@@ -55,8 +55,7 @@ class Writer:
     ) -> tuple[dict[str, int], Sequence[str]]:
         """Write the outputs of a pair; their sizes by name, and notes.
 
-        Raises:
-            BatchError: the disk is full or cannot be written at all.
+        A `BatchError` says that the disk is full or cannot be written at all.
         """
         below, _, stem = key.rpartition("/")
         folder, final = self.aside / secrets.token_hex(8), self.out / below
@@ -98,14 +97,8 @@ def process(
 
     `THREADS` threads read ahead and as many write behind, while the calling thread runs the network. The
     pairs in memory have `PIXELS_IN_FLIGHT` pixels at most, and their number is bounded, whatever the length
-    of the list.
-
-    Args:
-        pairs: to be aligned.
-        settings: how.
-        writer: where results go.
-        stop: once it says so nothing new is aligned; what was aligned is written.
-        aligner: made by the settings; None: make it.
+    of the list. Once ``stop`` says so nothing new is aligned; what was aligned is written. ``aligner`` is
+    made by the settings; None: make it.
 
     Raises:
         BatchError: nothing more can be written. Pairs that fail do not raise; their records say so.

@@ -57,10 +57,8 @@ def download(
 ) -> None:
     """Write the file with Drive's id ``file_id`` to ``stream``, which is empty and can be sought.
 
-    It is left to the caller to check what arrived.
-
-    Raises:
-        DownloadError: refused by the server, beyond the limits, no connection, or the disk cannot be written.
+    It is left to the caller to check what arrived. A `DownloadError` says that the server refuses, that the
+    file is beyond the limits, that there is no connection, or that the disk cannot be written.
     """
     base = (os.environ.get(URL_VARIABLE) or DRIVE_URL).rstrip("/")
     job = _Download(base, stream, limits or Limits(), progress)

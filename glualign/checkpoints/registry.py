@@ -102,8 +102,7 @@ def cache_folder() -> Path:
 def load_registry() -> Mapping[str, RegistryEntry]:
     """The entries of the registry that this installation ships, by name and by alias, in its order.
 
-    Raises:
-        CheckpointError: ``registry.toml`` is missing or malformed; the installation is damaged.
+    A `CheckpointError` says that ``registry.toml`` is missing or malformed; the installation is damaged.
     """
     path = PACKAGED / "registry.toml"
     try:
@@ -117,8 +116,7 @@ def load_registry() -> Mapping[str, RegistryEntry]:
 def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     """Find a file of weights by registry name, by path, or by the name it was imported under.
 
-    Raises:
-        CheckpointError: unknown, refused, or not on this machine yet; the message says what to do.
+    A `CheckpointError` says that it is unknown, refused, or not on this machine yet, and what to do.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise CheckpointError(f"{name_or_path!r} is no model; give a name or the path of a file of weights")
@@ -188,10 +186,8 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything a file of weights says: file, hash, storage, configuration, metadata.
 
     The tensors are read but not put into a network; `glualign.checkpoints.fetch.verify` does that. Of a
-    registered checkpoint that is not on this machine, what the registry says.
-
-    Raises:
-        CheckpointError: unknown name, or an unreadable file.
+    registered checkpoint that is not on this machine, what the registry says. An unknown name or an
+    unreadable file is a `CheckpointError`.
     """
     from glualign.checkpoints.load import CONFIG_KEY, read_checkpoint
 

@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import fact_rows, interruptible, note, print_json, print_table, progress_on, warn
-from glualign.cli.options import (
-    FOLDER,
-    MIN_QUALITY,
-    PATH,
-    QUIET,
-    Aligning,
-    Reading,
-    Writing,
-    command,
-    option,
-)
+from glualign.cli.options import FOLDER, MIN_QUALITY, PATH, QUIET, Aligning, Reading, Writing, command, option
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Progress, Settings, Summary

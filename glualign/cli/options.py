@@ -95,10 +95,7 @@ def option(declaration: str, type: Any = None, default: Any = None, *, name: str
 
 
 def command(
-    *parts: click.Parameter | type,
-    short_help: str | None = None,
-    name: str = "",
-    stdout: str = "",
+    *parts: click.Parameter | type, short_help: str | None = None, name: str = "", stdout: str = ""
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command.
 

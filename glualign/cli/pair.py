@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from glualign.matching.finish import Quality
 
 EXIT_FAILED_VERDICT = 4
-PAIR = (
-    click.Argument(["source"], type=PATH),
-    click.Argument(["target"], type=PATH),
-)
+PAIR = (click.Argument(["source"], type=PATH), click.Argument(["target"], type=PATH))
 ONLY_TRUSTED = option(
     "--only-trusted  Leave out what the source reaches but forward and backward flow disagree on: filled "
     "in images, unknown in flow."

@@ -42,9 +42,7 @@ def saved_alignment(
 
     ``mask``, ``(H, W)`` bool, are the pixels that the alignment trusted, ``confidence`` is ``(H, W)`` float32
     from 0 to 1 or None, and ``summary`` what `read_summary` returns: ``quality`` is a mapping of what it has.
-
-    Raises:
-        FlowError: flow, mask or confidence do not belong to images of these sizes.
+    A `FlowError` says that flow, mask or confidence do not belong to images of these sizes.
     """
     source, target = (Image(to_rgb8(image), path=image.path) for image in (source, target))
     flow = flow if flow.source_size else Flow(flow.data, source.size)
@@ -61,8 +59,7 @@ def saved_alignment(
 def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``glualign warp --json`` printed, from a file: quality, transform, model, device and timings.
 
-    Raises:
-        FlowError: the file cannot be read, or holds something else.
+    A `FlowError` says that the file cannot be read, or holds something else.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -172,8 +169,7 @@ def _fitted(picture: Picture, height: int, width: int) -> Picture:
 def correlation(first: Picture, second: Picture, where: Mask) -> float | None:
     """Correlation of two pictures' grey values in ``where``: 1 for equal up to brightness and contrast.
 
-    Returns:
-        A number in [-1, 1], or None where there is nothing to correlate.
+    None where there is nothing to correlate.
     """
     a, b = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)[where].astype(np.float64) for each in (first, second))
     if a.size < 2 or a.std() == 0 or b.std() == 0:

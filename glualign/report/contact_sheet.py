@@ -26,11 +26,7 @@ IN_ERROR = "error"
 
 
 def write_contact_sheet(
-    path: Path,
-    records: Sequence[Record],
-    summary: Summary,
-    *,
-    read: Callable[[Path], Image] = read_image,
+    path: Path, records: Sequence[Record], summary: Summary, *, read: Callable[[Path], Image] = read_image
 ) -> None:
     """Write the page of the worst `LIMIT` records, with thumbnails inside it.
 

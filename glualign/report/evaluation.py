@@ -47,8 +47,7 @@ def panels(
 ) -> list[dict[str, Any]]:
     """What the page shows of the worst and the median pairs of ``method``, which is run on them again.
 
-    Returns:
-        Kind ("worst" or "median"), result, and URLs of images by their captions.
+    That is kind ("worst" or "median"), result, and URLs of images by their captions.
     """
     pairs = {pair.name: pair for pair in dataset.pairs}
     found = []

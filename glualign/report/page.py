@@ -22,13 +22,10 @@ _QUALITY = 86
 
 
 def write_page(path: Path, template: str, *, script: str = "", **values: Any) -> None:
-    """Write a page.
+    """Write an HTML page of ``values``, whose text is escaped.
 
-    Args:
-        path: the HTML file.
-        template: a file of ``glualign/report/templates`` that extends ``base.html``.
-        script: another file there, which the page runs.
-        **values: what the template shows; text is escaped.
+    ``template`` is a file of ``glualign/report/templates`` that extends ``base.html``, ``script`` another
+    one there, which the page runs.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
@@ -49,8 +46,7 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
 def environment() -> Any:
     """The Jinja2 environment with our templates; to be asked before time is spent on a page's content.
 
-    Raises:
-        MissingExtraError: Jinja2 is not installed.
+    A `MissingExtraError` says that Jinja2 is not installed.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined

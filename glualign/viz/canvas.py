@@ -135,11 +135,7 @@ def background(image: Picture | None, size: tuple[int, int]) -> Picture:
 
 
 def check_size(what: str, values: Array, size: tuple[int, int]) -> None:
-    """Refuse an image or map of another size than (height, width) of the flow.
-
-    Raises:
-        FlowError: with both sizes.
-    """
+    """Refuse, by a `FlowError`, an image or map of another size than (height, width) of the flow."""
     if values.shape[:2] != size:
         raise FlowError(
             f"{what} is {values.shape[1]} x {values.shape[0]} and the flow {size[1]} x {size[0]} pixels; "

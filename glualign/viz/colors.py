@@ -109,11 +109,7 @@ def scale_of(flow: Flow, given: float | None = None) -> float:
 
 
 def checked_maximum(value: float) -> float:
-    """``value`` if it can be the top of a scale.
-
-    Raises:
-        FlowError: it is not a positive number.
-    """
+    """``value`` if it can be the top of a scale; a `FlowError` if it is not a positive number."""
     if not (np.isfinite(value) and value > 0):
         raise FlowError(f"the top of the scale must be a positive number of pixels, not {value}")
     return float(value)

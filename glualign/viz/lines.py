@@ -31,13 +31,10 @@ def arrows(
 
     Args:
         flow: the field; unknown pixels get no arrow.
-        image: ``(H, W, 3)`` uint8 target image of the flow's size; None draws on white.
+        image: ``(H, W, 3)`` uint8 target image of the flow's size (else a `FlowError`); None draws on white.
         spacing: distance between arrows in pixels; None takes about 26 along the longer side.
         scale: drawn length per pixel of flow; None takes the round number that suits the spacing.
         typical: length of the vectors in pixels that the scale is to suit; None takes their 95th percentile.
-
-    Raises:
-        FlowError: the image's size differs from the flow's.
     """
     canvas = background(image, flow.size)
     line = pen_for(*flow.size).line
@@ -102,11 +99,8 @@ def deformed_grid(flow: Flow, image: Picture | None = None, *, cell: float | Non
 
     Args:
         flow: the field.
-        image: ``(H, W, 3)`` uint8 target image of the flow's size; None draws on white.
+        image: ``(H, W, 3)`` uint8 target image of the flow's size (else a `FlowError`); None draws on white.
         cell: side of a cell in source pixels; None takes a round number, about 20 along the longer side.
-
-    Raises:
-        FlowError: the image's size differs from the flow's.
     """
     canvas = background(image, flow.size)
     line = pen_for(*flow.size).line

@@ -121,10 +121,9 @@ def _scaled(values: Floats, top: float, name: Colormap, line: str) -> Drawing:
 
 
 def mask_overlay(image: Picture, mask: Mask) -> Drawing:
-    """Show the image where ``mask``, ``(H, W)`` bool, holds; faded under stripes with an outline elsewhere.
+    """Show the image where ``mask``, ``(H, W)`` bool, holds; faded under stripes, with an outline, elsewhere.
 
-    Raises:
-        FlowError: the sizes differ.
+    A `FlowError` says that the sizes differ.
     """
     check_size("the image", image, (mask.shape[0], mask.shape[1]))
     line = pen_for(*mask.shape).line
@@ -244,11 +243,7 @@ def _side_by_side(panels: dict[str, Picture]) -> Picture:
 
 
 def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
-    """Refuse a flow that was not computed on images of these sizes.
-
-    Raises:
-        FlowError: with both sizes.
-    """
+    """Refuse, by a `FlowError`, a flow that was not computed on images of these sizes."""
     check_size("the target", target, flow.size)
     if flow.source_size is not None and source.shape[:2] != flow.source_size:
         high, wide = flow.source_size
