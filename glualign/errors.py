@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 
 class GlualignError(Exception):
     """Base of every error raised on purpose; the command line prints it as one line and exits with 1."""
@@ -49,3 +52,11 @@ class OutputError(GlualignError):
 
 class MissingExtraError(GlualignError):
     """An optional package is needed; the message names the extra to install."""
+
+
+def import_extra(module: str, extra: str, need: str) -> Any:
+    """An optional module; where it is not installed, a `MissingExtraError` that begins with ``need``."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(f"{need}: pip install 'glualign[{extra}]'") from error

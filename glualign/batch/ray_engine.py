@@ -15,7 +15,7 @@ from glualign.batch.manifest import Record
 from glualign.batch.pairs import Pair
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
-from glualign.errors import BatchError, MissingExtraError
+from glualign.errors import BatchError, import_extra
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,8 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            import ray
-            import ray.data
-        except ImportError as error:
-            raise MissingExtraError("--engine ray needs Ray: pip install 'glualign[ray]'") from error
+        ray = import_extra("ray", "ray", "--engine ray needs Ray")
+        import_extra("ray.data", "ray", "--engine ray needs Ray")
         # A short list, too, is spread over all actors. Pickled, for Arrow refuses names that are not Unicode.
         size = max(1, min(self.chunk, len(pairs) // self.workers))
         absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]

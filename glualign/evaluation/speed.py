@@ -24,12 +24,12 @@ Timing = dict[str, Any]
 
 
 class Contender(NamedTuple):
-    """Something that is timed: one model in one number format, from (source, target) to flow at full size."""
+    """Something that is timed: one model in one number format, from pairs to flows at full size."""
 
     model: str  # its name
     precision: str  # fp32, bf16 or fp16
     layout: str  # of the tensors in memory
-    predict: Callable[[Pixels, Pixels], Field]  # the work; its answer lies on the CPU
+    predict: Callable[[Sequence[tuple[Pixels, Pixels]]], list[Field]]  # its answer lies on the CPU
     is_reference: bool = False  # speed-ups are relative to it
 
 
@@ -40,7 +40,7 @@ def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["gl
     """
     torch.manual_seed(0)
     predictor = FlowPredictor(GLUNet(config), device=device, dtype=torch.float32, as_published=True)
-    return Contender(config.model, "fp32", "channels first", _one_pair(predictor), is_reference=True)
+    return Contender(config.model, "fp32", "channels first", predictor.predict, is_reference=True)
 
 
 def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:
@@ -48,11 +48,7 @@ def model_contender(name: str, model: GLUNet, precision: Precision, device: torc
     dtype = choose_dtype(precision, device)
     names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     predictor = FlowPredictor(model, device=device, dtype=dtype)
-    return Contender(name, names[dtype], "channels last", _one_pair(predictor))
-
-
-def _one_pair(predictor: FlowPredictor) -> Callable[[Pixels, Pixels], Field]:
-    return lambda source, target: predictor.predict([(source, target)])[0]
+    return Contender(name, names[dtype], "channels last", predictor.predict)
 
 
 def time_contenders(
@@ -68,7 +64,7 @@ def time_contenders(
     try:
         for count, size in product(threads, tuple(sizes)):
             torch.set_num_threads(count)
-            work = [partial(each.predict, *make_pair(size)) for each in contenders]
+            work = [partial(each.predict, [make_pair(size)]) for each in contenders]
             rounds = [[timeit(each, number=1) for each in work] for _ in range(repeat + 1)]
             taken = list(zip(*rounds[1:], strict=True))
             references = (t for c, t in zip(contenders, taken, strict=True) if c.is_reference)

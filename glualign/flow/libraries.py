@@ -14,14 +14,13 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from glualign.arrays import Array
-from glualign.errors import FlowError, MissingExtraError
+from glualign.errors import FlowError, import_extra
 from glualign.flow.field import Flow
 
 CheckGrid = Callable[..., None]
@@ -39,18 +38,9 @@ _DIRECTION_KEY, _SIZE_KEY = "glualign_direction", "glualign_source_size"
 _SILENCE = threading.Lock()
 
 
-def _import_extra(module: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"this format needs {module}; install it with: pip install 'glualign[{extra}]'"
-        ) from error
-
-
 def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
     """Read a ``.flo5`` whose values lie in the file itself."""
-    h5py = _import_extra("h5py", "hdf5")
+    h5py = import_extra("h5py", "hdf5", "this format needs h5py; install it with")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -75,7 +65,7 @@ def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 
 def write_flo5(path: Path, flow: Flow) -> None:
     """Write a compressed ``.flo5`` with source size and direction as attributes."""
-    h5py = _import_extra("h5py", "hdf5")
+    h5py = import_extra("h5py", "hdf5", "this format needs h5py; install it with")
     with h5py.File(path, "w") as file:
         file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
         file.attrs["source_size"] = flow.source_frame
@@ -100,7 +90,7 @@ def _check_storage(path: Path, data: Any) -> None:
 
 def read_itk(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
     """Read a displacement field; one in 3-D is read when it has one slice and no motion across it."""
-    itk = _import_extra("SimpleITK", "itk")
+    itk = import_extra("SimpleITK", "itk", "this format needs SimpleITK; install it with")
     packed_from = _check_header(path, stream)
     reader = itk.ImageFileReader()
     reader.SetImageIO("MetaImageIO" if path.suffix.lower() == ".mha" else "NrrdImageIO")
@@ -141,7 +131,7 @@ def read_itk(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 
 def write_itk(path: Path, flow: Flow) -> None:
     """Write a compressed displacement field of spacing 1, with source size and direction."""
-    itk = _import_extra("SimpleITK", "itk")
+    itk = import_extra("SimpleITK", "itk", "this format needs SimpleITK; install it with")
     image = itk.GetImageFromArray(flow.data, isVector=True)
     image.SetMetaData(_DIRECTION_KEY, DIRECTION)
     image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))

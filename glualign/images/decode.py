@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from glualign.arrays import Array
-from glualign.errors import ImageError, MissingExtraError
+from glualign.errors import ImageError, MissingExtraError, import_extra
 from glualign.images import exif
 from glualign.images.image import STRIP_PIXELS, Image
 
@@ -67,13 +67,8 @@ def claimed_size(head: bytes) -> tuple[int, int]:
 
 def register_heif() -> None:
     """Let Pillow read and write HEIC; MissingExtraError without pillow-heif."""
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingExtraError(
-            "HEIC needs pillow-heif; install it with: pip install 'glualign[heif]'"
-        ) from error
-    pillow_heif.register_heif_opener()
+    heif = import_extra("pillow_heif", "heif", "HEIC needs pillow-heif; install it with")
+    heif.register_heif_opener()
 
 
 def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int | None = None) -> Image:

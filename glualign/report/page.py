@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from glualign.arrays import Bytes
-from glualign.errors import MissingExtraError
+from glualign.errors import import_extra
 from glualign.files import write_text
 
 _QUALITY = 86
@@ -48,14 +48,10 @@ def environment() -> Any:
 
     A `MissingExtraError` says that Jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("HTML pages need Jinja2: pip install 'glualign[report]'") from error
-    loader = PackageLoader("glualign.report")
-    return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    jinja = import_extra("jinja2", "report", "HTML pages need Jinja2")
+    files, undefined = jinja.PackageLoader("glualign.report"), jinja.StrictUndefined
+    how = {"trim_blocks": True, "lstrip_blocks": True, "autoescape": True}
+    return jinja.Environment(loader=files, undefined=undefined, **how)
 
 
 def picture_url(picture: Bytes, *, lossless: bool = False) -> str:
