@@ -216,7 +216,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
 
 @command(
     click.Argument(["recipe"], metavar="NAME|FILE"),
-    option("--photos  Folder of photographs.", EXISTING, required=True),
+    option("--photos  Folder of photographs, single or paired (docs/training.md).", EXISTING, required=True),
     option("-o, --output DIRECTORY  Folder of the run.", required=True),
     option("--resume  Continue the run in the folder from its last checkpoint."),
     option("--init NAME|FILE  Start from these weights instead of the recipe's."),

@@ -92,7 +92,7 @@ def draw(
     if kind == "aligned":
         return synthesis.pair(index, size, (photos[0], photos[1]))._asdict()
     mirror, still = bool(rng.integers(2)), pixel_grid((size, size))
-    # Squares of about half a photograph, views also turned.
+    # Squares of 0.5 to 1 of a photograph's area, views also turned.
     crops: list[Matrix] = []
     for photo in photos:
         degrees, scale = rng.uniform(-15, 15) if kind == "views" else 0.0, rng.uniform(0.7, 1.0)

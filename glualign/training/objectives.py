@@ -160,7 +160,7 @@ class Objective(nn.Module):
             loss, metrics["negative"] = loss + stage.contrastive * unmatched, unmatched.detach()
         elif stage.contrastive > 0 and "between" not in batch:
             features = {16: torch.cat([image.level4 for image in coarse])}
-            if not detach:
+            if not detach and kind not in COARSE_KINDS:
                 features[8] = torch.cat([side.coarse.level3 for side in sides])
                 features[4] = torch.cat([side.quarter for side in sides])
             contrast, hits = self.head(features, batch)
