@@ -19,6 +19,8 @@ from glualign.geometry import robust
 
 Weights = Floats | Mask
 """``(H, W)`` confidence or mask."""
+# Drawn for a fit; equal flows give equal draws.
+_MOST_POINTS = 20_000
 # Pixels of a large image among which the points of a fit are drawn.
 _MOST_CANDIDATES = 1 << 20
 
@@ -184,7 +186,6 @@ def fit_transform(
     weights: Weights | None = None,
     *,
     threshold: float = 3.0,
-    max_points: int = 20_000,
 ) -> Fit:
     """Fit a transform robustly: homographies with MAGSAC++, the others with RANSAC and Tukey's weights.
 
@@ -193,13 +194,12 @@ def fit_transform(
         model: the kind of transform.
         weights: ``(H, W)`` confidence or mask; pixels count in proportion, those at 0 not at all.
         threshold: largest distance of an inlier, in source pixels.
-        max_points: pixels drawn from the flow; equal flows give equal draws.
 
     Raises:
         FlowError: too few known pixels, or no transform of that kind makes sense of the flow (degenerate,
             the horizon crosses the picture, or the scale is beyond 50).
     """
-    return fit_drawn(*draw_points(flow, weights, max_points), model, flow.size, threshold=threshold)
+    return fit_drawn(*draw_points(flow, weights, _MOST_POINTS), model, flow.size, threshold=threshold)
 
 
 def fit_drawn(

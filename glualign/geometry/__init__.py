@@ -121,12 +121,6 @@ def apply_transform(matrix: Matrix, points: Array) -> Array:
     return out
 
 
-def transformed_inside(matrix: Matrix, frame: Size, image: Size) -> Mask:
-    """``(H, W)`` bool of a ``frame``: whether a transform leads to the area that an image's pixels cover."""
-    x, y = np.arange(frame[1], dtype=np.float64), np.arange(frame[0], dtype=np.float64)[:, None]
-    return inside(*transformed(matrix, x, y), image, edge="areas")
-
-
 def corner_motion(transform: Matrix, size: Size) -> float:
     """How far, in pixels, a transform of a frame moves one of its corners at most; infinite if nowhere."""
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (size[1] - 1.0, size[0] - 1.0)

@@ -65,7 +65,7 @@ def fit_points(target: Points, source: Points, model: TransformModel, *, thresho
         if matrix is None:
             break
         distance = np.minimum(transfer_errors(matrix, target, source) / (2 * threshold), 1)
-        if np.abs(distance - before).max() < _SETTLED:
+        if np.abs(distance - before).mean() < _SETTLED:
             break
         before = distance
         refined = _least_squares(model, target, source, np.square(1 - np.square(distance)))

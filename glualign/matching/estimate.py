@@ -14,7 +14,7 @@ import numpy as np
 from glualign.arrays import Array, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, draw_points, fit_drawn
-from glualign.geometry import Field, Matrix, Size, resizing_matrix
+from glualign.geometry import Field, Matrix, Points, Size, apply_transform, resize_flow, resizing_matrix
 from glualign.geometry.robust import keypoint_homography
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher
@@ -78,6 +78,7 @@ class FusedMatch:
         flow: ``(h, w, 2)`` float32 cells in working pixels, the match's flow, or zero (global motion only)
             where that is better.
         backward: ``(h, w, 2)`` float32 cells, the same for the transformed source -> target.
+        returned: ``(h, w)`` float32, `MatchResult.way_back` of the flow.
         error: ``(h, w)`` float32, expected error in working pixels.
         similarity: edge similarity under the flow.
         score: by which hypotheses are compared. A free flow bends itself to fit edges, so one that reaches
@@ -87,6 +88,7 @@ class FusedMatch:
     result: MatchResult
     flow: Field
     backward: Field
+    returned: Floats
     error: Floats
     similarity: Similarity
     score: float
@@ -139,19 +141,27 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
     trusted = result.error < TRUSTED
     if trusted.sum() * result.stride**2 < FEWEST_VOTES:
         return None
-    cells = Flow(result.forward / np.float32(result.stride))
-    size = cells.size
-    to_cells = resizing_matrix((size[0] * result.stride, size[1] * result.stride), size)
-    points = draw_points(cells, trusted, POINTS)
+    frame = (trusted.shape[0] * result.stride, trusted.shape[1] * result.stride)
+    points = draw_cells(result.forward, frame, trusted)
     for model, least in SUPPORT.items():
         try:
-            fit = fit_drawn(*points, model, size, threshold=INLIER / result.stride)
+            fit = fit_drawn(*points, model, frame, threshold=INLIER)
         except FlowError:
             continue
         if fit.inlier_share >= least:
-            within = np.linalg.inv(to_cells) @ fit.matrix @ to_cells
-            return np.asarray(result.transform @ within, np.float64)
+            return np.asarray(result.transform @ fit.matrix, np.float64)
     return None
+
+
+def draw_cells(field: Field, frame: Size, weights: Floats | Mask) -> tuple[Points, Points]:
+    """At most `POINTS` target and source positions ``(N, 2)`` of a flow of cells, in pixels of its ``frame``.
+
+    Drawn in proportion to ``weights``, those of the cells.
+    """
+    cells = (field.shape[0], field.shape[1])
+    drawn = draw_points(Flow(resize_flow(field, cells, frame=frame)), weights, POINTS)
+    target, source = (apply_transform(resizing_matrix(cells, frame), points) for points in drawn)
+    return target, source
 
 
 def fuse(
@@ -170,17 +180,21 @@ def fuse(
     if global_motion and motion_only is None:
         motion_only = edges.compare(result.transform)
     if motion_only is None or motion_only.total < LEAST:
-        return FusedMatch(result, result.forward, result.backward, result.error, dense, dense.total)
+        flow = result.forward
+        same = flow, result.backward, result.way_back(flow), result.error
+        return FusedMatch(result, *same, dense, dense.total)
     flat_scene = motion_only.total > FLAT_SCENE * dense.total
     weight = _blending_weight(result, dense, motion_only, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
     flow = result.forward * weight[..., None]
-    bare = expected_error(result.way_back(flow), result, motion_only)
+    returned = result.way_back(flow)
+    bare = expected_error(returned, result, motion_only)
     error = np.where(weight > 0.5, result.error, bare).astype(np.float32)
     similarity = edges.compare(result.transform, flow)
     score = similarity.total
     if flat_scene:
         score += FLAT_SCENE_ADVANTAGE * (1.0 - score)
-    return FusedMatch(result, flow, result.backward * weight[..., None], error, similarity, score)
+    backward = result.backward * weight[..., None]
+    return FusedMatch(result, flow, backward, returned, error, similarity, score)
 
 
 def expected_error(

@@ -94,10 +94,8 @@ def finish(
     source, target = pair.source, pair.target.image
     equal = source.pixels.dtype == target.pixels.dtype and np.array_equal(source.pixels, target.pixels)
     imposed = transform not in ("auto", "dense")
-    field, frame, expected = best.flow, pair.working, best.error
-    if refined is None:
-        returned = result.way_back(field)
-    else:
+    field, frame, expected, returned = best.flow, pair.working, best.error, best.returned
+    if refined is not None:
         field, frame = refined.flow, refined.exists.shape
         expected = refined.error * np.float32(max(pair.working) / max(frame))
         returned = forward_backward_error(field, refined.backward, exists=refined.exists)

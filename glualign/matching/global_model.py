@@ -14,9 +14,10 @@ import numpy as np
 
 from glualign.arrays import Bytes, Doubles, Floats
 from glualign.errors import FlowError
-from glualign.flow import Fit, Flow, TransformModel, draw_points, fit_drawn
-from glualign.geometry import Field, Matrix, Points, Size, apply_transform, resize_flow, resizing_matrix
-from glualign.matching.estimate import EXPLAINED, LEAST, POINTS, FusedMatch
+from glualign.flow import Fit, TransformModel, fit_drawn
+from glualign.geometry import Field, Matrix, Points, Size, apply_transform, resizing_matrix
+from glualign.geometry.mean_shift import shift_model
+from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch, draw_cells
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edge_directions
@@ -44,10 +45,6 @@ FEWEST = 12
 """Windows that can say anything about a model."""
 ROUNDS = ((8, (4.0, 2.0, 1.0)), (4, (1.5, 0.8)))
 """Reach of the displacements in pixels, and the widths of the mean shift; the source is warped anew."""
-SHARPNESS = 1 / 0.06
-"""Inverse temperature of a score; on the same pairs 1 / 0.1 leaves 0.2 px more, 1 / 0.03 as much."""
-STEPS = 4
-"""Of the mean shift at each width."""
 TEXTURE = 0.02
 """Mean squared length of the gradient vectors (0 to 1) below which a window shows nothing."""
 
@@ -71,11 +68,9 @@ def simplest_model(
     """
     pair, dense = edges.pair, best.similarity
     from_working = np.linalg.inv(pair.from_target)
-    cells = Flow(resize_flow(field, weights.shape, frame=frame))
-    target, there = draw_points(cells, weights, POINTS)
-    to_source = np.asarray(best.result.transform @ resizing_matrix(cells.size, pair.working), np.float64)
-    source = apply_transform(to_source, there)
-    target = apply_transform(resizing_matrix(cells.size, pair.target_size), target)
+    target, there = draw_cells(field, frame, weights)
+    target = apply_transform(resizing_matrix(frame, pair.target_size), target)
+    source = apply_transform(np.asarray(best.result.transform @ resizing_matrix(frame, pair.working)), there)
     # Edges that hardly agree explain nothing.
     for model in MODELS if dense.total > LEAST else ():
         try:
@@ -124,7 +119,7 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
         centres, scores = _scores(target, source, inner, reach)
         if len(centres) < FEWEST:
             return matrix
-        found = np.asarray(found @ _best_model(centres, scores, model, size, widths), np.float64)
+        found = np.asarray(found @ shift_model(centres, scores, model, size, widths), np.float64)
     result = found @ np.linalg.inv(to_full)
     return np.asarray(result / result[2, 2], np.float64)
 
@@ -158,56 +153,3 @@ def _scores(target: Floats, source: Floats, exists: Bytes, reach: int) -> tuple[
             centres.append((x, y))
             scores.append(cv2.matchTemplate(around, window, cv2.TM_CCORR_NORMED))
     return np.array(centres, np.float64).reshape(-1, 2), np.array(scores, np.float64)
-
-
-def _best_model(
-    centres: Points, scores: Doubles, model: TransformModel, size: tuple[int, int], widths: tuple[float, ...]
-) -> Matrix:
-    """The motion of the frame that leads to high scores in all windows: a mean shift of its parameters.
-
-    Every window draws it towards the mean of the displacements near its present one, weighted by their
-    scores, and counts by how much better than usual that neighbourhood is.
-    """
-    reach = scores.shape[1] // 2
-    offsets = np.arange(-reach, reach + 1.0)
-    highest = scores.max(axis=(1, 2))
-    likely = np.exp(SHARPNESS * (scores - highest[:, None, None]))
-    usual = likely.mean(axis=(1, 2))
-    along_x, along_y = _basis(centres, model, size)
-    both = np.concatenate([along_x, along_y])
-    parameters = np.zeros(along_x.shape[1])
-    for width in np.repeat(widths, STEPS):
-        near_x, near_y = (
-            np.exp(-((offsets - (along @ parameters)[:, None]) ** 2) / (2 * width**2))
-            for along in (along_x, along_y)
-        )
-        by_x = (near_y[:, None] @ likely)[:, 0] * near_x
-        by_y = (likely @ near_x[..., None])[..., 0] * near_y
-        total = by_x.sum(axis=1) + 1e-9
-        mean_x, mean_y = by_x @ offsets / total, by_y @ offsets / total
-        better = total / (near_x.sum(axis=1) * near_y.sum(axis=1) + 1e-9) - usual
-        root = np.sqrt(np.clip(highest, 0, 1) ** 2 * np.clip(better, 0, None))
-        root = np.concatenate([root, root])
-        shifts = np.concatenate([mean_x, mean_y])
-        # Where nothing decides a parameter, it stays as it was.
-        held = 0.03 * np.sqrt((root**2).sum() / len(parameters)) * np.eye(len(parameters))
-        system = np.concatenate([both * root[:, None], held])
-        wanted = np.concatenate([shifts * root, held @ parameters])
-        parameters = np.linalg.lstsq(system, wanted, rcond=None)[0]
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64) * (size[1] - 1, size[0] - 1)
-    moved = corners + np.stack([basis @ parameters for basis in _basis(corners, model, size)], axis=1)
-    # Of four corners: exact for each of the kinds.
-    four = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
-    return np.asarray(four, np.float64)
-
-
-def _basis(points: Points, model: TransformModel, size: tuple[int, int]) -> tuple[Doubles, Doubles]:
-    """Displacements in x and in y ``(N, P)`` by which each parameter of a small motion moves the points."""
-    x, y = ((points - (np.array(size[::-1]) - 1) / 2) / (max(size) / 2)).T
-    one, none = np.ones_like(x), np.zeros_like(x)
-    if model == "similarity":
-        return np.stack([one, none, x, -y], axis=1), np.stack([none, one, y, x], axis=1)
-    along_x, along_y = [one, none, x, y, none, none], [none, one, none, none, x, y]
-    if model == "homography":
-        along_x, along_y = [*along_x, x * x, x * y], [*along_y, x * y, y * y]
-    return np.stack(along_x, axis=1), np.stack(along_y, axis=1)

@@ -16,10 +16,11 @@ from glualign.geometry import (
     Size,
     apply_transform,
     forward_backward_error,
+    inside,
     pixel_grid,
     resizing_matrix,
     sample,
-    transformed_inside,
+    transformed,
 )
 from glualign.images import Image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
@@ -155,7 +156,7 @@ class PairMatcher:
         moved, returned = (
             np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in (forward, backward)
         )
-        return self.result(transform, moved, returned, self.exists(transform, self.working))
+        return self.result(transform, moved, returned, self.warp_source(transform, self.working)[1])
 
     def result(
         self, transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None
@@ -186,16 +187,13 @@ class PairMatcher:
         shown = cv2.warpPerspective(
             image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
-        return np.asarray(shown, np.uint8), self.exists(transform, size)
-
-    def exists(self, transform: Matrix, size: Size) -> Mask:
-        """Where the source warped by ``transform`` (frame of ``size`` -> source) is, and holds data."""
-        exists = transformed_inside(transform, size, self.source_size)
+        x, y = np.arange(size[1]), np.arange(size[0])[:, None]
+        exists = inside(*transformed(transform, x, y), self.source_size, edge="areas")
         if self._missing is not None:
             to_mask = resizing_matrix(self.source_size, self._missing.shape[:2]) @ transform
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
-        return exists
+        return np.asarray(shown, np.uint8), exists
 
 
 def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None]) -> list[MatchResult]:

@@ -18,10 +18,10 @@ from glualign.geometry import (
     Field,
     Matrix,
     Size,
-    pixel_grid,
     positions,
     resize_flow,
     resizing_matrix,
+    strips,
     transformed,
 )
 from glualign.network.config import COARSE_SIZE
@@ -36,8 +36,6 @@ Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 
 FARTHEST = 1e6
 """Working pixels; flow of wild weights or NaN is cut to it, which is outside every frame."""
-_STRIP = 1 << 22
-"""Pixels handled at a time, so that large targets need little memory beyond the result."""
 
 
 class Encoded(NamedTuple):
@@ -208,13 +206,12 @@ def to_source_pixels(residual: Field, transform: Matrix) -> Field:
         ``(H, W, 2)`` float32 in source pixels: target pixel ``x`` shows ``transform(x + residual(x))``; NaN
         where the transform has no position.
     """
-    height, width = residual.shape[:2]
-    step = max(1, _STRIP // width)
-    for top in range(0, height, step):
-        rows = residual[top : top + step]
-        here = pixel_grid((rows.shape[0], width), top=top)
-        x, y = transformed(transform, *positions(rows, top))
-        rows[..., 0], rows[..., 1] = x - here[..., 0], y - here[..., 1]
+    for top, bottom in strips((residual.shape[0], residual.shape[1])):
+        rows = residual[top:bottom]
+        x, y = positions(rows, top)
+        there_x, there_y = transformed(transform, x, y)
+        rows[..., 0] += there_x - x
+        rows[..., 1] += there_y - y
     return residual
 
 
