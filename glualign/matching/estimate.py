@@ -71,26 +71,16 @@ BY_SCORE = attrgetter("score")
 
 @dataclass(frozen=True, eq=False)
 class FusedMatch:
-    """One hypothesis about a pair: a global motion and a flow on top of it.
+    """One hypothesis about a pair: a global motion and a flow on top of it, on ``(h, w)`` cells."""
 
-    Attributes:
-        result: the match under that global motion.
-        flow: ``(h, w, 2)`` float32 cells in working pixels, the match's flow, or zero (global motion only)
-            where that is better.
-        backward: ``(h, w, 2)`` float32 cells, the same for the transformed source -> target.
-        returned: ``(h, w)`` float32, `MatchResult.way_back` of the flow.
-        error: ``(h, w)`` float32, expected error in working pixels.
-        similarity: edge similarity under the flow.
-        score: by which hypotheses are compared. A free flow bends itself to fit edges, so one that reaches
-            no more than the global motion of a nearly flat scene scores below it.
-    """
-
-    result: MatchResult
-    flow: Field
-    backward: Field
-    returned: Floats
-    error: Floats
-    similarity: Similarity
+    result: MatchResult  # the match under that global motion
+    flow: Field  # (h, w, 2) working pixels, that of the match, or zero where the global motion is better
+    backward: Field  # (h, w, 2), the same for the transformed source -> target
+    returned: Floats  # `MatchResult.way_back` of the flow
+    error: Floats  # expected, in working pixels
+    similarity: Similarity  # under the flow
+    # By which hypotheses are compared. A free flow bends itself to fit edges: one that reaches no more than
+    # the global motion of a nearly flat scene scores below it.
     score: float
 
 

@@ -19,7 +19,7 @@ from glualign.geometry import (
     sample,
 )
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
-from glualign.matching.global_model import MODELS, simplest_model
+from glualign.matching.global_model import MODELS, Explained, simplest_model
 from glualign.matching.options import Transform
 from glualign.matching.pair import MatchResult, PairMatcher
 from glualign.matching.predictor import to_source_pixels
@@ -104,12 +104,16 @@ def finish(
     if transform == "auto":
         transform = "dense"
         if equal:
-            found = MODELS[0], Fit(np.eye(3), 1.0), compared
+            found = Explained(MODELS[0], Fit(np.eye(3), 1.0), compared)
         elif (expected < TRUSTED_ERROR).any():
             weights = np.where(np.isfinite(returned), confidence_of(expected), np.float32(0))
             found = simplest_model(field, frame, weights, edges, best)
+    if found and found.flow is not None:
+        field, found = found.flow, None
+        returned, compared = result.way_back(field), edges.compare(result.transform, field)
+        expected = expected_error(returned, result, compared)
     if found:
-        transform, (matrix, inlier_share), compared = found
+        transform, (matrix, inlier_share), compared, _ = found
         flow = from_transform(matrix, size, pair.source_size)
     else:
         view = np.asarray(result.transform @ pair.from_target, np.float64)
@@ -176,14 +180,13 @@ def fit_model(
 
 def _on_cells(found: Flow | Matrix, result: MatchResult, pair: PairMatcher) -> Field:
     """A flow target -> source as the cells of a match: target -> transformed source, in working pixels."""
-    centres = result.centres
-    position = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), centres)
+    position = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), result.centres)
     if isinstance(found, Flow):
         position += sample(found.data, position[..., 0], position[..., 1], outside="edge")
     else:
         position = apply_transform(found, position)
     to_frame = np.asarray(np.linalg.inv(result.transform), np.float64)
-    return np.asarray(apply_transform(to_frame, position) - centres, np.float32)
+    return np.asarray(apply_transform(to_frame, position) - result.centres, np.float32)
 
 
 def confidence_of(error: Floats, out: Floats | None = None) -> Floats:

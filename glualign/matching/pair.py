@@ -36,27 +36,19 @@ CONSISTENT = 1.5
 
 @dataclass(frozen=True, eq=False)
 class MatchResult:
-    """One match of a pair in both directions, on the cells of the network's flow.
+    """One match of a pair in both directions, on the ``(h, w)`` cells of the network's flow."""
 
-    Attributes:
-        transform: working pixel of the target -> pixel of the full-size source, by which the source was
-            transformed before it was matched.
-        forward: ``(h, w, 2)`` float32, target -> transformed source, working pixels.
-        backward: ``(h, w, 2)`` float32, transformed source -> target, working pixels.
-        error: ``(h, w)`` float32, forward-backward error in working pixels; infinite where the flow leaves
-            the transformed source.
-        exists: ``(H', W')`` working pixels at which the transform shows the source; None: all.
-        stride: working pixels from cell to cell.
-        counted: ``(h, w)`` bool, cells of the target that hold data. The error of others is infinite.
-    """
-
-    transform: Matrix
-    forward: Field
-    backward: Field
-    error: Floats
-    exists: Mask | None
-    stride: int
-    counted: Mask
+    transform: (
+        Matrix  # working pixel of the target -> full-size source pixel: how the source was warped first
+    )
+    forward: Field  # (h, w, 2) float32, target -> transformed source, working pixels
+    backward: Field  # (h, w, 2) float32, transformed source -> target, working pixels
+    error: (
+        Floats  # forward-backward error in working pixels; infinite beyond the source or where nothing counts
+    )
+    exists: Mask | None  # (H', W') working pixels at which the transform shows the source; None: all
+    stride: int  # working pixels from cell to cell
+    counted: Mask  # cells of the target that hold data
 
     @property
     def centres(self) -> Doubles:
@@ -79,23 +71,14 @@ class MatchResult:
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """An image and its features, computed once for all pairs that it is in.
+    """An image and its features, computed once for all pairs that it is in."""
 
-    Attributes:
-        image: as given by the caller.
-        pixels: its ``(H, W, 3)`` uint8 RGB, full size.
-        working: ``(height, width)`` at which it is matched as a target.
-        features: of the image at that size.
-        max_side: larger images are reduced to this longer side first; None: never.
-        missing: `Image.missing` of the image.
-    """
-
-    image: Image
-    pixels: Pixels
-    working: Size
-    features: Encoded
-    max_side: int | None
-    missing: Mask | None = None
+    image: Image  # as given by the caller
+    pixels: Pixels  # its (H, W, 3) uint8 RGB, full size
+    working: Size  # at which it is matched as a target
+    features: Encoded  # of the image at that size
+    max_side: int | None  # larger images are reduced to this longer side first
+    missing: Mask | None = None  # `Image.missing`
 
 
 def prepare_images(

@@ -43,19 +43,12 @@ UNTEXTURED = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """A refined flow under the global motion of a match, in pixels of the size of the refinement.
+    """A refined flow under the global motion of a match, in pixels of the size ``(h, w)`` of refinement."""
 
-    Attributes:
-        flow: ``(h, w, 2)`` float32, target -> transformed source.
-        backward: ``(h, w, 2)`` float32, transformed source -> target.
-        error: ``(h, w)`` float32, expected error.
-        exists: ``(h, w)`` bool, where the transformed source is.
-    """
-
-    flow: Field
-    backward: Field
-    error: Floats
-    exists: Mask
+    flow: Field  # (h, w, 2), target -> transformed source
+    backward: Field  # (h, w, 2), transformed source -> target
+    error: Floats  # expected
+    exists: Mask  # where the transformed source is
 
 
 def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:

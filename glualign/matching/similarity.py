@@ -39,19 +39,12 @@ FEWEST_SHOWN = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """Similarity of the edges of a target and a warped source, pixel by pixel.
+    """Similarity of the edges of a target and a warped source, pixel by pixel, ``(h, w)``."""
 
-    Attributes:
-        product: ``(h, w)`` float32, positive where edges are parallel, negative where they cross.
-        strength: ``(h, w)`` float32, how much edge there is.
-        covered: ``(h, w)`` bool, where the source is.
-        source: ``(h, w, 3)`` uint8, the warped source.
-    """
-
-    product: Floats
-    strength: Floats
-    covered: Mask
-    source: Pixels
+    product: Floats  # positive where edges are parallel, negative where they cross
+    strength: Floats  # how much edge there is
+    covered: Mask  # where the source is
+    source: Pixels  # (h, w, 3) uint8, the warped source
 
     @cached_property
     def total(self) -> float:
