@@ -87,7 +87,7 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     too few cells agree; with ``mirror`` the source with left and right exchanged, too. Without a search, the
     published networks run their published forward pass alone.
     """
-    if pair.predictor.config.published and not search:
+    if not search and not pair.predictor.config.pretrained:
         return None
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.

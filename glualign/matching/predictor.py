@@ -63,7 +63,7 @@ class FlowPredictor:
         self.device = device
         self.dtype = dtype
         # In float32 a published network stays as it is, operation by operation: a reference for others.
-        fold = not as_published and (dtype != torch.float32 or not model.config.published)
+        fold = not as_published and (dtype != torch.float32 or model.config.pretrained)
         network = fold_batch_norms(model) if fold else copy.deepcopy(model).eval()
         # Channels last is what the fast convolutions of every backend want, whatever the number format.
         self._layout = torch.contiguous_format if as_published else torch.channels_last

@@ -122,11 +122,6 @@ class GLUNetConfig:
         return self.coarse_backbone != "pyramid"
 
     @property
-    def published(self) -> bool:
-        """Whether this is a network of the GLU-Net authors, not one of this project."""
-        return self.model in CONFIGS and self.model != "compact"
-
-    @property
     def stride(self) -> int:
         """Working pixels from cell to cell of the flow that the network answers with."""
         return 2 if self.half_decoder_width else 4

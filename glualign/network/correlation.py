@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glualign.network.warping import pixel_grid
+
 L2_EPSILON = 1e-6
 MUTUAL_EPSILON = 1e-5
 
@@ -52,18 +54,6 @@ def mutual_matching(correlation: Tensor) -> Tensor:
     return correlation * ratio
 
 
-def cell_centres(
-    rows: int, columns: int, *, device: torch.device, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Centres of the cells of a grid in row-major order, ``(2, rows * columns)``, x then y.
-
-    -1 is the centre of the first cell and +1 that of the last.
-    """
-    ys = torch.linspace(-1, 1, rows, device=device, dtype=dtype)
-    xs = torch.linspace(-1, 1, columns, device=device, dtype=dtype)
-    return torch.stack([xs.repeat(rows), ys.repeat_interleave(columns)])
-
-
 def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) -> Tensor:
     """Expected source position of every target cell under a softmax of the global correlation.
 
@@ -75,7 +65,8 @@ def soft_argmax(cosines: Tensor, source_shape: tuple[int, int], scale: float) ->
     Returns:
         ``(B, 2, Ht, Wt)``, x then y; -1 is the centre of the first source cell and +1 that of the last.
     """
-    cells = cell_centres(*source_shape, device=cosines.device, dtype=cosines.dtype)
+    last = cosines.new_tensor(source_shape[::-1]).view(2, 1) - 1
+    cells = pixel_grid(*source_shape, device=cosines.device).flatten(1).to(cosines.dtype) * 2 / last - 1
     probability = torch.softmax(scale * cosines.flatten(2), dim=1)
     return (cells @ probability).reshape(-1, 2, *cosines.shape[2:])
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from glualign.network.correlation import cell_centres
+from glualign.network.warping import pixel_grid
 
 HYPOTHESES = 256
 """Affine maps that are tried, each through three matches."""
@@ -32,12 +32,9 @@ LIMIT = 2.0
 class GlobalMap(NamedTuple):
     """A smooth map of target cells to source positions, and the matches consistent with it."""
 
-    position: Tensor
-    """``(B, 2, H, W)``, x then y in [-2, 2]; the source frame is [-1, 1]."""
-    consistency: Tensor
-    """``(B, 1, H, W)``: 1 where a cell's own match lies on the map, 0 from `SMOOTH_REACH` on."""
-    support: Tensor
-    """``(B, 1, 1, 1)``: the weighted mean consistency of all matches."""
+    position: Tensor  # (B, 2, H, W), x then y in [-2, 2]; the source frame is [-1, 1]
+    consistency: Tensor  # (B, 1, H, W): 1 where a cell's own match lies on the map, 0 from `SMOOTH_REACH` on
+    support: Tensor  # (B, 1, 1, 1): the weighted mean consistency of all matches
 
 
 def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
@@ -50,18 +47,22 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
     batch, _, height, width = matches.shape
     points = matches.float().flatten(2).transpose(1, 2)
     weight = weight.float().flatten(1)
-    x, y = cell_centres(height, width, device=matches.device)
+    last = torch.tensor([width - 1, height - 1], device=matches.device).view(2, 1)
+    x, y = pixel_grid(height, width, device=matches.device).flatten(1) * 2 / last - 1
     linear = torch.stack([x, y, torch.ones_like(x)], dim=1)
-    second = torch.stack([x.square(), x * y, y.square()], dim=1)
-    basis = torch.cat([linear, second], dim=1)
+    second_order = torch.cat([linear, torch.stack([x.square(), x * y, y.square()], dim=1)], dim=1)
 
     position = linear @ _best_affine(linear, points, weight)
-    for _ in range(STEPS):
-        near = weight * _consistency(position, points, AFFINE_REACH)
-        position = linear @ _refit(linear, points, near, 0.0)
-    for _ in range(STEPS):
-        near = weight * _consistency(position, points, SMOOTH_REACH)
-        position = basis @ _refit(basis, points, near, CURVATURE_COST)
+    for basis, reach in ((linear, AFFINE_REACH), (second_order, SMOOTH_REACH)):
+        for _ in range(STEPS):
+            near = weight * _consistency(position, points, reach)
+            # Weighted least squares.
+            weighted = basis * near[:, :, None]
+            # What keeps the system solvable with too few matches, and the second order small without reason.
+            cost = basis.new_full((batch, basis.shape[1]), 1e-4)
+            cost[:, 3:] += CURVATURE_COST * near.sum(dim=1, keepdim=True)
+            normal = weighted.transpose(1, 2) @ basis + torch.diag_embed(cost)
+            position = basis @ torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)[0]
     consistency = _consistency(position, points, SMOOTH_REACH)
     support = (weight * consistency).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
     return GlobalMap(
@@ -98,17 +99,6 @@ def _best_affine(linear: Tensor, points: Tensor, weight: Tensor) -> Tensor:
     best = score.argmax(dim=1)
     chosen_map: Tensor = maps[torch.arange(batch, device=best.device), best]
     return chosen_map
-
-
-def _refit(basis: Tensor, points: Tensor, weight: Tensor, curvature_cost: float) -> Tensor:
-    """Weighted least squares on ``basis`` ``(N, K)``: coefficients ``(B, K, 2)``."""
-    weighted = basis * weight[:, :, None]
-    # What keeps the system solvable with too few matches, and the second order small without good reason.
-    cost = basis.new_full((len(points), basis.shape[1]), 1e-4)
-    cost[:, 3:] += curvature_cost * weight.sum(dim=1, keepdim=True)
-    normal = weighted.transpose(1, 2) @ basis + torch.diag_embed(cost)
-    coefficients: Tensor = torch.linalg.solve_ex(normal, weighted.transpose(1, 2) @ points)[0]
-    return coefficients
 
 
 def _consistency(position: Tensor, points: Tensor, reach: float) -> Tensor:
