@@ -57,7 +57,8 @@ class Alignment:
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"<Alignment {self.source!r} onto {self.target!r}: {self.quality.verdict}>"
+        verdict = getattr(self.quality, "verdict", "a saved flow")
+        return f"<Alignment {self.source!r} onto {self.target!r}: {verdict}>"
 
     def _repr_html_(self) -> str:
         """Source, warped source and target side by side, for notebooks."""

@@ -156,6 +156,7 @@ def test_large_images_are_shown_at_screen_size(tmp_path, alignment):
 def test_a_saved_flow_gives_a_report_without_verdict(tmp_path, alignment):
     bare = Flow(alignment.flow.data)
     saved = saved_alignment(alignment.source, alignment.target, bare, "flow.flo")
+    assert repr(saved).endswith(": a saved flow>")
     assert saved.flow.source_size == (160, 220)
     build_report(saved, tmp_path / "report.html")
     text = Page(tmp_path / "report.html").text
