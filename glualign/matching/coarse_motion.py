@@ -84,8 +84,8 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     """The transform, working pixel -> full-size source, under which the coarse cells of both agree best.
 
     None where that is the source as it is, only resized. Rotations and scales are tried with ``search`` where
-    too few cells agree; with ``mirror`` the source with left and right exchanged, too. Without a search, the
-    published networks run their published forward pass alone.
+    too few cells agree; with ``mirror`` the source with left and right exchanged, too. Without a search,
+    networks whose features are not pretrained run one forward pass alone, as published.
     """
     if not search and not pair.predictor.config.pretrained:
         return None

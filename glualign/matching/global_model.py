@@ -41,7 +41,7 @@ BETTER = 0.15
 """Edge similarity by which the flow of such a part must exceed the homography's. On all public pairs but the
 graffiti wall and two more nothing changes; there the median falls from 1.67 to 1.30 px, PCK-1 rises by 16."""
 SMALLEST_PART = 0.001
-"""Share of the frame of such a part."""
+"""Share of the frame of such a part; set, not tuned."""
 LONGER_SIDE = 640
 """Pixels at which images are compared."""
 WINDOWS = 300
@@ -106,6 +106,7 @@ def simplest_model(
             found = edges.compare(np.asarray(moved @ from_working, np.float64))
             if explains(found, dense):
                 return Explained(model, fit._replace(matrix=moved), found)
+        # Not beside a refined flow, which is on another grid.
         if model == "homography" and field is best.flow:
             to_plane = np.linalg.inv(best.result.transform) @ fit.matrix @ from_working
             centres = best.result.centres

@@ -62,7 +62,7 @@ class FlowPredictor:
         self.config = model.config
         self.device = device
         self.dtype = dtype
-        # In float32 a published network stays as it is, operation by operation: a reference for others.
+        # In float32 the published kind stays as it is, operation by operation: a reference for others.
         fold = not as_published and (dtype != torch.float32 or model.config.pretrained)
         network = fold_batch_norms(model) if fold else copy.deepcopy(model).eval()
         # Channels last is what the fast convolutions of every backend want, whatever the number format.
