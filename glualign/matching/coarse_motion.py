@@ -3,7 +3,8 @@
 The similarities of all 16 x 16 cells of both images give mutual matches. The score of a hypothesis is how
 unlikely it is that so many of them agree with one homography or affine map by chance. The source is tried as
 it is, then rotated and at other scales where that says little; each is warped by what was found for as long
-as the score rises. Only then does the network match at the working resolution, once.
+as the score rises. Where it could be chance, 32 x 32 cells of images twice as large decide. Only then does
+the network match at the working resolution, once.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ from glualign.geometry import (
 from glualign.geometry.robust import magsac_homography
 from glualign.matching.pair import PairMatcher
 from glualign.network.config import COARSE_SIZE
+from glualign.network.glunet import CoarseFeatures
 
 FRAME = (COARSE_SIZE, COARSE_SIZE)
+FINER = (2 * COARSE_SIZE, 2 * COARSE_SIZE)
+"""Size at which an image has 32 x 32 cells."""
 ROTATIONS = ((90.0, 180.0, 270.0), (45.0, 135.0, 225.0, 315.0))
 """Degrees of the rotation hypotheses, in the batches in which they are tried."""
 SCALES = (2.0, 0.5)
@@ -92,6 +96,10 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
     best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0)))
+    finer = None
+    if search and pair.predictor.config.pretrained and PLAUSIBLE <= best.score < CERTAIN:
+        finer = pair.predictor.coarse_cells([pair.target_pixels], FINER)
+        [best] = _score(pair, [best.transform], finer=finer)
     quarters, eighths = ROTATIONS
     # Angles at one scale, mirrored or not, likeliest first, and the score from which they are not tried.
     batches: list[tuple[tuple[float, ...], float, bool, float]] = []
@@ -110,6 +118,8 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
         first = max(_score(pair, batch, transformed=False), key=BY_SCORE, default=best)
         if first.score >= NOTICED:
             candidate = _rectified(pair, max(_score(pair, [first.transform]), key=BY_SCORE))
+            if finer is not None:
+                [candidate] = _score(pair, [candidate.transform], finer=finer)
             if candidate.score > CLEARLY * best.score + BEYOND:
                 best = candidate
     if best.transform is plain:
@@ -129,29 +139,41 @@ def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
     return best
 
 
-def _score(pair: PairMatcher, transforms: list[Matrix], *, transformed: bool = True) -> list[_Hypothesis]:
+def _score(
+    pair: PairMatcher,
+    transforms: list[Matrix],
+    *,
+    transformed: bool = True,
+    finer: CoarseFeatures | None = None,
+) -> list[_Hypothesis]:
     """The hypotheses of transforms (frame -> source), without those that show too little of the source.
 
-    Without ``transformed`` they are scored by the features before the feature transformer alone.
+    Without ``transformed`` they are scored by the features before the feature transformer alone; with the
+    ``finer`` cells of the target by those, too.
     """
     shown = [(transform, *pair.warp_source(transform, FRAME)) for transform in transforms]
     shown = [each for each in shown if each[2].mean() >= LEAST_SEEN]
     if not shown:
         return []
     found = []
-    similarities = pair.predictor.similarities(
-        [image for _, image, _ in shown], pair.target.features.coarse, transformed=transformed
-    )
-    for (transform, _, exists), both in zip(shown, similarities, strict=True):
+    predictor, target_cells = pair.predictor, pair.target.features.coarse
+    cells = predictor.coarse_cells([image for _, image, _ in shown])
+    similarities = predictor.similarities(cells, target_cells, transformed=transformed)
+    if finer is not None:
+        to_frame = resizing_matrix(FINER, FRAME)
+        larger = [pair.warp_source(transform @ to_frame, FINER)[0] for transform, _, _ in shown]
+        more = predictor.similarities(predictor.coarse_cells(larger, FINER), finer, transformed=False)
+        similarities = [each + other for each, other in zip(similarities, more, strict=True)]
+    for (transform, _, exists), several in zip(shown, similarities, strict=True):
         # With those of each image's own features: after the transformer wrong matches may agree, too.
-        matches = [mutual_matches(similarity) for similarity in both]
+        matches = [mutual_matches(similarity) for similarity in several]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
         shows = _holds(exists, source)
         residuals, agreed = fit_motions(target[shows], source[shows])
-        agreed /= len(matches)
+        agreed /= sum(map(len, several)) / len(CENTRES)
         # The cells that could agree: those that the motion brings to where the source is.
-        cells = int(_holds(exists, apply_transform(residuals[-1], CENTRES)).sum()) if residuals else 0
-        score = significance(agreed, cells)
+        visible = int(_holds(exists, apply_transform(residuals[-1], CENTRES)).sum()) if residuals else 0
+        score = significance(agreed, visible)
         found.append(_Hypothesis(transform, residuals, score))
     return found
 

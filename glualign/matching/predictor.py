@@ -136,32 +136,39 @@ class FlowPredictor:
             both = [self.network.coarse_features(self._prepared([image])) for image in (source, target)]
             return _fields(self.network.coarse_flows(*self.network.transform_features(*both))[0])[0]
 
+    def coarse_cells(
+        self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)
+    ) -> CoarseFeatures:
+        """Features of ``(H, W, 3)`` uint8 RGB images at ``size``, as one batch, for `similarities`.
+
+        Level 4 of a pretrained network describes every 16 x 16 pixels, at any size; it alone is computed.
+        """
+        with self._computing():
+            prepared = self._prepared(images, size)
+            if not self.config.pretrained:
+                return self.network.coarse_features(prepared)
+            level4 = self.network.backbone(prepared)
+            return CoarseFeatures(level4, level4)  # level 3 has no part in similarities
+
     def similarities(
-        self, images: Sequence[Pixels], target: CoarseFeatures, *, transformed: bool = True
+        self, sources: CoarseFeatures, target: CoarseFeatures, *, transformed: bool = True
     ) -> list[tuple[Field, ...]]:
-        """Cosines of all 16 x 16 cells of each source (rows) with those of the target (columns).
+        """Cosines of all cells of each source (rows) with those of one target (columns).
 
         Args:
-            images: ``(H, W, 3)`` uint8 RGB sources of any sizes, as one batch.
-            target: features of the one target that they are compared with.
+            sources: features of B images.
+            target: of one, with as many cells.
             transformed: compare them after the feature transformer, too.
 
         Returns:
-            ``(256, 256)`` float32 arrays of each source: after the feature transformer where there is one,
-            and before.
+            ``(cells, cells)`` float32 arrays of each source: after the feature transformer where there is
+            one, and before.
         """
-        network = self.network
         with self._computing():
-            at_256 = self._prepared(images)
-            # Without the pyramid where level 4 does not come from it.
-            pretrained = self.config.pretrained
-            level4 = network.backbone(at_256) if pretrained else network.coarse_features(at_256).level4
-            targets = CoarseFeatures(*(each.expand(len(level4), -1, -1, -1) for each in target))
-            # Level 3 has no part in it.
-            sources = CoarseFeatures(level4, targets.level3)
+            targets = CoarseFeatures(*(each.expand(len(sources.level4), -1, -1, -1) for each in target))
             pairs = [(sources, targets)]
-            if pretrained and transformed:
-                pairs.insert(0, network.transform_features(sources, targets))
+            if self.config.pretrained and transformed:
+                pairs.insert(0, self.network.transform_features(sources, targets))
             with torch.autocast(self.device.type, enabled=False):
                 cosines = [
                     global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()

@@ -131,7 +131,13 @@ def content_agreement(target: Pixels, compared: Similarity) -> float | None:
     bands, shown = [], window > FEWEST_PIXELS
     for image in (target, compared.source):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        band = _band(np.asarray(reduced(grey * between), np.float32), np.asarray(weight, np.float32))
+        # The band between two scales, of the pixels that have a weight alone.
+        fine, coarse = (
+            cv2.GaussianBlur(reduced(grey * between), (0, 0), scale)
+            / (cv2.GaussianBlur(weight, (0, 0), scale) + 1e-3)
+            for scale in (FINE, COARSE)
+        )
+        band = (fine - coarse) * weight
         variance = cv2.GaussianBlur(band * band, (0, 0), CONTENT_WINDOW) / window
         shown &= variance > ABOVE_NOISE * _noise(grey) + 0.5
         bands.append((band, variance))
@@ -142,15 +148,6 @@ def content_agreement(target: Pixels, compared: Similarity) -> float | None:
     if shown.sum() <= FEWEST_SHOWN * covered.sum():
         return None
     return float(square[shown].mean())
-
-
-def _band(values: Floats, weight: Floats) -> Floats:
-    """The band of weighted values between two scales, of the pixels that have a weight alone."""
-    fine, coarse = (
-        cv2.GaussianBlur(values, (0, 0), scale) / (cv2.GaussianBlur(weight, (0, 0), scale) + 1e-3)
-        for scale in (FINE, COARSE)
-    )
-    return np.asarray((fine - coarse) * weight, np.float32)
 
 
 def _noise(grey: Floats) -> float:

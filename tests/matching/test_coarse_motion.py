@@ -72,3 +72,19 @@ def test_the_shipped_network_finds_a_turned_photograph(
     moved = apply_transform(found, middle) - apply_transform(matrix, middle)
     # What is left of the motion is small enough for the decoders.
     assert np.abs(moved).max() < 25
+
+
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_cells_of_twice_the_size_find_a_third_of_a_scene_in_its_negative(
+    compact: FlowPredictor, degrees: float
+) -> None:
+    """With 16 x 16 cells alone, another hypothesis is as likely and 56 px off."""
+    scene = example("rubberwhale1.png")
+    matrix = rotation_scale_matrix((256, 320), scene.shape[:2], degrees=degrees, scale=3.0)
+    shown = 255 - cv2.GaussianBlur(warp_homography(scene, matrix, (256, 320)), (0, 0), 1.2)
+    [target] = prepare_images(compact, [Image(shown)], max_side=None)
+    found = find_coarse_motion(PairMatcher(compact, Image(scene), target))
+    assert found is not None
+    middle = np.array([[110.0, 90], [210, 90], [210, 170], [110, 170]])
+    back = apply_transform(np.linalg.inv(matrix), apply_transform(found, middle)) - middle
+    assert np.abs(back).max() < 15
