@@ -12,6 +12,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,23 @@ from glualign.evaluation.methods import open_model
 from glualign.evaluation.metrics import PairMetrics, measure
 from glualign.evaluation.tables import environment
 from glualign.files import write_text
-from glualign.matching.estimate import CONVINCING
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
     "without the search": {"search": False},
-    "at 768 pixels": {"max_side": 768},
+    "without 32 x 32 cells": {},
     "without key points": {},
+    "at 768 pixels": {"max_side": 768},
     "without fusion": {"fuse_global_motion": False},
     "without the simplest model": {"transform": "dense"},
     "with refinement": {"refine": "auto"},
     "preset fast": {"preset": "fast"},
 }
+CONSTANTS: dict[str, tuple[str, Any]] = {
+    "without 32 x 32 cells": ("glualign.matching.coarse_motion.CHECKED", (math.inf, math.inf)),
+    "without key points": ("glualign.matching.estimate.CONVINCING", -math.inf),
+}
+"""Of the variants that no option makes: which constant is what instead."""
 
 
 def main() -> None:
@@ -53,8 +59,7 @@ def main() -> None:
     for pair in chosen:
         sample = pair.load()
         for name, method in methods.items():
-            convincing = -math.inf if name == "without key points" else CONVINCING
-            with patch("glualign.matching.estimate.CONVINCING", convincing):
+            with patch(*CONSTANTS[name]) if name in CONSTANTS else nullcontext():
                 estimate = method.estimate(sample)
             measured = measure(sample.truth.errors(estimate.flow, sample.longer_side))
             found[name][pair.group].append(measured)

@@ -47,6 +47,9 @@ CERTAIN = 150.0
 homogr/LePoint2."""
 PLAUSIBLE = 19.0
 """Score (60 of 256 cells) from which no other scale is tried."""
+CHECKED = (PLAUSIBLE, CERTAIN)
+"""Scores of the source as it is that 32 x 32 cells check: a wrong motion had 51 on homogr/LePoint3. Below
+these the search goes on in any case."""
 NOTICED = 2.0
 """Score (36 of 256 cells) of a hypothesis that is worth rectifying."""
 CLEARLY = 1.25
@@ -97,7 +100,7 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     # Nothing is scored where nearly all of the source is to be ignored.
     best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0)))
     finer = None
-    if search and pair.predictor.config.pretrained and PLAUSIBLE <= best.score < CERTAIN:
+    if search and pair.predictor.config.pretrained and CHECKED[0] <= best.score < CHECKED[1]:
         finer = pair.predictor.coarse_cells([pair.target_pixels], FINER)
         [best] = _score(pair, [best.transform], finer=finer)
     quarters, eighths = ROTATIONS
