@@ -131,10 +131,10 @@ def content_agreement(target: Pixels, compared: Similarity) -> float | None:
     bands, shown = [], window > FEWEST_PIXELS
     for image in (target, compared.source):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        values = reduced(grey * between)
         # The band between two scales, of the pixels that have a weight alone.
         fine, coarse = (
-            cv2.GaussianBlur(reduced(grey * between), (0, 0), scale)
-            / (cv2.GaussianBlur(weight, (0, 0), scale) + 1e-3)
+            cv2.GaussianBlur(values, (0, 0), scale) / (cv2.GaussianBlur(weight, (0, 0), scale) + 1e-3)
             for scale in (FINE, COARSE)
         )
         band = (fine - coarse) * weight
