@@ -123,11 +123,6 @@ def _conclusion(rows: dict[tuple[str, str], Any], groups: Sequence[str]) -> str:
             f"- `fast` takes {100 * ratio:.0f} % of the time and has {fast['metrics']['median']:.1f} px over "
             f"all pairs: it works at 640 pixels and does not look for large rotations and zooms."
         )
-    lines.append(
-        "- The choice between motions can hang on a last bit: another rounding of the attention alone moved "
-        "the share within 5 % of the longer side from 63 to 59 % for objects of a class, and PCK-5 of "
-        "visible and thermal infrared from 92 to 90 %. Smaller differences say nothing."
-    )
     return "\n".join(lines) + "\n"
 
 

@@ -38,14 +38,12 @@ CONSISTENT = 1.5
 class MatchResult:
     """One match of a pair in both directions, on the ``(h, w)`` cells of the network's flow."""
 
-    transform: (
-        Matrix  # working pixel of the target -> full-size source pixel: how the source was warped first
-    )
+    # Working pixel of the target -> full-size source pixel: how the source was warped first.
+    transform: Matrix
     forward: Field  # (h, w, 2) float32, target -> transformed source, working pixels
     backward: Field  # (h, w, 2) float32, transformed source -> target, working pixels
-    error: (
-        Floats  # forward-backward error in working pixels; infinite beyond the source or where nothing counts
-    )
+    # Forward-backward error in working pixels; infinite beyond the source or where nothing counts.
+    error: Floats
     exists: Mask | None  # (H', W') working pixels at which the transform shows the source; None: all
     stride: int  # working pixels from cell to cell
     counted: Mask  # cells of the target that hold data
