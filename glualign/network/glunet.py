@@ -303,8 +303,8 @@ class GLUNet(nn.Module):
             *steps, difference = lucas_kanade_steps(warped, target)
             steps = [step / to_cells for step in steps]
             maps, start = [flow, *steps, difference, *more], flow + steps[0]
-        # In one number format: where they differed, the first convolution would convert the whole.
-        if flow.dtype != correlation.dtype:
+        # In one number format and memory layout, or the first convolution would convert the whole.
+        if at_half or flow.dtype != correlation.dtype:
             maps = [each.to(correlation.dtype, memory_format=torch.channels_last) for each in maps]
         features, residual = decoder(torch.cat([F.leaky_relu(correlation, SLOPE), *maps], dim=1))
         flow = start + residual
