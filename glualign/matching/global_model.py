@@ -27,8 +27,7 @@ MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
 FEWEST_INLIERS = 1 / 3
 """Share of the trusted flow that a model must explain to be one at all."""
 NEARLY = 0.9
-"""Share of the flow's edge similarity that a model must reach to be worth moving; set, not tuned, as are the
-sizes below without a measurement."""
+"""Share of the flow's edge similarity from which a model is worth moving; set, as sizes without a measure."""
 AREA = 21
 """Side in pixels, at the compared size, of the window in which the flow may contradict the model."""
 CONTRADICTION = 0.25
@@ -75,8 +74,8 @@ def simplest_model(
 ) -> Explained | None:
     """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
 
-    Each model is tried as it fits the flow and, where that nearly explains the pair, as `register` moves it;
-    then the homography with parts that move otherwise.
+    Each model is tried as it fits the flow or, where that nearly explains the pair and edges agree better
+    then, as `register` moves it; then the homography with parts that move otherwise.
 
     Args:
         field: ``(h, w, 2)``, the flow target -> transformed source, in pixels of a ``frame``.
@@ -99,13 +98,13 @@ def simplest_model(
         if fit.inlier_share < FEWEST_INLIERS:
             continue
         shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))
-        if explains(shown, dense):
-            return Explained(model, fit, shown)
         if shown.total >= NEARLY * dense.total:
             moved = register(pair, fit.matrix, model)
             found = edges.compare(np.asarray(moved @ from_working, np.float64))
-            if explains(found, dense):
-                return Explained(model, fit._replace(matrix=moved), found)
+            if found.total > shown.total:
+                fit, shown = fit._replace(matrix=moved), found
+        if explains(shown, dense):
+            return Explained(model, fit, shown)
         # Not beside a refined flow, which is on another grid.
         if model == "homography" and field is best.flow:
             to_plane = np.linalg.inv(best.result.transform) @ fit.matrix @ from_working

@@ -42,6 +42,17 @@ def test_a_noisy_flow_of_a_flat_scene_is_explained_by_the_simplest_model_that_ca
     assert chosen(source, target, true_flow(TRUTHS[model], size) + noise)[0] == model
 
 
+def test_a_flow_off_by_half_a_pixel_gives_an_exact_model(wall):
+    """The model as fitted explains the pair already."""
+    size = (288, 384)
+    source = np.ascontiguousarray(wall[: size[0], : size[1]])
+    target = warp_homography(source, TRUTHS["affine"], size)
+    found = chosen(source, target, true_flow(TRUTHS["affine"], size) + np.array([0.4, -0.3]))
+    middle = pixel_grid((29, 39)).reshape(-1, 2) * 8.0 + 40
+    apart = apply_transform(found.fit.matrix, middle) - apply_transform(TRUTHS["affine"], middle)
+    assert np.linalg.norm(apart, axis=1).mean() < 0.1
+
+
 def test_an_object_that_moves_by_itself_is_not_flattened(wall):
     """Three per cent of the frame move by 9 pixels, the rest stands still."""
     size = (288, 384)
