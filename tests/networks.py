@@ -6,7 +6,7 @@ from glualign.network import GLUNetConfig
 
 
 def tiny_config(**changes: Any) -> GLUNetConfig:
-    """A residual network of a few thousand weights, as published but for compact's units and soft-argmax."""
+    """A residual network of a few thousand weights, as published but for compact's units."""
     return GLUNetConfig(
         **{
             "model": "tiny",
@@ -16,8 +16,6 @@ def tiny_config(**changes: Any) -> GLUNetConfig:
             "decoder_width": 0.125,
             "mapping_decoder_width": 0.125,
             "div": 8.0,
-            "unit_local_features": True,
-            "soft_argmax_init": True,
             "truncate_to_uint8": False,
             **changes,
         }

@@ -46,22 +46,14 @@ class GLUNetConfig:
         mapping_decoder_width: factor on the channels of the 16 x 16 decoder.
         max_displacement: radius of the local correlation in cells.
         div: every flow inside the network is in pixels / div.
-        unit_local_features: local correlations are cosines instead of inner products / channels.
-        soft_argmax_init: the 16 x 16 decoder refines the soft-argmax of the global correlation instead
-            of predicting the map from nothing.
-        soft_argmax_scale: inverse temperature of that soft-argmax.
-        coarse_backbone: what the 16 x 16 features come from: the pyramid, or frozen pretrained networks.
+        soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation in our own kind.
+        coarse_backbone: what the 16 x 16 features come from: the pyramid, or frozen pretrained networks. With
+            these the network is of our own kind (docs/network.md): a thin pyramid, cosines, a map fitted to
+            the mutual matches that a second 16 x 16 decoder corrects, and less work at 1/4 and 1/2.
         descriptor_channels: what the transformer projects the features of a pretrained backbone to.
         transformer_channels: of the transformer's tokens.
         transformer_layers: layers of self- and cross-attention on the features of a pretrained backbone, of
             both images, before the global correlation (LoFTR, section 3.2); 0 with the pyramid.
-        mutual_match_features: the 16 x 16 decoder also sees the mutual best match of every cell and its
-            similarity.
-        local_mapping: a second 16 x 16 decoder corrects the first one's flow from a local correlation, which
-            lists by displacement what the global correlation lists by absolute position.
-        global_map: the 16 x 16 decoder starts from a smooth map fitted robustly to the mutual matches
-            (RANSAC, then least squares) instead of the soft-argmax, and sees where matches differ from it.
-            Needs ``mutual_match_features``.
         half_decoder_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the
             flow of 1/4 by a Lucas-Kanade step; 0: the finest flow is that of 1/4, as published.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
@@ -79,16 +71,11 @@ class GLUNetConfig:
     mapping_decoder_width: float = 1.0
     max_displacement: int = 4
     div: float = 1.0
-    unit_local_features: bool = False
-    soft_argmax_init: bool = False
     soft_argmax_scale: float = 30.0
     coarse_backbone: CoarseBackbone = "pyramid"
     descriptor_channels: int = 256
     transformer_channels: int = 128
     transformer_layers: int = 0
-    mutual_match_features: bool = False
-    local_mapping: bool = False
-    global_map: bool = False
     half_decoder_width: float = 0.0
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
@@ -113,8 +100,6 @@ class GLUNetConfig:
             raise ValueError(
                 "a pretrained coarse_backbone and transformer_layers need each other, and exclude semantic"
             )
-        if self.global_map and not (self.mutual_match_features and self.soft_argmax_init):
-            raise ValueError("global_map needs mutual_match_features and soft_argmax_init")
 
     @property
     def pretrained(self) -> bool:
@@ -159,17 +144,12 @@ CONFIGS: dict[str, GLUNetConfig] = {
         model="compact",
         decoder="residual",
         upsampling="bilinear",
-        pyramid_channels=(16, 32, 64, 128),
+        pyramid_channels=(24, 32, 64, 128),
         decoder_width=0.5,
         div=8.0,
-        unit_local_features=True,
-        soft_argmax_init=True,
         soft_argmax_scale=20.0,
         coarse_backbone="efficientnet-lite0+xfeat",
         transformer_layers=4,
-        mutual_match_features=True,
-        local_mapping=True,
-        global_map=True,
         half_decoder_width=0.25,
         truncate_to_uint8=False,
     ),

@@ -32,13 +32,19 @@ def conv_bn(
     kernel: int = 3,
     dilation: int = 1,
     bias: bool = True,
+    spread: int = 0,
 ) -> nn.Sequential:
-    """Convolution, batch norm and an optional activation: the block every decoder is made of."""
+    """Convolution, batch norm and an optional activation: the block every decoder is made of.
+
+    First each channel is filtered by itself over ``spread`` cells, if any (depth-wise; MobileNets).
+    """
     padding = dilation * (kernel // 2)
     layers = [
         nn.Conv2d(before, after, kernel, padding=padding, dilation=dilation, bias=bias),
         nn.BatchNorm2d(after),
     ]
+    if spread:
+        layers.insert(0, nn.Conv2d(before, before, spread, padding=spread // 2, groups=before, bias=False))
     return nn.Sequential(*layers, *([activation] if activation else []))
 
 
@@ -82,18 +88,24 @@ class DenseDecoder(nn.Module):
 
 
 class ResidualDecoder(nn.Module):
-    """Decoder of the star variants: five blocks with two projected shortcuts (DenseMatching)."""
+    """Decoder of the star variants: five blocks with two projected shortcuts (DenseMatching).
 
-    def __init__(self, before: int, *, width: float = 1.0, mapping: bool = False) -> None:
+    A ``separable`` one takes a quarter of the time; its first block sees each cell alone.
+    """
+
+    def __init__(
+        self, before: int, *, width: float = 1.0, mapping: bool = False, separable: bool = False
+    ) -> None:
         super().__init__()
         c0, c1, c2, c3, c4 = (round(count * width) for count in DECODER_CHANNELS)
-        self.conv_0 = conv_bn(before, c0)
+        block = partial(conv_bn, kernel=1, spread=5) if separable else conv_bn
+        self.conv_0 = conv_bn(before, c0, kernel=1 if separable else 3)
         self.conv0_skip = conv_bn(c0, c2, kernel=1, bias=False)
-        self.conv_1 = conv_bn(c0, c1, leaky_relu())
-        self.conv_2 = conv_bn(c1, c2)
+        self.conv_1 = block(c0, c1, leaky_relu())
+        self.conv_2 = block(c1, c2)
         self.conv2_skip = conv_bn(c2, c4, kernel=1, bias=False)
-        self.conv_3 = conv_bn(c2, c3, leaky_relu())
-        self.conv_4 = conv_bn(c3, c4)
+        self.conv_3 = block(c2, c3, leaky_relu())
+        self.conv_4 = block(c3, c4)
         self.activation = nn.LeakyReLU(SLOPE)
         self.features = c4
         self.head_name = "final" if mapping else "predict_flow"

@@ -50,8 +50,7 @@ class VGGPyramid(nn.Module):
     The groups carry the names and layer indices of the official state dict (``level_3.4`` and so on).
     """
 
-    def __init__(self, channels: Sequence[int], *, coarse: bool = True) -> None:
-        """``coarse`` is false where ``level_4``, from 1/8 to 1/16, is not wanted."""
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         full, quarter, eighth, sixteenth = channels
         pool = nn.MaxPool2d(kernel_size=2, stride=2)
@@ -59,13 +58,36 @@ class VGGPyramid(nn.Module):
         self.level_1 = nn.Sequential(*conv3x3_relu(full, full), pool)
         self.level_2 = nn.Sequential(*conv3x3_relu(full, quarter, quarter), pool)
         self.level_3 = nn.Sequential(*conv3x3_relu(quarter, eighth, eighth, eighth), pool)
-        if coarse:
-            self.level_4 = nn.Sequential(*conv3x3_relu(eighth, sixteenth, sixteenth, sixteenth), pool)
+        self.level_4 = nn.Sequential(*conv3x3_relu(eighth, sixteenth, sixteenth, sixteenth), pool)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features at 1/2 (before the pool), 1/4 and 1/8 (after theirs) of a normalised ``(B, 3, H, W)``."""
         half = self.level_2[:-1](self.level_1(self.level_0(image)))
         quarter = self.level_2[-1](half)
+        return half, quarter, self.level_3(quarter)
+
+
+class ThinPyramid(nn.Module):
+    """The levels of `VGGPyramid` above 1/16 from convolutions that reduce first, a quarter of the time.
+
+    Early layers are thin, as XFeat's (section 3.1). What reduces has an even kernel, so that it sees as far
+    to either side of the centre of its cell.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        half, quarter, eighth, _ = channels
+        relu, pool = nn.ReLU(inplace=True), nn.MaxPool2d(kernel_size=2, stride=2)
+        self.level_1 = nn.Sequential(nn.Conv2d(3, half, kernel_size=6, stride=2, padding=2), relu)
+        self.level_2 = nn.Sequential(*conv3x3_relu(half, quarter))
+        self.level_2_quarter = nn.Sequential(pool, *conv3x3_relu(quarter, quarter, quarter))
+        reduce = nn.Conv2d(quarter, eighth, kernel_size=4, stride=2, padding=1)
+        self.level_3 = nn.Sequential(reduce, relu, *conv3x3_relu(eighth, eighth, eighth))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at 1/2, 1/4 and 1/8, as those of `VGGPyramid`."""
+        half = self.level_2(self.level_1(image))
+        quarter = self.level_2_quarter(half)
         return half, quarter, self.level_3(quarter)
 
 

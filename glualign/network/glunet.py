@@ -39,6 +39,7 @@ from glualign.network.features import (
     PRETRAINED_CHANNELS,
     FeatureTransformer,
     PretrainedFeatures,
+    ThinPyramid,
     VGGPyramid,
 )
 from glualign.network.global_map import fit_global_map
@@ -95,15 +96,14 @@ class GLUNet(nn.Module):
         if config.semantic:
             # The official name; checkpoints carry it.
             self.NeighConsensus = NeighbourhoodConsensus()
+        inputs = COARSE_CELLS**2 + 2
         if config.pretrained:
             self.backbone = PretrainedFeatures()
             sizes = (config.descriptor_channels, config.transformer_channels, config.transformer_layers)
             self.transformer = FeatureTransformer(PRETRAINED_CHANNELS, *sizes)
-        match_channels = 4 * config.mutual_match_features + 4 * config.global_map
-        inputs = COARSE_CELLS**2 + 2 + match_channels
-        self.decoder4 = decoder(inputs, width=config.mapping_decoder_width, mapping=True)
-        if config.local_mapping:
+            inputs += 2 + 2 + 2 + 1 + 1  # the matches and the map fitted to them, see `_global_flow`
             self.decoder4_local = decoder(window + 2, width=config.mapping_decoder_width)
+        self.decoder4 = decoder(inputs, width=config.mapping_decoder_width, mapping=True)
         self.decoder3 = decoder(window + 2, width=width)
         for index, block in enumerate(refinement_blocks(self.decoder3.features, width=width), start=1):
             self.add_module(f"dc_conv{index}", block)
@@ -113,10 +113,12 @@ class GLUNet(nn.Module):
         if config.upsampling == "transposed":
             twice = partial(nn.ConvTranspose2d, 2, 2, kernel_size=4, stride=2, padding=1)
         self.deconv4, self.deconv2 = twice(), twice()
-        self.decoder1 = decoder(window + 4, width=width)
-        for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
-            self.add_module(f"l_dc_conv{index}", block)
-        self.pyramid = VGGPyramid(config.pyramid_channels, coarse=not config.pretrained)
+        near = (2 * RADIUS + 1) ** 2
+        self.decoder1 = decoder((near if config.pretrained else window) + 4, width=width)
+        if not config.pretrained:
+            for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
+                self.add_module(f"l_dc_conv{index}", block)
+        self.pyramid = (ThinPyramid if config.pretrained else VGGPyramid)(config.pyramid_channels)
         if config.half_decoder_width:
             quarter = config.pyramid_channels[1]
             self.half_features = nn.Sequential(
@@ -127,8 +129,8 @@ class GLUNet(nn.Module):
                     project=conv_bn(quarter // 2, quarter // 2),
                 )
             )
-            inputs = (2 * RADIUS + 1) ** 2 + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
-            self.decoder0 = decoder(inputs, width=config.half_decoder_width)
+            inputs = near + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
+            self.decoder0 = ResidualDecoder(inputs, width=config.half_decoder_width, separable=True)
         # Whatever the process's default: the arithmetic of flow is that of float32.
         self.to(torch.float32)
 
@@ -139,7 +141,7 @@ class GLUNet(nn.Module):
         level3 = self.pyramid(image_256)[2]
         if self.config.pretrained:
             return CoarseFeatures(self.backbone(image_256), level3)
-        level4 = self.pyramid.level_4(level3)
+        level4 = self.pyramid.get_submodule("level_4")(level3)
         if self.config.semantic:
             level5 = F.interpolate(level4, size=(COARSE_CELLS // 2, COARSE_CELLS // 2), mode="area")
             finer = (2 * COARSE_CELLS, 2 * COARSE_CELLS)
@@ -203,7 +205,7 @@ class GLUNet(nn.Module):
         """The flows at 16 x 16 and 32 x 32, in pixels of 256, of what `transform_features` returned."""
         level = partial(self._local_flow, detach=detach)
         flow4 = self._global_flow(source, target)
-        if self.config.local_mapping:
+        if self.config.pretrained:
             _, flow4 = level(self.decoder4_local, source.level4, target.level4, flow4, stride=16)
         flow = in_float32(self.deconv4, flow4)
         _, flow3 = level(self.decoder3, source.level3, target.level3, flow, stride=8, refinement="dc_conv")
@@ -233,7 +235,8 @@ class GLUNet(nn.Module):
         flow = resize_bilinear(flow, (height // 8, width // 8))
         features, flow2 = level(self.decoder2, source.eighth, target.eighth, flow, stride=8)
         maps = (source.quarter, target.quarter, in_float32(self.deconv2, flow2), self.upfeat2(features))
-        features, flow1 = level(self.decoder1, *maps, stride=4, refinement="l_dc_conv")
+        refinement = "" if self.config.pretrained else "l_dc_conv"
+        features, flow1 = level(self.decoder1, *maps, stride=4, refinement=refinement)
         flows = [flow2, flow1]
         if source.half is not None and target.half is not None:
             size = (height // 2, width // 2)
@@ -254,18 +257,14 @@ class GLUNet(nn.Module):
             # The official network was trained with a slot for an initial map and always leaves it empty.
             initial = cosines.new_zeros(len(cosines), 2, *cells)
             more = []
-            if config.soft_argmax_init:
-                initial = mean = soft_argmax(cosines, cells, config.soft_argmax_scale)
-            if config.mutual_match_features:
+            if config.pretrained:
+                mean = soft_argmax(cosines, cells, config.soft_argmax_scale)
                 matches = mutual_match_features(cosines, cells, config.soft_argmax_scale)
-                best, confidence = matches[:, :2], matches[:, 3:]
-                if config.global_map:
-                    with torch.no_grad():
-                        fitted = fit_global_map(best, confidence)
-                    initial = fitted.position
-                    more = [mean - initial, fitted.consistency, fitted.support.expand_as(fitted.consistency)]
+                best, peaks = matches[:, :2], matches[:, 2:]
+                with torch.no_grad():
+                    initial, consistency, support = fit_global_map(best, peaks[:, 1:])
                 # Relative to the initial map, because the decoder predicts what to add to it.
-                more = [best - initial, matches[:, 2:], *more]
+                more = [best - initial, peaks, mean - initial, consistency, support.expand_as(consistency)]
             seen = torch.cat([unit_vectors(F.relu(correlation)), initial, *more], dim=1)
         mapping: Tensor = self.decoder4(seen)[1]
         # An initial map is what the answer starts from; the empty slot is nothing to add.
@@ -292,10 +291,11 @@ class GLUNet(nn.Module):
         """
         to_cells, at_half = self.config.div / stride, stride == 2
         warped = warp_features(source, (flow.detach() if detach else flow) * to_cells)
-        unit = at_half or self.config.unit_local_features
+        unit = at_half or self.config.pretrained
         if unit:
             warped, target = unit_vectors(warped), unit_vectors(target)
-        correlation = local_correlation(target, warped, RADIUS if at_half else self.config.max_displacement)
+        near = at_half or (stride == 4 and self.config.pretrained)
+        correlation = local_correlation(target, warped, RADIUS if near else self.config.max_displacement)
         if not unit:
             correlation = correlation / target.shape[1]
         maps, start = [flow, *more], flow

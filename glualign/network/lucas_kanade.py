@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 RADIUS = 2
-"""Of the local correlation at 1/2, in cells: what is left to find is the error of the flow at 1/4."""
+"""Of the local correlation at 1/2, and at 1/4 before it, in cells: what is left to find there is small."""
 WINDOWS = (4, 2)
 """Radii, in cells, of the windows over which the motion is taken as constant; the first step is added."""
 STEP_CHANNELS = 2 * len(WINDOWS) + 1
@@ -34,20 +34,22 @@ def lucas_kanade_steps(warped: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         flow; then the feature residual ``(B, 1, H, W)``, the squared distance of the two features of a cell.
     """
     with torch.autocast(warped.device.type, enabled=False):
-        # In one memory layout: products of two are twice as slow.
         warped, target = warped.float().contiguous(), target.float().contiguous()
-        padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")
-        dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-        dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-        error = target - warped
-        residual = error.square().sum(dim=1, keepdim=True)
-        pairs = ((dx, dx), (dx, dy), (dy, dy), (dx, error), (dy, error))
-        products = torch.cat([(a * b).sum(dim=1, keepdim=True) for a, b in pairs], dim=1)
-        products = products / (1 + residual / OUTLIER**2)
+        sums = [warped.new_zeros(())] * 6
+        # One channel after the other: one fits the cache of a processor.
+        for channel, goal in zip(torch.split(warped, 1, dim=1), torch.split(target, 1, dim=1), strict=True):
+            padded = F.pad(channel, (1, 1, 1, 1), mode="replicate")
+            dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+            dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+            error = goal - channel
+            pairs = ((dx, dx), (dx, dy), (dy, dy), (dx, error), (dy, error), (error, error))
+            sums = [torch.addcmul(total, a, b) for total, (a, b) in zip(sums, pairs, strict=True)]
+        *products, residual = sums
+        weighted = torch.cat(products, dim=1) / (1 + residual / OUTLIER**2)
         steps = []
         for radius in WINDOWS:
             # The damped 2 x 2 normal equations.
-            xx, xy, yy, x, y = _window_means(products, radius).chunk(5, dim=1)
+            xx, xy, yy, x, y = _window_means(weighted, radius).chunk(5, dim=1)
             damping = DAMPING * (xx + yy).mean(dim=(1, 2, 3), keepdim=True) / 2 + 1e-8
             xx, yy = xx + damping, yy + damping
             step = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)

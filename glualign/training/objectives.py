@@ -178,7 +178,7 @@ class Objective(nn.Module):
             level4 = (
                 network.backbone(images_256)
                 if pretrained
-                else unit_vectors(pyramid.level_4(levels[2]).float())
+                else unit_vectors(pyramid.get_submodule("level_4")(levels[2]).float())
             )
         joint = None
         if network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from glualign.errors import TrainingError
-from glualign.network.features import VGGPyramid
 from glualign.network.glunet import GLUNet
 
 
@@ -14,8 +13,7 @@ from glualign.network.glunet import GLUNet
 def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
     """Copy weights into a network that may have *more* than they do; the additions change nothing at first.
 
-    A convolution that sees more input channels than its weights gets zeros for the new ones, and a decoder
-    that the weights lack gets a zero head, so that the network starts as exactly the one the weights are of.
+    A decoder that the weights lack gets a zero head, so that the network starts as the one they are of.
     Returns the tensors that the weights do not determine; a `TrainingError` says that they are of another
     network.
     """
@@ -23,15 +21,12 @@ def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
     if surplus := sorted(set(weights) - set(state)):
         raise TrainingError(f"the weights to start from hold {surplus[0]}, which the recipe's model has not")
     for name, value in weights.items():
-        mine = state[name]
-        known = mine[:, : value.shape[1]] if mine.ndim == 4 else mine
-        if known.shape != value.shape:
+        if state[name].shape != value.shape:
             raise TrainingError(
                 f"the weights to start from have {name} of shape {tuple(value.shape)}; "
-                f"the recipe's model needs {tuple(mine.shape)}"
+                f"the recipe's model needs {tuple(state[name].shape)}"
             )
-        mine.zero_()
-        known.copy_(value)
+        state[name].copy_(value)
     new = [name for name in state if name not in weights]
     for name in (each for each in new if ".predict_flow." in each):
         state[name].zero_()
@@ -50,18 +45,18 @@ def initialise(network: nn.Module) -> None:
                 module.weight.mul_(0.05)
 
 
-def add_batch_norms(pyramid: VGGPyramid) -> None:
+def add_batch_norms(pyramid: nn.Module) -> None:
     """Start a pyramid anew, with batch norm after every convolution, to be trained from nothing."""
     for group in pyramid.children():
         for name, layer in group.named_children():
             if isinstance(layer, nn.Conv2d):
                 # Batch norm removes any constant, so the convolution needs no bias of its own.
-                conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, bias=False)
-                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-                setattr(group, name, nn.Sequential(conv, nn.BatchNorm2d(layer.out_channels)))
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                layer.bias = None
+                setattr(group, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
 
 
-def fold_batch_norms(pyramid: VGGPyramid) -> None:
+def fold_batch_norms(pyramid: nn.Module) -> None:
     """Fold what `add_batch_norms` added into the convolutions, which then have the plain pyramid's names."""
     for group in pyramid.eval().children():
         for name, layer in group.named_children():

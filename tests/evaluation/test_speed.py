@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -11,7 +9,8 @@ from glualign.evaluation.speed import (
     speed_document,
     time_contenders,
 )
-from glualign.network import CONFIGS, GLUNet
+from glualign.network import GLUNet
+from tests.networks import tiny_config
 
 CPU = torch.device("cpu")
 
@@ -52,8 +51,8 @@ def test_both_ways_of_running_a_network_answer_the_same_flow():
     # What is timed must be the same work: one network through both code paths.
     pair = make_pair((256, 264))
     torch.manual_seed(0)
-    # Without what decides by the best match: rounding tips such decisions of random weights.
-    config = replace(CONFIGS["compact"], global_map=False, mutual_match_features=False)
+    # Of the published kind: compact decides by the best match, and rounding tips that of random weights.
+    config = tiny_config()
     network = GLUNet(config).eval()
     (reference,) = reference_contender(CPU, config).predict([pair])
     (ours,) = model_contender("compact", network, "fp32", CPU).predict([pair])

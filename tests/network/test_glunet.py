@@ -1,11 +1,15 @@
 """The family: configurations, sizes, the compact model's recorded flow, folding, batches, gradients."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.decoders import fold_batch_norms
+from glualign.network.features import ThinPyramid
 from glualign.network.warping import prepare
 from tests.golden.golden_cases import FOLDER, network_outputs, to_tensor
 
@@ -40,36 +44,33 @@ def test_a_configuration_refuses_what_it_does_not_know():
 
 
 @pytest.mark.parametrize("pair", ["small", "wide"])
-def test_the_first_compact_model_gives_its_recorded_flow(pair, first_compact):
-    with np.load(FOLDER / "compact_v0.npz") as archive:
+def test_the_shipped_model_gives_its_recorded_flow(pair, compact):
+    with np.load(FOLDER / "compact.npz") as archive:
         source, target, recorded = (archive[f"{pair}.{what}"] for what in ("source", "target", "flow"))
-    flow = network_outputs(first_compact, source, target)["flow"]
-    if recorded.shape != flow.shape:
-        flow = flow[:, ::4, ::4]
-    assert np.abs(flow - recorded).max() < 2e-3
+    flow = network_outputs(compact, source, target)["flow"][:, ::4, ::4]
+    # Where a cell's best match hangs on rounding, other processors may decide otherwise.
+    assert np.quantile(np.abs(flow - recorded), 0.99) < 0.05
 
 
-def test_folded_batch_norms_change_nothing(first_compact):
-    with np.load(FOLDER / "compact_v0.npz") as archive:
+def test_folded_batch_norms_change_nothing(compact):
+    with np.load(FOLDER / "compact.npz") as archive:
         source, target = archive["small.source"], archive["small.target"]
-    folded = fold_batch_norms(first_compact)
+    folded = fold_batch_norms(compact)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    plain, quick = (network_outputs(model, source, target)["flow"] for model in (first_compact, folded))
+    plain, quick = (network_outputs(model, source, target)["flow"] for model in (compact, folded))
     # Rounding differs, and where a match sits on the frame's edge the warp amplifies it.
     assert np.abs(plain - quick).max() < 0.2
     assert np.abs(plain - quick).mean() < 1e-3
 
 
-def test_a_batch_gives_what_its_pairs_give(first_compact):
+def test_a_batch_gives_what_its_pairs_give(compact):
     generator = np.random.default_rng(3)
     images = [generator.integers(0, 256, (256, 256, 3)).astype(np.uint8) for _ in range(3)]
     first, second, third = (prepare(to_tensor(image), (256, 256), truncate=False) for image in images)
     sources, targets = torch.cat([first, second]), torch.cat([third, first])
     with torch.inference_mode():
-        together = first_compact(sources, targets, sources, targets)[3]
-        alone = [
-            first_compact(s, t, s, t)[3] for s, t in zip(sources[:, None], targets[:, None], strict=True)
-        ]
+        together = compact(sources, targets, sources, targets)[3]
+        alone = [compact(s, t, s, t)[3] for s, t in zip(sources[:, None], targets[:, None], strict=True)]
     torch.testing.assert_close(together, torch.cat(alone), atol=2e-3, rtol=0)
 
 
@@ -87,3 +88,26 @@ def test_gradients_reach_every_parameter():
     sum(flow.abs().mean() for flow in output).backward()
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not missing
+
+
+def test_the_thin_pyramid_sees_as_far_to_either_side_of_a_cell():
+    """Mirrored images have mirrored features, when every kernel is: cells are where the grid says."""
+    pyramid = ThinPyramid((4, 4, 8, 8))
+    mirrored = copy.deepcopy(pyramid)
+    for module in mirrored.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.flip(3)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for level, (one, other) in enumerate(zip(pyramid(image), mirrored(image.flip(3)), strict=True), 1):
+            assert one.shape[2:] == (64 >> level, 64 >> level)
+            torch.testing.assert_close(other.flip(3), one, atol=1e-5, rtol=1e-4)
+
+
+def test_compact_does_less_at_a_quarter_and_at_a_half_than_the_published_networks():
+    names = GLUNet(CONFIGS["compact"]).state_dict()
+    assert names["decoder1.conv_0.0.weight"].shape[1] == 5 * 5 + 4
+    assert names["decoder2.conv_0.0.weight"].shape[1] == 9 * 9 + 2
+    assert not any(name.startswith("l_dc_conv") for name in names)
+    assert names["decoder0.conv_1.0.weight"].shape == (32, 1, 5, 5)
+    assert names["decoder0.conv_1.1.weight"].shape == (32, 32, 1, 1)

@@ -201,9 +201,7 @@ def test_training_improves_the_loss(recipe: Recipe, photos: PhotoStore, tmp_path
         kind="coarse", steps=25, batch=2, learning_rate=3e-3, pyramid_rate=1e-3, contrastive=0.5
     )
     data = replace(recipe.data, mix={"small": 1.0})
-    # Maps fitted to matches of features that know nothing are wild, and take longer to train away.
-    model = replace(recipe.model, global_map=False)
-    run = trainer(replace(recipe, model=model, data=data, stages=(stage,)), photos, tmp_path / "run")
+    run = trainer(replace(recipe, data=data, stages=(stage,)), photos, tmp_path / "run")
     run.run()
     history = losses(tmp_path / "run")
     assert np.mean(history[-5:]) < 0.7 * np.mean(history[:5])

@@ -38,13 +38,13 @@ def test_the_full_size_recipe_trains_the_published_network(root: Path) -> None:
 def test_values_are_read_with_their_types() -> None:
     recipe = parse_recipe(
         {
-            "model": {"base": "compact", "mutual_match_features": True},
+            "model": {"base": "compact", "half_decoder_width": 1},
             "data": {"mix": {"small": 1, "large": 2}, "held_out": ["a/*"]},
             "stages": [{**STAGE, "pyramid_rate": 1, "loss_exponents": [1, 1, 1, 1, 1]}],
         }
     )
-    assert recipe.model.mutual_match_features
-    assert recipe.model.pyramid_channels == (16, 32, 64, 128)
+    assert type(recipe.model.half_decoder_width) is float
+    assert recipe.model.pyramid_channels == (24, 32, 64, 128)
     assert recipe.data.mix == {"small": 1.0, "large": 2.0}
     assert recipe.stages[0].loss_exponents == (1.0,) * 5
     assert plain(recipe)["data"]["held_out"] == ["a/*"]
