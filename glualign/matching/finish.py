@@ -141,11 +141,15 @@ def finish(
     trusted = valid & (error < TRUSTED_ERROR)
     # What the target does not show at all counts neither for nor against.
     known = 1.0 if pair.target.missing is None else 1.0 - float(pair.target.missing.mean())
-    share = float(trusted.mean())
+    share = float(trusted.mean()) / max(known, 1e-9)
+    verdict = verdict_on(share, result.consistency, compared.total, content)
+    if verdict == "failed" and share >= FEWEST_TRUSTED:
+        # Unrelated: what agrees does so by chance.
+        error, trusted = np.maximum(error, np.float32(TRUSTED_ERROR)), np.zeros_like(trusted)
     quality = Quality(
-        verdict=verdict_on(share / max(known, 1e-9), result.consistency, compared.total, content),
+        verdict=verdict,
         valid_share=float(valid.mean()),
-        trusted_share=share,
+        trusted_share=float(trusted.mean()),
         median_error=float(np.median(measured)) * max(size) / max(frame) if measured.size else None,
         edge_agreement=compared.total,
         content_agreement=content,

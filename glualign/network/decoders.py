@@ -34,10 +34,7 @@ def conv_bn(
     bias: bool = True,
     spread: int = 0,
 ) -> nn.Sequential:
-    """Convolution, batch norm and an optional activation: the block every decoder is made of.
-
-    First each channel is filtered by itself over ``spread`` cells, if any (depth-wise; MobileNets).
-    """
+    """Convolution (after a depth-wise one of ``spread`` cells), batch norm, activation: a decoder's block."""
     padding = dilation * (kernel // 2)
     layers = [
         nn.Conv2d(before, after, kernel, padding=padding, dilation=dilation, bias=bias),

@@ -57,7 +57,7 @@ def test_checkpoint(root):
     assert found["config"]
     text = CliRunner().invoke(cli, ["info", str(path)]).stdout
     assert f"parameters               {found['parameters']:,}\n" in text
-    assert "pyramid channels         16, 32, 64, 128\n" in text
+    assert "pyramid channels         24, 32, 64, 128\n" in text
 
 
 @pytest.mark.parametrize(
