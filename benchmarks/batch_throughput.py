@@ -116,7 +116,7 @@ def main() -> None:
         scratch = Path(folder)
         for number, start in enumerate(range(0, len(jobs), arguments.block)):
             block = PairList(jobs.pairs[start : start + arguments.block])
-            few = PairList(block.jobs[: arguments.singles])
+            few = PairList(block.pairs[: arguments.singles])
             ways = {
                 "network": partial(network_alone, aligner, block),
                 "batch": partial(in_batch, aligner, block, scratch / "blocks", lambda progress: None),
