@@ -46,10 +46,10 @@ class GLUNetConfig:
         mapping_decoder_width: factor on the channels of the 16 x 16 decoder.
         max_displacement: radius of the local correlation in cells.
         div: every flow inside the network is in pixels / div.
-        soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation in our own kind.
+        soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation, as in `compact`.
         coarse_backbone: what the 16 x 16 features come from: the pyramid, or frozen pretrained networks. With
-            these the network is of our own kind (docs/network.md): a thin pyramid, cosines, a map fitted to
-            the mutual matches that a second 16 x 16 decoder corrects, and less work at 1/4 and 1/2.
+            these the network is built like `compact` (docs/network.md): a thin pyramid, cosines, a map fitted
+            to the mutual matches that a second 16 x 16 decoder corrects, and less work at 1/4 and 1/2.
         descriptor_channels: what the transformer projects the features of a pretrained backbone to.
         transformer_channels: of the transformer's tokens.
         transformer_layers: layers of self- and cross-attention on the features of a pretrained backbone, of

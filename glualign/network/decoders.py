@@ -87,7 +87,7 @@ class DenseDecoder(nn.Module):
 class ResidualDecoder(nn.Module):
     """Decoder of the star variants: five blocks with two projected shortcuts (DenseMatching).
 
-    A ``separable`` one takes a quarter of the time; its first block sees each cell alone.
+    A ``separable`` one has a fifth of the weights; its first block sees each cell alone.
     """
 
     def __init__(

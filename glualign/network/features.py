@@ -68,7 +68,7 @@ class VGGPyramid(nn.Module):
 
 
 class ThinPyramid(nn.Module):
-    """The levels of `VGGPyramid` above 1/16 from convolutions that reduce first, a quarter of the time.
+    """The levels of `VGGPyramid` above 1/16 from convolutions that reduce first: half the multiplications.
 
     Early layers are thin, as XFeat's (section 3.1). What reduces has an even kernel, so that it sees as far
     to either side of the centre of its cell.

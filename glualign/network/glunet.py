@@ -113,8 +113,8 @@ class GLUNet(nn.Module):
         if config.upsampling == "transposed":
             twice = partial(nn.ConvTranspose2d, 2, 2, kernel_size=4, stride=2, padding=1)
         self.deconv4, self.deconv2 = twice(), twice()
-        near = (2 * RADIUS + 1) ** 2
-        self.decoder1 = decoder((near if config.pretrained else window) + 4, width=width)
+        near_window = (2 * RADIUS + 1) ** 2
+        self.decoder1 = decoder((near_window if config.pretrained else window) + 4, width=width)
         if not config.pretrained:
             for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
                 self.add_module(f"l_dc_conv{index}", block)
@@ -129,7 +129,7 @@ class GLUNet(nn.Module):
                     project=conv_bn(quarter // 2, quarter // 2),
                 )
             )
-            inputs = near + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
+            inputs = near_window + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
             self.decoder0 = ResidualDecoder(inputs, width=config.half_decoder_width, separable=True)
         # Whatever the process's default: the arithmetic of flow is that of float32.
         self.to(torch.float32)

@@ -48,8 +48,7 @@ def test_the_shipped_model_gives_its_recorded_flow(pair, compact):
     with np.load(FOLDER / "compact.npz") as archive:
         source, target, recorded = (archive[f"{pair}.{what}"] for what in ("source", "target", "flow"))
     flow = network_outputs(compact, source, target)["flow"][:, ::4, ::4]
-    # Where a cell's best match hangs on rounding, other processors may decide otherwise.
-    assert np.quantile(np.abs(flow - recorded), 0.99) < 0.05
+    assert np.abs(flow - recorded).max() < 2e-3
 
 
 def test_folded_batch_norms_change_nothing(compact):
