@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 
 Decoder = Literal["dense", "residual"]
 Upsampling = Literal["transposed", "bilinear"]
-CoarseBackbone = Literal["pyramid", "efficientnet-lite0+xfeat"]
 
 COARSE_SIZE = 256
 """Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
@@ -16,7 +15,7 @@ COARSE_SIZE = 256
 MAX_CHANNELS = 1024
 """Of features, tokens and descriptors; more than any network here has."""
 
-CHOICES = {"decoder": Decoder, "upsampling": Upsampling, "coarse_backbone": CoarseBackbone}
+CHOICES = {"decoder": Decoder, "upsampling": Upsampling}
 LIMITS: dict[str, tuple[float, float]] = {
     "decoder_width": (0.05, 4.0),
     "mapping_decoder_width": (0.05, 4.0),
@@ -26,7 +25,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "soft_argmax_scale": (1e-3, 1e3),
     "descriptor_channels": (4, MAX_CHANNELS),
     "transformer_channels": (4, MAX_CHANNELS),
-    "transformer_layers": (0, 32),
+    "transformer_layers": (1, 32),
 }
 """Least and most of every number. A damaged file may ask for billions; the narrowest decoder of published
 channels keeps one in every layer."""
@@ -47,13 +46,13 @@ class GLUNetConfig:
         max_displacement: radius of the local correlation in cells.
         div: every flow inside the network is in pixels / div.
         soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation, as in `compact`.
-        coarse_backbone: what the 16 x 16 features come from: the pyramid, or frozen pretrained networks. With
-            these the network is built like `compact` (docs/network.md): a thin pyramid, cosines, a map fitted
-            to the mutual matches that a second 16 x 16 decoder corrects, and less work at 1/4 and 1/2.
-        descriptor_channels: what the transformer projects the features of a pretrained backbone to.
+        pretrained: the 16 x 16 features come from two frozen pretrained networks and a transformer, not from
+            the pyramid. The rest is then built like `compact` (docs/network.md): a thin pyramid, cosines, a
+            map fitted to the mutual matches that a second 16 x 16 decoder corrects, less work at 1/4 and 1/2.
+        descriptor_channels: what the transformer projects pretrained features to.
         transformer_channels: of the transformer's tokens.
-        transformer_layers: layers of self- and cross-attention on the features of a pretrained backbone, of
-            both images, before the global correlation (LoFTR, section 3.2); 0 with the pyramid.
+        transformer_layers: layers of self- and cross-attention on the features of both images, before the
+            global correlation (LoFTR, section 3.2).
         half_decoder_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the
             flow of 1/4 by a Lucas-Kanade step; 0: the finest flow is that of 1/4, as published.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
@@ -72,10 +71,10 @@ class GLUNetConfig:
     max_displacement: int = 4
     div: float = 1.0
     soft_argmax_scale: float = 30.0
-    coarse_backbone: CoarseBackbone = "pyramid"
+    pretrained: bool = False
     descriptor_channels: int = 256
     transformer_channels: int = 128
-    transformer_layers: int = 0
+    transformer_layers: int = 4
     half_decoder_width: float = 0.0
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
@@ -96,15 +95,8 @@ class GLUNetConfig:
             raise ValueError(
                 f"pyramid_channels must be four numbers from 1 to {MAX_CHANNELS}, not {self.pyramid_channels}"
             )
-        if self.pretrained != (self.transformer_layers > 0) or (self.pretrained and self.semantic):
-            raise ValueError(
-                "a pretrained coarse_backbone and transformer_layers need each other, and exclude semantic"
-            )
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether the coarse features are those of frozen pretrained networks."""
-        return self.coarse_backbone != "pyramid"
+        if self.pretrained and self.semantic:
+            raise ValueError("pretrained and semantic exclude each other")
 
     @property
     def stride(self) -> int:
@@ -148,8 +140,7 @@ CONFIGS: dict[str, GLUNetConfig] = {
         decoder_width=0.5,
         div=8.0,
         soft_argmax_scale=20.0,
-        coarse_backbone="efficientnet-lite0+xfeat",
-        transformer_layers=4,
+        pretrained=True,
         half_decoder_width=0.25,
         truncate_to_uint8=False,
     ),

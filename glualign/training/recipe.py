@@ -85,7 +85,7 @@ class RunOptions:
     # Of weights and data.
     seed: Annotated[int, (0, 2**31 - 1)] = 1
     # Weights to start from (a path, or a name of the registry). Empty starts from nothing, or, in a model
-    # with a pretrained ``coarse_backbone``, from what ``tools/convert_backbones.py`` wrote.
+    # that is ``pretrained``, from what ``tools/convert_backbones.py`` wrote.
     init: str = ""
     backbone: str = ""
     # ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of convolutions, ``auto`` is bf16 where the hardware
@@ -160,13 +160,13 @@ def parse_recipe(table: Mapping[str, Any]) -> Recipe:
 def _check_stage(stage: StageOptions, model: GLUNetConfig, mix: Mapping[str, float], where: str) -> None:
     kind, levels, exponents = stage.kind, 5 if model.half_decoder_width else 4, len(stage.loss_exponents)
     coarse, finer = kind in ("features", "coarse"), kind in ("fine", "half")
-    learns_features = stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.transformer_layers > 0)
+    learns_features = stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.pretrained)
     frozen = stage.pyramid_rate == stage.contrastive == 0
     rules = {
         ".sizes: name at least one size": bool(stage.sizes),
         f".sizes: a {kind} stage works at 256 only": not coarse or stage.sizes == (256,),
-        ": a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model has "
-        "transformer_layers": kind != "features" or learns_features,
+        ": a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model "
+        "is pretrained": kind != "features" or learns_features,
         f": a {kind} stage needs pyramid_rate 0 and contrastive 0": not finer or frozen,
         f": of the mix at least one of {', '.join(STRATA)} must be positive": any(map(mix.get, STRATA)),
         ": a half stage needs a model with half_decoder_width": kind != "half" or levels == 5,

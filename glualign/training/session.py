@@ -104,7 +104,7 @@ def train(
             trainer.start_from(load_model(init or recipe.run.init).model.state_dict())
         elif recipe.model.pretrained:
             if not recipe.run.backbone:
-                raise TrainingError("a model with a pretrained coarse_backbone needs run.backbone or --init")
+                raise TrainingError("a pretrained model needs run.backbone or --init")
             with reading(recipe.run.backbone, TrainingError) as stream:
                 trainer.start_from(safetensors.torch.load(stream.read()))
         minutes = None if max_minutes is None else max_minutes - (time.monotonic() - started) / 60

@@ -62,7 +62,7 @@ def test_an_untrained_transformer_keeps_the_similarity_of_the_projected_features
 def test_a_network_with_a_pretrained_backbone_runs_and_has_no_pyramid_level_of_its_own_at_a_sixteenth() -> (
     None
 ):
-    config = replace(CONFIGS["compact"], coarse_backbone="efficientnet-lite0+xfeat", transformer_layers=1)
+    config = replace(CONFIGS["compact"], transformer_layers=1)
     network = GLUNet(config).eval()
     assert not any(key.startswith("pyramid.level_4") for key in network.state_dict())
     image = torch.randn(1, 3, 256, 256)

@@ -35,9 +35,7 @@ def test_every_level_is_learned_from_at_any_size(photos: PhotoStore) -> None:
 
 def test_a_pretrained_backbone_stays_as_it_is_while_its_transformer_learns(photos: PhotoStore) -> None:
     torch.manual_seed(1)
-    config = tiny_config(
-        coarse_backbone="efficientnet-lite0+xfeat", transformer_layers=1, transformer_channels=16
-    )
+    config = tiny_config(pretrained=True, transformer_layers=1, transformer_channels=16)
     for kind in ("features", "coarse", "full"):
         network = GLUNet(config)
         stage = StageOptions(kind=kind, steps=1, contrastive=0.5)
