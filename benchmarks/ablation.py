@@ -18,28 +18,62 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import torch
+from torch import Tensor
+
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.methods import open_model
 from glualign.evaluation.metrics import PairMetrics, measure
 from glualign.evaluation.tables import environment
 from glualign.files import write_text
+from glualign.network.correlation import unit_vectors
+from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
+
+
+def untransformed(
+    network: GLUNet, source: CoarseFeatures, target: CoarseFeatures
+) -> tuple[CoarseFeatures, CoarseFeatures]:
+    """Coarse features that are projected to descriptors, to which attention adds nothing."""
+
+    def described(features: CoarseFeatures) -> CoarseFeatures:
+        level4 = torch.einsum("dc,bchw->bdhw", network.transformer.project.weight, features.level4)
+        return CoarseFeatures(unit_vectors(level4), features.level3)
+
+    return described(source), described(target)
+
+
+def ending_at_a_quarter(network: GLUNet, image: Tensor) -> WorkingFeatures:
+    """Features of the working size for all levels but that at 1/2."""
+    _, quarter, eighth = network.pyramid(image)
+    return WorkingFeatures(eighth, quarter)
+
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
+    "without the feature transformer": {},
+    "without the decoder at 1/2": {},
+    "without rectification": {},
     "without the search": {"search": False},
     "without 32 x 32 cells": {},
     "without key points": {},
     "at 768 pixels": {"max_side": 768},
     "without fusion": {"fuse_global_motion": False},
     "without the simplest model": {"transform": "dense"},
-    "with refinement": {"refine": "auto"},
+    "without moving the model": {},
+    "without parts beside the model": {},
+    "without refinement": {"refine": False},
     "preset fast": {"preset": "fast"},
 }
-CONSTANTS: dict[str, tuple[str, Any]] = {
+REPLACED: dict[str, tuple[str, Any]] = {
+    "without the feature transformer": ("glualign.network.glunet.GLUNet.transform_features", untransformed),
+    "without the decoder at 1/2": ("glualign.network.glunet.GLUNet.working_features", ending_at_a_quarter),
+    "without rectification": ("glualign.matching.coarse_motion.STEPS", 0),
     "without 32 x 32 cells": ("glualign.matching.coarse_motion.CHECKED", (math.inf, math.inf)),
     "without key points": ("glualign.matching.estimate.CONVINCING", -math.inf),
+    "without moving the model": ("glualign.matching.global_model.NEARLY", math.inf),
+    "without parts beside the model": ("glualign.matching.global_model.BETTER", math.inf),
 }
-"""Of the variants that no option makes: which constant is what instead."""
+"""Of the variants that no option makes: what stands instead of a constant or a method."""
 
 
 def main() -> None:
@@ -59,7 +93,7 @@ def main() -> None:
     for pair in chosen:
         sample = pair.load()
         for name, method in methods.items():
-            with patch(*CONSTANTS[name]) if name in CONSTANTS else nullcontext():
+            with patch(*REPLACED[name]) if name in REPLACED else nullcontext():
                 estimate = method.estimate(sample)
             measured = measure(sample.truth.errors(estimate.flow, sample.longer_side))
             found[name][pair.group].append(measured)

@@ -18,7 +18,6 @@ Metrics = dict[str, Any]
 METHODS = {
     "compact@fast": "`fast`",
     "compact": "`balanced`",
-    "compact@accurate": "`accurate`",
     "sift": "SIFT + MAGSAC++",
     "dis": "DIS flow",
     "identity": "unaligned",
@@ -42,7 +41,7 @@ ground truth. Every row, metric and version is on the page of [tables](benchmark
 - **SIFT + MAGSAC++**: a homography through matched SIFT key points, fitted by MAGSAC++, a robust fit without
   a sharp inlier threshold. **DIS flow**: fast optical flow for frames of a film. Both are OpenCV's; one that
   finds no alignment counts as unaligned.
-- `fast`, `balanced` (the default) and `accurate` are [presets](presets.md).
+- `fast` and `balanced` (the default) are [presets](presets.md).
 """
 
 
@@ -121,7 +120,7 @@ def _conclusion(rows: dict[tuple[str, str], Any], groups: Sequence[str]) -> str:
         ratio = fast["seconds_per_pair"] / rows["", "compact"]["seconds_per_pair"]
         lines.append(
             f"- `fast` takes {100 * ratio:.0f} % of the time and has {fast['metrics']['median']:.1f} px over "
-            f"all pairs: it works at 640 pixels and does not look for large rotations and zooms."
+            f"all pairs: it works at 512 pixels and does not look for large rotations and zooms."
         )
     return "\n".join(lines) + "\n"
 

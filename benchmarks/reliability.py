@@ -1,7 +1,7 @@
 """Is the confidence worth its name? Median and 90th percentile of the true error by confidence.
 
     python benchmarks/reliability.py ../shared/eval --json benchmarks/results/reliability.json
-    python benchmarks/reliability.py ../shared/eval --preset accurate --set oxford_graf --set middlebury_flow
+    python benchmarks/reliability.py ../shared/eval --preset fast --set oxford_graf --set middlebury_flow
 
 Every pair is aligned once; its pixels with ground truth, at most 20,000 of them, are pooled.
 """

@@ -51,7 +51,7 @@ def main() -> None:
 def evaluate(
     dataset: str, root: Path, name: str, arguments: argparse.Namespace, baselines: tuple[str, ...]
 ) -> None:
-    models = ["compact@fast", "compact", "compact@accurate", *arguments.model]
+    models = ["compact@fast", "compact", *arguments.model]
     command = ["evaluate", dataset, str(root), "--json", str(RESULTS / f"{name}.json")]
     command += ["--csv", str(RESULTS / ".runs" / f"{name}.csv"), *(["--resume"] if arguments.resume else [])]
     command += [part for model in models for part in ("--model", model)]

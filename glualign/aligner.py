@@ -174,7 +174,7 @@ class Aligner:
                     edges = EdgeSimilarity(matcher)
                     best = estimate(matcher, edges, self.options, first)
                 with self._timed(steps, "refine"):
-                    refined = refine(best, matcher) if self.options.refine == "auto" else None
+                    refined = refine(best, matcher) if self.options.refine else None
                 with self._timed(steps, "flow"):
                     found = finish(best, matcher, edges, refined, self.options.transform)
                 steps["total"] = sum(steps.values())

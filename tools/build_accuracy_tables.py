@@ -26,7 +26,6 @@ FAST, DEFAULT = "compact@fast", "compact"
 # Method in the results -> heading of its column in the README.
 COLUMNS = {
     "compact": "glualign",
-    "compact@accurate": "glualign `--preset accurate`",
     "sift": "SIFT + MAGSAC++",
     "dis": "DIS flow",
     "identity": "unaligned",

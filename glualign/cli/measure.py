@@ -43,7 +43,7 @@ def _setting(match: re.Match[str]) -> tuple[str, Any]:
     click.Argument(["root"], type=click.Path(path_type=Path)),
     option(
         "-m, --model NAME|FILE[@PRESET]  Model to measure: a name from `glualign weights list` or a file of "
-        "weights, with @fast or @accurate behind it for another preset. May be repeated. Default: compact, "
+        "weights, with @fast behind it for that preset. May be repeated. Default: compact, "
         "unless a baseline is asked for.",
         name="models",
         multiple=True,
@@ -55,7 +55,7 @@ def _setting(match: re.Match[str]) -> tuple[str, Any]:
         multiple=True,
     ),
     option(
-        "--option KEY=VALUE  Setting of the aligner, for example preset=accurate or max_side=512. May be "
+        "--option KEY=VALUE  Setting of the aligner, for example preset=fast or max_side=512. May be "
         "repeated.",
         matching(r"([^=]*[^=\s])\s*=\s*(.+)", "KEY=VALUE", _setting),
         name="settings",

@@ -197,11 +197,10 @@ class Aligning:
         "--max-side PX  Longer side in pixels the network works at; results have full size. 0: the image's "
         "own size.",
         matching(r"0|1[6-9]|[2-9]\d|[1-9]\d{2,}", "0 or at least 16", lambda match: int(match[0])),
-        show_default="1024, 640 with --preset fast",
+        show_default="1024, 512 with --preset fast",
     )
     preset: str | None = option(
-        "--preset [fast|balanced|accurate]  Speed against accuracy; fast does not look for large rotations "
-        "and zooms.",
+        "--preset [fast|balanced]  Speed against accuracy; fast does not look for large rotations and zooms.",
         show_default="balanced",
     )
     transform: str = option(

@@ -160,7 +160,7 @@ def warp(
       glualign warp source.jpg target.jpg
       glualign warp source.jpg target.jpg out/
       glualign warp source.jpg target.jpg out/aligned.png --fill transparent --flow out/flow.npz
-      glualign warp map.tif photo.jpg --preset accurate --transform homography --json
+      glualign warp map.tif photo.jpg --max-side 1600 --transform homography --json
       glualign warp drone.jpg map.tif out/drone.tif --gcps out/drone.points
       glualign warp scan.tif drawing.png out/ --init points.csv
       cat source.jpg | glualign warp - target.jpg - > aligned.png

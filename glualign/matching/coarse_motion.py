@@ -10,6 +10,7 @@ the network match at the working resolution, once.
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -28,7 +29,8 @@ from glualign.geometry import (
     transform_fault,
 )
 from glualign.geometry.robust import magsac_homography
-from glualign.matching.pair import PairMatcher
+from glualign.matching.pair import CoarseMotion, PairMatcher
+from glualign.matching.predictor import Level4
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import CoarseFeatures
 
@@ -80,22 +82,26 @@ CENTRES = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
 
 
 class _Hypothesis(NamedTuple):
-    """A transform (frame -> full-size source), motions that the matches under it support, and its score."""
+    """A transform (frame -> full-size source), motions that the matches under it support, and its score.
+
+    ``level4`` is what it was scored by, where that was transformed.
+    """
 
     transform: Matrix
     residuals: list[Matrix]
     score: float
+    level4: Level4 | None = None
 
 
-def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> Matrix | None:
+def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> CoarseMotion:
     """The transform, working pixel -> full-size source, under which the coarse cells of both agree best.
 
-    None where that is the source as it is, only resized. Rotations and scales are tried with ``search`` where
-    too few cells agree; with ``mirror`` the source with left and right exchanged, too. Without a search,
-    networks whose features are not pretrained run one forward pass alone, as published.
+    It is None where that is the source as it is, only resized. Rotations and scales are tried with ``search``
+    where too few cells agree; with ``mirror`` the source with left and right exchanged, too. Networks whose
+    features are not pretrained run one forward pass alone without a search, as published.
     """
     if not search and not pair.predictor.config.pretrained:
-        return None
+        return CoarseMotion(None)
     plain = resizing_matrix(FRAME, pair.source_size)
     # Nothing is scored where nearly all of the source is to be ignored.
     best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, [], 0.0)))
@@ -126,8 +132,9 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
             if candidate.score > CLEARLY * best.score + BEYOND:
                 best = candidate
     if best.transform is plain:
-        return None
-    return np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
+        return CoarseMotion(None, best.level4)
+    transform = np.asarray(best.transform @ resizing_matrix(pair.working, FRAME), np.float64)
+    return CoarseMotion(transform, best.level4)
 
 
 def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
@@ -161,13 +168,13 @@ def _score(
     found = []
     predictor, target_cells = pair.predictor, pair.target.features.coarse
     cells = predictor.coarse_cells([image for _, image, _ in shown])
-    similarities = predictor.similarities(cells, target_cells, transformed=transformed)
+    similarities, level4 = predictor.similarities(cells, target_cells, transformed=transformed)
     if finer is not None:
         to_frame = resizing_matrix(FINER, FRAME)
         larger = [pair.warp_source(transform @ to_frame, FINER)[0] for transform, _, _ in shown]
-        more = predictor.similarities(predictor.coarse_cells(larger, FINER), finer, transformed=False)
+        more, _ = predictor.similarities(predictor.coarse_cells(larger, FINER), finer, transformed=False)
         similarities = [each + other for each, other in zip(similarities, more, strict=True)]
-    for (transform, _, exists), several in zip(shown, similarities, strict=True):
+    for (transform, _, exists), several, own in zip_longest(shown, similarities, level4):
         # With those of each image's own features: after the transformer wrong matches may agree, too.
         matches = [mutual_matches(similarity) for similarity in several]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
@@ -176,8 +183,7 @@ def _score(
         agreed /= sum(map(len, several)) / len(CENTRES)
         # The cells that could agree: those that the motion brings to where the source is.
         visible = int(_holds(exists, apply_transform(residuals[-1], CENTRES)).sum()) if residuals else 0
-        score = significance(agreed, visible)
-        found.append(_Hypothesis(transform, residuals, score))
+        found.append(_Hypothesis(transform, residuals, significance(agreed, visible), own))
     return found
 
 

@@ -11,17 +11,14 @@ from glualign.alignment import Alignment, holds_data
 from glualign.arrays import Floats
 from glualign.flow import Fit, Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.geometry import (
-    Field,
     Matrix,
-    apply_transform,
     forward_backward_error,
     resize_flow,
-    sample,
 )
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
 from glualign.matching.global_model import MODELS, Explained, simplest_model
 from glualign.matching.options import Transform
-from glualign.matching.pair import MatchResult, PairMatcher
+from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import to_source_pixels
 from glualign.matching.refinement import Refined
 from glualign.matching.similarity import EdgeSimilarity, content_agreement
@@ -128,7 +125,7 @@ def finish(
         flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
         del weights
     if transform != "dense" or equal:
-        cells = _on_cells(flow if matrix is None else matrix, result, pair)
+        cells = pair.on_cells(flow if matrix is None else matrix, result)
         returned, frame = result.way_back(cells), pair.working
         compared = compared if found else edges.compare(result.transform, cells)
     if transform != "dense":
@@ -137,17 +134,16 @@ def finish(
     valid, error = holds_data(source, target, flow), full_error(expected, size)
     if equal and not imposed:
         error[:] = 0
+    if compared.total < UNRELATED and result.consistency < CONVINCING:
+        # What agrees does so by chance.
+        error = np.maximum(error, np.float32(TRUSTED_ERROR))
     measured = returned[np.isfinite(returned)]
     trusted = valid & (error < TRUSTED_ERROR)
     # What the target does not show at all counts neither for nor against.
     known = 1.0 if pair.target.missing is None else 1.0 - float(pair.target.missing.mean())
     share = float(trusted.mean()) / max(known, 1e-9)
-    verdict = verdict_on(share, result.consistency, compared.total, content)
-    if verdict == "failed" and share >= FEWEST_TRUSTED:
-        # Unrelated: what agrees does so by chance.
-        error, trusted = np.maximum(error, np.float32(TRUSTED_ERROR)), np.zeros_like(trusted)
     quality = Quality(
-        verdict=verdict,
+        verdict=verdict_on(share, result.consistency, compared.total, content),
         valid_share=float(valid.mean()),
         trusted_share=float(trusted.mean()),
         median_error=float(np.median(measured)) * max(size) / max(frame) if measured.size else None,
@@ -182,17 +178,6 @@ def fit_model(
     return fitted, fit.matrix, fit.inlier_share
 
 
-def _on_cells(found: Flow | Matrix, result: MatchResult, pair: PairMatcher) -> Field:
-    """A flow target -> source as the cells of a match: target -> transformed source, in working pixels."""
-    position = apply_transform(np.asarray(np.linalg.inv(pair.from_target), np.float64), result.centres)
-    if isinstance(found, Flow):
-        position += sample(found.data, position[..., 0], position[..., 1], outside="edge")
-    else:
-        position = apply_transform(found, position)
-    to_frame = np.asarray(np.linalg.inv(result.transform), np.float64)
-    return np.asarray(apply_transform(to_frame, position) - result.centres, np.float32)
-
-
 def confidence_of(error: Floats, out: Floats | None = None) -> Floats:
     """Confidence, 0 to 1, of an expected error in working pixels, in ``out`` where that is given."""
     out = np.divide(error, np.float32(-CONFIDENCE_SCALE), out=out)
@@ -203,7 +188,7 @@ def verdict_on(
     trusted_share: float, consistency: float, edge_similarity: float, content: float | None
 ) -> Verdict:
     """The verdict, from figures of `Quality` and the mean consistency of forward and backward flow."""
-    if trusted_share < FEWEST_TRUSTED or (edge_similarity < UNRELATED and consistency < CONVINCING):
+    if trusted_share < FEWEST_TRUSTED:
         return "failed"
     if edge_similarity >= CONVINCING and content is not None and content < CONTENT_AGREES:
         return "doubtful"

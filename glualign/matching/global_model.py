@@ -108,9 +108,7 @@ def simplest_model(
             return Explained(model, fit, shown)
         # Not beside a refined flow, which is on another grid.
         if model == "homography" and field is best.flow:
-            to_plane = np.linalg.inv(best.result.transform) @ fit.matrix @ from_working
-            centres = best.result.centres
-            plane = np.asarray(apply_transform(to_plane, centres) - centres, np.float32)
+            plane = pair.on_cells(fit.matrix, best.result)
             if (flow := flow_beside(plane, field, shown, dense)) is not None:
                 return Explained(model, fit, shown, flow)
     return None

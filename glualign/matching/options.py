@@ -7,9 +7,8 @@ from typing import Any, Literal, get_args
 
 from glualign.errors import OptionError
 
-Preset = Literal["fast", "balanced", "accurate"]
+Preset = Literal["fast", "balanced"]
 Transform = Literal["auto", "dense", "homography", "affine", "similarity", "translation", "tps"]
-Refine = Literal["auto", "off"]
 
 SMALLEST_SIDE = 16
 """Pixels; smaller images hold nothing that could be matched."""
@@ -27,7 +26,7 @@ class AlignOptions:
             (``auto``); the flow (``dense``); or a global model to fit, where ``tps`` is a thin-plate spline.
         fuse_global_motion: use the global motion alone where it explains the target better than the flow.
         mirror: also consider that the source is mirrored.
-        refine: sub-pixel refinement at full size, where the pair looks alike.
+        refine: sub-pixel refinement where the pair looks alike.
 
     Raises:
         OptionError: a value is not one of those, or out of range.
@@ -38,7 +37,7 @@ class AlignOptions:
     transform: Transform = "auto"
     fuse_global_motion: bool = True
     mirror: bool = False
-    refine: Refine = "off"
+    refine: bool = True
 
     def __post_init__(self) -> None:
         side = self.max_side
@@ -46,7 +45,7 @@ class AlignOptions:
             raise OptionError(
                 f"max_side must be a whole number, at least {SMALLEST_SIDE} or None, not {side!r}"
             )
-        choices = {"transform": get_args(Transform), "refine": get_args(Refine)}
+        choices = {"transform": get_args(Transform)}
         for name, value in vars(self).items():
             allowed = choices.get(name, (True, False))
             if name != "max_side" and (value not in allowed or type(value) is not type(allowed[0])):
@@ -56,9 +55,8 @@ class AlignOptions:
 
 
 PRESETS: dict[str, AlignOptions] = {
-    "fast": AlignOptions(max_side=640, search=False),
+    "fast": AlignOptions(max_side=512, search=False),
     "balanced": AlignOptions(),
-    "accurate": AlignOptions(refine="auto"),
 }
 
 

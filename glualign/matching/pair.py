@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from glualign.arrays import Doubles, Floats, Mask
+from glualign.flow import Flow
 from glualign.geometry import (
     Field,
     Matrix,
@@ -23,7 +25,7 @@ from glualign.geometry import (
     transformed,
 )
 from glualign.images import Image, to_rgb8
-from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
+from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Level4, Pixels, reduce_image
 from glualign.network.warping import working_size
 
 MASK_SIDE = 2048
@@ -32,6 +34,13 @@ LARGEST_READ = 32_000
 """Pixels a side; OpenCV's warpPerspective cannot read images of 32,768 and more."""
 CONSISTENT = 1.5
 """Working pixels of forward-backward error at which a cell's consistency is 1/e."""
+
+
+class CoarseMotion(NamedTuple):
+    """How a source is warped before it is matched, and the level 4 of both images then, where it is known."""
+
+    transform: Matrix | None  # working pixel -> full-size source pixel; None: only resized, as published
+    level4: Level4 | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +56,7 @@ class MatchResult:
     exists: Mask | None  # (H', W') working pixels at which the transform shows the source; None: all
     stride: int  # working pixels from cell to cell
     counted: Mask  # cells of the target that hold data
-
-    @property
-    def centres(self) -> Doubles:
-        """``(h, w, 2)``: of the cells, in working pixels."""
-        cells = pixel_grid((self.forward.shape[0], self.forward.shape[1])).astype(np.float64)
-        return (cells + 0.5) * self.stride - 0.5
+    centres: Doubles  # (h, w, 2), of the cells, in working pixels
 
     @cached_property
     def consistency(self) -> float:
@@ -124,7 +128,7 @@ class PairMatcher:
 
     def match_transformed(self, transform: Matrix) -> MatchResult:
         """Match the target with the source warped by ``transform`` (working -> full-size source)."""
-        return match_pairs([self], [transform])[0]
+        return match_pairs([self], [CoarseMotion(transform)])[0]
 
     def change_transform(self, result: MatchResult, transform: Matrix) -> MatchResult:
         """The flow of a match on top of another global motion, without matching again."""
@@ -150,7 +154,18 @@ class PairMatcher:
             missing = self.target.missing.astype(np.float32)
             counted = cv2.resize(missing, counted.shape[::-1], interpolation=cv2.INTER_AREA) < 0.5
             error[~counted] = np.inf
-        return MatchResult(transform, forward, backward, error, exists, stride, counted)
+        centres = (pixel_grid((error.shape[0], error.shape[1])).astype(np.float64) + 0.5) * stride - 0.5
+        return MatchResult(transform, forward, backward, error, exists, stride, counted, centres)
+
+    def on_cells(self, motion: Flow | Matrix, result: MatchResult) -> Field:
+        """A motion target -> source as the cells of a match: target -> transformed source, working pixels."""
+        position = apply_transform(np.asarray(np.linalg.inv(self.from_target), np.float64), result.centres)
+        if isinstance(motion, Flow):
+            position += sample(motion.data, position[..., 0], position[..., 1], outside="edge")
+        else:
+            position = apply_transform(motion, position)
+        to_frame = np.asarray(np.linalg.inv(result.transform), np.float64)
+        return np.asarray(apply_transform(to_frame, position) - result.centres, np.float32)
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
@@ -177,31 +192,22 @@ class PairMatcher:
         return np.asarray(shown, np.uint8), exists
 
 
-def match_pairs(pairs: Sequence[PairMatcher], transforms: Sequence[Matrix | None]) -> list[MatchResult]:
-    """Match pairs of one working size in both directions, as one batch.
-
-    Args:
-        pairs: of one predictor.
-        transforms: by which each source is warped first (working pixel -> full-size source pixel); None: it
-            is only resized, as published.
-    """
+def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -> list[MatchResult]:
+    """Match pairs of one predictor and one working size in both directions, as one batch."""
     predictor, working = pairs[0].predictor, pairs[0].working
     known, images, exists = [], [], []
+    transforms, level4 = zip(*motions, strict=True)
     for pair, transform in zip(pairs, transforms, strict=True):
         shown, features = None, pair.source_features if transform is None else None
         if transform is not None or pair._missing is not None:
             warped, shown = pair.warp_source(pair.to_source if transform is None else transform, working)
         if features is None:
-            whole = reduce_image(pair.source_pixels, pair.target.max_side) if transform is None else warped
-            images.append(whole)
+            whole = transform is None
+            images.append(reduce_image(pair.source_pixels, pair.target.max_side) if whole else warped)
         known.append(features)
         exists.append(shown)
-    encoded = iter(predictor.encode(images, working) if images else ())
+    encoded = iter(predictor.encode(images, working, level4=None in level4) if images else ())
     sources = [features or next(encoded) for features in known]
-    forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
-    return [
-        pair.result(pair.to_source if transform is None else transform, there, back, shown)
-        for pair, transform, there, back, shown in zip(
-            pairs, transforms, forward, backward, exists, strict=True
-        )
-    ]
+    forward, backward = predictor.match(sources, [pair.target.features for pair in pairs], level4)
+    used = [pair.to_source if each is None else each for pair, each in zip(pairs, transforms, strict=True)]
+    return list(map(PairMatcher.result, pairs, used, forward, backward, exists))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -31,6 +32,8 @@ from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import prepare, resize_bilinear, working_size
 
 Pixels = Bytes
+Level4 = tuple[Tensor, Tensor]
+"""Of a source and a target, ``(1, C, 16, 16)`` each, after the feature transformer."""
 Value = TypeVar("Value", np.uint8, np.float32)
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 
@@ -82,20 +85,25 @@ class FlowPredictor:
         flows = []
         for source, target in pairs:
             size = working_size(*reduce_image(target, max_side).shape[:2])
-            encoded = (self.encode([reduce_image(image, max_side)], size) for image in (source, target))
-            [cells], _ = self.match(*encoded, both_ways=False)
+            first, second = (self.encode([reduce_image(each, max_side)], size) for each in (source, target))
+            [cells], _ = self.match(first, second, both_ways=False)
             flow = resize_flow(cells, target.shape[:2], frame=size)
             transform = resizing_matrix(size, source.shape[:2]) @ resizing_matrix(target.shape[:2], size)
             flows.append(to_source_pixels(flow, transform))
         return flows
 
-    def encode(self, images: Sequence[Pixels], size: Size) -> list[Encoded]:
+    def encode(self, images: Sequence[Pixels], size: Size, *, level4: bool = True) -> list[Encoded]:
         """Features of ``(H, W, 3)`` uint8 RGB images resized to the working ``size``, in one batch.
 
-        A target's can be matched with any number of sources.
+        A target's can be matched with any number of sources. Without ``level4`` only where that is known.
         """
         with self._computing():
-            coarse = self.network.coarse_features(self._prepared(images))
+            at_256 = self._prepared(images)
+            if level4:
+                coarse = self.network.coarse_features(at_256)
+            else:
+                level3 = self.network.pyramid(at_256)[2]
+                coarse = CoarseFeatures(level3, level3)
             working = self.network.working_features(self._prepared(images, size))
             return [
                 Encoded(
@@ -106,9 +114,16 @@ class FlowPredictor:
             ]
 
     def match(
-        self, sources: Sequence[Encoded], targets: Sequence[Encoded], *, both_ways: bool = True
+        self,
+        sources: Sequence[Encoded],
+        targets: Sequence[Encoded],
+        known: Sequence[Level4 | None] = (),
+        *,
+        both_ways: bool = True,
     ) -> tuple[list[Field], list[Field]]:
         """Flows target -> source and source -> target of pairs of one working size, as one batch.
+
+        The level 4 of both images of a pair may be ``known`` from `similarities`.
 
         Returns:
             Two lists of ``(H'/stride, W'/stride, 2)`` float32 in working pixels; without ``both_ways`` the
@@ -116,8 +131,13 @@ class FlowPredictor:
         """
         network = self.network
         with self._computing():
-            coarse = (_joined([image.coarse for image in side]) for side in (sources, targets))
-            coarse_source, coarse_target = network.transform_features(*coarse)
+            coarse = [
+                (CoarseFeatures(own[0], source.coarse.level3), CoarseFeatures(own[1], target.coarse.level3))
+                if own
+                else network.transform_features(source.coarse, target.coarse)
+                for source, target, own in zip_longest(sources, targets, known)
+            ]
+            coarse_source, coarse_target = (_joined(side) for side in zip(*coarse, strict=True))
             source, target = (_joined([image.working for image in side]) for side in (sources, targets))
             _, flow3 = network.coarse_flows(coarse_source, coarse_target)
             forward = _fields(network.fine_flows(source, target, flow3)[-1])
@@ -152,7 +172,7 @@ class FlowPredictor:
 
     def similarities(
         self, sources: CoarseFeatures, target: CoarseFeatures, *, transformed: bool = True
-    ) -> list[tuple[Field, ...]]:
+    ) -> tuple[list[tuple[Field, ...]], list[Level4]]:
         """Cosines of all cells of each source (rows) with those of one target (columns).
 
         Args:
@@ -162,19 +182,20 @@ class FlowPredictor:
 
         Returns:
             ``(cells, cells)`` float32 arrays of each source: after the feature transformer where there is
-            one, and before.
+            one, and before; and the features after it, where they were ``transformed``.
         """
         with self._computing():
             targets = CoarseFeatures(*(each.expand(len(sources.level4), -1, -1, -1) for each in target))
-            pairs = [(sources, targets)]
+            pairs, level4 = [(sources, targets)], []
             if self.config.pretrained and transformed:
                 pairs.insert(0, self.network.transform_features(sources, targets))
+                level4 = list(zip(*(torch.split(side.level4, 1) for side in pairs[0]), strict=True))
             with torch.autocast(self.device.type, enabled=False):
                 cosines = [
                     global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()
                     for source, target in pairs
                 ]
-            return list(zip(*cosines, strict=True))
+            return list(zip(*cosines, strict=True)), level4
 
     def _prepared(self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)) -> Tensor:
         """Normalised images ``(B, 3, *size)`` on the device."""

@@ -77,8 +77,8 @@ def test_what_is_not_given_is_as_in_the_library():
 
 
 def test_what_is_given_reaches_the_aligner():
-    given = parse(options.Aligning, "--preset", "accurate", "--mirror").arguments(show=False)
-    assert (given["preset"], given["mirror"]) == ("accurate", True)
+    given = parse(options.Aligning, "--preset", "balanced", "--mirror").arguments(show=False)
+    assert (given["preset"], given["mirror"]) == ("balanced", True)
 
 
 def test_a_mirrored_source_needs_a_search():

@@ -66,7 +66,7 @@ def test_the_shipped_network_finds_a_turned_photograph(
     wall = cv2.resize(example("graf1.png"), (320, 256), interpolation=cv2.INTER_AREA)
     matrix = rotation_scale_matrix((256, 320), (256, 320), degrees=degrees, scale=scale)
     target = prepare_images(compact, [Image(warp_homography(wall, matrix, (256, 320)))], max_side=None)[0]
-    found = find_coarse_motion(PairMatcher(compact, Image(wall), target))
+    found = find_coarse_motion(PairMatcher(compact, Image(wall), target)).transform
     assert found is not None
     middle = np.array([[110.0, 90], [210, 90], [210, 170], [110, 170]])
     moved = apply_transform(found, middle) - apply_transform(matrix, middle)
@@ -83,7 +83,7 @@ def test_cells_of_twice_the_size_find_a_part_of_a_scene_in_its_negative(
     matrix = rotation_scale_matrix((256, 320), scene.shape[:2], degrees=degrees, scale=scale)
     shown = 255 - cv2.GaussianBlur(warp_homography(scene, matrix, (256, 320)), (0, 0), 1.2)
     [target] = prepare_images(compact, [Image(shown)], max_side=None)
-    found = find_coarse_motion(PairMatcher(compact, Image(scene), target))
+    found = find_coarse_motion(PairMatcher(compact, Image(scene), target)).transform
     assert found is not None
     middle = np.array([[110.0, 90], [210, 90], [210, 170], [110, 170]])
     back = apply_transform(np.linalg.inv(matrix), apply_transform(found, middle)) - middle

@@ -92,7 +92,6 @@ def test_refinement_leaves_unlike_images_alone(wall):
     [
         (0.019, 0.9, 0.9, None, "failed"),  # hardly a pixel is left
         (0.02, 0.9, 0.9, None, "good"),
-        (0.9, 0.39, 0.11, None, "failed"),  # neither edges nor directions agree
         (0.9, 0.41, 0.11, None, "doubtful"),  # the network agrees with itself alone
         (0.9, 0.41, 0.13, None, "good"),  # and weak edges, as across modalities
         (0.9, 0.39, 0.13, None, "doubtful"),
@@ -118,7 +117,9 @@ def test_the_verdict_on_real_images_under_a_true_and_a_useless_match(wall, sourc
     pair = known_pair(images[source], target, GENTLE, reach=reach)
     edges = EdgeSimilarity(pair)
     best = fuse(pair.match_transformed(pair.to_source), edges)
-    assert finish(best, pair, edges, None).quality.verdict == verdict
+    found = finish(best, pair, edges, None)
+    assert found.quality.verdict == verdict
+    assert found.trusted.any() == (verdict != "failed")
 
 
 def test_confidence_falls_from_one():
@@ -128,3 +129,16 @@ def test_confidence_falls_from_one():
 def test_quality_is_plain_json():
     quality = Quality("good", 1.0, 0.9, None, 0.5, None, None, 0.0)
     assert quality.median_error is None
+
+
+@pytest.mark.parametrize(("total", "consistency"), [(0.11, 0.39), (0.13, 0.39), (0.11, 0.41)])
+def test_nothing_is_trusted_where_neither_edges_nor_directions_agree(wall, monkeypatch, total, consistency):
+    pair = known_pair(wall, warp_homography(wall, GENTLE, wall.shape[:2]), GENTLE)
+    edges = EdgeSimilarity(pair)
+    best = fuse(pair.match_transformed(pair.to_source), edges)
+    monkeypatch.setattr("glualign.matching.similarity.Similarity.total", total)
+    monkeypatch.setattr("glualign.matching.pair.MatchResult.consistency", consistency)
+    found = finish(best, pair, edges, None)
+    unrelated = total < 0.12 and consistency < 0.4
+    assert found.trusted.any() == (not unrelated)
+    assert (found.quality.verdict == "failed") == unrelated
