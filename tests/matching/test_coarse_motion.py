@@ -9,7 +9,7 @@ import pytest
 from glualign.geometry import apply_transform, rotation_scale_matrix
 from glualign.images import Image
 from glualign.matching.coarse_motion import find_coarse_motion, fit_motions, mutual_matches, significance
-from glualign.matching.pair import PairMatcher, prepare_images
+from glualign.matching.pair import PairMatcher, match_pairs, prepare_images
 from glualign.matching.predictor import FlowPredictor
 from tests.matching.known_pairs import example, warp_homography
 
@@ -72,6 +72,27 @@ def test_the_shipped_network_finds_a_turned_photograph(
     moved = apply_transform(found, middle) - apply_transform(matrix, middle)
     # What is left of the motion is small enough for the decoders.
     assert np.abs(moved).max() < 25
+
+
+def test_the_match_takes_the_features_that_the_coarse_motion_was_scored_by(compact: FlowPredictor) -> None:
+    wall = example("graf1.png", 320)
+    [target] = prepare_images(compact, [Image(wall)], max_side=None)
+    calls: list[str] = []
+    parts = {"backbone": compact.network.backbone, "transformer": compact.network.transformer}
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: calls.append(name)) for name, part in parts.items()
+    ]
+    try:
+        pair = PairMatcher(compact, Image(wall), target)
+        [found] = match_pairs([pair], [find_coarse_motion(pair)])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # Once each, of the source as it is.
+    assert sorted(calls) == ["backbone", "transformer"]
+    assert np.abs(found.forward).mean() < 0.5
+    again = pair.match_transformed(pair.to_source)
+    assert np.abs(found.forward - again.forward).mean() < 0.5
 
 
 @pytest.mark.parametrize(("degrees", "scale"), [(-59.7, 2.45), (-60.5, 2.49), (-59.1, 2.53)])

@@ -60,6 +60,13 @@ def test_a_flow_that_wanders_gives_way_to_the_motion_alone(shifted):
     assert fused.similarity.total > 0.6
 
 
+def test_edges_that_tell_nothing_leave_the_flow_as_it_is(shifted, monkeypatch):
+    pair, edges = shifted
+    result = found(pair, moved(pair), 12.0)
+    monkeypatch.setattr("glualign.matching.estimate.TELLING", 1.01)
+    assert fuse(result, edges).flow is result.forward
+
+
 def test_a_flow_that_both_directions_and_the_edges_confirm_stays(shifted):
     pair, edges = shifted
     shift = SHIFT * pair.working[1] / pair.target_size[1]
