@@ -15,7 +15,12 @@ COARSE_SIZE = 256
 MAX_CHANNELS = 1024
 """Of features, tokens and descriptors; more than any network here has."""
 
-CHOICES = {"decoder": Decoder, "upsampling": Upsampling}
+SWITCHES = ("semantic", "pretrained", "truncate_to_uint8", "extra_layers_from_width")
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "decoder": get_args(Decoder),
+    "upsampling": get_args(Upsampling),
+    **dict.fromkeys(SWITCHES, (False, True)),
+}
 LIMITS: dict[str, tuple[float, float]] = {
     "decoder_width": (0.05, 4.0),
     "mapping_decoder_width": (0.05, 4.0),
@@ -80,9 +85,9 @@ class GLUNetConfig:
     extra_layers_from_width: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in CHOICES.items():
-            if getattr(self, name) not in get_args(kind):
-                words = " or ".join(get_args(kind))
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                words = " or ".join(map(str, allowed))
                 raise ValueError(f"{name} must be {words}, not {getattr(self, name)!r}")
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
