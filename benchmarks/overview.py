@@ -11,6 +11,7 @@ from typing import Any
 from build_accuracy_tables import SETS
 
 from glualign.evaluation.tables import HEADERS, table_cells
+from glualign.matching.options import PRESETS
 
 Content = dict[str, Any]
 Metrics = dict[str, Any]
@@ -120,7 +121,8 @@ def _conclusion(rows: dict[tuple[str, str], Any], groups: Sequence[str]) -> str:
         ratio = fast["seconds_per_pair"] / rows["", "compact"]["seconds_per_pair"]
         lines.append(
             f"- `fast` takes {100 * ratio:.0f} % of the time and has {fast['metrics']['median']:.1f} px over "
-            f"all pairs: it works at 512 pixels and does not look for large rotations and zooms."
+            f"all pairs: it works at {PRESETS['fast'].max_side} pixels and does not look for large rotations "
+            "and zooms."
         )
     return "\n".join(lines) + "\n"
 

@@ -66,7 +66,7 @@ SMALL = 1.0
 0.31."""
 LEAST = 0.12
 """Total edge similarity, that of unrelated images, below which a global motion alone is no alternative."""
-TELLING = 0.18
+LEAST_OF_EITHER = 0.18
 """Total edge similarity that the flow or the motion must reach for edges to choose between them. Without it a
 pair by day and night has 17 px instead of 11, one of two cars 10 instead of 13, and no other public pair
 changes by a tenth."""
@@ -174,7 +174,7 @@ def fuse(
     if global_motion and motion_only is None:
         motion_only = edges.compare(result.transform)
     most = 0.0 if motion_only is None else max(dense.total, motion_only.total)
-    if motion_only is None or motion_only.total < LEAST or most < TELLING:
+    if motion_only is None or motion_only.total < LEAST or most < LEAST_OF_EITHER:
         flow = result.forward
         same = flow, result.backward, result.way_back(flow), result.error
         return FusedMatch(result, *same, dense, dense.total)

@@ -77,6 +77,7 @@ def test_what_is_not_given_is_as_in_the_library():
 
 
 def test_what_is_given_reaches_the_aligner():
+    assert parse(options.Aligning, "--preset", "fast").arguments(show=False)["preset"] == "fast"
     given = parse(options.Aligning, "--preset", "balanced", "--mirror").arguments(show=False)
     assert (given["preset"], given["mirror"]) == ("balanced", True)
 

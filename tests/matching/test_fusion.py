@@ -63,7 +63,7 @@ def test_a_flow_that_wanders_gives_way_to_the_motion_alone(shifted):
 def test_edges_that_tell_nothing_leave_the_flow_as_it_is(shifted, monkeypatch):
     pair, edges = shifted
     result = found(pair, moved(pair), 12.0)
-    monkeypatch.setattr("glualign.matching.estimate.TELLING", 1.01)
+    monkeypatch.setattr("glualign.matching.estimate.LEAST_OF_EITHER", 1.01)
     assert fuse(result, edges).flow is result.forward
 
 
