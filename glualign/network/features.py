@@ -278,9 +278,7 @@ class _Attention(nn.Module):
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(queries + position), self.key(context + position), self.value(context))
         )
-        # Two plain products: on a CPU the backward pass of the fused attention takes several times as long.
-        weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]), dim=3)
-        gathered = (weights @ v).transpose(1, 2).flatten(2)
+        gathered = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         update: Tensor = self.out(gathered)
         return tokens + update
 
