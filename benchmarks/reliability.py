@@ -77,7 +77,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="only this set (may be repeated)")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    found = collect(Aligner.from_pretrained(preset=arguments.preset), arguments.root, arguments.set)
+    aligner = Aligner.from_pretrained(preset=arguments.preset, precision="fp32")
+    found = collect(aligner, arguments.root, arguments.set)
     rows = table(found)
     print("confidence   share   median   90 % within")
     for row in rows:

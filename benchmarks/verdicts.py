@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    aligner = Aligner.from_pretrained(arguments.model, preset=arguments.preset)
+    aligner = Aligner.from_pretrained(arguments.model, preset=arguments.preset, precision="fp32")
     rows = []
     for pair in (*related(), *unrelated()):
         row = measured(aligner, pair)
