@@ -16,7 +16,7 @@ from functools import cached_property, partial
 import cv2
 import numpy as np
 
-from glualign.arrays import Array, Floats, Mask
+from glualign.arrays import Floats, Mask
 from glualign.geometry import Field, Matrix, Size, pixel_grid, resize_flow, resizing_matrix
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import Pixels, reduce_image
@@ -111,7 +111,9 @@ def edge_directions(image: Pixels) -> tuple[Floats, Floats]:
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
     x, y = cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8
     square = x * x + y * y
-    length = np.sqrt(square + _median(square) + 1.0)
+    # Partitioned at one place: a fifteenth of the time of numpy's median.
+    median = np.partition(square, square.size // 2, axis=None)[square.size // 2]
+    length = np.sqrt(square + median + 1.0)
     return np.asarray(x / length, np.float32), np.asarray(y / length, np.float32)
 
 
@@ -155,12 +157,7 @@ def _noise(grey: Floats) -> float:
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     strength = np.abs(cv2.filter2D(grey, -1, kernel))
-    sigma = _median(strength) / 0.6745 / 6
+    sigma = float(np.median(strength)) / 0.6745 / 6
     fine, coarse = 2 * FINE, 2 * COARSE
     gain = (1 / fine**2 + 1 / coarse**2 - 4 / (fine**2 + coarse**2)) / (4 * np.pi)
     return sigma**2 * gain
-
-
-def _median(values: Array) -> float:
-    """The middle value, or the larger of two, in a fifteenth of the time of numpy's median."""
-    return float(np.partition(values, values.size // 2, axis=None)[values.size // 2])
