@@ -126,8 +126,9 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     padding = (0, 0, radius, radius + right, radius, radius + below)
     windows = F.pad(second.permute(0, 2, 3, 1), padding).unfold(1, span, side).unfold(2, span, side)
     # Copied with the channels last, as they lie in memory: a third faster than cell by cell.
-    windows = windows.movedim(3, 5).reshape(-1, span**2, channels)
-    products = torch.bmm(tiles.reshape(-1, side**2, channels), windows.transpose(1, 2))
+    copied = windows.movedim(3, 5).reshape(-1, span**2, channels).transpose(1, 2)
+    products = torch.bmm(tiles.reshape(-1, side**2, channels), copied)
+    del copied  # as large as the products
     # Those that are needed: one cell down the tile is one row down the window, and likewise to the right.
     strides = (side**2 * span**2, side * span**2 + span, span**2 + 1, span, 1)
     needed = products.as_strided((len(products), side, side, window, window), strides)
