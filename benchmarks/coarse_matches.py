@@ -70,7 +70,7 @@ def squashed(image: np.ndarray) -> Tensor:
     """The whole image as the coarse half of the network sees it."""
     size = (COARSE_SIZE, COARSE_SIZE)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return prepare(torch.from_numpy(small).permute(2, 0, 1)[None], size, truncate=False)
+    return prepare(small, size, truncate=False)
 
 
 def found(source: Tensor, target: Tensor, places: Tensor, truth: Tensor) -> np.ndarray:

@@ -27,7 +27,7 @@ Size = tuple[int, int]
 EDGE_TOLERANCE = 1e-3
 """Pixels outside the frame that still count as on it: algebra in float32 leaves errors of this size."""
 
-_STRIP_PIXELS = 1 << 19
+_STRIP_PIXELS = 1 << 15
 SCALE_LIMIT = 50.0
 """A transform that changes lengths by more than this, up or down, shows no picture of the same thing."""
 
@@ -72,7 +72,7 @@ def inside(x: Array, y: Array, size: Size, *, edge: Literal["centres", "areas"] 
 
 
 def strips(size: Size) -> Iterator[tuple[int, int]]:
-    """``(top, bottom)`` of strips of about half a million pixels: what float64 work on a field holds."""
+    """``(top, bottom)`` of strips of a field whose float64 intermediates fit the cache of a processor."""
     height, width = size
     step = max(1, _STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):
@@ -119,6 +119,28 @@ def apply_transform(matrix: Matrix, points: Array) -> Array:
     x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
     out[..., 0], out[..., 1] = transformed(matrix, x, y)
     return out
+
+
+def shown_area(matrix: Matrix, size: Size, image: Size) -> Mask:
+    """``(H, W)``, the pixels of a frame of ``size`` that a transform puts into what an ``image`` covers.
+
+    Those in front of the camera whose position is `inside` its ``areas``.
+    """
+    u, v, depth = matrix if (np.abs(matrix[2, :2]) > 1e-8).any() else matrix * (np.sign(matrix[2, 2]) or 1.0)
+    bounds = (depth / 2 + u, (image[1] - 0.5) * depth - u, depth / 2 + v, (image[0] - 0.5) * depth - v)
+    rows = np.arange(size[0])
+    # Convex, because four lines and the horizon bound it: of each row, what lies between two columns.
+    left, right = np.zeros(size[0]), np.full(size[0], size[1] - 1.0)
+    for by_x, by_y, offset in (*bounds, depth - (0, 0, _NEAREST_DEPTH)):
+        along = by_y * rows + offset
+        if by_x > 0:
+            left = np.maximum(left, -along / by_x)
+        elif by_x < 0:
+            right = np.minimum(right, -along / by_x)
+        else:
+            right = np.where(along >= 0, right, -1.0)
+    x = np.arange(size[1])
+    return np.asarray((x >= left[:, None]) & (x <= right[:, None]))
 
 
 def corner_motion(transform: Matrix, size: Size) -> float:
@@ -183,16 +205,21 @@ def sample(field: Array, x: Array, y: Array, *, outside: Literal["nan", "edge"] 
     readable = inside(x, y, (height, width)) if outside == "nan" else np.isfinite(x) & np.isfinite(y)
     x = np.clip(np.where(readable, x, 0.0), 0, width - 1)
     y = np.clip(np.where(readable, y, 0.0), 0, height - 1)
-    left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    left, top = x.astype(np.intp), y.astype(np.intp)
     fx, fy = x - left, y - top
+    corners = [
+        (row * width + column, (share * weight)[..., None])
+        for row, share in ((top, 1 - fy), (np.minimum(top + 1, height - 1), fy))
+        for column, weight in ((left, 1 - fx), (np.minimum(left + 1, width - 1), fx))
+    ]
     flat = field.reshape(height * width, -1)
-    unknown = bool(np.isnan(flat).any())
     values = np.zeros((*x.shape, flat.shape[1]))
-    for row, share in ((top, 1 - fy), (np.minimum(top + 1, height - 1), fy)):
-        for column, weight in ((left, share * (1 - fx)), (np.minimum(left + 1, width - 1), share * fx)):
-            corner = flat.take(row * width + column, 0)
-            product = weight[..., None] * corner
-            values += np.where(weight[..., None] > 0, product, 0.0) if unknown else product
+    for index, weight in corners:
+        values += weight * flat.take(index, 0)
+    if np.isnan(values).any():
+        values[:] = 0
+        for index, weight in corners:
+            values += np.where(weight > 0, weight * flat.take(index, 0), 0)
     values[~readable] = np.nan
     return values[..., 0] if field.ndim == 2 else values
 

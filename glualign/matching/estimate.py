@@ -120,11 +120,12 @@ def _best_of_match(
     pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, result: MatchResult
 ) -> FusedMatch:
     """A match under its own global motion, or under the one that its flow supports."""
-    best = fuse(result, edges, global_motion=options.fuse_global_motion)
+    dense = edges.compare(result.transform, result.forward)
+    best = fuse(result, edges, dense, global_motion=options.fuse_global_motion)
     motion = fit_global_motion(result) if options.fuse_global_motion else None
     if motion is None or (motion_only := edges.compare(motion)).total <= LEAST:
         return best
-    return max(best, fuse(pair.change_transform(result, motion), edges, motion_only), key=BY_SCORE)
+    return max(best, fuse(pair.change_transform(result, motion), edges, dense, motion_only), key=BY_SCORE)
 
 
 def fit_global_motion(result: MatchResult) -> Matrix | None:
@@ -161,16 +162,17 @@ def draw_cells(field: Field, frame: Size, weights: Floats | Mask) -> tuple[Point
 def fuse(
     result: MatchResult,
     edges: EdgeSimilarity,
+    dense: Similarity | None = None,
     motion_only: Similarity | None = None,
     *,
     global_motion: bool = True,
 ) -> FusedMatch:
     """Blend a match's flow with the global motion alone by local edge similarity.
 
-    Without ``global_motion`` that is no alternative, and the flow stays. ``motion_only`` is its similarity,
-    where that is known.
+    Without ``global_motion`` that is no alternative, and the flow stays. ``dense`` and ``motion_only`` are
+    the similarities under both, where they are known.
     """
-    dense = edges.compare(result.transform, result.forward)
+    dense = dense or edges.compare(result.transform, result.forward)
     if global_motion and motion_only is None:
         motion_only = edges.compare(result.transform)
     most = 0.0 if motion_only is None else max(dense.total, motion_only.total)

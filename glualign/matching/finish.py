@@ -10,11 +10,7 @@ import numpy as np
 from glualign.alignment import Alignment, holds_data
 from glualign.arrays import Floats
 from glualign.flow import Fit, Flow, fit_tps, fit_transform, folding_share, from_transform
-from glualign.geometry import (
-    Matrix,
-    forward_backward_error,
-    resize_flow,
-)
+from glualign.geometry import Matrix, forward_backward_error, resize_flow
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
 from glualign.matching.global_model import MODELS, Explained, simplest_model
 from glualign.matching.options import Transform

@@ -18,11 +18,10 @@ from glualign.geometry import (
     Size,
     apply_transform,
     forward_backward_error,
-    inside,
     pixel_grid,
     resizing_matrix,
     sample,
-    transformed,
+    shown_area,
 )
 from glualign.images import Image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Level4, Pixels, reduce_image
@@ -141,7 +140,7 @@ class PairMatcher:
         moved, returned = (
             np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in (forward, backward)
         )
-        return self.result(transform, moved, returned, self.warp_source(transform, self.working)[1])
+        return self.result(transform, moved, returned, self.shown(transform, self.working))
 
     def result(
         self, transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None
@@ -180,16 +179,18 @@ class PairMatcher:
             self._levels.append(np.asarray(cv2.resize(last, half, interpolation=cv2.INTER_AREA), np.uint8))
         image = next(each for each in self._levels[level:] if max(each.shape) <= LARGEST_READ)
         to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
-        shown = cv2.warpPerspective(
-            image, to_level, size[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
-        x, y = np.arange(size[1]), np.arange(size[0])[:, None]
-        exists = inside(*transformed(transform, x, y), self.source_size, edge="areas")
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        shown = cv2.warpPerspective(image, to_level, size[::-1], flags=flags)
+        return np.asarray(shown, np.uint8), self.shown(transform, size)
+
+    def shown(self, transform: Matrix, size: Size) -> Mask:
+        """Where in a frame of ``size`` a transform shows the source, and data of it."""
+        exists = shown_area(transform, size, self.source_size)
         if self._missing is not None:
             to_mask = resizing_matrix(self.source_size, self._missing.shape[:2]) @ transform
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
-        return np.asarray(shown, np.uint8), exists
+        return exists
 
 
 def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -> list[MatchResult]:

@@ -199,10 +199,9 @@ class FlowPredictor:
 
     def _prepared(self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)) -> Tensor:
         """Normalised images ``(B, 3, *size)`` on the device."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(image)).to(self.device) for image in images]
         truncate = self.config.truncate_to_uint8
-        batch = torch.cat([prepare(each.permute(2, 0, 1)[None], size, truncate=truncate) for each in tensors])
-        return batch.contiguous(memory_format=self._layout)
+        batch = torch.cat([prepare(image, size, truncate=truncate) for image in images])
+        return batch.to(self.device, memory_format=self._layout)
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

@@ -8,14 +8,7 @@ import cv2
 import numpy as np
 
 from glualign.arrays import Bytes, Floats, Mask
-from glualign.geometry import (
-    Field,
-    Size,
-    corner_motion,
-    forward_backward_error,
-    resize_flow,
-    resizing_matrix,
-)
+from glualign.geometry import Field, Size, corner_motion, forward_backward_error, resize_flow, resizing_matrix
 from glualign.matching.estimate import FusedMatch, full_error
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import reduce_image

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glualign.arrays import Array, Bytes
 from glualign.network.config import COARSE_SIZE
 
 MEAN = (0.485, 0.456, 0.406)
@@ -53,17 +56,20 @@ def normalise(image: Tensor) -> Tensor:
     return (image / 255.0 - mean) / std
 
 
-def prepare(image: Tensor, size: tuple[int, int], *, truncate: bool) -> Tensor:
-    """Area-resize ``(B, 3, H, W)`` of grey levels 0..255 to ``size`` and normalise.
+def prepare(image: Bytes, size: tuple[int, int], *, truncate: bool) -> Tensor:
+    """An image ``(H, W, 3)`` uint8, area-resized to ``size`` and normalised: ``(1, 3, *size)`` on the CPU.
 
-    With ``truncate`` the resized levels are cut to whole ones.
+    Means over the windows of PyTorch's adaptive pooling; with ``truncate`` they are cut to whole grey levels.
+    The sums are exact, so that a mean that is whole does not fall below it.
     """
-    levels = image.float()
-    if tuple(image.shape[2:]) != size and truncate:
-        # Averaged in float64: a mean that is a whole grey level must not fall below it when it is cut. On the
-        # CPU, because MPS has no float64.
-        averaged = F.interpolate(image.to("cpu", torch.float64), size=size, mode="area")
-        levels = (averaged + 1e-9).floor().float().to(image.device)
-    elif tuple(image.shape[2:]) != size:
-        levels = F.interpolate(levels, size=size, mode="area")
-    return normalise(levels)
+    levels: Array = image
+    if image.shape[:2] != size:
+        sums, count = cv2.integral(image, sdepth=cv2.CV_64F), np.ones((1, 1, 1))
+        for axis, (before, after) in enumerate(zip(image.shape, size, strict=False)):
+            index = np.arange(after)
+            first, end = index * before // after, -(-(index + 1) * before // after)
+            sums = sums.take(end, axis) - sums.take(first, axis)
+            count = count * np.expand_dims(end - first, (1 - axis, 2))
+        levels = sums // count if truncate else sums / count
+    planes = np.ascontiguousarray(levels.transpose(2, 0, 1), np.float32)
+    return normalise(torch.from_numpy(planes)[None])

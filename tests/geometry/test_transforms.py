@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from glualign.geometry import apply_transform, resizing_matrix, rotation_scale_matrix
+from glualign.geometry import (
+    apply_transform,
+    inside,
+    resizing_matrix,
+    rotation_scale_matrix,
+    shown_area,
+    transformed,
+)
 
 
 def test_resizing_keeps_pixel_centres():
@@ -40,3 +47,18 @@ def test_points_behind_the_camera_have_no_position():
     positions = apply_transform(horizon, np.array([[5, 0], [20, 0]], np.float32))
     np.testing.assert_allclose(positions[0], (10, 0), atol=1e-5)
     assert np.isnan(positions[1]).all()
+
+
+def test_the_area_that_a_transform_shows_is_what_it_puts_inside():
+    rng, image = np.random.default_rng(2), (30, 40)
+    x, y = np.arange(50), np.arange(35)[:, None]
+    shares = []
+    for number in range(400):
+        matrix = np.eye(3) + rng.normal(0, 0.5, (3, 3)) * ([1, 1, 15], [1, 1, 15], [0.02, 0.02, 0.2])
+        if number % 2:
+            matrix[2] = 0, 0, rng.choice([-1.0, 1.0])
+        expected = inside(*transformed(matrix, x, y), image, edge="areas")
+        np.testing.assert_array_equal(shown_area(matrix, (35, 50), image), expected)
+        shares.append(expected.mean())
+    assert np.ptp(shares) > 0.9
+    assert not shown_area(np.full((3, 3), np.nan), (35, 50), image).any()

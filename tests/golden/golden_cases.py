@@ -58,10 +58,6 @@ def load_case(path: Path) -> dict[str, np.ndarray]:
     return case
 
 
-def to_tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-
-
 def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     """Every output and intermediate of a pair, by name, without the batch axis.
 
@@ -95,7 +91,7 @@ def network_outputs(model: GLUNet, source: np.ndarray, target: np.ndarray) -> di
     ]
     with torch.inference_mode():
         images = [
-            prepare(to_tensor(image), to, truncate=truncate)
+            prepare(image, to, truncate=truncate)
             for to in (working, (256, 256))
             for image in (source, target)
         ]

@@ -11,7 +11,7 @@ from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 from glualign.network.decoders import fold_batch_norms
 from glualign.network.features import ThinPyramid
 from glualign.network.warping import prepare
-from tests.golden.golden_cases import FOLDER, network_outputs, to_tensor
+from tests.golden.golden_cases import FOLDER, network_outputs
 
 PARAMETERS = {
     "glunet": 13_590_488,
@@ -67,7 +67,7 @@ def test_folded_batch_norms_change_nothing(compact):
 def test_a_batch_gives_what_its_pairs_give(compact):
     generator = np.random.default_rng(3)
     images = [generator.integers(0, 256, (256, 256, 3)).astype(np.uint8) for _ in range(3)]
-    first, second, third = (prepare(to_tensor(image), (256, 256), truncate=False) for image in images)
+    first, second, third = (prepare(image, (256, 256), truncate=False) for image in images)
     sources, targets = torch.cat([first, second]), torch.cat([third, first])
     with torch.inference_mode():
         together = compact(sources, targets, sources, targets)[3]

@@ -39,11 +39,12 @@ def test_truncation_is_exact_integer_arithmetic(size, to):
             for y in range(to[0])
         ]
     )
-    tensor = torch.from_numpy(image).expand(1, 3, *size)
 
     def levels(*, truncate: bool) -> np.ndarray:
         """The grey levels that the first channel of the normalised image stands for."""
-        return ((prepare(tensor, to, truncate=truncate)[0, 0] * STD[0] + MEAN[0]) * 255).numpy()
+        return (
+            (prepare(np.dstack([image] * 3), to, truncate=truncate)[0, 0] * STD[0] + MEAN[0]) * 255
+        ).numpy()
 
     np.testing.assert_allclose(levels(truncate=True), expected, atol=1e-3)
     plain = levels(truncate=False)
@@ -52,7 +53,7 @@ def test_truncation_is_exact_integer_arithmetic(size, to):
 
 
 def test_what_the_network_sees_is_normalised_by_the_imagenet_statistics():
-    image = torch.full((1, 3, 1, 1), 255.0)
+    image = np.full((1, 1, 3), 255, np.uint8)
     expected = (torch.ones(3) - torch.tensor(MEAN)) / torch.tensor(STD)
     for truncate in (False, True):
         torch.testing.assert_close(prepare(image, (1, 1), truncate=truncate).flatten(), expected)
