@@ -17,7 +17,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from glualign.arrays import Floats, Mask
+from glualign.arrays import Floats
 from glualign.geometry import (
     Matrix,
     Points,
@@ -26,6 +26,7 @@ from glualign.geometry import (
     pixel_grid,
     resizing_matrix,
     rotation_scale_matrix,
+    sample,
     transform_fault,
 )
 from glualign.matching.pair import CoarseMotion, PairMatcher
@@ -176,19 +177,14 @@ def _score(
         # With those of each image's own features: after the transformer wrong matches may agree, too.
         matches = [mutual_matches(similarity) for similarity in several]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
-        shows = _holds(exists, source)
+        shows = sample(exists, *source.T) > 0.5
         residual, agreed = fit_motion(target[shows], source[shows])
         agreed /= sum(map(len, several)) / len(CENTRES)
         # The cells that could agree: those that the motion brings to where the source is.
-        visible = 0 if residual is None else int(_holds(exists, apply_transform(residual, CENTRES)).sum())
+        there = CENTRES if residual is None else apply_transform(residual, CENTRES)
+        visible = (sample(exists, *there.T) > 0.5).sum()
         found.append(_Hypothesis(transform, residual, significance(agreed, visible), own))
     return found
-
-
-def _holds(exists: Mask, points: Points) -> Mask:
-    """Which positions ``(N, 2)`` of a frame a mask ``(256, 256)`` of it holds."""
-    column, row = np.rint(points).clip(-1, COARSE_SIZE).astype(np.intp).T
-    return np.asarray(np.pad(exists, 1)[row + 1, column + 1])
 
 
 def significance(agreed: float, cells: float) -> float:

@@ -140,7 +140,7 @@ class PairMatcher:
         moved, returned = (
             np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in (forward, backward)
         )
-        return self.result(transform, moved, returned, self.shown(transform, self.working))
+        return self.result(transform, moved, returned, self.warp_source(transform, self.working)[1])
 
     def result(
         self, transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None
@@ -181,16 +181,12 @@ class PairMatcher:
         to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         shown = cv2.warpPerspective(image, to_level, size[::-1], flags=flags)
-        return np.asarray(shown, np.uint8), self.shown(transform, size)
-
-    def shown(self, transform: Matrix, size: Size) -> Mask:
-        """Where in a frame of ``size`` a transform shows the source, and data of it."""
         exists = shown_area(transform, size, self.source_size)
         if self._missing is not None:
             to_mask = resizing_matrix(self.source_size, self._missing.shape[:2]) @ transform
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
-        return exists
+        return np.asarray(shown, np.uint8), exists
 
 
 def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -> list[MatchResult]:
