@@ -59,17 +59,18 @@ def normalise(image: Tensor) -> Tensor:
 def prepare(image: Bytes, size: tuple[int, int], *, truncate: bool) -> Tensor:
     """An image ``(H, W, 3)`` uint8, area-resized to ``size`` and normalised: ``(1, 3, *size)`` on the CPU.
 
-    Means over the windows of PyTorch's adaptive pooling; with ``truncate`` they are cut to whole grey levels.
-    The sums are exact, so that a mean that is whole does not fall below it.
+    The means are those of PyTorch's adaptive pooling, bit for bit; with ``truncate`` they are cut to whole
+    grey levels. The sums are exact, so that a mean that is whole does not fall below it.
     """
     levels: Array = image
     if image.shape[:2] != size:
-        sums, count = cv2.integral(image, sdepth=cv2.CV_64F), np.ones((1, 1, 1))
+        levels, counts = cv2.integral(image, sdepth=cv2.CV_64F), []
         for axis, (before, after) in enumerate(zip(image.shape, size, strict=False)):
             index = np.arange(after)
             first, end = index * before // after, -(-(index + 1) * before // after)
-            sums = sums.take(end, axis) - sums.take(first, axis)
-            count = count * np.expand_dims(end - first, (1 - axis, 2))
-        levels = sums // count if truncate else sums / count
+            levels = levels.take(end, axis) - levels.take(first, axis)
+            counts.append(np.expand_dims(end - first, (1 - axis, 2)).astype(np.float32))
+        rows, columns = counts
+        levels = levels // (rows * columns) if truncate else levels.astype(np.float32) / rows / columns
     planes = np.ascontiguousarray(levels.transpose(2, 0, 1), np.float32)
     return normalise(torch.from_numpy(planes)[None])

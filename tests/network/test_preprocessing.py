@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from glualign.network.warping import MEAN, STD, prepare, working_size
+from glualign.network.warping import MEAN, STD, normalise, prepare, working_size
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,14 @@ def test_truncation_is_exact_integer_arithmetic(size, to):
     plain = levels(truncate=False)
     assert (plain >= expected - 1e-3).all()
     assert (plain < expected + 1 + 1e-3).all()
+
+
+@pytest.mark.parametrize("size", [(301, 470), (240, 250)])
+def test_means_are_those_of_adaptive_pooling(size):
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    expected = normalise(F.interpolate(planes, size=(256, 256), mode="area"))
+    torch.testing.assert_close(prepare(image, (256, 256), truncate=False), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_what_the_network_sees_is_normalised_by_the_imagenet_statistics():
