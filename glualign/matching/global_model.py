@@ -29,6 +29,9 @@ FEWEST_INLIERS = 1 / 3
 NEARLY = 0.9
 """Share of the flow's edge similarity that a model must reach to be worth moving; set, not tuned, as are the
 sizes below without a measurement."""
+NOTICEABLY = 1.001
+"""Times its edge similarity as fitted that a model must have where it is moved to. With 1 a pair by day and
+night that is aligned already, multimodal_daynight/VisionDN1, is moved by half a pixel."""
 AREA = 21
 """Side in pixels, at the compared size, of the window in which the flow may contradict the model."""
 CONTRADICTION = 0.25
@@ -105,7 +108,7 @@ def simplest_model(
         if shown.total >= NEARLY * dense.total:
             moved = register(pair, fit.matrix, model)
             found = edges.compare(np.asarray(moved @ from_working, np.float64))
-            if found.total > shown.total:
+            if found.total > NOTICEABLY * shown.total:
                 fit, shown = fit._replace(matrix=moved), found
         if explains(shown, dense):
             return Explained(model, fit, shown)
