@@ -67,8 +67,8 @@ def main() -> None:
 
 def _disturbed(size: tuple[int, int], mean: float, rng: np.random.Generator) -> np.ndarray:
     """A homography that moves the pixels of a frame by so many pixels in the mean."""
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * (size[1] - 1, size[0] - 1)
-    corners = corners.astype(np.float32)
+    right, bottom = size[1] - 1, size[0] - 1
+    corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
     step = rng.normal(0, 1, (4, 2)).astype(np.float32)
     once = cv2.getPerspectiveTransform(corners, corners + step)
     step *= mean / _mean_motion(once, size)

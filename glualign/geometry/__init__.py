@@ -28,6 +28,7 @@ EDGE_TOLERANCE = 1e-3
 """Pixels outside the frame that still count as on it: algebra in float32 leaves errors of this size."""
 
 _STRIP_PIXELS = 1 << 15
+"""Of a strip; with 1 << 15, 17 and 19 a forward-backward error of 12 megapixels takes 0.8, 1.1 and 1.5 s."""
 SCALE_LIMIT = 50.0
 """A transform that changes lengths by more than this, up or down, shows no picture of the same thing."""
 
