@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch
 from torch import Tensor
 
 from glualign.evaluation.datasets import open_dataset
@@ -26,20 +25,12 @@ from glualign.evaluation.methods import open_model
 from glualign.evaluation.metrics import PairMetrics, measure
 from glualign.evaluation.tables import environment
 from glualign.files import write_text
-from glualign.network.correlation import unit_vectors
-from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
+from glualign.network.glunet import GLUNet, WorkingFeatures
 
 
-def untransformed(
-    network: GLUNet, source: CoarseFeatures, target: CoarseFeatures
-) -> tuple[CoarseFeatures, CoarseFeatures]:
-    """Coarse features that are projected to descriptors, to which attention adds nothing."""
-
-    def described(features: CoarseFeatures) -> CoarseFeatures:
-        level4 = torch.einsum("dc,bchw->bdhw", network.transformer.project.weight, features.level4)
-        return CoarseFeatures(unit_vectors(level4), features.level3)
-
-    return described(source), described(target)
+def frozen(network: GLUNet, level4: Tensor) -> Tensor:
+    """Pretrained features as they are, in the place of their descriptors."""
+    return level4
 
 
 def ending_at_a_quarter(network: GLUNet, image: Tensor) -> WorkingFeatures:
@@ -50,7 +41,7 @@ def ending_at_a_quarter(network: GLUNet, image: Tensor) -> WorkingFeatures:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "the default": {},
-    "without the feature transformer": {},
+    "without the projection": {},
     "without the decoder at 1/2": {},
     "without rectification": {},
     "without the search": {"search": False},
@@ -65,7 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "preset fast": {"preset": "fast"},
 }
 REPLACED: dict[str, tuple[str, Any]] = {
-    "without the feature transformer": ("glualign.network.glunet.GLUNet.transform_features", untransformed),
+    "without the projection": ("glualign.network.glunet.GLUNet.described", frozen),
     "without the decoder at 1/2": ("glualign.network.glunet.GLUNet.working_features", ending_at_a_quarter),
     "without rectification": ("glualign.matching.coarse_motion.STEPS", 0),
     "without 32 x 32 cells": ("glualign.matching.coarse_motion.CHECKED", (math.inf, math.inf)),

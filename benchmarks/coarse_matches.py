@@ -4,7 +4,7 @@
 
 Both images are squashed to 256 x 256. For up to 400 points of ground truth a pair: the source cell of highest
 cosine to the target's feature at the point (bilinear). Printed per set: the share within 1.5/16 and within
-1.5/32 of the frame, for the features of each image alone and for what the feature transformer makes of both.
+1.5/32 of the frame, for the frozen features of a pretrained backbone, and for the descriptors made of them.
 """
 
 from __future__ import annotations
@@ -53,15 +53,12 @@ def main() -> None:
             for at, image in ((points[chosen], case.target), ((points + motion)[chosen], case.source))
         ]
         with torch.inference_mode():
-            alone = [network.coarse_features(squashed(image)) for image in (case.source, case.target)]
-            together = network.transform_features(*alone)
-            shares[pair.group].append(
-                np.concatenate(
-                    [found(source.level4, target.level4, *places) for source, target in (alone, together)]
-                )
-            )
+            images = [squashed(image) for image in (case.source, case.target)]
+            frozen = [network.coarse_features(image).level4 for image in images]
+            described = [network.described(level4) for level4 in frozen]
+            shares[pair.group].append(np.concatenate([found(*each, *places) for each in (frozen, described)]))
     means = {name: np.mean(values, axis=0) for name, values in shares.items()}
-    print(f"{'set':36s} alone          transformed")
+    print(f"{'set':36s} frozen         descriptors")
     for name, row in [*means.items(), ("mean of sets", np.mean(list(means.values()), axis=0))]:
         print(f"{name:36s} {row[0]:.3f} / {row[1]:.3f}  {row[2]:.3f} / {row[3]:.3f}")
 

@@ -48,7 +48,8 @@ def main() -> None:
     state |= {f"backbone.xfeat.{key}": value for key, value in xfeat_state(xfeat).items()}
     network = GLUNet(CONFIGS["compact"])
     assert not network.load_state_dict(state, strict=False).unexpected_keys
-    state["transformer.project.weight"] = principal_components(network, photographs(options.photos))
+    components = principal_components(network, photographs(options.photos))
+    state["descriptors.weight"] = components[:, :, None, None]
     metadata = {"licence": "Apache-2.0", "source": "EfficientNet-Lite0 (ImageNet); XFeat (verlab)"}
     save_file({key: value.half().contiguous() for key, value in state.items()}, options.output, metadata)
     print(f"{options.output}: {sum(v.numel() for v in state.values()) / 1e6:.2f} M parameters")
@@ -67,8 +68,8 @@ def photographs(folder: Path, most: int = 256) -> Tensor:
 
 @torch.no_grad()
 def principal_components(network: GLUNet, images: Tensor) -> Tensor:
-    """The weight of the feature transformer's projection, ``(descriptor channels, features)``."""
-    features = [network.coarse_features(image).level4.flatten(2)[0].T for image in torch.split(images, 1)]
+    """Where the projection to descriptors starts from, ``(descriptor channels, features)``."""
+    features = [network.backbone(image).flatten(2)[0].T for image in torch.split(images, 1)]
     # Not centred: each image's features are, by its own mean.
     stacked = torch.cat(features).double()
     _, vectors = torch.linalg.eigh(stacked.T @ stacked)

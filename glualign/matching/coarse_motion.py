@@ -10,12 +10,12 @@ network match at the working resolution, once.
 from __future__ import annotations
 
 import math
-from itertools import zip_longest
 from operator import attrgetter
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from glualign.arrays import Floats
 from glualign.geometry import (
@@ -30,9 +30,7 @@ from glualign.geometry import (
     transform_fault,
 )
 from glualign.matching.pair import CoarseMotion, PairMatcher
-from glualign.matching.predictor import Level4
 from glualign.network.config import COARSE_SIZE
-from glualign.network.glunet import CoarseFeatures
 
 FRAME = (COARSE_SIZE, COARSE_SIZE)
 FINER = (2 * COARSE_SIZE, 2 * COARSE_SIZE)
@@ -60,15 +58,15 @@ were set, not tuned."""
 BEYOND = 2.0
 REACH = 11.0
 """Pixels of 256 within which a match agrees with a map: two thirds of a cell. With 8 the motion of `fast` is
-right for 87 instead of 85 %, with 14 for 77 (benchmarks/coarse_motions.py)."""
+right for 87 instead of 83 %, but `balanced` misses one more pair of homogr; with 14 for 78 %
+(benchmarks/coarse_motions.py)."""
 FEWEST = 8
 """Matches that can say anything about a map."""
 VISIBLE = 10.0
 """Pixels of 256 that a corner must move for the source to be warped. With 5 and with 13 the motion of `fast`
-is right as often; with 5 it takes a sixth longer."""
+is right as often; with 5 it takes a quarter longer."""
 STEPS = 3
-"""Rectifications at most; with 5 the motion of `fast` is right for 86.4 instead of 85.3 %, in an eighth more
-time."""
+"""Rectifications at most; with 5 the motion of `fast` is right for 83.2 instead of 82.6 %."""
 LEAST_SEEN = 0.05
 """Share of the frame that a warped source must cover."""
 SHARPNESS = 25.0
@@ -83,13 +81,13 @@ CENTRES = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
 class _Hypothesis(NamedTuple):
     """A transform (frame -> full-size source), the motion that the matches under it support, and its score.
 
-    ``level4`` is what it was scored by, where that was transformed.
+    ``level4`` of the warped source is what it was scored by.
     """
 
     transform: Matrix
     residual: Matrix | None
     score: float
-    level4: Level4 | None = None
+    level4: Tensor | None = None
 
 
 def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> CoarseMotion:
@@ -122,10 +120,9 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
             break
         turned = (rotation_scale_matrix(*sizes, degrees=a, scale=scale, mirror=mirrored) for a in angles)
         batch = [np.asarray(each @ to_working, np.float64) for each in turned]
-        # The likeliest is found by each image's own features, which takes half the time.
-        first = max(_score(pair, batch, transformed=False), key=BY_SCORE, default=best)
+        first = max(_score(pair, batch), key=BY_SCORE, default=best)
         if first.score >= NOTICED:
-            candidate = _rectified(pair, max(_score(pair, [first.transform]), key=BY_SCORE))
+            candidate = _rectified(pair, first)
             if finer is not None:
                 [candidate] = _score(pair, [candidate.transform], finer=finer)
             if candidate.score > CLEARLY * best.score + BEYOND:
@@ -148,42 +145,34 @@ def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
     return best
 
 
-def _score(
-    pair: PairMatcher,
-    transforms: list[Matrix],
-    *,
-    transformed: bool = True,
-    finer: CoarseFeatures | None = None,
-) -> list[_Hypothesis]:
+def _score(pair: PairMatcher, transforms: list[Matrix], *, finer: Tensor | None = None) -> list[_Hypothesis]:
     """The hypotheses of transforms (frame -> source), without those that show too little of the source.
 
-    Without ``transformed`` they are scored by the features before the feature transformer alone; with the
-    ``finer`` cells of the target by those, too.
+    With the ``finer`` cells of the target they are scored by those, too.
     """
     shown = [(transform, *pair.warp_source(transform, FRAME)) for transform in transforms]
     shown = [each for each in shown if each[2].mean() >= LEAST_SEEN]
     if not shown:
         return []
-    found = []
-    predictor, target_cells = pair.predictor, pair.target.features.coarse
+    predictor = pair.predictor
     cells = predictor.coarse_cells([image for _, image, _ in shown])
-    similarities, level4 = predictor.similarities(cells, target_cells, transformed=transformed)
+    similarities = [predictor.similarities(cells, pair.target.features.coarse.level4)]
     if finer is not None:
         to_frame = resizing_matrix(FINER, FRAME)
         larger = [pair.warp_source(transform @ to_frame, FINER)[0] for transform, _, _ in shown]
-        more, _ = predictor.similarities(predictor.coarse_cells(larger, FINER), finer, transformed=False)
-        similarities = [each + other for each, other in zip(similarities, more, strict=True)]
-    for (transform, _, exists), several, own in zip_longest(shown, similarities, level4):
-        # With those of each image's own features: after the transformer wrong matches may agree, too.
-        matches = [mutual_matches(similarity) for similarity in several]
+        similarities.append(predictor.similarities(predictor.coarse_cells(larger, FINER), finer))
+    found = []
+    for index, (transform, _, exists) in enumerate(shown):
+        matches = [mutual_matches(each[index]) for each in similarities]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
         shows = sample(exists, *source.T) > 0.5
         residual, agreed = fit_motion(target[shows], source[shows])
-        agreed /= sum(map(len, several)) / len(CENTRES)
+        agreed /= sum(each.shape[2] for each in similarities) / len(CENTRES)
         # The cells that could agree: those that the motion brings to where the source is.
         there = CENTRES if residual is None else apply_transform(residual, CENTRES)
         visible = (sample(exists, *there.T) > 0.5).sum()
-        found.append(_Hypothesis(transform, residual, significance(agreed, visible), own))
+        score = significance(agreed, visible)
+        found.append(_Hypothesis(transform, residual, score, cells[index : index + 1]))
     return found
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from glualign.arrays import Doubles, Floats, Mask
 from glualign.flow import Flow
@@ -24,7 +26,7 @@ from glualign.geometry import (
     shown_area,
 )
 from glualign.images import Image, to_rgb8
-from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Level4, Pixels, reduce_image
+from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
 from glualign.network.warping import working_size
 
 MASK_SIDE = 2048
@@ -36,10 +38,10 @@ CONSISTENT = 1.5
 
 
 class CoarseMotion(NamedTuple):
-    """How a source is warped before it is matched, and the level 4 of both images then, where it is known."""
+    """How a source is warped before it is matched, and its level 4 then, where it is known."""
 
     transform: Matrix | None  # working pixel -> full-size source pixel; None: only resized, as published
-    level4: Level4 | None = None
+    level4: Tensor | None = None  # (1, C, 16, 16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,19 +194,24 @@ class PairMatcher:
 def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -> list[MatchResult]:
     """Match pairs of one predictor and one working size in both directions, as one batch."""
     predictor, working = pairs[0].predictor, pairs[0].working
-    known, images, exists = [], [], []
-    transforms, level4 = zip(*motions, strict=True)
-    for pair, transform in zip(pairs, transforms, strict=True):
+    known, images, exists, level4 = [], [], [], []
+    for pair, (transform, own) in zip(pairs, motions, strict=True):
         shown, features = None, pair.source_features if transform is None else None
         if transform is not None or pair._missing is not None:
             warped, shown = pair.warp_source(pair.to_source if transform is None else transform, working)
         if features is None:
             whole = transform is None
+            level4.append(own)
             images.append(reduce_image(pair.source_pixels, pair.target.max_side) if whole else warped)
         known.append(features)
         exists.append(shown)
-    encoded = iter(predictor.encode(images, working, level4=None in level4) if images else ())
+    every = [each for each in level4 if each is not None]
+    given = torch.cat(every) if every and len(every) == len(level4) else None
+    encoded = iter(predictor.encode(images, working, level4=given) if images else ())
     sources = [features or next(encoded) for features in known]
-    forward, backward = predictor.match(sources, [pair.target.features for pair in pairs], level4)
-    used = [pair.to_source if each is None else each for pair, each in zip(pairs, transforms, strict=True)]
+    forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
+    used = [
+        pair.to_source if transform is None else transform
+        for pair, (transform, _) in zip(pairs, motions, strict=True)
+    ]
     return list(map(PairMatcher.result, pairs, used, forward, backward, exists))

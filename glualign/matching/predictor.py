@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -32,8 +31,6 @@ from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import prepare, resize_bilinear, working_size
 
 Pixels = Bytes
-Level4 = tuple[Tensor, Tensor]
-"""Of a source and a target, ``(1, C, 16, 16)`` each, after the feature transformer."""
 Value = TypeVar("Value", np.uint8, np.float32)
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 
@@ -92,18 +89,18 @@ class FlowPredictor:
             flows.append(to_source_pixels(flow, transform))
         return flows
 
-    def encode(self, images: Sequence[Pixels], size: Size, *, level4: bool = True) -> list[Encoded]:
+    def encode(self, images: Sequence[Pixels], size: Size, *, level4: Tensor | None = None) -> list[Encoded]:
         """Features of ``(H, W, 3)`` uint8 RGB images resized to the working ``size``, in one batch.
 
-        A target's can be matched with any number of sources. Without ``level4`` only where that is known.
+        A target's can be matched with any number of sources. ``level4`` ``(B, C, 16, 16)`` where it is known;
+        published networks make it from level 3, which they need in any case.
         """
         with self._computing():
             at_256 = self._prepared(images)
-            if level4:
+            if level4 is None or not self.config.pretrained:
                 coarse = self.network.coarse_features(at_256)
             else:
-                level3 = self.network.pyramid(at_256)[2]
-                coarse = CoarseFeatures(level3, level3)
+                coarse = CoarseFeatures(level4, self.network.pyramid(at_256)[2])
             working = self.network.working_features(self._prepared(images, size))
             return [
                 Encoded(
@@ -117,13 +114,10 @@ class FlowPredictor:
         self,
         sources: Sequence[Encoded],
         targets: Sequence[Encoded],
-        known: Sequence[Level4 | None] = (),
         *,
         both_ways: bool = True,
     ) -> tuple[list[Field], list[Field]]:
         """Flows target -> source and source -> target of pairs of one working size, as one batch.
-
-        The level 4 of both images of a pair may be ``known`` from `similarities`.
 
         Returns:
             Two lists of ``(H'/stride, W'/stride, 2)`` float32 in working pixels; without ``both_ways`` the
@@ -131,19 +125,14 @@ class FlowPredictor:
         """
         network = self.network
         with self._computing():
-            coarse = [
-                (CoarseFeatures(own[0], source.coarse.level3), CoarseFeatures(own[1], target.coarse.level3))
-                if own
-                else network.transform_features(source.coarse, target.coarse)
-                for source, target, own in zip_longest(sources, targets, known)
-            ]
-            coarse_source, coarse_target = (_joined(side) for side in zip(*coarse, strict=True))
+            coarse_source, coarse_target = (
+                _joined([image.coarse for image in side]) for side in (sources, targets)
+            )
             source, target = (_joined([image.working for image in side]) for side in (sources, targets))
             _, flow3 = network.coarse_flows(coarse_source, coarse_target)
             forward = _fields(network.fine_flows(source, target, flow3)[-1])
             if not both_ways:
                 return forward, []
-            # The transformed features serve both directions.
             _, flow3 = network.coarse_flows(coarse_target, coarse_source)
             # A way back that is wrong misses by pixels, so 1/4 is fine enough for it.
             moving, still = (working._replace(half=None) for working in (target, source))
@@ -154,48 +143,34 @@ class FlowPredictor:
         """Flow target -> source at 16 x 16 alone: ``(16, 16, 2)`` in pixels of the 256 x 256 image."""
         with self._computing():
             both = [self.network.coarse_features(self._prepared([image])) for image in (source, target)]
-            return _fields(self.network.coarse_flows(*self.network.transform_features(*both))[0])[0]
+            return _fields(self.network.coarse_flows(*both)[0])[0]
 
-    def coarse_cells(
-        self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)
-    ) -> CoarseFeatures:
-        """Features of ``(H, W, 3)`` uint8 RGB images at ``size``, as one batch, for `similarities`.
+    def coarse_cells(self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)) -> Tensor:
+        """Level 4 of ``(H, W, 3)`` uint8 RGB images at ``size``, as one batch, for `similarities`.
 
-        Level 4 of a pretrained network describes every 16 x 16 pixels, at any size; it alone is computed.
+        That of a pretrained network describes every 16 x 16 pixels, at any size; it alone is computed.
         """
         with self._computing():
             prepared = self._prepared(images, size)
             if not self.config.pretrained:
-                return self.network.coarse_features(prepared)
-            level4 = self.network.backbone(prepared)
-            return CoarseFeatures(level4, level4)  # level 3 has no part in similarities
+                return self.network.coarse_features(prepared).level4
+            level4: Tensor = self.network.backbone(prepared)
+            return level4
 
-    def similarities(
-        self, sources: CoarseFeatures, target: CoarseFeatures, *, transformed: bool = True
-    ) -> tuple[list[tuple[Field, ...]], list[Level4]]:
-        """Cosines of all cells of each source (rows) with those of one target (columns).
+    def similarities(self, sources: Tensor, target: Tensor) -> Field:
+        """Cosines of all cells of B sources with those of one target, ``(B, cells, cells)`` float32.
 
-        Args:
-            sources: features of B images.
-            target: of one, with as many cells.
-            transformed: compare them after the feature transformer, too.
-
-        Returns:
-            ``(cells, cells)`` float32 arrays of each source: after the feature transformer where there is
-            one, and before; and the features after it, where they were ``transformed``.
+        Rows are cells of the source, columns those of the target; ``(B, C, N, N)`` and ``(1, C, N, N)`` are
+        what `coarse_cells` returned. Those of pretrained features and of their descriptors, which find more
+        matches but less exact ones, are averaged.
         """
-        with self._computing():
-            targets = CoarseFeatures(*(each.expand(len(sources.level4), -1, -1, -1) for each in target))
-            pairs, level4 = [(sources, targets)], []
-            if self.config.pretrained and transformed:
-                pairs.insert(0, self.network.transform_features(sources, targets))
-                level4 = list(zip(*(torch.split(side.level4, 1) for side in pairs[0]), strict=True))
-            with torch.autocast(self.device.type, enabled=False):
-                cosines = [
-                    global_correlation(source.level4.float(), target.level4.float()).flatten(2).cpu().numpy()
-                    for source, target in pairs
-                ]
-            return list(zip(*cosines, strict=True)), level4
+        with torch.inference_mode():
+            targets = target.float().expand(len(sources), -1, -1, -1)
+            cosines = global_correlation(sources.float(), targets)
+            if self.config.pretrained:
+                described = (self.network.described(each) for each in (sources.float(), targets))
+                cosines = (cosines + global_correlation(*described)) / 2
+            return cosines.flatten(2).cpu().numpy()
 
     def _prepared(self, images: Sequence[Pixels], size: Size = (COARSE_SIZE, COARSE_SIZE)) -> Tensor:
         """Normalised images ``(B, 3, *size)`` on the device."""

@@ -13,7 +13,7 @@ COARSE_SIZE = 256
 """Side, in pixels, of the square images that the global (fixed-resolution) half of the network sees."""
 
 MAX_CHANNELS = 1024
-"""Of features, tokens and descriptors; more than any network here has."""
+"""Of features and descriptors; more than any network here has."""
 
 SWITCHES = ("semantic", "pretrained", "truncate_to_uint8", "extra_layers_from_width")
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -29,8 +29,6 @@ LIMITS: dict[str, tuple[float, float]] = {
     "div": (1e-3, 1e3),
     "soft_argmax_scale": (1e-3, 1e3),
     "descriptor_channels": (4, MAX_CHANNELS),
-    "transformer_channels": (4, MAX_CHANNELS),
-    "transformer_layers": (1, 32),
 }
 """Least and most of every number. A damaged file may ask for billions; the narrowest decoder of published
 channels keeps one in every layer."""
@@ -51,13 +49,10 @@ class GLUNetConfig:
         max_displacement: radius of the local correlation in cells.
         div: every flow inside the network is in pixels / div.
         soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation, as in `compact`.
-        pretrained: the 16 x 16 features come from two frozen pretrained networks and a transformer, not from
-            the pyramid. The rest is then built like `compact` (docs/network.md): a thin pyramid, cosines, a
-            map fitted to the mutual matches that a second 16 x 16 decoder corrects, less work at 1/4 and 1/2.
-        descriptor_channels: what the transformer projects pretrained features to.
-        transformer_channels: of the transformer's tokens.
-        transformer_layers: layers of self- and cross-attention on the features of both images, before the
-            global correlation (LoFTR, section 3.2).
+        pretrained: the 16 x 16 features come from two frozen pretrained networks, not from the pyramid. The
+            rest is then built like `compact` (docs/network.md): a thin pyramid, cosines, a map fitted to the
+            mutual matches that a second 16 x 16 decoder corrects, less work at 1/4 and 1/2.
+        descriptor_channels: of what pretrained features are projected to.
         half_decoder_width: factor on the channels of a decoder at 1/2 of the working size, which corrects the
             flow of 1/4 by a Lucas-Kanade step; 0: the finest flow is that of 1/4, as published.
         truncate_to_uint8: resized images are cut to whole grey levels before they are normalised, as the
@@ -78,8 +73,6 @@ class GLUNetConfig:
     soft_argmax_scale: float = 30.0
     pretrained: bool = False
     descriptor_channels: int = 256
-    transformer_channels: int = 128
-    transformer_layers: int = 4
     half_decoder_width: float = 0.0
     truncate_to_uint8: bool = True
     extra_layers_from_width: bool = False
@@ -94,8 +87,6 @@ class GLUNetConfig:
             optional = name == "half_decoder_width"
             if not (low <= value <= high or (optional and value == 0)):
                 raise ValueError(f"{name} must be {'0, or ' * optional}{low:g} to {high:g}, not {value}")
-        if self.transformer_channels % 4:
-            raise ValueError(f"transformer_channels must be a multiple of 4, not {self.transformer_channels}")
         if len(self.pyramid_channels) != 4 or not all(1 <= n <= MAX_CHANNELS for n in self.pyramid_channels):
             raise ValueError(
                 f"pyramid_channels must be four numbers from 1 to {MAX_CHANNELS}, not {self.pyramid_channels}"

@@ -1,11 +1,10 @@
-"""Features of images: the pyramid of the paper, frozen pretrained networks, and the feature transformer.
+"""Features of images: the pyramid of the paper, and frozen pretrained networks.
 
-The last two take the place of the pyramid's level at 1/16 in this project's own networks.
+The latter take the place of the pyramid's level at 1/16 in this project's own networks.
 """
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise, repeat
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glualign.network.correlation import unit_vectors
-from glualign.network.warping import MEAN, STD, pixel_grid, resize_bilinear
+from glualign.network.warping import MEAN, STD, resize_bilinear
 
 LITE_STEM = 32
 LITE_STAGES = (
@@ -28,11 +27,10 @@ LITE_STAGES = (
 )
 """EfficientNet-Lite0: kernel, stride of the first block, expansion, channels, blocks; the published network
 goes on with two more blocks of 192 channels, and one of 320."""
-LITE_BLOCKS = (7, 9, 10, 11, 12)
-"""Blocks whose outputs are coarse features; the last two are at 1/32. Without 7, .865 instead of .880 of the
-matches are found; XFeat at 512 beside 256 adds nothing (`benchmarks/coarse_matches.py`)."""
+LITE_BLOCKS = range(4, 13)
+"""Blocks whose outputs are coarse features, from 1/8 (block 4) to 1/32 (11 and 12)."""
 XFEAT_CHANNELS = 64
-PRETRAINED_CHANNELS = 80 + 112 + 112 + 192 + 192 + XFEAT_CHANNELS
+PRETRAINED_CHANNELS = 40 + 3 * 80 + 3 * 112 + 2 * 192 + XFEAT_CHANNELS
 INSTANCE_EPSILON = 1e-5
 
 
@@ -182,8 +180,9 @@ class PretrainedFeatures(nn.Module):
     """Unit vectors at 1/16 of two frozen networks; each part is centred over the image, and all count alike.
 
     EfficientNet-Lite0 knows what things are (objects of a class, another sensor), XFeat tells the places of
-    one scene apart. Untrained, together, they find 88 % of the coarse matches of real pairs, where features
-    trained on synthetic pairs alone find 73 % (`benchmarks/coarse_matches.py`).
+    one scene apart. Untrained, together, they find 79 % of the coarse matches of real pairs, the
+    descriptors that are learned of them 84 %, features trained on synthetic pairs alone 73 %
+    (`benchmarks/coarse_matches.py`).
     """
 
     def __init__(self) -> None:
@@ -193,102 +192,16 @@ class PretrainedFeatures(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(B, 752, H/16, W/16)`` of a normalised image ``(B, 3, H, W)``, sides multiples of 32."""
+        """``(B, 1064, H/16, W/16)`` of a normalised image ``(B, 3, H, W)``, sides multiples of 32."""
         # In float32 whatever the autocast: the features are small, and what is centred needs the digits.
         with torch.autocast(image.device.type, enabled=False):
             mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
             levels = (image.float() * std + mean) * 255
-            blocks = self.efficientnet(levels, LITE_BLOCKS)
-            size = (blocks[0].shape[2], blocks[0].shape[3])
-            parts = [resize_bilinear(block, size) for block in blocks]
-            parts.append(F.avg_pool2d(self.xfeat(levels), 2))
-            centred = [unit_vectors(part - part.mean(dim=(2, 3), keepdim=True)) for part in parts]
+            parts = [*self.efficientnet(levels, LITE_BLOCKS), self.xfeat(levels)]
+            rows, columns = (side // 16 for side in image.shape[2:])
+            sized = [
+                F.avg_pool2d(part, 2) if part.shape[2] > rows else resize_bilinear(part, (rows, columns))
+                for part in parts
+            ]
+            centred = [unit_vectors(part - part.mean(dim=(2, 3), keepdim=True)) for part in sized]
             return unit_vectors(torch.cat(centred, dim=1))
-
-
-class FeatureTransformer(nn.Module):
-    """Descriptors from features of a pretrained backbone: a linear projection plus what attention adds to it.
-
-    A 1/16 feature describes some 90 pixels about its cell, which is ambiguous in repeated texture and changes
-    with viewpoint. Self- and cross-attention add information from all cells of both images (LoFTR and GMFlow,
-    section 3.2). The tokens are narrower than the descriptors, and the last layer of every residual branch
-    starts at zero: untrained, the descriptors are the projected features (256 principal components keep 90 %
-    of their variance).
-    """
-
-    def __init__(self, inputs: int, descriptors: int, channels: int, layers: int, *, heads: int = 4) -> None:
-        super().__init__()
-        self.channels = channels
-        self.project = nn.Linear(inputs, descriptors, bias=False)
-        self.embed = nn.Linear(descriptors, channels)
-        self.layers = nn.ModuleList(_TransformerLayer(channels, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(channels)
-        self.update = nn.Linear(channels, descriptors)
-        for name, parameter in self.named_parameters():
-            if any(part in name for part in ("update.", ".project.", ".out.")):
-                nn.init.zeros_(parameter)
-
-    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors ``(B, inputs, N, N)`` of both images to ``(B, descriptors, N, N)`` of any length."""
-        batch, _, height, width = source.shape
-        place = positional_encoding(self.channels, height, width, device=source.device)
-        features = torch.cat([source, target]).flatten(2).transpose(1, 2)
-        projected = F.normalize(self.project(features), dim=2)
-        tokens = self.embed(projected * math.sqrt(projected.shape[2]))
-        for layer in self.layers:
-            tokens = layer(tokens, place)
-        descriptors = projected + self.update(self.norm(tokens))
-        source, target = descriptors.transpose(1, 2).reshape(2 * batch, -1, height, width).chunk(2)
-        return source, target
-
-
-class _TransformerLayer(nn.Module):
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.self_attention = _Attention(channels, heads)
-        self.cross_attention = _Attention(channels, heads)
-        self.norm = nn.LayerNorm(channels)
-        self.expand = nn.Linear(channels, 4 * channels)
-        self.project = nn.Linear(4 * channels, channels)
-
-    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """``(2 B, N * N, C)``, sources before targets, to the same shape."""
-        tokens = self.self_attention(tokens, tokens, position)
-        tokens = self.cross_attention(tokens, torch.cat(tokens.chunk(2)[::-1]), position)
-        update: Tensor = self.project(F.gelu(self.expand(self.norm(tokens))))
-        return tokens + update
-
-
-class _Attention(nn.Module):
-    """Multi-head attention of every cell to all cells of one image; positions go into queries and keys."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(channels)
-        self.query = nn.Linear(channels, channels)
-        self.key = nn.Linear(channels, channels)
-        self.value = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, channels)
-
-    def forward(self, tokens: Tensor, context: Tensor, position: Tensor) -> Tensor:
-        """``tokens`` ``(2 B, N * N, C)`` plus their attention over ``context`` of the same shape."""
-        queries, context = self.norm(tokens), self.norm(context)
-        q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query(queries + position), self.key(context + position), self.value(context))
-        )
-        gathered = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        update: Tensor = self.out(gathered)
-        return tokens + update
-
-
-def positional_encoding(
-    channels: int, height: int, width: int, *, device: torch.device | None = None
-) -> Tensor:
-    """Sines and cosines of a cell's coordinates, ``(height * width, channels)``: half of x, half of y."""
-    count = channels // 4
-    # Wavelengths from two cells to twenty: the longest still tells the two ends of 16 cells apart.
-    frequencies = math.pi * 0.1 ** (torch.arange(count, device=device, dtype=torch.float32) / count)
-    waves = pixel_grid(height, width, device=device).flatten(1)[:, :, None] * frequencies
-    return torch.cat([waves.sin(), waves.cos()], dim=2).transpose(0, 1).flatten(1)

@@ -37,7 +37,6 @@ from glualign.network.decoders import (
 )
 from glualign.network.features import (
     PRETRAINED_CHANNELS,
-    FeatureTransformer,
     PretrainedFeatures,
     ThinPyramid,
     VGGPyramid,
@@ -54,7 +53,7 @@ class CoarseFeatures(NamedTuple):
     """What the global half of the network needs of one image, hyper-columns included."""
 
     level4: Tensor
-    """``(B, C, 16, 16)``, unit vectors."""
+    """``(B, C, 16, 16)``, unit vectors; pretrained features are what the backbone answers."""
     level3: Tensor
     """``(B, C, 32, 32)``."""
 
@@ -99,8 +98,7 @@ class GLUNet(nn.Module):
         inputs = COARSE_CELLS**2 + 2
         if config.pretrained:
             self.backbone = PretrainedFeatures()
-            sizes = (config.descriptor_channels, config.transformer_channels, config.transformer_layers)
-            self.transformer = FeatureTransformer(PRETRAINED_CHANNELS, *sizes)
+            self.descriptors = nn.Conv2d(PRETRAINED_CHANNELS, config.descriptor_channels, 1, bias=False)
             inputs += 2 + 2 + 2 + 1 + 1  # the matches and the map fitted to them, see `_global_flow`
             self.decoder4_local = decoder(window + 2, width=config.mapping_decoder_width)
         self.decoder4 = decoder(inputs, width=config.mapping_decoder_width, mapping=True)
@@ -137,7 +135,7 @@ class GLUNet(nn.Module):
     # ---- features of images
 
     def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
-        """Features of normalised images ``(B, 3, 256, 256)``, for `transform_features`."""
+        """Features of normalised images ``(B, 3, 256, 256)``, for `coarse_flows`."""
         level3 = self.pyramid(image_256)[2]
         if self.config.pretrained:
             return CoarseFeatures(self.backbone(image_256), level3)
@@ -149,6 +147,13 @@ class GLUNet(nn.Module):
             level4 = torch.cat([level4, resize_bilinear(level5, (COARSE_CELLS, COARSE_CELLS))], dim=1)
         return CoarseFeatures(unit_vectors(level4.float()), level3)
 
+    def described(self, level4: Tensor) -> Tensor:
+        """Descriptors ``(B, C, N, N)``, unit vectors, of pretrained features; those of the pyramid stay."""
+        if not self.config.pretrained:
+            return level4
+        with torch.autocast(level4.device.type, enabled=False):
+            return unit_vectors(self.descriptors(level4))
+
     def working_features(self, image: Tensor) -> WorkingFeatures:
         """Features of normalised images ``(B, 3, H', W')`` for `fine_flows`, sides multiples of 8."""
         half, quarter, eighth = self.pyramid(image)
@@ -156,16 +161,6 @@ class GLUNet(nn.Module):
             return WorkingFeatures(eighth, quarter)
         joined = torch.cat([F.pixel_unshuffle(image, 2), half], dim=1)
         return WorkingFeatures(eighth, quarter, self.half_features(joined))
-
-    def transform_features(
-        self, source: CoarseFeatures, target: CoarseFeatures
-    ) -> tuple[CoarseFeatures, CoarseFeatures]:
-        """Self- and cross-attention between both images; of the pyramid's features, the same."""
-        if not self.config.pretrained:
-            return source, target
-        transformed = self.transformer(source.level4, target.level4)
-        source4, target4 = (unit_vectors(level4.float()) for level4 in transformed)
-        return CoarseFeatures(source4, source.level3), CoarseFeatures(target4, target.level3)
 
     # ---- flow between two images
 
@@ -194,7 +189,7 @@ class GLUNet(nn.Module):
             with ``half_decoder_width``, 1/2 of the working size, in working pixels.
         """
         coarse = self.coarse_features(source_256), self.coarse_features(target_256)
-        flow4, flow3 = self.coarse_flows(*self.transform_features(*coarse), detach=detach)
+        flow4, flow3 = self.coarse_flows(*coarse, detach=detach)
         working = self.working_features(source), self.working_features(target)
         finer = self.fine_flows(*working, flow3, extra_layers=extra_layers, detach=detach)
         return [flow4, flow3, *finer]
@@ -202,8 +197,9 @@ class GLUNet(nn.Module):
     def coarse_flows(
         self, source: CoarseFeatures, target: CoarseFeatures, *, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The flows at 16 x 16 and 32 x 32, in pixels of 256, of what `transform_features` returned."""
+        """The flows at 16 x 16 and 32 x 32, in pixels of 256."""
         level = partial(self._local_flow, detach=detach)
+        source, target = (each._replace(level4=self.described(each.level4)) for each in (source, target))
         flow4 = self._global_flow(source, target)
         if self.config.pretrained:
             _, flow4 = level(self.decoder4_local, source.level4, target.level4, flow4, stride=16)

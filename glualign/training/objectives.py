@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import unit_vectors
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
-from glualign.network.warping import normalise, resize_bilinear, warp_features
+from glualign.network.warping import normalise, pixel_grid, resize_bilinear, warp_features
 from glualign.training.batches import Batch
 from glualign.training.photos import KINDS
 from glualign.training.recipe import StageKind, StageOptions
@@ -33,13 +33,15 @@ COARSE_KINDS = ("views", "classes")
 CONSISTENT = (0.03, 0.5)
 """A triplet's cell counts where the squared error of its path, in cells, is below the first times the squared
 lengths of both flows plus the second (as in UnFlow, Meister et al., 2018): elsewhere something is hidden."""
+MATCHED = 0.5  # share of the cells of a photograph of a class that have a match in another one
+CHAINED, UNMATCHED = 0.5, 0.15  # of the losses of a class, relative to that of pairs whose matches are known
 EPSILON = 0.01  # pixels added to an end-point error before its power: a finite gradient at zero
 
 _HALF_PARTS = ("half_features", "decoder0")
 _FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
-_COARSE_PARTS = ("transformer", "decoder4", "decoder3", "dc_conv", "deconv4")
+_COARSE_PARTS = ("descriptors", "decoder4", "decoder3", "dc_conv", "deconv4")
 _LEARNING: dict[StageKind, tuple[str, ...]] = {
-    "features": ("transformer",),
+    "features": ("descriptors",),
     "coarse": _COARSE_PARTS,
     "full": (*_COARSE_PARTS, *_FINE_PARTS),
     "fine": _FINE_PARTS,
@@ -51,7 +53,7 @@ _LEARNING: dict[StageKind, tuple[str, ...]] = {
 def teaches(kind: str, stage: StageKind) -> bool:
     """Whether photographs of a kind (`KINDS`), or a stratum, teach what learns in a stage."""
     if stage == "features":
-        return kind not in ("classes", "video")  # there is no flow to be consistent
+        return kind != "video"  # there is no flow to be consistent
     return stage in ("coarse", "full") or kind not in COARSE_KINDS
 
 
@@ -66,7 +68,7 @@ def schedule(step: int, steps: int) -> float:
 
 class _Features(NamedTuple):
     working: WorkingFeatures
-    coarse: CoarseFeatures  # of the image at 256 x 256, before the feature transformer
+    coarse: CoarseFeatures  # of the image at 256 x 256
     quarter: Tensor  # of the pyramid at 256 x 256, for the contrastive loss
 
 
@@ -132,34 +134,40 @@ class Objective(nn.Module):
         stage, network, kind = self.stage, self.network, ("", *KINDS)[int(batch["kind"]) + 1]
         detach, metrics = stage.pyramid_rate == 0, Metrics()
         loss = self.head.log_scales.new_zeros(())
+        names = [name for name in ("source", "target", "between", "negative") if name in batch]
         if stage.kind == "features":
-            # Both sides at once, so that batch norms see the same statistics of either.
-            images = normalise(torch.cat([batch["source"], batch["target"]]).float())
-            sides = [self._features(images, images)]
-            halves = zip(*(level.chunk(2) for level in sides[0].coarse), strict=True)
-            coarse = network.transform_features(*(CoarseFeatures(*levels) for levels in halves))
+            # All sides at once, so that batch norms see the same statistics of each.
+            images = normalise(torch.cat([batch[name] for name in names]).float())
+            all_working, coarse, quarter = self._features(images, images)
+            parts = zip(*(level.chunk(len(names)) for level in (*coarse, quarter)), strict=True)
+            sides = [_Features(all_working, CoarseFeatures(four, three), fine) for four, three, fine in parts]
         else:
             sides = [
                 self._features(normalise(batch[name].float()), normalise(batch[f"{name}_256"].float()))
-                for name in ("source", "target", "between", "negative")
-                if name in batch
+                for name in names
             ]
             paths: list[list[Tensor]] = []
             # From the target, over the image between if there is one, to the source.
             for target, source in pairwise((sides[1], *sides[2:3], sides[0])):
-                coarse = network.transform_features(source.coarse, target.coarse)
-                flows = [*network.coarse_flows(*coarse, detach=detach)]
+                flows = [*network.coarse_flows(source.coarse, target.coarse, detach=detach)]
                 if stage.kind != "coarse" and kind not in COARSE_KINDS:
                     working = source.working, target.working
                     flows += network.fine_flows(*working, flows[1], extra_layers=extra_layers, detach=detach)
                 paths.append(flows)
             loss, metrics = self._flow_loss(paths, batch)
         if stage.contrastive > 0 and "negative" in batch:
-            coarse = network.transform_features(sides[3].coarse, sides[1].coarse)
-            unmatched = unmatched_loss(coarse[0].level4, coarse[1].level4, self.head.log_scales[0])
-            loss, metrics["negative"] = loss + stage.contrastive * unmatched, unmatched.detach()
+            level4 = [network.described(side.coarse.level4) for side in sides]
+            log_scale = self.head.log_scales[0].detach()
+            unmatched = unmatched_loss(level4[3], level4[1], log_scale)
+            cells = level4[0].shape[2]
+            truth = level_truth(
+                batch["flow"], batch["visible"].float(), cells, cells / batch["flow"].shape[2]
+            )
+            chained, hits = chained_loss((level4[1], level4[2], level4[0]), *truth, log_scale)
+            loss = loss + stage.contrastive * (CHAINED * chained + UNMATCHED * unmatched)
+            metrics |= {"negative": unmatched.detach(), "hit16": hits}
         elif stage.contrastive > 0 and "between" not in batch:
-            features = {16: torch.cat([image.level4 for image in coarse])}
+            features = {16: network.described(torch.cat([side.coarse.level4 for side in sides]))}
             if not detach and kind not in COARSE_KINDS:
                 features[8] = torch.cat([side.coarse.level3 for side in sides])
                 features[4] = torch.cat([side.quarter for side in sides])
@@ -174,18 +182,16 @@ class Objective(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0):
             half, quarter, eighth = pyramid(images)
             levels = (half, quarter, eighth) if images.shape[2] == COARSE_SIZE else pyramid(images_256)
-            pretrained = network.config.pretrained
             level4 = (
                 network.backbone(images_256)
-                if pretrained
+                if network.config.pretrained
                 else unit_vectors(pyramid.get_submodule("level_4")(levels[2]).float())
             )
         joint = None
         if network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
             joint = network.half_features(torch.cat([F.pixel_unshuffle(images, 2), half], dim=1))
-        return _Features(
-            WorkingFeatures(eighth, quarter, joint), CoarseFeatures(level4, levels[2]), levels[1]
-        )
+        coarse = CoarseFeatures(level4, levels[2])
+        return _Features(WorkingFeatures(eighth, quarter, joint), coarse, levels[1])
 
     def _flow_loss(self, paths: list[list[Tensor]], batch: Batch) -> tuple[Tensor, Metrics]:
         """Error of the flows of all levels; or of two in turn, over a third image (WarpC, eq. 4)."""
@@ -232,13 +238,45 @@ def unmatched_loss(source: Tensor, target: Tensor, log_scale: Tensor) -> Tensor:
     """How surely unit vectors ``(B, C, N, N)`` of images that share nothing match: 0 where they do not.
 
     ``-log(1 - p)``, ``p`` the likeliest match of a target cell by the product of the softmaxes over source
-    and over target cells (LoFTR, section 3.3). The temperature does not learn from it: it would only fall.
+    and over target cells (LoFTR, section 3.3). The temperature must not learn from it: it would only fall.
     """
-    logits = (
-        torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * log_scale.detach().exp()
-    )
+    logits = torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * log_scale.exp()
     likeliest = (logits.softmax(dim=1) * logits.softmax(dim=2)).amax(dim=1)
     return -torch.log1p(-likeliest.clamp(max=1 - 1e-4)).mean()
+
+
+def chained_loss(
+    path: tuple[Tensor, Tensor, Tensor], flow: Tensor, visible: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How surely target cells reach their match by way of a third image, of the same class.
+
+    The probabilities of the matches target -> between and between -> source multiply to those of target ->
+    source (PWarpC; Truong et al., CVPR 2022); those of the four cells around the true position count. Of an
+    image only the share `MATCHED` counts that reaches it best: two photographs share no background.
+
+    ``path`` holds target, between and source; all is as in `contrastive_loss`. Returns the loss, and the
+    share of cells whose likeliest source cell is within one cell of the truth.
+    """
+    side, scale = flow.shape[2], log_scale.exp()
+    t, b, s = (each.flatten(2).float() for each in path)
+    onward = (torch.bmm(t.transpose(1, 2), b) * scale).softmax(dim=2)
+    likely = torch.bmm(onward, (torch.bmm(b.transpose(1, 2), s) * scale).softmax(dim=2))
+    grid = pixel_grid(side, side, device=flow.device)
+    x, y = (grid + flow).flatten(2).unbind(dim=1)
+    axis = torch.arange(side, device=flow.device)
+    across, down = ((1 - (each[..., None] - axis).abs()).clamp_min(0) for each in (x, y))
+    share = (down[..., :, None] * across[..., None, :]).flatten(2)
+    found = (likely * share).sum(dim=2) / share.square().sum(dim=2).clamp_min(1e-3).sqrt()
+    weight = visible.flatten(1)
+    # Hidden cells come last and weigh nothing.
+    loss, order = (-(found + 1e-3).log() + 1e3 * (1 - weight)).sort(dim=1)
+    count = round(MATCHED * side * side)
+    kept = weight.gather(1, order)[:, :count]
+    best = likely.argmax(dim=2)
+    row = torch.div(best, side, rounding_mode="floor")
+    near = ((best % side - x).abs() <= 1) & ((row - y).abs() <= 1)
+    hits = (near * weight).sum() / weight.sum().clamp_min(1.0)
+    return (loss[:, :count] * kept).sum() / kept.sum().clamp_min(1.0), hits
 
 
 def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:

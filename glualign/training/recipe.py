@@ -52,7 +52,7 @@ class DataOptions:
 class StageOptions:
     """One stage of training."""
 
-    # ``features`` (contrastive, pyramid and feature transformer alone), ``coarse`` (levels 4 and 3 at 256 x
+    # ``features`` (contrastive, pyramid and projection alone), ``coarse`` (levels 4 and 3 at 256 x
     # 256) or ``full`` (all levels); in ``fine`` all levels are computed and those of the working size learn,
     # in ``half`` the one at 1/2 alone.
     kind: StageKind

@@ -1,19 +1,18 @@
-"""The pretrained backbones: shapes, what they ignore, and that an untrained transformer only projects."""
+"""The pretrained backbones: shapes, what they ignore, and what becomes of them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from glualign.checkpoints.load import load_model
-from glualign.network.config import CONFIGS
+from glualign.network.config import CONFIGS, GLUNetConfig
 from glualign.network.features import (
     PRETRAINED_CHANNELS,
     EfficientNetLite,
-    FeatureTransformer,
     PretrainedFeatures,
     XFeatBackbone,
 )
@@ -47,23 +46,23 @@ def test_features_are_unit_vectors_of_parts_centred_over_the_image() -> None:
     assert not any(p.requires_grad for p in features.parameters())
 
 
-def test_an_untrained_transformer_keeps_the_similarity_of_the_projected_features() -> None:
+def test_descriptors_are_unit_vectors_that_the_projection_alone_makes_of_the_features() -> None:
     torch.manual_seed(0)
-    transformer = FeatureTransformer(32, 16, 8, 2)
-    source, target = torch.randn(2, 1, 32, 4, 4).unbind()
+    network = GLUNet(CONFIGS["compact"]).eval()
+    image = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        seen, _ = transformer(source, target)
-        projected = torch.nn.functional.normalize(
-            torch.einsum("dc,bchw->bdhw", transformer.project.weight, source), dim=1
-        )
-    assert torch.allclose(seen, projected, atol=1e-6)
+        features = network.backbone(image)
+        descriptors = network.described(features)
+        projected = torch.einsum("dc,bchw->bdhw", network.descriptors.weight[:, :, 0, 0], features)
+    assert descriptors.shape == (2, 256, 4, 6)
+    assert torch.allclose(descriptors.norm(dim=1), torch.ones(2, 4, 6), atol=1e-3)
+    assert torch.cosine_similarity(descriptors, projected).min() > 0.9999
 
 
 def test_a_network_with_a_pretrained_backbone_runs_and_has_no_pyramid_level_of_its_own_at_a_sixteenth() -> (
     None
 ):
-    config = replace(CONFIGS["compact"], transformer_layers=1)
-    network = GLUNet(config).eval()
+    network = GLUNet(CONFIGS["compact"]).eval()
     assert not any(key.startswith("pyramid.level_4") for key in network.state_dict())
     image = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
@@ -87,3 +86,16 @@ def test_the_shipped_backbones_answer_as_the_original_networks_did() -> None:
     for name, features in ours.items():
         expected = stored[name].astype(np.float32)
         assert np.abs(features.numpy() - expected).max() < 5e-3 * np.abs(expected).max(), name
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"descriptor_channels": 3}, "must be 4 to 1024"),
+        ({"descriptor_channels": 10**9}, "must be 4 to 1024"),
+        ({"pretrained": True, "semantic": True}, "exclude each other"),
+    ],
+)
+def test_descriptors_that_cannot_be_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        GLUNetConfig.from_dict(values)

@@ -116,7 +116,7 @@ NUMBERS = {
             "validation_pairs", "validation_size"),
     "stages": ("steps", "batch", "learning_rate", "pyramid_rate", "extra_layers", "contrastive"),
     "model": ("decoder_width", "mapping_decoder_width", "max_displacement", "div", "soft_argmax_scale",
-              "transformer_layers", "half_decoder_width"),
+              "descriptor_channels", "half_decoder_width"),
 }  # fmt: skip
 BAD = (math.nan, math.inf, -math.inf, -1, -1e-9, 1e300, 10**5000, True, "1", [1], {"a": 1}, date(2026, 1, 1))
 
