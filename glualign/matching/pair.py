@@ -194,11 +194,12 @@ class PairMatcher:
 def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -> list[MatchResult]:
     """Match pairs of one predictor and one working size in both directions, as one batch."""
     predictor, working = pairs[0].predictor, pairs[0].working
-    known, images, exists, level4 = [], [], [], []
+    known, images, exists, level4, used = [], [], [], [], []
     for pair, (transform, own) in zip(pairs, motions, strict=True):
         shown, features = None, pair.source_features if transform is None else None
+        used.append(pair.to_source if transform is None else transform)
         if transform is not None or pair._missing is not None:
-            warped, shown = pair.warp_source(pair.to_source if transform is None else transform, working)
+            warped, shown = pair.warp_source(used[-1], working)
         if features is None:
             whole = transform is None
             level4.append(own)
@@ -210,8 +211,4 @@ def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -
     encoded = iter(predictor.encode(images, working, level4=given) if images else ())
     sources = [features or next(encoded) for features in known]
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
-    used = [
-        pair.to_source if transform is None else transform
-        for pair, (transform, _) in zip(pairs, motions, strict=True)
-    ]
     return list(map(PairMatcher.result, pairs, used, forward, backward, exists))

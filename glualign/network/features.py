@@ -28,7 +28,9 @@ LITE_STAGES = (
 """EfficientNet-Lite0: kernel, stride of the first block, expansion, channels, blocks; the published network
 goes on with two more blocks of 192 channels, and one of 320."""
 LITE_BLOCKS = range(4, 13)
-"""Blocks whose outputs are coarse features, from 1/8 (block 4) to 1/32 (11 and 12)."""
+"""Blocks whose outputs are coarse features, from 1/8 (block 4) to 1/32 (11 and 12). Untrained, blocks 7 and 9
+to 12 find more cells (.88 instead of .79, `benchmarks/coarse_matches.py`), but fewer motions: by frozen
+features alone 80 instead of 86 % of those of `fast` (`benchmarks/coarse_motions.py`)."""
 XFEAT_CHANNELS = 64
 PRETRAINED_CHANNELS = 40 + 3 * 80 + 3 * 112 + 2 * 192 + XFEAT_CHANNELS
 INSTANCE_EPSILON = 1e-5

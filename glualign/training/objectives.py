@@ -33,8 +33,8 @@ COARSE_KINDS = ("views", "classes")
 CONSISTENT = (0.03, 0.5)
 """A triplet's cell counts where the squared error of its path, in cells, is below the first times the squared
 lengths of both flows plus the second (as in UnFlow, Meister et al., 2018): elsewhere something is hidden."""
-MATCHED = 0.5  # share of the cells of a photograph of a class that have a match in another one
-CHAINED, UNMATCHED = 0.5, 0.15  # of the losses of a class, relative to that of pairs whose matches are known
+MATCHED = 0.5  # share of the cells of a photograph that have a match in another of its class; set, not tuned
+CHAINED, UNMATCHED = 0.5, 0.15  # of the losses of a class, beside that of known matches; set, not tuned
 EPSILON = 0.01  # pixels added to an end-point error before its power: a finite gradient at zero
 
 _HALF_PARTS = ("half_features", "decoder0")
@@ -138,9 +138,7 @@ class Objective(nn.Module):
         if stage.kind == "features":
             # All sides at once, so that batch norms see the same statistics of each.
             images = normalise(torch.cat([batch[name] for name in names]).float())
-            all_working, coarse, quarter = self._features(images, images)
-            parts = zip(*(level.chunk(len(names)) for level in (*coarse, quarter)), strict=True)
-            sides = [_Features(all_working, CoarseFeatures(four, three), fine) for four, three, fine in parts]
+            sides = [self._features(images, images)]
         else:
             sides = [
                 self._features(normalise(batch[name].float()), normalise(batch[f"{name}_256"].float()))
@@ -156,14 +154,14 @@ class Objective(nn.Module):
                 paths.append(flows)
             loss, metrics = self._flow_loss(paths, batch)
         if stage.contrastive > 0 and "negative" in batch:
-            level4 = [network.described(side.coarse.level4) for side in sides]
-            log_scale = self.head.log_scales[0].detach()
-            unmatched = unmatched_loss(level4[3], level4[1], log_scale)
-            cells = level4[0].shape[2]
+            level4 = network.described(torch.cat([side.coarse.level4 for side in sides]))
+            source4, target4, between4, negative4 = level4.chunk(4)
+            log_scale, cells = self.head.log_scales[0], level4.shape[2]
+            unmatched = unmatched_loss(negative4, target4, log_scale)
             truth = level_truth(
                 batch["flow"], batch["visible"].float(), cells, cells / batch["flow"].shape[2]
             )
-            chained, hits = chained_loss((level4[1], level4[2], level4[0]), *truth, log_scale)
+            chained, hits = chained_loss((target4, between4, source4), *truth, log_scale)
             loss = loss + stage.contrastive * (CHAINED * chained + UNMATCHED * unmatched)
             metrics |= {"negative": unmatched.detach(), "hit16": hits}
         elif stage.contrastive > 0 and "between" not in batch:
@@ -238,9 +236,11 @@ def unmatched_loss(source: Tensor, target: Tensor, log_scale: Tensor) -> Tensor:
     """How surely unit vectors ``(B, C, N, N)`` of images that share nothing match: 0 where they do not.
 
     ``-log(1 - p)``, ``p`` the likeliest match of a target cell by the product of the softmaxes over source
-    and over target cells (LoFTR, section 3.3). The temperature must not learn from it: it would only fall.
+    and over target cells (LoFTR, section 3.3). The temperature does not learn from it: it would only fall.
     """
-    logits = torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * log_scale.exp()
+    logits = (
+        torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * log_scale.detach().exp()
+    )
     likeliest = (logits.softmax(dim=1) * logits.softmax(dim=2)).amax(dim=1)
     return -torch.log1p(-likeliest.clamp(max=1 - 1e-4)).mean()
 
@@ -254,17 +254,16 @@ def chained_loss(
     source (PWarpC; Truong et al., CVPR 2022); those of the four cells around the true position count. Of an
     image only the share `MATCHED` counts that reaches it best: two photographs share no background.
 
-    ``path`` holds target, between and source; all is as in `contrastive_loss`. Returns the loss, and the
-    share of cells whose likeliest source cell is within one cell of the truth.
+    ``path`` holds target, between and source; all is as in `contrastive_loss`, but that the temperature does
+    not learn from it. Returns the loss, and the share of cells whose likeliest source cell is near the truth.
     """
-    side, scale = flow.shape[2], log_scale.exp()
+    side, scale = flow.shape[2], log_scale.detach().exp()
     t, b, s = (each.flatten(2).float() for each in path)
     onward = (torch.bmm(t.transpose(1, 2), b) * scale).softmax(dim=2)
     likely = torch.bmm(onward, (torch.bmm(b.transpose(1, 2), s) * scale).softmax(dim=2))
-    grid = pixel_grid(side, side, device=flow.device)
-    x, y = (grid + flow).flatten(2).unbind(dim=1)
+    matches = (pixel_grid(side, side, device=flow.device) + flow).flatten(2)
     axis = torch.arange(side, device=flow.device)
-    across, down = ((1 - (each[..., None] - axis).abs()).clamp_min(0) for each in (x, y))
+    across, down = (1 - (matches[..., None] - axis).abs()).clamp_min(0).unbind(dim=1)
     share = (down[..., :, None] * across[..., None, :]).flatten(2)
     found = (likely * share).sum(dim=2) / share.square().sum(dim=2).clamp_min(1e-3).sqrt()
     weight = visible.flatten(1)
@@ -272,11 +271,21 @@ def chained_loss(
     loss, order = (-(found + 1e-3).log() + 1e3 * (1 - weight)).sort(dim=1)
     count = round(MATCHED * side * side)
     kept = weight.gather(1, order)[:, :count]
-    best = likely.argmax(dim=2)
-    row = torch.div(best, side, rounding_mode="floor")
-    near = ((best % side - x).abs() <= 1) & ((row - y).abs() <= 1)
-    hits = (near * weight).sum() / weight.sum().clamp_min(1.0)
-    return (loss[:, :count] * kept).sum() / kept.sum().clamp_min(1.0), hits
+    value = (loss[:, :count] * kept).sum() / kept.sum().clamp_min(1.0)
+    return value, _share_near(likely, matches, weight)
+
+
+def _share_near(likeness: Tensor, matches: Tensor, weight: Tensor) -> Tensor:
+    """Weighted share of target cells whose likeliest source cell is within one cell of the true position.
+
+    ``likeness`` is ``(B, T, N * N)`` of T target and all source cells, ``matches`` ``(B, 2, T)`` the true
+    positions in source cells, ``weight`` ``(B, T)``.
+    """
+    side = math.isqrt(likeness.shape[2])
+    best = likeness.argmax(dim=2)
+    found = torch.stack([best % side, torch.div(best, side, rounding_mode="floor")], dim=1)
+    near = ((found - matches).abs() <= 1).all(dim=1)
+    return (near.float() * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -334,9 +343,4 @@ def contrastive_loss(
     matched = F.grid_sample(source, position, align_corners=True)[:, :, 0].transpose(1, 2)
     expected = (queries * matched).sum(dim=2).float() * temperature
     loss = ((torch.logsumexp(logits, dim=2) - expected) * weight).sum() / count
-    with torch.no_grad():
-        best = logits.argmax(dim=2)
-        found = torch.stack([best % side, torch.div(best, side, rounding_mode="floor")], dim=1)
-        near = ((found - matches).abs() <= 1).all(dim=1)
-        hits = (near.float() * weight).sum() / count
-    return loss, hits
+    return loss, _share_near(logits, matches, weight)

@@ -46,6 +46,18 @@ def test_a_pretrained_backbone_stays_as_it_is_while_its_projection_learns(photos
         assert all(p.grad is None for p in network.backbone.parameters())
 
 
+def test_features_learn_from_photographs_of_a_class_and_the_temperature_does_not(photos: PhotoStore) -> None:
+    torch.manual_seed(1)
+    network, head = GLUNet(tiny_config(pretrained=True, descriptor_channels=16)), ContrastiveHead()
+    items = batch(photos)
+    items |= {"between": items["source"], "negative": items["source"].flip(2), "kind": torch.tensor(2)}
+    loss, figures = Objective(network, head, StageOptions(kind="features", steps=1, contrastive=0.5))(items)
+    loss.backward()
+    assert {"classes_hit", "classes_negative"} <= set(figures)
+    assert network.descriptors.weight.grad.abs().sum() > 0
+    assert head.log_scales.grad is None
+
+
 def triplet_loss(error: float, there: float = 20.0) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss of the path over a third image, ``error`` pixels beside the known flow of (30, 0)."""
     objective = Objective(GLUNet(tiny_config()), ContrastiveHead(), StageOptions(kind="coarse", steps=1))
@@ -108,7 +120,7 @@ def test_half_of_the_cells_may_have_no_match_in_the_third_image() -> None:
 
 def test_images_of_different_classes_are_pushed_apart() -> None:
     torch.manual_seed(1)
-    scale = torch.tensor(3.0)
+    scale = torch.tensor(3.0, requires_grad=True)
     source = unit_vectors(torch.randn(1, 16, 6, 6))
     target = (source + 0.1 * torch.randn_like(source)).requires_grad_()
     loss = unmatched_loss(source, unit_vectors(target), scale)
@@ -120,3 +132,5 @@ def test_images_of_different_classes_are_pushed_apart() -> None:
     assert start > 0.5
     assert loss.item() < 0.5 * start
     assert unmatched_loss(source, torch.ones_like(source) / 4, scale).item() < 0.05
+    loss.backward()
+    assert scale.grad is None
