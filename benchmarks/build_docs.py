@@ -62,8 +62,10 @@ SECTIONS = {
     "learned_matchers": (
         "Learned matchers with a homography",
         "What one could run instead: sparse matches of a learned network at 1024 px, and the homography that "
-        "MAGSAC++ fits to them. Median AEPE in px; PCK-5; PCK@0.05 of the first pairs of every set.\n\n"
-        "    python benchmarks/learned_matchers.py MATCHERS.json PAIRS.csv "
+        "MAGSAC++ fits to them, at the annotated points where a pair has them. Median AEPE in px; PCK-5; "
+        "PCK@0.05 of the first pairs of every set.\n\n"
+        "    glualign evaluate pairs-points ROOT --precision fp32 --csv points.csv\n"
+        "    python benchmarks/learned_matchers.py MATCHERS.json points.csv "
         "--json benchmarks/results/learned_matchers.json",
     ),
     "pf-willow-box": (

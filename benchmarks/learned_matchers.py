@@ -4,7 +4,8 @@
 
 MATCHERS.json maps method -> set -> {n, median_aepe, pck5, pck05, sec} of the first n pairs of every set, each
 measured by XFeat (Potje et al. 2024) or ALIKED with LightGlue (Lindenberger et al. 2023) at 1024 px and a
-homography by MAGSAC++. PAIRS.csv is what `glualign evaluate pairs --csv` wrote.
+homography by MAGSAC++, at the annotated points where a pair has them. PAIRS.csv is what `glualign evaluate
+pairs-points --csv` wrote: errors at the same places.
 """
 
 from __future__ import annotations

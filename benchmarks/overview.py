@@ -133,7 +133,8 @@ def learned_matchers_section(files: dict[str, Content]) -> Iterator[str]:
     yield "## Beside learned matchers\n"
     yield (
         "A homography through sparse matches of learned networks at 1024 px, and the default, on the first "
-        "pairs of every set. Median AEPE in px; PCK-5 in %; share within 5 % of the source's longer side.\n"
+        "pairs of every set, at the annotated points where a pair has them. Median AEPE in px; PCK-5 in %; "
+        "share within 5 % of the source's longer side.\n"
     )
     yield learned_matchers_table(content)
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # Named here as well as in the library, because help must not import it; a test keeps the two lists equal.
 DATASETS = (
-    "pairs", "hpatches-240", "hpatches", "kitti-2012", "kitti-2012-noc", "kitti-2015", "kitti-2015-noc",
-    "sintel-clean", "sintel-final", "middlebury", "chairs", "tss", "pf-willow", "pf-willow-box", "pf-pascal",
-    "pf-pascal-box", "spair", "spair-box", "eth3d", "megadepth",
+    "pairs", "pairs-points", "hpatches-240", "hpatches", "kitti-2012", "kitti-2012-noc", "kitti-2015",
+    "kitti-2015-noc", "sintel-clean", "sintel-final", "middlebury", "chairs", "tss", "pf-willow",
+    "pf-willow-box", "pf-pascal", "pf-pascal-box", "spair", "spair-box", "eth3d", "megadepth",
 )  # fmt: skip
 BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
 EXIT_WITH_FAILURES = 3
@@ -80,7 +80,9 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     \b
     DATASET is one of
       pairs           folders <set>/<pair> with source.*, target.* and flow.flo,
-                      H_target_to_source.txt or points_target_source.txt
+                      H_target_to_source.txt or points_target_source.txt,
+                      the first of these
+      pairs-points    the same, but the points before the others
       hpatches-240, hpatches, tss, eth3d, megadepth
       kitti-2012, kitti-2015 (all pixels), kitti-2012-noc, kitti-2015-noc
       sintel-clean, sintel-final, middlebury, chairs

@@ -188,10 +188,16 @@ def test_pairs_takes_flow_before_homography_before_points(tmp_path):
     constant_flow(folder / "flow.flo", 7, 0)
     _, (by_flow,) = loaded("pairs", tmp_path)
     assert by_flow.truth.flow[5, 30, 0] == 7
+    _, (by_points,) = loaded("pairs-points", tmp_path)
+    np.testing.assert_array_equal(by_points.truth.source, [[13, 10]])
     (folder / "flow.flo").unlink()
     (folder / "H_target_to_source.txt").unlink()
     _, (by_points,) = loaded("pairs", tmp_path)
     np.testing.assert_array_equal(by_points.truth.source, [[13, 10]])
+    (folder / "points_target_source.txt").unlink()
+    constant_flow(folder / "flow.flo", 7, 0)
+    _, (by_flow,) = loaded("pairs-points", tmp_path)
+    assert by_flow.truth.flow[5, 30, 0] == 7
 
 
 def test_pairs_may_lie_directly_in_the_folder(tmp_path):

@@ -29,6 +29,10 @@ class _Layout(NamedTuple):
     list_pairs: Callable[..., Iterable[EvalPair]]  # from ROOT, and ``pair_list`` where there is one
 
 
+_PAIRS = (
+    "ROOT holds <set>/<pair>/ (or <pair>/) with source.*, target.* and one of flow.flo, "
+    "H_target_to_source.txt, points_target_source.txt"
+)
 _HPATCHES = (
     "download hpatches-sequences-release (https://github.com/hpatches/hpatches-dataset); "
     "ROOT is the folder that holds v_*/1.ppm ... 6.ppm and H_1_2 ... H_1_6"
@@ -57,12 +61,8 @@ _OBJECTS = {
 }
 
 DATASETS: Mapping[str, _Layout] = {
-    "pairs": _Layout(
-        "Pairs of {root}",
-        "ROOT holds <set>/<pair>/ (or <pair>/) with source.*, target.* and one of flow.flo, "
-        "H_target_to_source.txt, points_target_source.txt",
-        pairs,
-    ),
+    "pairs": _Layout("Pairs of {root}", _PAIRS, pairs),
+    "pairs-points": _Layout("Pairs of {root}, annotated points", _PAIRS, partial(pairs, points_first=True)),
     "hpatches-240": _Layout("HPatches viewpoints, 240 x 240", _HPATCHES, partial(hpatches, square=240)),
     "hpatches": _Layout("HPatches viewpoints, original size", _HPATCHES, partial(hpatches, square=None)),
     **{

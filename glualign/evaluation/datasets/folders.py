@@ -5,7 +5,7 @@ In optical flow the target is the first frame, the source the second: their flow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,37 +17,40 @@ from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
 from glualign.evaluation.metrics import DenseTruth, PointTruth, Truth, homography_truth, size_of
 
-_TRUTHS = (_FLOW, _MATRIX, _POINTS) = ("flow.flo", "H_target_to_source.txt", "points_target_source.txt")
+_FLOW, _MATRIX, _POINTS = "flow.flo", "H_target_to_source.txt", "points_target_source.txt"
 _HP_GROUPS = {"2": "I", "3": "II", "4": "III", "5": "IV", "6": "V"}
 _HP_NUMBERS = ("Him", "Wim", *(f"H{row}{column}" for row in "123" for column in "123"))
 _TSS_GROUPS = ("FG3DCar", "JODS", "PASCAL")
 
 
-def pairs(root: Path) -> Iterator[base.EvalPair]:
+def pairs(root: Path, *, points_first: bool = False) -> Iterator[base.EvalPair]:
     """Every pair folder below ``root``, one group per set.
 
     Ground truth is the first of: ``flow.flo`` (target to source, unknown pixels 1e10),
     ``H_target_to_source.txt`` (3x3; the pixels that land inside the source count),
-    ``points_target_source.txt`` (rows x_t y_t x_s y_s).
+    ``points_target_source.txt`` (rows x_t y_t x_s y_s); with ``points_first`` these come first.
     """
+    truths = (_POINTS, _FLOW, _MATRIX) if points_first else (_FLOW, _MATRIX, _POINTS)
     for folder in sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_dir()):
-        if any(path.stem in ("source", "target") or path.name in _TRUTHS for path in folder.iterdir()):
+        if any(path.stem in ("source", "target") or path.name in truths for path in folder.iterdir()):
             group = "" if folder.parent == root else folder.parent.name
-            yield base.EvalPair(folder.relative_to(root).as_posix(), partial(_load_pair, folder), group)
+            name = folder.relative_to(root).as_posix()
+            yield base.EvalPair(name, partial(_load_pair, folder, truths), group)
 
 
-def _load_pair(folder: Path) -> base.Sample:
+def _load_pair(folder: Path, truths: Sequence[str]) -> base.Sample:
     source, target = (base.load_rgb(_image(folder, stem)) for stem in ("source", "target"))
+    path = next((folder / name for name in truths if (folder / name).is_file()), None)
     truth: Truth
-    if (folder / _FLOW).is_file():
-        truth = base.load_flow(folder / _FLOW, size_of(target))
-    elif (folder / _MATRIX).is_file():
-        truth = homography_truth(base.load_homography(folder / _MATRIX), size_of(target), size_of(source))
-    elif (folder / _POINTS).is_file():
-        table = base.load_table(folder / _POINTS, 4)
-        truth = PointTruth(table[:, :2], table[:, 2:])
-    else:
+    if path is None:
         raise DatasetError(f"{folder}: no ground truth; it needs {_FLOW}, {_MATRIX} or {_POINTS}")
+    if path.name == _FLOW:
+        truth = base.load_flow(path, size_of(target))
+    elif path.name == _MATRIX:
+        truth = homography_truth(base.load_homography(path), size_of(target), size_of(source))
+    else:
+        table = base.load_table(path, 4)
+        truth = PointTruth(table[:, :2], table[:, 2:])
     return base.Sample(source, target, truth)
 
 
