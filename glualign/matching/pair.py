@@ -208,6 +208,8 @@ def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -
         exists.append(shown)
     every = [each for each in level4 if each is not None]
     given = torch.cat(every) if every and len(every) == len(level4) else None
+    # Not in one batch with the targets: on a CPU that saves 3 % of the frozen networks, and the features of
+    # the working size take half as long again, because they leave the cache.
     encoded = iter(predictor.encode(images, working, level4=given) if images else ())
     sources = [features or next(encoded) for features in known]
     forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
