@@ -22,7 +22,7 @@ from glualign.flow import Flow, compose, folding_share, from_transform
 from glualign.images import Image, as_image
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.estimate import estimate
-from glualign.matching.finish import FEWEST_TRUSTED, finish, fit_model
+from glualign.matching.finish import FEWEST_TRUSTED, finish, fit_model, judge_imposed, share_of_shown
 from glualign.matching.options import SMALLEST_SIDE, AlignOptions, Preset, Transform, choose_options
 from glualign.matching.pair import PairMatcher, PreparedImage, match_pairs, prepare_images
 from glualign.matching.predictor import FlowPredictor
@@ -139,12 +139,12 @@ class Aligner:
             target = _opened(target, target_mask)
         if init is None:
             return self.align_many([(source, target)])[0]
-        return self._align_from(init, _opened(source), _opened(target))
+        return self._align_from(init, source, target)
 
     def align_many(
         self, pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]]
     ) -> list[Alignment]:
-        """Align several pairs; those of one working size share their first forward pass.
+        """Align several pairs; those whose targets have one size share their first forward pass.
 
         It pays on a GPU. The results are those of `align` up to rounding.
 
@@ -155,9 +155,10 @@ class Aligner:
         read: dict[str, float] = {}
         with self._timed(read, "read", share=max(1, len(pairs))):
             opened = [(_opened(source), _opened(target)) for source, target in pairs]
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[int, int, int | None], list[int]] = {}
         for index, (_, target) in enumerate(opened):
-            groups.setdefault(target.pixels.shape[:2], []).append(index)
+            max_side = target.max_side if isinstance(target, PreparedImage) else self.options.max_side
+            groups.setdefault((*target.pixels.shape[:2], max_side), []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
             shared = dict(read)
@@ -182,54 +183,83 @@ class Aligner:
         return [results[index] for index in range(len(pairs))]
 
     def _align_from(
-        self, init: Flow | npt.ArrayLike, source: Image | PreparedImage, target: Image | PreparedImage
+        self,
+        init: Flow | npt.ArrayLike,
+        source: ImageLike | PreparedImage,
+        target: ImageLike | PreparedImage,
     ) -> Alignment:
         """`align` with a source that is brought to where ``init`` has it first."""
-        source = source.image if isinstance(source, PreparedImage) else source
-        size = (target.pixels.shape[0], target.pixels.shape[1])
-        known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
-        if known.size != size:
-            raise FlowError(
-                f"init is for a target of {known.width} x {known.height} pixels, the target is "
-                f"{size[1]} x {size[0]}"
-            )
-        moved, reached = warp_image(source, known)
-        if not reached.all():
-            moved = moved.replace(ignored=~reached)
+        steps: dict[str, float] = {}
+        with self._timed(steps, "read"):
+            source, target = _opened(source), _opened(target)
+        with self._timed(steps, "flow"):
+            source = source.image if isinstance(source, PreparedImage) else source
+            size = (target.pixels.shape[0], target.pixels.shape[1])
+            known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
+            if known.size != size:
+                raise FlowError(
+                    f"init is for a target of {known.width} x {known.height} pixels, the target is "
+                    f"{size[1]} x {size[0]}"
+                )
+            moved, reached = warp_image(source, known)
+            if not reached.all():
+                moved = moved.replace(ignored=~reached)
         # A model that is asked for is fitted to the composition, not to what is left after ``init``.
         transform = self.options.transform
         rest = copy.copy(self)
         left: Transform = "auto" if transform == "auto" and not isinstance(init, Flow) else "dense"
         rest.options = replace(self.options, transform=left)
-        found = rest.align_many([(moved, target)])[0]
-        matrix, inlier_share = found.transform, found.quality.inlier_share
-        quality, flow = found.quality, compose(found.flow, Flow(known.data, source.size))
+        with self._timed(steps, "match"):
+            [prepared] = prepare_images(self.predictor, [target], max_side=self.options.max_side)
+        found = rest.align_many([(moved, prepared)])[0]
+        with self._timed(steps, "flow"):
+            composed = self._composed(found, init, known, source, prepared)
+        for step, seconds in found.timings.items():
+            steps[step] = steps.get(step, 0.0) + (seconds if step != "total" else 0.0)
+        steps["total"] = sum(steps.values())
+        return replace(composed, timings=steps)
+
+    def _composed(
+        self,
+        found: Alignment,
+        init: Flow | npt.ArrayLike,
+        known: Flow,
+        source: Image,
+        prepared: PreparedImage,
+    ) -> Alignment:
+        """What was found between the target and a source that ``known``, the flow of ``init``, had moved."""
+        transform = self.options.transform
+        matrix, flow = found.transform, compose(found.flow, Flow(known.data, source.size))
         if matrix is not None:
             matrix = np.asarray(init, np.float64) @ matrix
             matrix = matrix / matrix[2, 2]
             flow = from_transform(matrix, flow.size, source.size)
-        else:
-            valid = holds_data(source, found.target, flow)
-            weights = np.where(valid, found.confidence, np.float32(0)) if valid.any() else None
-            flow, matrix, inlier_share = fit_model(flow, transform, weights)
         valid = holds_data(source, found.target, flow)
+        confidence = np.where(valid, found.confidence, np.float32(0))
+        if transform not in ("auto", "dense"):
+            free = flow.data.copy()
+            flow, matrix, inlier_share = fit_model(flow, transform, confidence if valid.any() else None)
+            quality = replace(found.quality, inlier_share=inlier_share, motion=transform)
+            imposed = replace(
+                found, source=source, flow=flow, confidence=confidence, quality=quality, transform=matrix
+            )
+            apart = np.linalg.norm(flow.data - free, axis=2)
+            return judge_imposed(imposed, PairMatcher(self.predictor, source, prepared), apart)
         trusted = valid & found.trusted
-        share = float(trusted.mean())
+        enough = share_of_shown(trusted, prepared) >= FEWEST_TRUSTED
         quality = replace(
-            quality,
-            verdict="failed" if share < FEWEST_TRUSTED else quality.verdict,
+            found.quality,
+            verdict=found.quality.verdict if enough else "failed",
             valid_share=float(valid.mean()),
-            trusted_share=share,
-            inlier_share=inlier_share,
+            trusted_share=float(trusted.mean()),
             folding_share=folding_share(flow),
-            motion=quality.motion if transform == "auto" else transform,
         )
         return replace(
             found,
             source=source,
             flow=flow,
             trusted=trusted,
-            confidence=np.where(valid, found.confidence, np.float32(0)),
+            confidence=confidence,
             quality=quality,
             transform=matrix,
         )

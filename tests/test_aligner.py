@@ -110,6 +110,16 @@ def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
         assert result.quality.median_error == pytest.approx(alone.quality.median_error, abs=0.05)
 
 
+def test_targets_prepared_at_other_sizes_are_matched_at_those(aligner, wall):
+    """Images of one size, one of them prepared by an aligner that works at another."""
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
+    small = glualign.Aligner.from_pretrained(preset="fast", precision="fp32", max_side=256).prepare(target)
+    alone = [aligner.align(wall, each).flow.data for each in (small, target)]
+    together = aligner.align_many([(wall, small), (wall, target)])
+    for found, expected in zip(together, alone, strict=True):
+        assert np.nanmax(np.linalg.norm(found.flow.data - expected, axis=2)) < 0.1
+
+
 def test_prepared_images_change_nothing(aligner, wall):
     target = warp_homography(wall, GENTLE, wall.shape[:2])
     plain = aligner.align(wall, target)

@@ -73,6 +73,38 @@ def test_the_transform_is_that_of_the_whole_motion(source, target, truth, near):
     assert found.quality.inlier_share > 0.5
 
 
+def test_a_model_that_does_not_fit_is_as_little_trusted_as_without_a_start(source):
+    """A shift of a picture that is turned: the flow is right, what was asked for is 40 pixels off."""
+    turned = rotation_scale_matrix(SIZE, source.shape[:2], degrees=17)
+    target = cv2.warpPerspective(source, turned, SIZE[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    aligner = Aligner.from_pretrained(preset="fast", precision="fp32", device="cpu", transform="translation")
+    free = Aligner.from_pretrained(preset="fast", precision="fp32", device="cpu", transform="dense")
+    start = rotation_scale_matrix(SIZE, source.shape[:2], degrees=0)
+    assert free.align(source, target, init=start).quality.verdict == "good"
+    found = aligner.align(source, target, init=start)
+    assert median_error(found, turned) > 10
+    assert found.quality.verdict != "good"
+    assert found.trusted.mean() < 0.2
+    assert found.confidence.min() >= 0
+
+
+def test_what_the_target_does_not_show_counts_neither_for_nor_against(aligner, source, target, truth):
+    """A window of 1.8 % of the target, nearly all of it right, is no failure."""
+    shown = np.zeros(SIZE, np.uint8)
+    shown[90:122, 110:142] = 255
+    found = aligner.align(source, target, init=truth, target_mask=shown).quality
+    assert 0.01 < found.trusted_share < 0.02
+    assert found.verdict != "failed"
+
+
+def test_the_seconds_of_reading_and_composing_count(aligner, tmp_path, source, target, near):
+    cv2.imwrite(str(tmp_path / "source.png"), source[..., ::-1])
+    timings = aligner.align(tmp_path / "source.png", target, init=near).timings
+    assert {"read", "match", "flow", "total"} <= set(timings)
+    assert timings["read"] > 1e-4
+    assert timings["total"] == pytest.approx(sum(s for name, s in timings.items() if name != "total"))
+
+
 def test_a_start_outside_the_source_is_a_failed_alignment(aligner, source, target):
     away = np.array([[1, 0, 5000], [0, 1, 0], [0, 0, 1]])
     found = aligner.align(source, target, init=away)

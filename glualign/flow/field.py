@@ -145,7 +145,8 @@ def consistency(forward: Flow, backward: Flow) -> Floats:
     _check_chain(forward, backward)
     _check_chain(backward, forward)
     error = geometry.forward_backward_error(forward.data, backward.data)
-    error[~forward.valid()] = np.nan
+    # The source is the grid of ``backward``, also where ``forward`` does not know its size.
+    error[~Flow(forward.data, backward.size).valid()] = np.nan
     return error
 
 
@@ -210,7 +211,11 @@ def fit_drawn(
     *,
     threshold: float = 3.0,
 ) -> Fit:
-    """`fit_transform` of points that were drawn, ``(N, 2)`` each as (x, y), on a target of ``size``."""
+    """`fit_transform` of points that were drawn, ``(N, 2)`` each as (x, y), on a target of ``size``.
+
+    Raises:
+        FlowError: as `fit_transform`.
+    """
     matrix = robust.fit_points(target, source, model, threshold=threshold)
     fault = geometry.transform_fault(matrix, size)
     if fault:
@@ -219,7 +224,11 @@ def fit_drawn(
 
 
 def draw_points(flow: Flow, weights: Weights | None, max_points: int) -> tuple[Doubles, Doubles]:
-    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y)."""
+    """At most ``max_points`` known target pixels and their source positions, ``(N, 2)`` each as (x, y).
+
+    Raises:
+        FlowError: the weights are of another size than the flow.
+    """
     if weights is not None and weights.shape != flow.size:
         raise FlowError(f"the weights are {weights.shape}, the flow is {flow.size}")
     # To sort or weigh all pixels of a large image would take 40 bytes each.
@@ -264,7 +273,7 @@ def folding_share(flow: Flow) -> float:
     """Share (0 to 1) of pixels where the map folds, among those where that can be told; NaN if none."""
     determinant = jacobian_determinant(flow)
     known = np.count_nonzero(np.isfinite(determinant))
-    return np.count_nonzero(determinant <= 0) / known if known else float("nan")
+    return float(np.count_nonzero(determinant <= 0) / known) if known else float("nan")
 
 
 def _check_chain(first: Flow, second: Flow) -> None:

@@ -101,8 +101,11 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     if not search and not pair.predictor.config.pretrained:
         return CoarseMotion(None)
     plain = resizing_matrix(FRAME, pair.source_size)
-    # Nothing is scored where nearly all of the source is to be ignored.
-    best = _rectified(pair, next(iter(_score(pair, [plain])), _Hypothesis(plain, None, 0.0)))
+    if scored := _score(pair, [plain]):
+        best = _rectified(pair, scored[0])
+    else:  # nearly all of the source is to be ignored
+        shown = pair.warp_source(plain, FRAME)[0]
+        best = _Hypothesis(plain, None, 0.0, pair.predictor.coarse_cells([shown]))
     finer = None
     if search and pair.predictor.config.pretrained and CHECKED[0] <= best.score < CHECKED[1]:
         finer = pair.predictor.coarse_cells([pair.target_pixels], FINER)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from glualign.alignment import Alignment, holds_data
-from glualign.arrays import Floats
+from glualign.arrays import Floats, Mask
 from glualign.flow import Fit, Flow, fit_tps, fit_transform, folding_share, from_transform
 from glualign.geometry import Matrix, forward_backward_error, resize_flow
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
 from glualign.matching.global_model import MODELS, Explained, simplest_model
 from glualign.matching.options import Transform
-from glualign.matching.pair import PairMatcher
+from glualign.matching.pair import PairMatcher, PreparedImage, cell_centres
 from glualign.matching.predictor import to_source_pixels
 from glualign.matching.refinement import Refined
 from glualign.matching.similarity import EdgeSimilarity, content_agreement
@@ -121,7 +122,7 @@ def finish(
         flow, matrix, inlier_share = fit_model(flow, transform, weights if any_trusted else None)
         del weights
     if transform != "dense" or equal:
-        cells = pair.on_cells(flow if matrix is None else matrix, result)
+        cells = pair.on_cells(flow if matrix is None else matrix, result.transform, result.centres)
         returned, frame = result.way_back(cells), pair.working
         compared = compared if found else edges.compare(result.transform, cells)
     if transform != "dense":
@@ -135,11 +136,8 @@ def finish(
         error = np.maximum(error, np.float32(TRUSTED_ERROR))
     measured = returned[np.isfinite(returned)]
     trusted = valid & (error < TRUSTED_ERROR)
-    # What the target does not show at all counts neither for nor against.
-    known = 1.0 if pair.target.missing is None else 1.0 - float(pair.target.missing.mean())
-    share = float(trusted.mean()) / max(known, 1e-9)
     quality = Quality(
-        verdict=verdict_on(share, result.consistency, compared.total, content),
+        verdict=verdict_on(share_of_shown(trusted, pair.target), result.consistency, compared.total, content),
         valid_share=float(valid.mean()),
         trusted_share=float(trusted.mean()),
         median_error=float(np.median(measured)) * max(size) / max(frame) if measured.size else None,
@@ -152,6 +150,43 @@ def finish(
     confidence = confidence_of(error, out=error)
     confidence[~valid] = 0
     return Alignment(source, target, flow, trusted, confidence, quality, matrix)
+
+
+def judge_imposed(found: Alignment, pair: PairMatcher, apart: Floats) -> Alignment:
+    """An alignment whose flow was replaced by one that is ``apart`` from it, ``(H, W)`` in source pixels.
+
+    ``found`` has the new flow, with trust and figures of the former one; ``pair`` is of its images.
+    """
+    matrix = found.transform
+    valid = holds_data(found.source, found.target, found.flow)
+    known = valid & np.isfinite(apart)
+    expected = np.where(known, apart, np.inf) * np.float32(max(pair.working) / max(pair.source_size))
+    # Expected errors add up.
+    confidence = confidence_of(expected) * found.confidence
+    trusted = valid & (confidence > math.exp(-TRUSTED_ERROR / CONFIDENCE_SCALE))
+    edges = EdgeSimilarity(pair)
+    cells = pair.on_cells(
+        found.flow if matrix is None else matrix, pair.to_source, cell_centres(pair.working)
+    )
+    compared = edges.compare(pair.to_source, cells)
+    content = content_agreement(edges.target, compared)
+    quality = replace(
+        found.quality,
+        verdict=verdict_on(share_of_shown(trusted, pair.target), 0.0, compared.total, content),
+        valid_share=float(valid.mean()),
+        trusted_share=float(trusted.mean()),
+        median_error=None,
+        edge_agreement=compared.total,
+        content_agreement=content,
+        folding_share=folding_share(found.flow),
+    )
+    return replace(found, trusted=trusted, confidence=confidence, quality=quality)
+
+
+def share_of_shown(trusted: Mask, target: PreparedImage) -> float:
+    """Share that is trusted of what the target shows: the rest counts neither for nor against."""
+    shown = 1.0 if target.missing is None else 1.0 - float(target.missing.mean())
+    return float(trusted.mean()) / max(shown, 1e-9)
 
 
 def fit_model(

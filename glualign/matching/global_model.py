@@ -114,7 +114,7 @@ def simplest_model(
             return Explained(model, fit, shown)
         # Not beside a refined flow, which is on another grid.
         if model == "homography" and field is best.flow:
-            plane = pair.on_cells(fit.matrix, best.result)
+            plane = pair.on_cells(fit.matrix, best.result.transform, best.result.centres)
             if (flow := flow_beside(plane, field, shown, dense)) is not None:
                 return Explained(model, fit, shown, flow)
     return None

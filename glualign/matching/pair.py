@@ -37,6 +37,12 @@ CONSISTENT = 1.5
 """Working pixels of forward-backward error at which a cell's consistency is 1/e."""
 
 
+def cell_centres(size: Size, stride: int = 4) -> Doubles:
+    """``(h, w, 2)`` positions in pixels of a frame of ``size``, of its cells of ``stride`` pixels a side."""
+    cells = (size[0] // stride, size[1] // stride)
+    return (pixel_grid(cells).astype(np.float64) + 0.5) * stride - 0.5
+
+
 class CoarseMotion(NamedTuple):
     """How a source is warped before it is matched, and its level 4 then, where it is known."""
 
@@ -155,18 +161,21 @@ class PairMatcher:
             missing = self.target.missing.astype(np.float32)
             counted = cv2.resize(missing, counted.shape[::-1], interpolation=cv2.INTER_AREA) < 0.5
             error[~counted] = np.inf
-        centres = (pixel_grid((error.shape[0], error.shape[1])).astype(np.float64) + 0.5) * stride - 0.5
+        centres = cell_centres(self.working, stride)
         return MatchResult(transform, forward, backward, error, exists, stride, counted, centres)
 
-    def on_cells(self, motion: Flow | Matrix, result: MatchResult) -> Field:
-        """A motion target -> source as the cells of a match: target -> transformed source, working pixels."""
-        position = apply_transform(np.asarray(np.linalg.inv(self.from_target), np.float64), result.centres)
+    def on_cells(self, motion: Flow | Matrix, transform: Matrix, centres: Doubles) -> Field:
+        """A motion target -> source on cells with these ``centres``, ``(h, w, 2)`` working pixels.
+
+        The result is ``(h, w, 2)``, target -> source under the ``transform``, in working pixels.
+        """
+        position = apply_transform(np.asarray(np.linalg.inv(self.from_target), np.float64), centres)
         if isinstance(motion, Flow):
             position += sample(motion.data, position[..., 0], position[..., 1], outside="edge")
         else:
             position = apply_transform(motion, position)
-        to_frame = np.asarray(np.linalg.inv(result.transform), np.float64)
-        return np.asarray(apply_transform(to_frame, position) - result.centres, np.float32)
+        to_frame = np.asarray(np.linalg.inv(transform), np.float64)
+        return np.asarray(apply_transform(to_frame, position) - centres, np.float32)
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
         """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""

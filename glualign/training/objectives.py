@@ -35,7 +35,8 @@ CONSISTENT = (0.03, 0.5)
 lengths of both flows plus the second (as in UnFlow, Meister et al., 2018): elsewhere something is hidden."""
 MATCHED = 0.5  # share of the cells of a photograph that have a match in another of its class; set, not tuned
 CHAINED, UNMATCHED = 0.5, 0.15  # of the losses of a class, beside that of known matches; set, not tuned
-EPSILON = 0.01  # pixels added to an end-point error before its power: a finite gradient at zero
+HOTTEST = 100.0  # largest inverse temperature: beyond it a single wrong cell outweighs all others
+EPSILON = 0.01  # pixels added to an end-point error before its exponent: a finite gradient at zero
 
 _HALF_PARTS = ("half_features", "decoder0")
 _FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
@@ -79,16 +80,20 @@ class ContrastiveHead(nn.Module):
         super().__init__()
         self.log_scales = nn.Parameter(torch.full((len(SAMPLES),), math.log(20.0)))
 
+    def temperatures(self) -> Tensor:
+        """The inverse temperatures, `HOTTEST` at most."""
+        return self.log_scales.exp().clamp(max=HOTTEST)
+
     def forward(self, features: dict[int, Tensor], batch: Batch) -> tuple[Tensor, Metrics]:
         """Sum of the losses of the strides in ``features``, ``(2 B, C, N, N)`` each, sources then targets."""
         total = self.log_scales.sum() * 0.0
         metrics: Metrics = {}
         flow, visible = batch["flow"], batch["visible"].float()
-        for (stride, samples), log_scale in zip(SAMPLES.items(), self.log_scales, strict=True):
+        for (stride, samples), scale in zip(SAMPLES.items(), self.temperatures(), strict=True):
             if stride in features:
                 source, target = unit_vectors(features[stride].float()).chunk(2)
                 truth, seen = level_truth(flow, visible, source.shape[2], source.shape[2] / flow.shape[2])
-                loss, hits = contrastive_loss(source, target, truth, seen, log_scale, samples)
+                loss, hits = contrastive_loss(source, target, truth, seen, scale, samples)
                 total = total + loss
                 metrics[f"hit{stride}"] = hits
         return total, metrics
@@ -156,12 +161,12 @@ class Objective(nn.Module):
         if stage.contrastive > 0 and "negative" in batch:
             level4 = network.described(torch.cat([side.coarse.level4 for side in sides]))
             source4, target4, between4, negative4 = level4.chunk(4)
-            log_scale, cells = self.head.log_scales[0], level4.shape[2]
-            unmatched = unmatched_loss(negative4, target4, log_scale)
+            scale, cells = self.head.temperatures()[0], level4.shape[2]
+            unmatched = unmatched_loss(negative4, target4, scale)
             truth = level_truth(
                 batch["flow"], batch["visible"].float(), cells, cells / batch["flow"].shape[2]
             )
-            chained, hits = chained_loss((target4, between4, source4), *truth, log_scale)
+            chained, hits = chained_loss((target4, between4, source4), *truth, scale)
             loss = loss + stage.contrastive * (CHAINED * chained + UNMATCHED * unmatched)
             metrics |= {"negative": unmatched.detach(), "hit16": hits}
         elif stage.contrastive > 0 and "between" not in batch:
@@ -232,21 +237,20 @@ def followed(there: Tensor, back: Tensor, truth: Tensor, to_cells: float) -> tup
     return both, (inside > 0.999).float(), near.float()
 
 
-def unmatched_loss(source: Tensor, target: Tensor, log_scale: Tensor) -> Tensor:
+def unmatched_loss(source: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """How surely unit vectors ``(B, C, N, N)`` of images that share nothing match: 0 where they do not.
 
     ``-log(1 - p)``, ``p`` the likeliest match of a target cell by the product of the softmaxes over source
-    and over target cells (LoFTR, section 3.3). The temperature does not learn from it: it would only fall.
+    and over target cells (LoFTR, section 3.3). The inverse temperature ``scale`` does not learn from it: it
+    would only fall.
     """
-    logits = (
-        torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * log_scale.detach().exp()
-    )
+    logits = torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * scale.detach()
     likeliest = (logits.softmax(dim=1) * logits.softmax(dim=2)).amax(dim=1)
     return -torch.log1p(-likeliest.clamp(max=1 - 1e-4)).mean()
 
 
 def chained_loss(
-    path: tuple[Tensor, Tensor, Tensor], flow: Tensor, visible: Tensor, log_scale: Tensor
+    path: tuple[Tensor, Tensor, Tensor], flow: Tensor, visible: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """How surely target cells reach their match by way of a third image, of the same class.
 
@@ -254,10 +258,10 @@ def chained_loss(
     source (PWarpC; Truong et al., CVPR 2022); those of the four cells around the true position count. Of an
     image only the share `MATCHED` counts that reaches it best: two photographs share no background.
 
-    ``path`` holds target, between and source; all is as in `contrastive_loss`, but that the temperature does
-    not learn from it. Returns the loss, and the share of cells whose likeliest source cell is near the truth.
+    ``path`` holds target, between and source; all is as in `contrastive_loss`, but that ``scale`` does not
+    learn from it. Returns the loss, and the share of cells whose likeliest source cell is near the truth.
     """
-    side, scale = flow.shape[2], log_scale.detach().exp()
+    side, scale = flow.shape[2], scale.detach()
     t, b, s = (each.flatten(2).float() for each in path)
     onward = (torch.bmm(t.transpose(1, 2), b) * scale).softmax(dim=2)
     likely = torch.bmm(onward, (torch.bmm(b.transpose(1, 2), s) * scale).softmax(dim=2))
@@ -300,19 +304,19 @@ def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> t
 
 
 def robust_error(
-    flow: Tensor, truth: Tensor, weight: Tensor, power: float, epsilon: float = EPSILON
+    flow: Tensor, truth: Tensor, weight: Tensor, exponent: float, epsilon: float = EPSILON
 ) -> Tensor:
-    """Weighted mean of ``(|flow - truth| + epsilon)^power`` (PWC-Net's robust loss); flows in pixels.
+    """Weighted mean of ``(|flow - truth| + epsilon)^exponent`` (PWC-Net's robust loss); flows in pixels.
 
-    With power 1 and no epsilon it is the weighted mean end-point error.
+    With exponent 1 and no epsilon it is the weighted mean end-point error.
     """
     distance = torch.linalg.vector_norm(flow.float() - truth, dim=1, keepdim=True)
-    loss: Tensor = ((distance + epsilon).pow(power) * weight).sum() / weight.sum().clamp_min(1.0)
+    loss: Tensor = ((distance + epsilon).pow(exponent) * weight).sum() / weight.sum().clamp_min(1.0)
     return loss
 
 
 def contrastive_loss(
-    source: Tensor, target: Tensor, flow: Tensor, visible: Tensor, log_scale: Tensor, samples: int
+    source: Tensor, target: Tensor, flow: Tensor, visible: Tensor, scale: Tensor, samples: int
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of finding a target cell's match among *all* source cells of its image.
 
@@ -321,7 +325,7 @@ def contrastive_loss(
 
     ``source`` and ``target`` are unit vectors ``(B, C, N, N)``, ``flow`` ``(B, 2, N, N)`` is the true flow at
     the cell centres in cells, ``visible`` ``(B, 1, N, N)`` 1 for target cells that have a match, of which
-    ``samples`` are drawn per image, and ``log_scale`` the logarithm of the learned inverse temperature.
+    ``samples`` are drawn per image, and ``scale`` the learned inverse temperature.
     Returns the loss, and the share of cells whose best source cell is within one cell of the truth.
     """
     batch, _, side, _ = source.shape
@@ -337,10 +341,9 @@ def contrastive_loss(
     cells = torch.stack([chosen % side, torch.div(chosen, side, rounding_mode="floor")], dim=1)
     matches = (cells + drawn(flow)).clamp(0, side - 1)
     queries = drawn(target).transpose(1, 2)
-    temperature = log_scale.exp().clamp(max=100.0)
-    logits = torch.bmm(queries, source.flatten(2)).float() * temperature
+    logits = torch.bmm(queries, source.flatten(2)).float() * scale
     position = matches.transpose(1, 2)[:, None] * (2 / (side - 1)) - 1
     matched = F.grid_sample(source, position, align_corners=True)[:, :, 0].transpose(1, 2)
-    expected = (queries * matched).sum(dim=2).float() * temperature
+    expected = (queries * matched).sum(dim=2).float() * scale
     loss = ((torch.logsumexp(logits, dim=2) - expected) * weight).sum() / count
     return loss, _share_near(logits, matches, weight)

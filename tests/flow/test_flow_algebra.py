@@ -162,6 +162,9 @@ def test_consistency_measures_the_miss():
     miss = consistency(forward, wrong)
     assert np.nanmedian(miss) == pytest.approx(5, abs=0.05)
     assert np.isnan(miss[~forward.valid()]).all()
+    # A file may not know the size of the source: it is that of the way back.
+    larger = from_transform(np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]), (40, 50), (80, 100))
+    assert np.isfinite(consistency(Flow(larger.data), invert(larger))).mean() > 0.9
     with pytest.raises(FlowError):
         consistency(forward, from_transform(np.eye(3), SIZE, (5, 5)))
 

@@ -94,6 +94,19 @@ def test_the_match_takes_the_features_that_the_coarse_motion_was_scored_by(compa
     assert np.abs(found.forward - again.forward).mean() < 0.5
 
 
+def test_a_source_of_which_next_to_nothing_counts_has_features_like_any_other(compact: FlowPredictor) -> None:
+    """Without them, all pairs of a batch would get other ones than alone."""
+    wall = example("graf1.png", 320)
+    [target] = prepare_images(compact, [Image(wall)], max_side=None)
+    counted = np.zeros(wall.shape[:2], np.uint8)
+    counted[100:115, 100:115] = 255
+    pair = PairMatcher(compact, Image(wall).ignore(Image(counted)), target)
+    found = find_coarse_motion(pair, search=False)
+    assert found.transform is None
+    assert found.level4 is not None
+    assert found.level4.shape == target.features.coarse.level4.shape
+
+
 def test_hyper_columns_are_those_of_the_warped_source_after_a_search() -> None:
     """Level 3 of a semantic network holds level 4, too, so the search's level 4 alone is not enough."""
     torch.manual_seed(0)

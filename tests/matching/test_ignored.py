@@ -48,7 +48,6 @@ def test_a_time_stamp_does_not_disturb_the_flow_beside_it(scene, aligner):
     plain = aligner.align(source, target)
     masked = aligner.align(source, target, source_mask=keep, target_mask=keep)
     before, after = np.median(errors(plain, beside)), np.median(errors(masked, beside))
-    print(f"median error beside the stamp: {before:.2f} px, masked {after:.2f} px")
     assert after < 1
     assert after < before / 2
 

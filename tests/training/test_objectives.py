@@ -99,7 +99,7 @@ def test_a_path_over_a_third_image_costs_little_where_it_leads_to_the_true_cells
     between, target = source.flip(3), source.roll(1, dims=3)
     flow, visible = torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8)
     flow[:, 0], visible[..., 0] = -1.0, 0.0  # the first column comes from the last one, around the frame
-    scale = torch.tensor(20.0).log()
+    scale = torch.tensor(20.0)
     right, found = chained_loss((target, between, source), flow, visible, scale)
     wrong, missed = chained_loss((target, between, source), flow + 3.0, visible, scale)
     assert float(found) > 0.99
@@ -113,14 +113,22 @@ def test_half_of_the_cells_may_have_no_match_in_the_third_image() -> None:
     source = unit_vectors(torch.randn(1, 32, 8, 8))
     between = torch.cat([source[:, :, :4], unit_vectors(torch.randn(1, 32, 4, 8))], dim=2)
     flow, visible = torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8)
-    loss, found = chained_loss((source, between, source), flow, visible, torch.tensor(20.0).log())
+    loss, found = chained_loss((source, between, source), flow, visible, torch.tensor(20.0))
     assert loss < 0.1
     assert 0.4 < float(found) < 0.9
 
 
+def test_one_temperature_serves_all_losses_and_has_a_limit() -> None:
+    head = ContrastiveHead()
+    torch.testing.assert_close(head.temperatures(), torch.full((3,), 20.0))
+    with torch.no_grad():
+        head.log_scales.fill_(6.0)
+    torch.testing.assert_close(head.temperatures(), torch.full((3,), 100.0))
+
+
 def test_images_of_different_classes_are_pushed_apart() -> None:
     torch.manual_seed(1)
-    scale = torch.tensor(3.0, requires_grad=True)
+    scale = torch.tensor(20.0, requires_grad=True)
     source = unit_vectors(torch.randn(1, 16, 6, 6))
     target = (source + 0.1 * torch.randn_like(source)).requires_grad_()
     loss = unmatched_loss(source, unit_vectors(target), scale)

@@ -23,6 +23,8 @@ def test_the_cache_is_used_again_and_renewed_when_a_file_changes(tmp_path: Path)
     first = open_photos(folder, cache)
     written = first.data_path.stat().st_mtime_ns
     assert open_photos(folder, cache).data_path.stat().st_mtime_ns == written
+    cv2.imwrite(str(folder / "a.png"), np.full((80, 91, 3), 60, np.uint8))
+    assert open_photos(folder, cache)[0].shape == (80, 91, 3)
     cv2.imwrite(str(folder / "b.png"), np.full((80, 90, 3), 60, np.uint8))
     assert len(open_photos(folder, cache)) == 2
 
