@@ -7,7 +7,6 @@ All variants run on every pair, pair by pair, so that the machine's other work f
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import common
 from torch import Tensor
 
 from glualign.evaluation.datasets import open_dataset
@@ -60,7 +60,7 @@ REPLACED: dict[str, tuple[str, Any]] = {
     "without the decoder at 1/2": ("glualign.network.glunet.GLUNet.working_features", ending_at_a_quarter),
     "without rectification": ("glualign.matching.coarse_motion.STEPS", 0),
     "without 32 x 32 cells": ("glualign.matching.coarse_motion.CHECKED", (math.inf, math.inf)),
-    "without key points": ("glualign.matching.estimate.CONVINCING", -math.inf),
+    "without key points": ("glualign.matching.estimate.KEY_POINTS_BELOW", -math.inf),
     "without moving the model": ("glualign.matching.global_model.NEARLY", math.inf),
     "without parts beside the model": ("glualign.matching.global_model.BETTER", math.inf),
 }
@@ -68,9 +68,7 @@ REPLACED: dict[str, tuple[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("root", type=Path, help="folder of pairs with ground truth")
     parser.add_argument("--limit", type=int, help="so many pairs, evenly spread")
     parser.add_argument("--json", type=Path, required=True)

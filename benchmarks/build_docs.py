@@ -6,7 +6,6 @@ python benchmarks/build_docs.py --check    exit with 1 when a page is not what t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]  # glualign of this tree, whatever is installed
 
+import common  # noqa: E402
 import overview  # noqa: E402
 from overview import table  # noqa: E402
 
@@ -115,9 +115,7 @@ SECTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     arguments = parser.parse_args()
     files = read_results(RESULTS)

@@ -9,11 +9,10 @@ cosine to the target's feature at the point (bilinear). Printed per set: the sha
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
 
-import cv2
+import common
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,13 +25,12 @@ from glualign.network.config import COARSE_SIZE
 from glualign.network.warping import prepare
 
 POINTS = 400
+SIZE = (COARSE_SIZE, COARSE_SIZE)
 
 
 def main() -> None:
     """Print one row for each set, then the mean of sets."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--model", default="compact")
     parser.add_argument("--limit", type=int, default=5, help="pairs of each set")
@@ -53,7 +51,7 @@ def main() -> None:
             for at, image in ((points[chosen], case.target), ((points + motion)[chosen], case.source))
         ]
         with torch.inference_mode():
-            images = [squashed(image) for image in (case.source, case.target)]
+            images = [prepare(image, SIZE, truncate=False) for image in (case.source, case.target)]
             frozen = [network.coarse_features(image).level4 for image in images]
             described = [network.described(level4) for level4 in frozen]
             shares[pair.group].append(np.concatenate([found(*each, *places) for each in (frozen, described)]))
@@ -61,13 +59,6 @@ def main() -> None:
     print(f"{'set':36s} frozen         descriptors")
     for name, row in [*means.items(), ("mean of sets", np.mean(list(means.values()), axis=0))]:
         print(f"{name:36s} {row[0]:.3f} / {row[1]:.3f}  {row[2]:.3f} / {row[3]:.3f}")
-
-
-def squashed(image: np.ndarray) -> Tensor:
-    """The whole image as the coarse half of the network sees it."""
-    size = (COARSE_SIZE, COARSE_SIZE)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return prepare(small, size, truncate=False)
 
 
 def found(source: Tensor, target: Tensor, places: Tensor, truth: Tensor) -> np.ndarray:

@@ -11,14 +11,13 @@ motion, and sets that hardly move.
 
 from __future__ import annotations
 
-import argparse
-import ast
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import common
 import cv2
 import numpy as np
 
@@ -45,17 +44,13 @@ def changed(image: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]
 
 def main() -> None:
     """Print the share that is right for each set, then for all, with the seconds of a pair."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--set", action="append", default=[], help="only this set (may be repeated)")
     parser.add_argument("--constant", action="append", default=[], help="NAME=VALUE of `coarse_motion`")
     arguments = parser.parse_args()
-    for each in arguments.constant:
-        name, _, value = each.partition("=")
-        setattr(coarse_motion, name, ast.literal_eval(value))
+    common.set_constants(coarse_motion, arguments.constant)
     aligner = Aligner.from_pretrained(preset=arguments.preset, precision="fp32")
     options, rng = aligner.options, np.random.default_rng(SEED)
     right: dict[str, list[bool]] = defaultdict(list)

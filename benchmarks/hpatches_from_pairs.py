@@ -9,10 +9,10 @@ inverse of what the pair has.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+import common
 import numpy as np
 from PIL import Image
 
@@ -36,9 +36,7 @@ def convert(pairs: Path, out: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()

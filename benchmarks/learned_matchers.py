@@ -10,11 +10,12 @@ pairs-points --csv` wrote: errors at the same places.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from datetime import date
 from pathlib import Path
+
+import common
 
 from glualign.evaluation.runner import read_csv
 from glualign.evaluation.tables import environment
@@ -24,9 +25,7 @@ NAMES = {"xfeat": "XFeat", "aliked+lightglue": "ALIKED + LightGlue"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("matchers", type=Path)
     parser.add_argument("pairs", type=Path, help="csv of glualign evaluate")
     parser.add_argument("--json", type=Path, required=True)

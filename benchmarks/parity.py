@@ -9,13 +9,14 @@ Exits with 1 when a difference is above its tolerance.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import common
 
 from glualign.evaluation.tables import environment
 from glualign.files import write_text
@@ -25,9 +26,7 @@ TITLES = {"glunet": "GLU-Net", "semantic": "Semantic-GLU-Net", "dm": "GLU-Net in
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -10,11 +10,10 @@ of many pairs is itself good to 1 to 3 px, so compare constants with one another
 
 from __future__ import annotations
 
-import argparse
-import ast
 import time
 from pathlib import Path
 
+import common
 import cv2
 import numpy as np
 
@@ -31,15 +30,11 @@ SEED = 5
 
 def main() -> None:
     """Print what is left for each folder, then for all, with the seconds of a registration."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--constant", action="append", default=[], help="NAME=VALUE of `global_model`")
     arguments = parser.parse_args()
-    for each in arguments.constant:
-        name, _, value = each.partition("=")
-        setattr(global_model, name, ast.literal_eval(value))
+    common.set_constants(global_model, arguments.constant)
     rng, left, seconds = np.random.default_rng(SEED), [], []
     for folder in sorted(each for each in arguments.root.iterdir() if each.is_dir()):
         firsts = sorted(folder.glob("*_a.*"))

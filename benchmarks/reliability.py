@@ -8,12 +8,12 @@ Every pair is aligned once; its pixels with ground truth, at most 20,000 of them
 
 from __future__ import annotations
 
-import argparse
 import json
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
+import common
 import numpy as np
 
 from glualign import Aligner
@@ -69,9 +69,7 @@ def table(found: list[tuple[str, np.ndarray, np.ndarray]]) -> list[dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--set", action="append", default=[], help="only this set (may be repeated)")

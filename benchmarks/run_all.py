@@ -1,4 +1,6 @@
-"""Measure what docs/benchmarks.md reports, then write the pages of benchmarks and the table of the README.
+"""Measure what a user runs (real pairs, HPatches, speed), then write the pages of benchmarks and the README.
+
+The other sections of docs/benchmarks.md name their scripts.
 
     python benchmarks/run_all.py --data ../shared/eval
     python benchmarks/run_all.py --data ../shared/eval --model old.safetensors --only pairs
@@ -15,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import common
 from build_docs import PAGE, RESULTS, ROOT
 from hpatches_from_pairs import convert
 
@@ -23,9 +26,7 @@ BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of pairs with ground truth")
     parser.add_argument("--model", action="append", default=[], help="further model or file of weights")
     parser.add_argument("--only", choices=STEPS, action="append", help="run this step only (may be repeated)")

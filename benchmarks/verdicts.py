@@ -8,7 +8,6 @@ A related pair is right when its median error is below 5 px where the source is 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 from rendered_pairs import RenderedPair, related, unrelated
 
@@ -41,9 +41,7 @@ def measured(aligner: Aligner, pair: RenderedPair) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = common.parser(__doc__)
     parser.add_argument("--model", default="compact")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--json", type=Path)

@@ -1,8 +1,7 @@
 """Coordinates: pixel frames, 3 x 3 transforms between them, and flow fields on them as arrays ``(H, W, 2)``.
 
 A transform maps homogeneous pixels ``(x, y, 1)`` of one frame to those of another. Integer coordinates are
-pixel centres. The torch twins of these functions, for batches of normalised affine maps inside the network,
-are in `glualign.network`.
+pixel centres. `glualign.network.warping.pixel_grid` is the torch twin of `pixel_grid`.
 """
 
 from __future__ import annotations

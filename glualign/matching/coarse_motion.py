@@ -23,13 +23,12 @@ from glualign.geometry import (
     Points,
     apply_transform,
     corner_motion,
-    pixel_grid,
     resizing_matrix,
     rotation_scale_matrix,
     sample,
     transform_fault,
 )
-from glualign.matching.pair import CoarseMotion, PairMatcher
+from glualign.matching.pair import CoarseMotion, PairMatcher, cell_centres
 from glualign.network.config import COARSE_SIZE
 
 FRAME = (COARSE_SIZE, COARSE_SIZE)
@@ -75,7 +74,7 @@ SHARPNESS = 25.0
 WINDOW = 2
 
 BY_SCORE = attrgetter("score")
-CENTRES = (pixel_grid((16, 16)).reshape(-1, 2) + 0.5) * 16 - 0.5
+CENTRES = cell_centres(FRAME, 16).reshape(-1, 2)
 """Of the cells, in pixels of 256."""
 
 

@@ -21,7 +21,7 @@ from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher
 from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import EdgeSimilarity, Similarity
 
-CONVINCING = 0.25
+KEY_POINTS_BELOW = 0.25
 """Edge similarity below which the homography through key points is tried, too: homogr/BostonLib, whose source
 shows a tenth of the target, has 0.22 without it and 0.77 with it."""
 POINTS = 2000
@@ -54,7 +54,7 @@ LITTLE_MISSING = 0.4
 nearly as similar under any small motion. Set, not tuned; on 25 public pairs the median stays at 1.77 px."""
 STEEPNESS = 0.03
 """Edge similarity over which the blending weight rises from 1/2 to 3/4."""
-CONTRADICTION = 2.0
+CONTRADICTING_PIXELS = 2.0
 """Working pixels by which an imposed flow's error must exceed the network's own to be contradicted."""
 EXPLAINED = 0.96
 """Share of the flow's edge similarity from which a global motion alone explains the pair. On public pairs
@@ -96,7 +96,7 @@ def estimate(
     The latter where edges disagree.
     """
     best = _best_of_match(pair, edges, options, first)
-    if options.search and best.similarity.total < CONVINCING:
+    if options.search and best.similarity.total < KEY_POINTS_BELOW:
         homography = _keypoint_motion(pair)
         if homography is not None:
             other = _best_of_match(pair, edges, options, pair.match_transformed(homography))
@@ -184,8 +184,8 @@ def fuse(
     weight = _blending_weight(result, dense, motion_only, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
     flow = result.forward * weight[..., None]
     returned = result.way_back(flow)
-    bare = expected_error(returned, result, motion_only)
-    error = np.where(weight > 0.5, result.error, bare).astype(np.float32)
+    global_only = expected_error(returned, result, motion_only)
+    error = np.where(weight > 0.5, result.error, global_only).astype(np.float32)
     similarity = edges.compare(result.transform, flow)
     score = similarity.total
     if flat_scene:
@@ -201,7 +201,7 @@ def expected_error(
 
     ``returned`` is `MatchResult.way_back` of it.
 
-    Either the edges vouch for it (1 px where their ``similarity`` is 0.5 and more, 5 px at 0), or the network
+    Either the edges confirm it (1 px where their ``similarity`` is 0.5 and more, 5 px at 0), or the network
     does: both its directions agree, and its way back from the flow's end leads to the start. It can
     contradict a flow that is ``imposed``, not chosen by its edges: where its way back misses by clearly more
     than that of its own flow, the miss is expected.
@@ -211,7 +211,7 @@ def expected_error(
     by_edges = 1.0 + 4.0 * (1.0 - np.clip(local / 0.5, 0, 1))
     error = np.minimum(by_edges, np.maximum(returned, result.error))
     if imposed:
-        error = np.where(returned > result.error + CONTRADICTION, returned, error)
+        error = np.where(returned > result.error + CONTRADICTING_PIXELS, returned, error)
     return np.asarray(error, np.float32)
 
 

@@ -110,8 +110,8 @@ def finish(
         transform, (matrix, inlier_share), compared, _ = found
         flow = from_transform(matrix, size, pair.source_size)
     else:
-        view = np.asarray(result.transform @ pair.from_target, np.float64)
-        residual = to_source_pixels(resize_flow(field, size, frame=frame), view)
+        to_source = np.asarray(result.transform @ pair.from_target, np.float64)
+        residual = to_source_pixels(resize_flow(field, size, frame=frame), to_source)
         flow = Flow(np.zeros_like(residual) if equal else residual, pair.source_size)
     if imposed:
         # Computed again below: images may have hundreds of megapixels.

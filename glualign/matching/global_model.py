@@ -34,7 +34,7 @@ NOTICEABLY = 1.001
 night that is aligned already, multimodal_daynight/VisionDN1, is moved by half a pixel."""
 AREA = 21
 """Side in pixels, at the compared size, of the window in which the flow may contradict the model."""
-CONTRADICTION = 0.25
+CONTRADICTING_SIMILARITY = 0.25
 """Local edge similarity by which the flow must exceed the model's to contradict it ..."""
 FEWEST_CONTRADICTING = 0.005
 """... and the share of the frame in which it must do so: something moves by itself there."""
@@ -150,7 +150,7 @@ def explains(model: Similarity, dense: Similarity) -> bool:
     model, dense = replace(model, covered=both), replace(dense, covered=both)
     if model.total < EXPLAINED * dense.total:
         return False
-    contradicted = both & (dense.local(AREA) > model.local(AREA) + CONTRADICTION)
+    contradicted = both & (dense.local(AREA) > model.local(AREA) + CONTRADICTING_SIMILARITY)
     return bool(contradicted.mean() < FEWEST_CONTRADICTING)
 
 
@@ -164,11 +164,11 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
     to_full = resizing_matrix(size, pair.target_size)
     found = np.asarray(matrix @ to_full, np.float64)
     for reach, widths in ROUNDS:
-        view, exists = pair.warp_source(found, size)
+        warped, exists = pair.warp_source(found, size)
         inner = np.asarray(
             cv2.erode(exists.astype(np.uint8), np.ones((BORDER, BORDER)), borderValue=0), np.uint8
         )
-        source = np.dstack(edge_directions(view)) * inner[..., None]
+        source = np.dstack(edge_directions(warped)) * inner[..., None]
         centres, scores = _scores(target, source, inner, reach)
         if len(centres) < FEWEST:
             return matrix

@@ -134,7 +134,7 @@ class FlowPredictor:
             if not both_ways:
                 return forward, []
             _, flow3 = network.coarse_flows(coarse_target, coarse_source)
-            # A way back that is wrong misses by pixels, so 1/4 is fine enough for it.
+            # The backward flow serves the consistency check alone, for which 1/4 is fine enough.
             moving, still = (working._replace(half=None) for working in (target, source))
             backward = network.fine_flows(moving, still, flow3)[-1]
             return forward, _fields(resize_bilinear(backward, (forward[0].shape[0], forward[0].shape[1])))

@@ -40,7 +40,7 @@ class Refined:
 
 
 def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
-    """Refine a hypothesis; None when the views are not alike enough for brightness to guide.
+    """Refine a hypothesis; None when the images are not alike enough for brightness to guide.
 
     A pixel keeps the refined flow where both images look alike and the refined directions agree better than
     the network's did.
@@ -52,8 +52,8 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     target = _grey(reduce_image(pair.target_pixels, side))
     size: Size = (target.shape[0], target.shape[1])
     before = resize_flow(best.flow, size, frame=pair.working)
-    view, exists = pair.warp_source(best.result.transform @ resizing_matrix(size, pair.working), size)
-    source = _grey(view)
+    warped, exists = pair.warp_source(best.result.transform @ resizing_matrix(size, pair.working), size)
+    source = _grey(warped)
     alike = (_correlation(target, warp_pixels(source, before)) > ALIKE) & exists
     if alike.sum() < FEWEST_ALIKE * max(1, int(exists.sum())):
         return None

@@ -82,19 +82,19 @@ class EdgeSimilarity:
     def compare(self, transform: Matrix, flow: Field | None = None) -> Similarity:
         """Similarity under a transform (working pixel -> source) and a flow of cells in working pixels."""
         to_working = resizing_matrix(self.size, self.pair.working)
-        view, covered = self.pair.warp_source(transform @ to_working, self.size)
+        warped, covered = self.pair.warp_source(transform @ to_working, self.size)
         if flow is not None:
             flow = resize_flow(flow, self.size, frame=self.pair.working)
-            view = warp_pixels(view, flow)
+            warped = warp_pixels(warped, flow)
             covered = warp_pixels(covered.astype(np.uint8), flow, cv2.INTER_NEAREST) > 0
         if self._known is not None:
             covered = covered & self._known
         inner = cv2.erode(covered.astype(np.uint8), np.ones((BORDER, BORDER), np.uint8), borderValue=1) > 0
-        (ax, ay), (bx, by) = self._target, edge_directions(view)
+        (ax, ay), (bx, by) = self._target, edge_directions(warped)
         product = ax * bx + ay * by
         # The mean of both images' own products: an edge that only one of them shows counts against it.
         strength = np.asarray((self._strength + (bx * bx + by * by)) / 2, np.float32)
-        return Similarity(product, strength, np.asarray(inner), view)
+        return Similarity(product, strength, np.asarray(inner), warped)
 
 
 def warp_pixels(image: Pixels, flow: Field, interpolation: int = cv2.INTER_LINEAR) -> Pixels:

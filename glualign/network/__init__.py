@@ -1,4 +1,4 @@
-"""GLU-Net in pure torch: one module per concept of the paper, assembled by `GLUNet` from a `GLUNetConfig`."""
+"""GLU-Net in torch: one module per concept of the paper, assembled by `GLUNet` from a `GLUNetConfig`."""
 
 from glualign.network.config import CONFIGS, GLUNetConfig
 from glualign.network.glunet import GLUNet

@@ -43,12 +43,14 @@ class GLUNetConfig:
         decoder: densely connected decoders (GLU-Net) or residual ones (GLU-Net-star, WarpC-GLU-Net).
         upsampling: learned transposed convolutions or bilinear up-sampling of the flow between levels.
         semantic: hyper-column features and neighbourhood consensus (Semantic-GLU-Net).
-        pyramid_channels: feature channels at full resolution and 1/2, at 1/4, at 1/8 and at 1/16.
+        pyramid_channels: feature channels at full resolution and 1/2, at 1/4, at 1/8 and at 1/16; with
+            ``pretrained`` of the first convolution, at 1/2 and 1/4, at 1/8, and one of no use.
         decoder_width: factor on the channels of decoders 3, 2, 1 and the refinement blocks.
         mapping_decoder_width: factor on the channels of the 16 x 16 decoder.
         max_displacement: radius of the local correlation in cells.
         div: every flow inside the network is in pixels / div.
-        soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation, as in `compact`.
+        soft_argmax_scale: inverse temperature of the soft-argmax of the global correlation, which networks
+            with ``pretrained`` have.
         pretrained: the 16 x 16 features come from two frozen pretrained networks, not from the pyramid. The
             rest is then built like `compact` (docs/network.md): a thin pyramid, cosines, a map fitted to the
             mutual matches that a second 16 x 16 decoder corrects, less work at 1/4 and 1/2.
@@ -93,11 +95,6 @@ class GLUNetConfig:
             )
         if self.pretrained and self.semantic:
             raise ValueError("pretrained and semantic exclude each other")
-
-    @property
-    def stride(self) -> int:
-        """Working pixels from cell to cell of the flow that the network answers with."""
-        return 2 if self.half_decoder_width else 4
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""

@@ -40,7 +40,7 @@ def mutual_matching(correlation: Tensor) -> Tensor:
     Args:
         correlation: ``(B, S, Ht, Wt)`` with source cells as channels. What is negative counts as zero, or the
             best of a cell that matches nothing would be a divisor near zero or below. Features after a ReLU
-            have no negative products, transformed ones do.
+            have no negative products, centred ones (`PretrainedFeatures`) do.
 
     Returns:
         The same shape, 0 to the largest correlation.

@@ -29,7 +29,7 @@ LITE_STAGES = (
 goes on with two more blocks of 192 channels, and one of 320."""
 LITE_BLOCKS = range(4, 13)
 """Blocks whose outputs are coarse features, from 1/8 (block 4) to 1/32 (11 and 12). Untrained, blocks 7 and 9
-to 12 find more cells (.88 instead of .79, `benchmarks/coarse_matches.py`), but fewer motions: by frozen
+to 12 find a tenth more cells (`benchmarks/coarse_matches.py`), but fewer motions: by frozen
 features alone 80 instead of 86 % of those of `fast` (`benchmarks/coarse_motions.py`)."""
 XFEAT_CHANNELS = 64
 PRETRAINED_CHANNELS = 40 + 3 * 80 + 3 * 112 + 2 * 192 + XFEAT_CHANNELS
@@ -182,8 +182,8 @@ class PretrainedFeatures(nn.Module):
     """Unit vectors at 1/16 of two frozen networks; each part is centred over the image, and all count alike.
 
     EfficientNet-Lite0 knows what things are (objects of a class, another sensor), XFeat tells the places of
-    one scene apart. Untrained, together, they find 79 % of the coarse matches of real pairs, the
-    descriptors that are learned of them 84 %, features trained on synthetic pairs alone 73 %
+    one scene apart. Untrained, together, they find 78 % of the coarse matches of real pairs, the
+    descriptors that are learned of them 83 %, features trained on synthetic pairs alone 73 %
     (`benchmarks/coarse_matches.py`).
     """
 

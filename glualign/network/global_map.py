@@ -56,7 +56,6 @@ def fit_global_map(matches: Tensor, weight: Tensor) -> GlobalMap:
     for basis, reach in ((linear, AFFINE_REACH), (second_order, SMOOTH_REACH)):
         for _ in range(STEPS):
             near = weight * _consistency(position, points, reach)
-            # Weighted least squares.
             weighted = basis * near[:, :, None]
             # What keeps the system solvable with too few matches, and the second order small without reason.
             cost = basis.new_full((batch, basis.shape[1]), 1e-4)

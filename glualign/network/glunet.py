@@ -121,7 +121,7 @@ class GLUNet(nn.Module):
             quarter = config.pyramid_channels[1]
             self.half_features = nn.Sequential(
                 OrderedDict(
-                    # The four pixels of a cell as they are, because max-pooling forgets which it took.
+                    # The four pixels of a cell as they are: the strided convolution before them mixes them.
                     embed=conv_bn(3 * 4 + quarter, quarter // 2, leaky_relu()),
                     # Its norm centres the features: a component common to all cells makes all cosines alike.
                     project=conv_bn(quarter // 2, quarter // 2),

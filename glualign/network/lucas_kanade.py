@@ -13,7 +13,8 @@ from torch import Tensor
 RADIUS = 2
 """Of the local correlation at 1/2, and at 1/4 before it, in cells: what is left to find there is small."""
 WINDOWS = (4, 2)
-"""Radii, in cells, of the windows over which the motion is taken as constant; the first step is added."""
+"""Of the windows over which the motion is taken as constant: their weights fall linearly to zero over
+2 r + 1 cells to each side, of these r. The first step is added."""
 STEP_CHANNELS = 2 * len(WINDOWS) + 1
 """Channels of all maps of `lucas_kanade_steps` together."""
 DAMPING = 0.1

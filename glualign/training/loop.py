@@ -140,7 +140,7 @@ class Trainer:
             if stopping or self.progress.step < stage.steps:
                 return False
             if self.normalised:
-                weights.fold_batch_norms(self.network.pyramid)
+                weights.remove_batch_norms(self.network.pyramid)
                 self.normalised = False
                 # The average of unfolded weights means nothing for the folded ones; it starts anew.
                 self._start_average()

@@ -11,9 +11,10 @@ from glualign.network.glunet import GLUNet
 
 @torch.no_grad()
 def start_from(network: GLUNet, weights: dict[str, Tensor]) -> list[str]:
-    """Copy weights into a network that may have *more* than they do; the additions change nothing at first.
+    """Copy weights into a network that may have *more* than they do.
 
-    A decoder that the weights lack gets a zero head, so that the network starts as the one they are of.
+    A decoder that the weights lack gets a zero head, so that it changes nothing at first; all but that of the
+    global correlation, whose answer is a position.
     Returns the tensors that the weights do not determine; a `TrainingError` says that they are of another
     network.
     """
@@ -56,7 +57,7 @@ def add_batch_norms(pyramid: nn.Module) -> None:
                 setattr(group, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
 
 
-def fold_batch_norms(pyramid: nn.Module) -> None:
+def remove_batch_norms(pyramid: nn.Module) -> None:
     """Fold what `add_batch_norms` added into the convolutions, which then have the plain pyramid's names."""
     for group in pyramid.eval().children():
         for name, layer in group.named_children():

@@ -120,7 +120,6 @@ def test_a_predictor_answers_on_cells_of_two_pixels(finer: GLUNet) -> None:
     rng = np.random.default_rng(4)
     pictures = [rng.integers(0, 256, (256, 320, 3)).astype(np.uint8) for _ in range(3)]
     predictor = FlowPredictor(finer, device=torch.device("cpu"), dtype=torch.float32)
-    assert finer.config.stride == 2
     encoded = predictor.encode(pictures, (256, 320))
     forward, backward = predictor.match(encoded[:2], encoded[1:])
     assert forward[0].shape == backward[1].shape == (128, 160, 2)

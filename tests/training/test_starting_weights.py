@@ -9,9 +9,9 @@ from glualign.network.features import ThinPyramid, VGGPyramid
 from glualign.network.glunet import GLUNet
 from glualign.training.weights import (
     add_batch_norms,
-    fold_batch_norms,
     initialise,
     move_average,
+    remove_batch_norms,
     start_from,
 )
 from tests.networks import tiny_config
@@ -85,7 +85,7 @@ def test_batch_norm_folds_into_the_convolutions(kind) -> None:
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
     plain = copy.deepcopy(normalised.eval())
-    fold_batch_norms(plain)
+    remove_batch_norms(plain)
     assert set(plain.state_dict()) == names
     image = torch.randn(1, 3, 256, 256)
     with torch.no_grad():
