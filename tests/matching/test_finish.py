@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glualign.files import plain
+from glualign.geometry import resize_flow
 from glualign.matching.estimate import fuse
 from glualign.matching.finish import confidence_of, finish, verdict_on
 from glualign.matching.refinement import refine
@@ -123,6 +124,23 @@ def test_the_verdict_on_real_images_under_a_true_and_a_useless_match(wall, sourc
     found = finish(best, pair, edges, None)
     assert found.quality.verdict == verdict
     assert found.trusted.any() == (verdict != "failed")
+
+
+def test_refinement_leaves_what_does_not_look_alike(wall):
+    """The right half shows another thing in the source: the flow there stays, that of the left is refined."""
+    moved = warp_homography(wall, GENTLE, wall.shape[:2])
+    middle = wall.shape[1] // 2
+    moved[:, middle:] = np.random.default_rng(0).integers(0, 256, moved[:, middle:].shape)
+    pair = known_pair(wall, moved, GENTLE)
+    result = pair.match_transformed(pair.to_source)
+    result.forward[:] += np.float32((0.8, -0.6))
+    best = fuse(result, EdgeSimilarity(pair), global_motion=False)
+    refined = refine(best, pair)
+    before = resize_flow(best.flow, refined.exists.shape, frame=pair.working)
+    change = np.linalg.norm(refined.flow - before, axis=2)
+    columns = refined.exists.shape[1]
+    assert change[:, : columns // 3].mean() > 0.5
+    assert change[:, columns * 2 // 3 :].mean() < 0.05
 
 
 def test_confidence_falls_from_one():
