@@ -38,7 +38,7 @@ def name_outputs(
     """Files by kind: ``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` ... in ``folder``.
 
     ``extension`` is that of the warped image, as `warped_extension` chooses it. An unknown kind is an
-    `OutputError`.
+    `OutputError`, as are two kinds that would be one file.
     """
     names = {
         "warped": f"_warped{extension}",
@@ -52,6 +52,11 @@ def name_outputs(
     }
     if unknown := sorted(set(kinds) - set(names)):
         raise OutputError(f"{', '.join(unknown)}: not a kind of output; use {', '.join(names)}")
+    if {"flow", "flow_image"} <= set(kinds) and folded(names["flow"]) == folded(names["flow_image"]):
+        raise OutputError(
+            f"flow and flow-image: both would be {stem}{names['flow']}; choose another --flow-format, "
+            "or write only one of them"
+        )
     return {kind: Path(folder, f"{stem}{name}") for kind, name in names.items() if kind in kinds}
 
 
@@ -215,6 +220,11 @@ def check_outputs(
             raise OutputError(f"{path}: cannot be written ({parent} is a file); choose another folder")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise OutputError(f"{path}: cannot be written (no permission in {parent}); choose another folder")
+    check_formats(kinds, warped=warped)
+
+
+def check_formats(kinds: Mapping[str, Path], *, warped: Image | None = None) -> None:
+    """Refuse files by kind, by their names alone, whose format cannot be written; as `check_outputs` does."""
     for kind, path in kinds.items():
         suffix = path.suffix.lower()
         if kind == "matches":

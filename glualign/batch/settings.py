@@ -64,8 +64,8 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        any_image = Path(f"any{self.extension or '.png'}")
-        outputs.check_outputs(self._files(Path(), "any", ".png") | {"warped": any_image})
+        warped = Path(f"NAME{self.extension or '.png'}")
+        outputs.check_formats(self._files(Path(), "NAME", ".png") | {"warped": warped})
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides what the outputs look like, as JSON values.

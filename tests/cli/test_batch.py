@@ -99,6 +99,15 @@ def test_impossible_formats_are_refused_before_anything_is_done(folders, out, op
     assert not out.exists()
 
 
+def test_the_current_folder_does_not_matter(folders, out, tmp_path, monkeypatch) -> None:
+    for name in ("any.png", "any_flow.flo", "NAME.png", "NAME_flow.flo"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+    (tmp_path / "here").chmod(0o500)
+    monkeypatch.chdir(tmp_path / "here")
+    result = batch(*folders, "-o", out, "--write", "flow,transform")
+    assert result.exit_code == 0, result.output
+
+
 def test_an_unknown_kind_of_result_is_refused(folders, out) -> None:
     result = batch(*folders, "-o", out, "--write", "warped,movie")
     assert result.exit_code == 2
