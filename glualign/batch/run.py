@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -104,7 +104,7 @@ def align_batch(
     own = pairs if shard is None else pairs.shard(shard)
     options = settings.identity()
     private = out / BOOKKEEPING
-    _keep_inputs(pairs, out, settings, shard)
+    inputs = _keep_inputs(pairs, out, settings, shard)
     with hold(private, shard):
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
@@ -139,7 +139,8 @@ def align_batch(
             outdated = records.get(record.key, record).outputs if record.outputs else {}
             for name in set(outdated) - set(record.outputs):  # what the new options no longer produce
                 with suppress(OSError):
-                    (out / name).unlink()
+                    if identity(out / name) not in inputs:
+                        (out / name).unlink()
             finished.append(record.status)
             on_progress(replace(progress, finished=len(finished), record=record))
         shutil.rmtree(aside, ignore_errors=True)
@@ -201,13 +202,16 @@ def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Re
     return latest((record for record in whole if record.key in keys), own), []
 
 
-def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> None:
+def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> Collection[Any]:
     """Refuse a batch of which a result, or a file about the run, would overwrite an input.
 
-    An input can be overwritten only where an output is already there, so only those are looked at.
+    An input can be overwritten or removed only where ``out`` is already there.
+
+    Returns:
+        The `identity` of each input, which may be a result of an earlier run.
     """
     if not os.path.isdir(out):
-        return
+        return ()
     sound = [pair for pair in pairs.pairs if pair.fault is None]
     outputs = [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
     outputs += [out / name for name in _FILES]
@@ -215,10 +219,13 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
         folder, _, stem = pair.key.rpartition("/")
         outputs += [out / folder / name for name in settings.names(stem, pair.source)]
     there = {number: path for path in outputs if (number := identity(path))}
-    inputs = {path for pair in sound for path in (pair.source, pair.target)}
-    inputs |= {pairs.file} if pairs.file else set()
-    if there and (hit := [path for path in inputs if (identity(path) or ()) in there]):
+    images = {path for pair in sound for path in (pair.source, pair.target)}
+    read = {pairs.file} if pairs.file else set()
+    read = read.union(*map(settings.files_of, images))
+    inputs = {number: path for path in read if (number := identity(path))}
+    if hit := [inputs[number] for number in inputs.keys() & there.keys()]:
         check_outputs(there.values(), hit)
+    return inputs.keys()
 
 
 def worst_first(records: Sequence[Record]) -> list[Record]:

@@ -97,6 +97,10 @@ class Settings:
         how = ("apply_orientation", "page", "max_pixels", "mask_from")
         return read_image(path, **{name: getattr(self, name) for name in how})
 
+    def files_of(self, path: Path) -> Sequence[Path]:
+        """The files that `read` opens for one image: its own, and its mask where there may be one."""
+        return [path, path.with_name(f"{path.stem}_mask.png")] if self.mask_from == "file" else [path]
+
     def names(self, stem: str, source: Path) -> Sequence[str]:
         """The names of the files that `write` may make of a pair.
 

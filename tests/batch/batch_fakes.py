@@ -88,6 +88,7 @@ class FakeSettings(Settings):
     reader: Callable[[Path], Image] = read_image
     saver: Callable[[FakeAlignment, Path, str], list[Path]] = save
     options: Mapping[str, Any] = field(default_factory=dict)
+    file_names: Sequence[str] = ("_warped.png", "_flow.npy")
 
     def identity(self) -> Mapping[str, Any]:
         return self.options
@@ -99,7 +100,7 @@ class FakeSettings(Settings):
         return self.reader(path)
 
     def names(self, stem: str, source: Path) -> list[str]:
-        return [f"{stem}_warped.png", f"{stem}_flow.npy"]
+        return [f"{stem}{name}" for name in self.file_names]
 
     def write(self, alignment: FakeAlignment, folder: Path, stem: str) -> tuple[list[Path], list[str]]:
         return self.saver(alignment, folder, stem), []

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import weakref
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from batch_fakes import FakeAligner, FakeAlignment, contents, fake_settings, pic
 
 import glualign
 from glualign.batch import (
+    Row,
     Settings,
     Shard,
     align_batch,
+    from_rows,
     match_folders,
     onto_target,
     pipeline,
@@ -27,7 +29,7 @@ from glualign.batch import (
 )
 from glualign.batch.manifest import Input
 from glualign.errors import BatchError, CheckpointError, GlualignError, OutputError
-from glualign.images import read_image
+from glualign.images import read_image, write_image
 
 
 @pytest.fixture
@@ -320,6 +322,34 @@ def test_a_result_never_overwrites_an_input(tmp_path, mode) -> None:
     with pytest.raises(OutputError, match="is an input and would be overwritten"):
         align_batch(pairs, out, fake_settings())
     assert contents(sources) == before
+
+
+@pytest.mark.parametrize("mask_from", [None, "file"])
+def test_a_mask_that_is_read_is_an_input(tmp_path, mask_from) -> None:
+    source, mask = (picture(tmp_path / "s" / name, 90) for name in ("x.png", "x_mask.png"))
+    drawn = mask.read_bytes()
+    settings = Settings(mask_from=mask_from, kinds=["mask"])
+    pairs = from_rows([Row(str(source), str(picture(tmp_path / "t.png")), "x")])
+    refused = pytest.raises(OutputError, match=r"x_mask\.png: is an input and would be overwritten")
+    with refused if mask_from else nullcontext():
+        align_batch(pairs, tmp_path / "s", settings, engine=lambda *_: iter(()))
+    assert mask.read_bytes() == drawn
+
+
+def test_a_result_of_an_earlier_run_that_is_an_input_now_is_kept(tmp_path, out) -> None:
+    """The flow of a pair is no longer made, its image is the source of the next run."""
+
+    def save_as_tif(alignment: FakeAlignment, folder: Path, stem: str) -> list[Path]:
+        write_image(folder / f"{stem}_warped.tif", alignment.source)
+        return [folder / f"{stem}_warped.tif"]
+
+    target = picture(tmp_path / "t.png")
+    align_batch(from_rows([Row(str(picture(tmp_path / "a.png")), str(target), "a")]), out, fake_settings())
+    pairs = from_rows([Row(str(out / "a_warped.png"), str(target), "a")])
+    settings = fake_settings(saver=save_as_tif, options={"format": "tif"}, file_names=("_warped.tif",))
+    assert align_batch(pairs, out, settings).done == 1
+    assert {path.name for path in out.glob("a_*")} == {"a_warped.png", "a_warped.tif"}
+    assert align_batch(pairs, out, settings).skipped == 1
 
 
 def test_results_may_lie_beside_the_sources(tmp_path) -> None:
