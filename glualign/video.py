@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -159,7 +159,8 @@ def write_video(
 ) -> int:
     """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder; their number.
 
-    An error or a second Ctrl-C leaves nothing; the first Ctrl-C ends the video with the pictures so far.
+    They replace the file, or all such pictures in the folder, when the last is written. An error or a second
+    Ctrl-C leaves nothing; the first Ctrl-C ends the video with the pictures so far.
 
     Args:
         path: ``.mp4``, ``.avi`` or ``.mkv``; a name without extension is a folder.
@@ -168,11 +169,11 @@ def write_video(
         progress: called after each picture.
 
     Raises:
-        OutputError: the file cannot be written, or this build of OpenCV cannot encode it.
+        OutputError: the file cannot be written as a whole, or this build of OpenCV cannot encode it.
     """
     check_encoding(path)
     count, writer = 0, None
-    with atomic_path(path) if path.suffix else nullcontext(path) as place:
+    with atomic_path(path) if path.suffix else _replaced_frames(path) as place:
         try:
             for picture in pictures:
                 height, width = (side + side % 2 for side in picture.shape[:2])
@@ -199,7 +200,51 @@ def write_video(
         finally:
             if writer is not None:
                 writer.release()
+        if writer is not None:  # which says nothing of a full disk
+            found = 0
+            with suppress(ImageError):
+                found = Clip(place).count()
+            if found != count:
+                raise OutputError(f"{path}: has only {found} of {count} pictures; make room on the disk")
+            with place.open("r+b") as file:  # where the end is missing no byte more can be written
+                size = file.seek(0, os.SEEK_END)
+                file.write(b"0")
+                file.truncate(size)
     return count
+
+
+@contextmanager
+def _replaced_frames(path: Path) -> Iterator[Path]:
+    """Yield an empty folder whose frames replace those of the folder ``path`` when the block succeeds."""
+    try:
+        parent = path if path.is_dir() else path.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".glualign-") as name:
+            place = Path(name, "frames")
+            place.mkdir()
+            yield place
+            if parent != path:
+                place.rename(path)
+                return
+            former = _frames_in(path)
+            for frame in (new := _frames_in(place)):
+                (place / frame).replace(path / frame)
+            for frame in former - new:
+                (path / frame).unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def check_frames(path: Path, count: int) -> None:
+    """Refuse, by an `OutputError`, a folder with other frames than the ``count`` that will be written."""
+    if others := _frames_in(path) - {f"{number:06d}.png" for number in range(1, count + 1)}:
+        raise OutputError(
+            f"{path}: has {min(others)}, which is not of this run; empty it or name another folder"
+        )
+
+
+def _frames_in(path: Path) -> set[str]:
+    return {frame.name for frame in path.glob("[0-9]" * 6 + ".png")}
 
 
 def check_encoding(path: Path) -> None:

@@ -114,6 +114,52 @@ def test_a_folder_gets_a_file_for_each_picture(tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "frames" / "000002.png")).mean() == 120
 
 
+def test_frames_in_a_folder_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    write_video(folder, [np.full((8, 9, 3), 20, np.uint8)] * 3, 5.0)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(KeyboardInterrupt):
+        write_video(folder, broken([], KeyboardInterrupt), 5.0)
+    with pytest.raises(ImageError):
+        write_video(folder, broken([np.full((8, 9, 3), 120, np.uint8)], ImageError), 5.0)
+    assert cv2.imread(str(folder / "000001.png")).mean() == 20
+    assert len(list(folder.iterdir())) == 4
+    assert write_video(folder, broken([np.full((8, 9, 3), 120, np.uint8)], KeyboardInterrupt), 5.0) == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["000001.png", "notes.txt"]
+    assert cv2.imread(str(folder / "000001.png")).mean() == 120
+
+
+def test_a_folder_with_frames_of_a_longer_run_is_refused(clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    write_video(folder, [np.full((8, 9, 3), 20, np.uint8)] * 3, 5.0)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    status, output = run(clip, "-o", folder, "--range", "0:3")
+    assert (status, "frames: has 000003.png, which is not of this run" in output) == (1, True), output
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    video.check_frames(folder, 3)
+
+
+@pytest.mark.parametrize("room", [0.5, 0.999])
+@pytest.mark.parametrize("suffix", video.ENCODINGS)
+def test_a_video_on_a_full_disk_is_an_error_and_the_old_one_stays(
+    tmp_path: Path, suffix: str, room: float
+) -> None:
+    """A limit on the size of files stands for the disk: OpenCV tells of neither."""
+    words = r"has only \d+ of 30 pictures; make room on the disk" + ("|too large" if room > 0.9 else "")
+    resource = pytest.importorskip("resource", reason="needs limits on the size of files")
+    out, limits = tmp_path / f"out{suffix}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0).integers(0, 255, (30, 96, 128, 3), np.uint8)
+    write_video(out, noise, 5.0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(room * out.stat().st_size), limits[1]))
+    out.write_text("the old one")
+    try:
+        with pytest.raises(OutputError, match=words):
+            write_video(out, noise, 5.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["the old one"]
+
+
 def broken(frames: list[np.ndarray], error: type[BaseException]):
     yield from frames
     raise error

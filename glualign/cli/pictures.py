@@ -251,7 +251,7 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
     """
     from glualign.aligner import Aligner
     from glualign.outputs import check_outputs
-    from glualign.video import Clip, check_encoding, video_pictures, write_video
+    from glualign.video import Clip, check_encoding, check_frames, video_pictures, write_video
 
     path = Path(output)
     check_encoding(path)
@@ -264,6 +264,8 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
+    if not path.suffix:
+        check_frames(path, count - 1)
     if aligning.transform == "auto":
         aligning = replace(aligning, transform="dense")  # not one model in this frame and flow in the next
     if onto == "next" and aligning.preset is None and not aligning.mirror:
