@@ -5,11 +5,11 @@ Frames are read and written by OpenCV; one pair is in memory at a time.
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from glualign.errors import ImageError, OutputError
-from glualign.files import atomic_path, write_bytes
+from glualign.files import atomic_path, write_bytes, write_text
 from glualign.flow import Flow
 from glualign.viz.canvas import Picture
 from glualign.viz.colors import flow_to_rgb, scale_of
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Style = Literal["wheel", "arrows", "side-by-side", "warped"]
 ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """Codec by extension: those that the builds of OpenCV on PyPI bring along."""
+FRAMES_OF = ".glualign-frames.json"
+"""File that says which video the frames in a folder are of."""
 SCALE_PAIRS = 12
 """Pairs, spread evenly over the clip, whose longest motion sets the scale."""
 
@@ -70,26 +72,39 @@ class Clip:
         return sum(1 for _ in self)
 
 
-def extract_frames(video: Path, out: Path) -> Path:
+def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
     """Write the frames of a video as ``000001.png`` and so on into ``out/NAME_frames``, the folder returned.
 
-    Frames that are there since the video changed last stay as they are. An `ImageError` is raised where the
-    video cannot be read or has fewer than two frames, an `OutputError` where nothing can be written.
+    Frames of this very file stay as they are: `FRAMES_OF` beside them has its path, size and time. The caller
+    keeps other runs out of ``out``; where they may read the frames (``shared``) none are replaced.
+
+    Raises:
+        ImageError: the video cannot be read or has fewer than two frames.
+        OutputError: nothing can be written, or the folder is not of frames that may be replaced.
     """
     folder = out / f"{video.stem}_frames"
+    refusal = OutputError(f"{folder}: is not of {video} as it is now; move it away, or choose another -o")
     try:
-        if folder.is_dir() and folder.stat().st_mtime >= video.stat().st_mtime:
+        found, owner = video.stat(), folder / FRAMES_OF
+        facts = {"video": os.path.abspath(video), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
+        text = json.dumps(facts)
+        if (replaced := owner.is_file()) and owner.read_bytes() == text.encode():
             return folder
-        Clip(video).rate()  # what is no video leaves nothing
+        if os.path.lexists(folder) and (shared or not replaced):
+            raise refusal
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".glualign-") as name:
-            frames = Path(name) / "frames"
-            count = write_video(frames, Clip(video), 1.0)
+            frames = Path(name, "new")
+            count = write_video(frames, Clip(video), 1.0, partial=False)
             if count < 2:
                 raise ImageError(f"{video}: a sequence needs two frames, it has {count}")
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # of another shard, which was faster
+            write_text(frames / FRAMES_OF, text)
+            if replaced:
+                folder.rename(Path(name, "former"))
+            with suppress(OSError) if shared else nullcontext():  # of another shard, which was faster
                 frames.rename(folder)
+        if owner.read_bytes() != text.encode():
+            raise refusal
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return folder
@@ -155,7 +170,12 @@ def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
 
 
 def write_video(
-    path: Path, pictures: Iterable[Picture], rate: float, progress: Callable[[], None] = lambda: None
+    path: Path,
+    pictures: Iterable[Picture],
+    rate: float,
+    progress: Callable[[], None] = lambda: None,
+    *,
+    partial: bool = True,
 ) -> int:
     """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder; their number.
 
@@ -167,6 +187,7 @@ def write_video(
         pictures: ``(H, W, 3)`` uint8 RGB.
         rate: frames per second.
         progress: called after each picture.
+        partial: whether the first Ctrl-C leaves the pictures so far, too; else it leaves nothing.
 
     Raises:
         OutputError: the file cannot be written as a whole, or this build of OpenCV cannot encode it.
@@ -195,7 +216,7 @@ def write_video(
                 count += 1
                 progress()
         except KeyboardInterrupt:
-            if not count:
+            if not (count and partial):
                 raise
         finally:
             if writer is not None:
@@ -244,7 +265,7 @@ def check_frames(path: Path, count: int) -> None:
 
 
 def _frames_in(path: Path) -> set[str]:
-    return {frame.name for frame in path.glob("[0-9]" * 6 + ".png")}
+    return {frame.name for frame in (*path.glob("[0-9]" * 6 + ".png"), *path.glob(FRAMES_OF))}
 
 
 def check_encoding(path: Path) -> None:

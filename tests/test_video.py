@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from glualign import video
+from glualign.batch import read_records
+from glualign.batch.manifest import hold
 from glualign.cli.main import cli
 from glualign.cli.pictures import VIDEO_STYLES
 from glualign.errors import ImageError, OutputError
@@ -239,12 +241,99 @@ def test_a_batch_takes_the_frames_of_a_video(clip: Path, tmp_path: Path) -> None
     out = tmp_path / "out"
     frames = video.extract_frames(clip, out)
     assert frames == out / "clip_frames"
-    for written, frame in zip(sorted(frames.iterdir()), Clip(clip), strict=True):
+    for written, frame in zip(sorted(frames.glob("*.png")), Clip(clip), strict=True):
         np.testing.assert_array_equal(cv2.imread(str(written))[..., ::-1], frame)
     before = (frames / "000001.png").stat().st_mtime_ns
     video.extract_frames(clip, out)
     assert (frames / "000001.png").stat().st_mtime_ns == before, "they are written once"
     assert [path.name for path in out.iterdir()] == ["clip_frames"]
+
+
+def another(clip: Path, count: int) -> Path:
+    """A clip with the same name and an older date."""
+    path = clip.parent / "another" / clip.name
+    path.parent.mkdir()
+    write_video(path, [np.full((*SIZE, 3), 120, np.uint8)] * count, 5.0)
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+def frames_in(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("*.png"))]
+
+
+def test_frames_of_another_video_are_replaced(clip: Path, tmp_path: Path) -> None:
+    older = another(clip, 3)
+    folder = video.extract_frames(clip, tmp_path / "out")
+    before = frames_in(folder)
+    with pytest.raises(
+        OutputError, match=r"clip_frames: is not of .*another/clip\.avi as it is now; move it"
+    ):
+        video.extract_frames(older, tmp_path / "out", shared=True)
+    assert frames_in(folder) == before
+    video.extract_frames(older, tmp_path / "out")
+    assert len(frames_in(folder)) == 3
+    assert cv2.imread(str(folder / "000001.png")).mean() == pytest.approx(120, abs=2)
+    video.extract_frames(clip, tmp_path / "out")
+    assert frames_in(folder) == before
+    with pytest.raises(OutputError, match=r"\.glualign-frames\.json, which is not of this run"):
+        video.check_frames(folder, 12)
+
+
+@pytest.mark.parametrize("names", [["000001.png", "years of work.txt"], []])
+def test_a_folder_that_was_not_made_for_frames_stays(clip: Path, tmp_path: Path, names: list[str]) -> None:
+    folder = tmp_path / "out" / "clip_frames"
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_text("mine")
+    os.utime(folder, (1e9, 1e9))
+    result = CliRunner().invoke(cli, ["batch", "--sequence", str(clip), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert f"{folder}: is not of {clip} as it is now; move it away, or choose another -o" in result.output
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_a_shard_that_is_slower_takes_the_frames_of_the_other(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, ours = video.write_video, []
+
+    def slowly(*arguments: object, **options: object) -> int:
+        monkeypatch.setattr(video, "write_video", write)
+        ours.append(video.extract_frames(clip, tmp_path, shared=True))
+        ours.append(ours[0].stat().st_ino)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(video, "write_video", slowly)
+    folder = video.extract_frames(clip, tmp_path, shared=True)
+    assert [folder, folder.stat().st_ino] == ours
+
+
+def test_ctrl_c_leaves_no_half_of_the_frames(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Clip.__iter__
+    monkeypatch.setattr(Clip, "__iter__", lambda self: broken(list(whole(self))[:5], KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        video.extract_frames(clip, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_running_batch_keeps_its_frames(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder = video.extract_frames(clip, out)
+    before = frames_in(folder)
+    arguments = ["batch", "--sequence", str(another(clip, 3)), "-o", str(out)]
+    with hold(out / ".glualign"):
+        result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert "another run is writing into this folder" in result.output
+    assert frames_in(folder) == before
+    result = CliRunner().invoke(cli, [*arguments, "--preset", "fast", "--max-side", "64", "--write", "flow"])
+    assert result.exit_code in (0, 3), result.output
+    assert len(list(read_records(out / "manifest.jsonl"))) == 2
+    with hold(out / ".glualign"):
+        pass  # it is over
 
 
 def test_opencv_and_ffmpeg_add_no_lines_of_their_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +73,7 @@ def align_batch(
     redo: Redo = "changed",
     fail_fast: bool = False,
     shard: Shard | None = None,
+    held: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -90,6 +91,7 @@ def align_batch(
             (``failed``) or everything (``all``).
         fail_fast: start nothing new after the first pair that fails.
         shard: work on this part only, and leave a manifest of its own that a later whole run merges.
+        held: whether the caller keeps other runs out of ``out`` already, by `hold`.
         on_progress: called in this thread.
         stop: asked before each pair; the run ends early, in order, once it says so.
 
@@ -105,7 +107,7 @@ def align_batch(
     options = settings.identity()
     private = out / BOOKKEEPING
     inputs = _keep_inputs(pairs, out, settings, shard)
-    with hold(private, shard):
+    with nullcontext() if held else hold(private, shard):
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)

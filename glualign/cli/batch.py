@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -129,6 +130,8 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     from glualign.batch.ray_engine import RayEngine
 
     out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
+    if options["shard"] is not None:
+        options["shard"] = Shard.parse(options["shard"])
     pairs = _pairs(out, masked=reading.mask_from == "file", **options)
     if options["dry_run"]:
         for pair in pairs.pairs:
@@ -154,7 +157,8 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             engine=process if options["engine"] == "local" else RayEngine(**ray),
             redo=options["redo"],
             fail_fast=options["fail_fast"],
-            shard=Shard.parse(options["shard"]) if options["shard"] is not None else None,
+            shard=options["shard"],
+            held=os.path.isfile(options["sequence"] or ""),  # by `_pairs`, for the frames of a video
             on_progress=display.progress,
             stop=lambda: bool(signals),
         )
@@ -200,9 +204,13 @@ def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool,
             if Path(frames).is_file():
                 if options["dry_run"]:
                     raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
-                from glualign.video import extract_frames
+                from glualign.batch.listing import BOOKKEEPING
+                from glualign.batch.manifest import hold
+                from glualign.video import Clip, extract_frames
 
-                frames = str(extract_frames(Path(frames), out))
+                Clip(Path(frames)).rate()  # what is no video leaves nothing
+                click.get_current_context().with_resource(hold(out / BOOKKEEPING, options["shard"]))
+                frames = str(extract_frames(Path(frames), out, shared=options["shard"] is not None))
             return sequence(frames, onto=options["onto"], **where)
         case None, None, None, None, str(pairs):
             return read_pairs(pairs)
