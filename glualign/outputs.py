@@ -53,10 +53,7 @@ def name_outputs(
     if unknown := sorted(set(kinds) - set(names)):
         raise OutputError(f"{', '.join(unknown)}: not a kind of output; use {', '.join(names)}")
     if {"flow", "flow_image"} <= set(kinds) and folded(names["flow"]) == folded(names["flow_image"]):
-        raise OutputError(
-            f"flow and flow-image: both would be {stem}{names['flow']}; choose another --flow-format, "
-            "or write only one of them"
-        )
+        raise OutputError(f"flow and flow-image would both be {stem}_flow.png; choose another --flow-format")
     return {kind: Path(folder, f"{stem}{name}") for kind, name in names.items() if kind in kinds}
 
 

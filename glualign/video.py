@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 
 from glualign.errors import ImageError, OutputError
-from glualign.files import atomic_path, write_bytes, write_text
+from glualign.files import atomic_path, write_text
 from glualign.flow import Flow
+from glualign.images import write_image
 from glualign.viz.canvas import Picture
 from glualign.viz.colors import flow_to_rgb, scale_of
 from glualign.viz.lines import arrows
@@ -33,7 +34,7 @@ Style = Literal["wheel", "arrows", "side-by-side", "warped"]
 ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """Codec by extension: those that the builds of OpenCV on PyPI bring along."""
 FRAMES_OF = ".glualign-frames.json"
-"""File that says which video the frames in a folder are of."""
+"""File that says which video the frames in a folder are of: path, size, time of the last change."""
 SCALE_PAIRS = 12
 """Pairs, spread evenly over the clip, whose longest motion sets the scale."""
 
@@ -78,16 +79,14 @@ def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
     Frames of this very file stay as they are: `FRAMES_OF` beside them has its path, size and time. The caller
     keeps other runs out of ``out``; where they may read the frames (``shared``) none are replaced.
 
-    Raises:
-        ImageError: the video cannot be read or has fewer than two frames.
-        OutputError: nothing can be written, or the folder is not of frames that may be replaced.
+    An `ImageError` is raised where the video cannot be read or has fewer than two frames, an `OutputError`
+    where nothing can be written or the folder holds what may not be replaced.
     """
     folder = out / f"{video.stem}_frames"
     refusal = OutputError(f"{folder}: is not of {video} as it is now; move it away, or choose another -o")
     try:
         found, owner = video.stat(), folder / FRAMES_OF
-        facts = {"video": os.path.abspath(video), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
-        text = json.dumps(facts)
+        text = json.dumps([os.path.abspath(video), found.st_size, found.st_mtime_ns])
         if (replaced := owner.is_file()) and owner.read_bytes() == text.encode():
             return folder
         if os.path.lexists(folder) and (shared or not replaced):
@@ -95,7 +94,9 @@ def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".glualign-") as name:
             frames = Path(name, "new")
-            count = write_video(frames, Clip(video), 1.0, partial=False)
+            count = 0
+            for count, frame in enumerate(Clip(video), start=1):
+                write_image(frames / f"{count:06d}.png", frame)
             if count < 2:
                 raise ImageError(f"{video}: a sequence needs two frames, it has {count}")
             write_text(frames / FRAMES_OF, text)
@@ -170,12 +171,7 @@ def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
 
 
 def write_video(
-    path: Path,
-    pictures: Iterable[Picture],
-    rate: float,
-    progress: Callable[[], None] = lambda: None,
-    *,
-    partial: bool = True,
+    path: Path, pictures: Iterable[Picture], rate: float, progress: Callable[[], None] = lambda: None
 ) -> int:
     """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder; their number.
 
@@ -187,7 +183,6 @@ def write_video(
         pictures: ``(H, W, 3)`` uint8 RGB.
         rate: frames per second.
         progress: called after each picture.
-        partial: whether the first Ctrl-C leaves the pictures so far, too; else it leaves nothing.
 
     Raises:
         OutputError: the file cannot be written as a whole, or this build of OpenCV cannot encode it.
@@ -200,8 +195,7 @@ def write_video(
                 height, width = (side + side % 2 for side in picture.shape[:2])
                 frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
                 if not path.suffix:
-                    _, code = cv2.imencode(".png", frame)
-                    write_bytes(place / f"{count + 1:06d}.png", code.tobytes())
+                    write_image(place / f"{count + 1:06d}.png", picture)
                 elif writer is None:
                     codec = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
                     writer = cv2.VideoWriter(str(place), codec, rate, (width, height))
@@ -216,22 +210,21 @@ def write_video(
                 count += 1
                 progress()
         except KeyboardInterrupt:
-            if not (count and partial):
+            if not count:
                 raise
         finally:
             if writer is not None:
                 writer.release()
-        if writer is not None:  # which says nothing of a full disk
-            found = 0
-            with suppress(ImageError):
-                found = Clip(place).count()
-            if found != count:
-                raise OutputError(f"{path}: has only {found} of {count} pictures; make room on the disk")
-            with place.open("r+b") as file:  # where the end is missing no byte more can be written
-                size = file.seek(0, os.SEEK_END)
-                file.write(b"0")
-                file.truncate(size)
-    return count
+        if writer is None:
+            return count
+        with suppress(ImageError):  # a writer says nothing of a full disk
+            if Clip(place).count() == count:
+                with place.open("r+b") as file:  # where the end is missing no byte more can be written
+                    size = file.seek(0, os.SEEK_END)
+                    file.write(b"0")
+                    file.truncate(size)
+                return count
+        raise OutputError(f"{path}: not all of {count} pictures could be written; make room on the disk")
 
 
 @contextmanager
@@ -241,17 +234,15 @@ def _replaced_frames(path: Path) -> Iterator[Path]:
         parent = path if path.is_dir() else path.parent
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".glualign-") as name:
-            place = Path(name, "frames")
-            place.mkdir()
+            (place := Path(name, "frames")).mkdir()
             yield place
             if parent != path:
                 place.rename(path)
                 return
-            former = _frames_in(path)
-            for frame in (new := _frames_in(place)):
-                (place / frame).replace(path / frame)
-            for frame in former - new:
+            for frame in _frames_in(path) - _frames_in(place):
                 (path / frame).unlink()
+            for frame in _frames_in(place):
+                (place / frame).replace(path / frame)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -259,9 +250,7 @@ def _replaced_frames(path: Path) -> Iterator[Path]:
 def check_frames(path: Path, count: int) -> None:
     """Refuse, by an `OutputError`, a folder with other frames than the ``count`` that will be written."""
     if others := _frames_in(path) - {f"{number:06d}.png" for number in range(1, count + 1)}:
-        raise OutputError(
-            f"{path}: has {min(others)}, which is not of this run; empty it or name another folder"
-        )
+        raise OutputError(f"{path}: has {min(others)} of another run; empty it, or choose another folder")
 
 
 def _frames_in(path: Path) -> set[str]:

@@ -207,10 +207,7 @@ def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Re
 def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> Collection[Any]:
     """Refuse a batch of which a result, or a file about the run, would overwrite an input.
 
-    An input can be overwritten or removed only where ``out`` is already there.
-
-    Returns:
-        The `identity` of each input, which may be a result of an earlier run.
+    Returns the `identity` of each input where ``out`` is there: some may be results of an earlier run.
     """
     if not os.path.isdir(out):
         return ()
