@@ -164,7 +164,10 @@ def export(checkpoint: str, output: str, dtype: Any, telling: Telling, **more: A
     """
     from glualign.checkpoints.export import export_checkpoint
     from glualign.checkpoints.fetch import verify
+    from glualign.checkpoints.registry import find_weights
+    from glualign.outputs import check_outputs
 
+    check_outputs([output], [find_weights(checkpoint).path])
     export_checkpoint(checkpoint, output, metadata=dict(more["meta"]), dtype=dtype)
     telling.tell(vars(verify(output)))
 

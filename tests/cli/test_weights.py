@@ -1,8 +1,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -124,6 +126,15 @@ def test_export_writes_what_verify_accepts(weights, tmp_path):
 def test_export_options_are_checked(weights, tmp_path):
     weights("export", "compact", "-o", tmp_path / "x.safetensors", "--meta", "nonsense", code=2)
     assert "end in .safetensors" in weights("export", "compact", "-o", tmp_path / "x.pth", code=1)
+
+
+def test_export_never_replaces_what_it_reads(weights, compact, cache):
+    cache.mkdir()
+    own = cache / "own.safetensors"
+    shutil.copy(compact, own)
+    for name in (own, "own"):
+        assert "is an input" in weights("export", name, "-o", own, "--dtype", "bf16", code=1)
+    assert own.read_bytes() == Path(compact).read_bytes()
 
 
 @pytest.mark.parametrize(
