@@ -81,7 +81,8 @@ def apply(
     if more["mask"] and len(jobs) != 1:
         raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
     written = [*(path for _, path in jobs), *filter(None, [more["mask"]])]
-    check_outputs(written, [flow_file, *(given for given, _ in jobs)])
+    images = [given for given, _ in jobs]
+    check_outputs(written, [flow_file, more["georeference"], *images, *reading.companions(*images)])
     results = [
         _move_keypoints(flow_file, given, path, more["source_size"], more["points_from"])
         if _has_points(path)

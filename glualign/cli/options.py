@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -251,6 +252,11 @@ class Reading:
         "--mask-from [alpha|file]  Ignore pixels that are clear (alpha), or black in NAME_mask.png beside "
         "the image (file)."
     )
+
+    def companions(self, *images: str) -> list[str]:
+        """The masks beside images that may be read with them."""
+        beside = [Path(image).with_name(f"{Path(image).stem}_mask.png") for image in images]
+        return list(map(str, beside)) if self.mask_from == "file" else []
 
 
 @dataclass(frozen=True)

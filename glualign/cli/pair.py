@@ -55,6 +55,11 @@ class Pairing(Reading, Aligning):
     )
     target_mask: str | None = option("--target-mask FILE  The same for the target.")
 
+    def inputs(self, source: str, target: str) -> list[str | None]:
+        """All files that aligning the pair may read, which no result may replace."""
+        own = self.model, self.init, self.source_mask, self.target_mask
+        return [source, target, *own, *self.companions(source, target)]
+
     def images(self, source: str, target: str, *, quiet: bool, matched: bool = True) -> tuple[Image, Image]:
         """Read both images and print what there is to know; ``matched``: also how the network sees them."""
         from glualign.images import display_notes, read_image
@@ -183,8 +188,7 @@ def warp(
     kinds = ("flow", "flow_image", "mask", "confidence", "gcps", "matches", "report")
     named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
     files |= {kind: Path(name) for kind, name in named.items() if name}
-    inputs = source, target, pairing.init, pairing.source_mask, pairing.target_mask
-    outputs.check_outputs(files, inputs, warped=expected)
+    outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
     if page := files.get("report"):
         from glualign.report.alignment import build_report
         from glualign.report.page import environment
@@ -230,7 +234,7 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
 
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     files = {kind: Path(name) for kind, name in names.items() if name}
-    check_outputs(files, (source, target, pairing.init, pairing.source_mask, pairing.target_mask))
+    check_outputs(files, pairing.inputs(source, target))
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
     alignment = pairing.align(moving, fixed, show=not telling.quiet)
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
@@ -271,8 +275,7 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
 
     output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    inputs = source, target, points, pairing.init, pairing.source_mask, pairing.target_mask
-    check_outputs({"matches": output}, inputs)
+    check_outputs({"matches": output}, [points, *pairing.inputs(source, target)])
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target")[0] if points else None
     alignment = pairing.align(moving, fixed, show=not telling.quiet)

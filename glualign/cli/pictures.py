@@ -11,7 +11,6 @@ import click
 from glualign.cli.console import counted, status
 from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option
 from glualign.cli.pair import Pairing
-from glualign.errors import OutputError
 
 if TYPE_CHECKING:
     from glualign.arrays import Floats
@@ -177,8 +176,7 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
     if (mask or confidence or summary) and not flow:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
-    named = source, target, flow, mask, confidence, summary
-    check_outputs([output], (*named, pairing.init, pairing.source_mask, pairing.target_mask))
+    check_outputs([output], [flow, mask, confidence, summary, *pairing.inputs(source, target)])
     environment()
     moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
     if flow:
@@ -255,10 +253,7 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
 
     path = Path(output)
     check_encoding(path)
-    if path.suffix:
-        check_outputs([path], [video])
-    elif path.is_file():
-        raise OutputError(f"{path}: is a file; name a folder, or a video with its extension")
+    check_outputs([path if path.suffix else path / "000001.png"], [video, aligning.model])
     first, last = options["frames"]
     if last <= first:
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")

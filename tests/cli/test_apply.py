@@ -244,6 +244,18 @@ def test_a_mask_never_replaces_an_input_or_another_mask(tmp_path, flow_file):
     assert names(tmp_path) == ["a.png", "b.png", "flow.flo"]
 
 
+@pytest.mark.parametrize("more", [["--georeference", "map.tif"], ["--mask-from", "file"]])
+def test_what_is_read_beside_the_image_is_not_overwritten(tmp_path, flow_file, monkeypatch, more):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "map.tif", "a_mask.png"):
+        write_image(name, noise(SIZE))
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    over = run("apply", flow_file, "a.png", "-o", "map.tif", "--mask", "a_mask.png", *more)
+    assert over.exit_code == 1
+    assert "is an input" in over.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
 @pytest.mark.parametrize("given", ["folder", "files"])
 def test_a_source_named_like_a_result_is_not_overwritten(tmp_path, flow_file, given):
     folder = tmp_path / "in"

@@ -124,6 +124,27 @@ def test_a_resumed_run_measures_nothing_again(root, tmp_path):
     assert csv.read_text() == before  # times included
 
 
+@pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
+def test_no_result_replaces_a_file_of_the_data_set(root, option, tmp_path):
+    truth = next(root.rglob("H_target_to_source.txt"))
+    before = truth.read_bytes()
+    (tmp_path / "link").symlink_to(root)
+    for name in (truth, tmp_path / "link" / truth.relative_to(root)):
+        result = run("pairs", root, "-b", "identity", option, name)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"glualign: error: {name}: is in the data set")
+    assert truth.read_bytes() == before
+    csv = root / "results.csv"
+    for more in ([], ["--resume"]):
+        assert run("pairs", root, "-b", "identity", "--csv", csv, *more).exit_code == 0
+
+
+def test_a_model_with_a_preset_is_an_input(root, tmp_path):
+    (tmp_path / "m.pth").write_bytes(b"weights")
+    result = run("pairs", root, "-m", f"{tmp_path / 'm.pth'}@fast", "--json", tmp_path / "m.pth")
+    assert (result.exit_code, "is an input" in result.stderr) == (1, True)
+
+
 def test_quiet_prints_nothing(root):
     result = run("pairs", root, "-b", "identity", "-q")
     assert (result.exit_code, result.output) == (0, "")

@@ -370,6 +370,28 @@ def test_an_input_is_not_overwritten(blank):
     assert blank.read_bytes() == before
 
 
+@pytest.mark.parametrize("given", [["--mask-from", "file"], ["-m", "good_mask.png"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["warp", "good.png", "good.png", "o.png", "--mask", "good_mask.png"],
+        ["flow", "good.png", "good.png", "o.flo", "--mask", "good_mask.png"],
+        ["matches", "good.png", "good.png", "-o", "link.csv"],
+        ["report", "good.png", "good.png", "-o", "link.html"],
+        ["video", "good.png", "-o", "link.mp4"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_mask_beside_the_source_and_a_model_are_not_overwritten(command, given, blank, monkeypatch):
+    monkeypatch.chdir(blank.parent)
+    shutil.copy(blank, "good_mask.png")
+    Path(command[-1]).exists() or os.symlink("good_mask.png", command[-1])
+    if command[0] == "video":
+        given = ["-m", "good_mask.png"]  # frames have no masks
+    refused(glualign(*command, *given), "is an input")
+    assert Path("good_mask.png").read_bytes() == blank.read_bytes()
+
+
 def test_an_unknown_flow_format_is_refused_before_computing(blank, tmp_path):
     refused(glualign("warp", blank, blank, "-o", tmp_path, "--flow", tmp_path / "x.abc"), "x.abc", ".flo")
 
