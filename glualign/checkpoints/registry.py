@@ -136,7 +136,8 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Weights:
         if stem(path) == text:
             return Weights(text, path)
     if os.path.dirname(text) or text.endswith(SUFFIXES):
-        raise CheckpointError(f"{text}: no such file")
+        with reading(text, CheckpointError):
+            pass  # it raises what keeps the file from being read
     raise CheckpointError(f"{text}: neither a file nor a known model{suggestion(text)}")
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -103,7 +104,7 @@ def plan(inputs: tuple[str, ...], output: str, extension: str | None) -> list[tu
 
     files: list[str] = []
     for given in inputs:
-        names = list_images(given).names if Path(given).is_dir() else ()
+        names = list_images(given).names if os.path.isdir(given) else ()
         files += [str(Path(given) / name) for name in names] or [given]
     if is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
         jobs = []

@@ -94,6 +94,8 @@ class CommandGroup(click.Group):
 def _remedy(error: Exception) -> str | None:
     """What a user can do about an error that is not ours, or None for a mistake in the program."""
     text = str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     # PyTorch on CUDA and on the CPU, OpenCV, numpy and the loader each have words of their own for it.
     memory = (
         "out of memory|not enough memory|insufficient memory|can(not|'t) allocate memory|unable to allocate|"

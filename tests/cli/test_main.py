@@ -1,5 +1,6 @@
 """The command group: help that loads nothing heavy, sections, suggestions, errors and exit codes."""
 
+import errno
 import json
 import os
 import re
@@ -132,6 +133,43 @@ def test_too_little_memory_says_what_takes_less(error):
     assert result.exit_code == 1
     assert "--max-side" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_error_of_the_system_names_its_file():
+    result = run_failing(PermissionError(errno.EACCES, "Permission denied", "closed/a.png"))
+    assert result.exit_code == 1
+    assert result.stderr == "glualign: error: closed/a.png: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["apply", "flow.flo", "closed/a.png", "-o", "out.png"],
+        ["info", "closed/a.png"],
+        ["weights", "info", "closed/a.pth"],
+        ["bench", "-m", "closed/a.pth"],
+        ["video", "closed/a.avi", "-o", "out.mp4"],
+        ["batch", ".", "closed/a.png", "-o", "out"],
+        ["batch", "--sequence", "closed/a.mp4", "-o", "out"],
+        ["evaluate", "pairs", "closed/a", "-b", "identity"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_folder_that_may_not_be_read_is_one_line(arguments, tmp_path, monkeypatch):
+    stat = os.stat
+
+    def refuse(path, *more, **options):
+        if isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return stat(path, *more, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "stat", refuse)
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "closed/a" in line
+    assert "Permission denied" in line
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
