@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from tempfile import TemporaryDirectory
+from threading import current_thread, main_thread
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -166,6 +167,28 @@ def _stdin_file(folder: str) -> str:
     with open(path, "wb") as stream:
         stream.write(content)
     return path
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[list[int]]:
+    """Within the block SIGTERM, once added to the list yielded, does what Ctrl-C does: everything is tidied.
+
+    A handler that is there already, or threads that may set none, are left alone.
+    """
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and current_thread() is main_thread()
+    if free:
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield signals
+    finally:
+        if free:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any, cast
 import click
 
 from glualign import __version__
-from glualign.cli.console import safe_streams
+from glualign.cli.console import safe_streams, termination_as_interrupt
 from glualign.errors import GlualignError
 
 # Section of the help -> commands and their modules. These import little more than click at the top, so that
@@ -32,6 +32,7 @@ SECTIONS = {
         **dict.fromkeys(("evaluate", "bench", "train"), "measure"),
     },
 }
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 COMMANDS = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
 
@@ -67,10 +68,12 @@ class CommandGroup(click.Group):
 
         The object of the context is the command line as it was given.
         """
-        with safe_streams():
+        with safe_streams(), termination_as_interrupt() as terminated:
             try:
                 line = shlex.join(["glualign", *(sys.argv[1:] if args is None else args)])
                 return super().main(args, *more, **{"prog_name": "glualign", "obj": line, **kwargs})
+            except SystemExit as end:
+                sys.exit(EXIT_TERMINATED if terminated and end.code == EXIT_INTERRUPTED else end.code)
             except BrokenPipeError:
                 # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
                 sys.exit(1)
@@ -83,12 +86,12 @@ class CommandGroup(click.Group):
                 sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; Ctrl-C ends it with one line and the exit code that shells expect."""
+        """Run the command; Ctrl-C or SIGTERM ends it with one line and the exit code that shells expect."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("glualign: interrupted", err=True)
-            ctx.exit(130)
+            ctx.exit(EXIT_INTERRUPTED)
 
 
 def _remedy(error: Exception) -> str | None:

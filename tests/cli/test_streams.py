@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -169,6 +171,34 @@ def test_an_interruption_is_one_line_and_the_code_of_shells():
     result = CliRunner().invoke(group, ["info"])
     assert result.exit_code == 130
     assert result.stderr == "glualign: interrupted\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without asking")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_no_file_of_standard_input(tmp_path, flow_file, number, code):
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glualign", "apply", str(flow_file), "-", "-o", str(tmp_path / "out.png")],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "tmp").iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list((tmp_path / "tmp").iterdir())
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert process.stderr.read() == b"glualign: interrupted\n"
+    assert not list((tmp_path / "tmp").iterdir())
+    process.stdin.close()
+    process.stderr.close()
+
+
+def test_the_signal_handler_of_the_caller_comes_back():
+    before = signal.getsignal(signal.SIGTERM)
+    CliRunner().invoke(cli, ["--version"])
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
