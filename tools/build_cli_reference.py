@@ -47,7 +47,7 @@ def pages() -> dict[Path, str]:
         "| 2 | the command line was not understood |",
         "| 3 | a batch or an evaluation finished, and some of its pairs failed |",
         "| 4 | the files are written, but the verdict on the alignment is failed (`--min-quality none`: 0) |",
-        "| 130 | interrupted |",
+        "| 130, 143 | interrupted by Ctrl-C, by SIGTERM |",
         "",
         "See also: [shell completion](completion.md), [conventions](conventions.md), "
         "[troubleshooting](troubleshooting.md).\n",
