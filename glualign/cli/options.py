@@ -5,6 +5,7 @@ This module imports click and nothing heavier, so that ``--help`` stays instant.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -128,6 +129,7 @@ def command(
                 if OUT[0] in parts and not given:
                     raise click.UsageError("Missing output: give OUT or --output.")
                 values["output"] = given[0] if given else None
+                check_format(values["output"] or "", values["format"] or "")
             with files_for_dashes(values, inputs, stdout) if stdout else nullcontext():
                 for key, group in groups.items():
                     values[key] = group(**{each.name: values.pop(each.name) for each in fields(group)})
@@ -142,6 +144,17 @@ def command(
         )
 
     return decorate
+
+
+def check_format(output: str, extension: str) -> None:
+    """Refuse ``--format`` for a file whose name ends in another format; a folder leaves it open."""
+    suffix, wanted = Path(output).suffix.lower(), extension.lower()
+    folder = output.endswith("/") or os.path.isdir(output) or not re.fullmatch(r"\.[a-z][a-z0-9]*", suffix)
+    same = {".jpeg": ".jpg", ".tiff": ".tif"}
+    if wanted and not folder and same.get(suffix, suffix) != same.get(wanted, wanted):
+        raise click.UsageError(
+            f"{output} is not {extension}, as --format says; leave that out, or end the name in {extension}."
+        )
 
 
 DEVICE = option(

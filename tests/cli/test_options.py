@@ -5,8 +5,10 @@ from typing import get_args
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from glualign.cli import options
+from glualign.cli.main import cli
 from glualign.cli.pair import Pairing
 from glualign.matching.options import PRESETS
 
@@ -128,3 +130,27 @@ def test_the_working_side_is_that_of_the_preset_where_none_is_given(preset):
     assert "max_side" not in arguments
     default = parameters(options.Aligning)["max_side"].show_default
     assert str(PRESETS[preset].max_side) in default
+
+
+@pytest.mark.parametrize(
+    ("output", "extension", "fits"),
+    [
+        ("o.png", ".tif", False),
+        ("o.npy", ".npz", False),
+        ("o.png", ".PNG", True),
+        ("o.jpeg", ".jpg", True),
+        ("o.png", "", True),
+        ("out", ".tif", True),
+        ("v1.2", ".tif", True),
+        ("out.png/", ".tif", True),
+        ("-", ".tif", True),
+    ],
+)
+@pytest.mark.parametrize("name", ["warp", "flow", "apply", "invert", "convert"])
+def test_a_format_that_the_name_of_the_file_denies_is_a_usage_error(name, output, extension, fits):
+    command = cli.get_command(click.Context(cli), name)
+    inputs = [part for part in command.params if isinstance(part, click.Argument) and part.required]
+    arguments = [name, *(f"missing{place}.flo" for place, _ in enumerate(inputs)), "-o", output]
+    result = CliRunner().invoke(cli, [*arguments, *(["--format", extension] if extension else [])])
+    assert result.exit_code == (1 if fits else 2)
+    assert (f"{output} is not {extension}" in result.stderr) is not fits
