@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from glualign.cli.console import warn
 from glualign.cli.flow_files import SOURCE_SIZE, read
@@ -81,6 +83,7 @@ def apply(
     jobs = plan(inputs, more["output"] or ".", more["format"])
     if more["mask"] and len(jobs) != 1:
         raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
+    _refuse_idle([_has_points(path) for _, path in jobs])
     written = [*(path for _, path in jobs), *filter(None, [more["mask"]])]
     images = [given for given, _ in jobs]
     check_outputs(written, [flow_file, more["georeference"], *images, *reading.companions(*images)])
@@ -123,6 +126,21 @@ def _has_points(path: str | Path) -> bool:
     return Path(path).suffix.lower() in KEYPOINT_EXTENSIONS
 
 
+def _refuse_idle(points: list[bool]) -> None:
+    """Refuse the options that mean nothing for what is moved: all keypoints, or all images."""
+    images = ("format", "mask", "georeference", *(each.name for each in (*fields(Writing), *fields(Reading))))
+    idle = images if all(points) else () if any(points) else ("points_from",)
+    context = click.get_current_context()
+    given = [
+        "/".join(each.opts[:1] + each.secondary_opts)
+        for each in context.command.params
+        if each.name in idle and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        what = "Keypoints" if all(points) else "Images"
+        raise click.UsageError(f"{what} have no use for {' and '.join(given)}; leave that out.")
+
+
 def _warp(
     flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, quiet: bool, **more: Any
 ) -> dict[str, Any]:
@@ -153,6 +171,8 @@ def _warp(
         map_affine(place.georeference, place.name)
         moved = resized(place.georeference, place.size, warped.size)
         warped = warped.replace(warped.pixels, georeference=moved)
+        if not quiet and written.suffix.lower() not in (".tif", ".tiff"):
+            warn(f"{written.name}: holds no georeference, which TIFF alone keeps")
     if more["mask"]:
         write_mask(more["mask"], valid, warped.georeference)
     del valid

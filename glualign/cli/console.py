@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from itertools import pairwise
 from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
@@ -144,10 +144,10 @@ def files_for_dashes(values: dict[str, Any], inputs: Sequence[str], extension: s
             return
         if values.get("as_json") or sys.stdout.isatty():
             raise click.UsageError("- is for a pipe: not with --json, nor on a terminal.")
-        file = os.path.join(folder, f"stdout{values['format'] or extension}")
-        values.update(output=file, quiet=True)
+        values["output"] = file = os.path.join(folder, f"stdout{values['format'] or extension}")
         try:
-            yield
+            with redirect_stdout(io.StringIO()):  # the summary has no place in a pipe; warnings go to stderr
+                yield
         finally:
             if os.path.exists(file):
                 with open(file, "rb") as stream:

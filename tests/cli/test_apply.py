@@ -1,5 +1,6 @@
 """`glualign apply`: images keep what they are, labels stay labels, keypoints move the right way."""
 
+import io
 import json
 
 import numpy as np
@@ -297,6 +298,57 @@ def test_keypoints_are_not_written_into_an_image(tmp_path, flow_file):
     (tmp_path / "points.csv").write_text("x,y\n1,2\n")
     assert run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "p.png").exit_code == 2
     assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--mask", "m.png"], ["--interp", "cubic"], ["--fill", "white"], ["--quality", "9"], ["--page", "0"],
+        ["--georeference", "map.tif"], ["--no-exif"], ["--mask-from", "alpha"], ["--format", "png"],
+    ],
+    ids=lambda option: option[0],
+)  # fmt: skip
+def test_options_of_images_are_refused_for_keypoints(tmp_path, flow_file, option):
+    (tmp_path / "points.csv").write_text("x,y\n1,2\n")
+    result = run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "out", *option)
+    assert result.exit_code == 2
+    assert f"Keypoints have no use for {option[0].replace('--no', '--exif/--no')}" in result.stderr
+    assert names(tmp_path) == ["flow.flo", "points.csv"]
+
+
+def test_options_go_to_the_inputs_they_mean_something_for(tmp_path, flow_file):
+    (tmp_path / "points.csv").write_text("x,y\n1,2\n")
+    write_image(tmp_path / "in.png", noise(SIZE))
+    more = ["-o", tmp_path / "out", "--interp", "cubic", "--points-from", "target"]
+    assert run("apply", flow_file, tmp_path / "points.csv", tmp_path / "in.png", *more).exit_code == 0
+    refused = run("apply", flow_file, tmp_path / "in.png", *more)
+    assert refused.exit_code == 2
+    assert "Images have no use for --points-from;" in refused.stderr
+
+
+def test_a_georeference_that_the_format_cannot_hold_is_said(tmp_path, flow_file):
+    scale, ties = (0.5, 0.5, 0.0), (0.0, 0.0, 0.0, 300000.0, 5000000.0, 0.0)
+    georeference = {33550: scale, 33922: ties}
+    write_image(tmp_path / "map.tif", Image(noise(SIZE), georeference=georeference))
+    write_image(tmp_path / "in.png", noise(SIZE))
+    for name, words in (("o.png", "o.png: holds no georeference"), ("o.tif", "")):
+        more = ["-o", tmp_path / name, "--georeference", tmp_path / "map.tif"]
+        result = run("apply", flow_file, tmp_path / "in.png", *more)
+        assert result.exit_code == 0
+        assert words in result.stderr
+        assert bool(words) == bool(result.stderr)
+
+
+def test_warnings_reach_stderr_when_the_image_goes_through_a_pipe(tmp_path, flow_file):
+    first, second = (PillowImage.fromarray(noise(SIZE)) for _ in range(2))
+    first.save(tmp_path / "in.tif", save_all=True, append_images=[second])
+    result = run("apply", flow_file, tmp_path / "in.tif", "-o", "-")
+    assert result.exit_code == 0
+    assert "has 2 pages" in result.stderr
+    with PillowImage.open(io.BytesIO(result.stdout_bytes)) as picture:  # and nothing else
+        assert picture.size == SIZE[::-1]
+    assert result.stdout_bytes.endswith(b"IEND\xaeB`\x82")
+    assert run("apply", flow_file, tmp_path / "in.tif", "-o", "-", "-q").stderr == ""
 
 
 def test_keypoints_that_apply_wrote_are_read_back(tmp_path, flow_file):
