@@ -128,17 +128,20 @@ def _has_points(path: str | Path) -> bool:
 
 def _refuse_idle(points: list[bool]) -> None:
     """Refuse the options that mean nothing for what is moved: all keypoints, or all images."""
-    images = ("format", "mask", "georeference", *(each.name for each in (*fields(Writing), *fields(Reading))))
-    idle = images if all(points) else () if any(points) else ("points_from",)
+    drawing = (
+        "format",
+        "mask",
+        "georeference",
+        *(each.name for each in (*fields(Writing), *fields(Reading))),
+    )
+    what, idle = (
+        ("Keypoints", drawing) if all(points) else ("Images", () if any(points) else ("points_from",))
+    )
     context = click.get_current_context()
-    given = [
-        "/".join(each.opts[:1] + each.secondary_opts)
-        for each in context.command.params
-        if each.name in idle and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
-    ]
-    if given:
-        what = "Keypoints" if all(points) else "Images"
-        raise click.UsageError(f"{what} have no use for {' and '.join(given)}; leave that out.")
+    for each in context.command.params:
+        if each.name in idle and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE:
+            name = "/".join(each.opts[:1] + each.secondary_opts)
+            raise click.UsageError(f"{what} have no use for {name}; leave it out.")
 
 
 def _warp(

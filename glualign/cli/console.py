@@ -181,14 +181,10 @@ def termination_as_interrupt() -> Iterator[list[int]]:
         signals.append(number)
         raise KeyboardInterrupt
 
-    free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and current_thread() is main_thread()
-    if free:
-        signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with ExitStack() as former:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and current_thread() is main_thread():
+            former.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, interrupt))
         yield signals
-    finally:
-        if free:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
