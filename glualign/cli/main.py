@@ -32,6 +32,7 @@ SECTIONS = {
         **dict.fromkeys(("evaluate", "bench", "train"), "measure"),
     },
 }
+LESS_MEMORY = "out of memory; a lower --max-side takes less"
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 COMMANDS = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
@@ -92,6 +93,12 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("glualign: interrupted", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            name = ctx.invoked_subcommand
+            command = self.get_command(ctx, name) if name and _remedy(error) == LESS_MEMORY else None
+            if command is None or any(each.name == "max_side" for each in command.params):
+                raise
+            raise GlualignError("out of memory; smaller images take less") from error
 
 
 def _remedy(error: Exception) -> str | None:
@@ -107,7 +114,7 @@ def _remedy(error: Exception) -> str | None:
     short = isinstance(error, MemoryError) or re.search(memory, text, re.IGNORECASE) is not None
     binary = re.search(r"\.so\b|\.dylib\b|DLL load failed", text)
     if not (binary and isinstance(error, (ImportError, OSError))):
-        return "out of memory; a lower --max-side takes less" if short else None
+        return LESS_MEMORY if short else None
     package = "a library"
     for frame, _ in walk_tb(error.__traceback__):  # the last not of Python is the one whose import failed
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
