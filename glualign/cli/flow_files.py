@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +37,10 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
             from glualign.flow import write_flow
             from glualign.outputs import check_outputs
 
-            check_outputs({"flow": output}, [given[str(each.name)] for each in inputs])
-            flow = compute(**given)
+            files = [given[str(each.name)] for each in inputs]
+            check_outputs({"flow": output}, files)
+            with errors_about(*files):
+                flow = compute(**given)
             write_flow(output, flow)
             telling.tell({"output": output, **_flow_facts(flow)})
 
@@ -167,6 +169,18 @@ def info(file: str, as_json: bool, reading: Reading) -> None:
         kind, facts = "image", _image_facts(file, reading)
     found = {"file": file, "kind": kind, "bytes": Path(file).stat().st_size, **facts}
     Telling(as_json, quiet=False).tell(found)
+
+
+@contextmanager
+def errors_about(*names: str | None) -> Iterator[None]:
+    """Put these names of files before a `FlowError` of the block that does not begin with one of them."""
+    files = list(filter(None, names))
+    try:
+        yield
+    except FlowError as error:
+        if str(error).startswith(tuple(files)):
+            raise
+        raise FlowError(f"{', '.join(files)}: {error}") from error
 
 
 def read(path: str, source_size: Pixels = None) -> Flow:

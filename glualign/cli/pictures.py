@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status
+from glualign.cli.flow_files import errors_about
 from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option
 from glualign.cli.pair import Pairing
 
@@ -104,16 +105,17 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     )
     if source is not None and flow.source_size is None:
         flow = Flow(flow.data, source.shape[:2])
-    drawings = draw(
-        flow,
-        style,
-        source=source,
-        target=target,
-        max_flow=options["max_flow"],
-        backward=read_flow(backward) if backward else None,
-        confidence=read_grey_map(confidence, flow) if confidence else None,
-        valid=read_grey_map(mask, flow) >= 0.5 if mask else None,
-    )
+    with errors_about(*inputs):
+        drawings = draw(
+            flow,
+            style,
+            source=source,
+            target=target,
+            max_flow=options["max_flow"],
+            backward=read_flow(backward) if backward else None,
+            confidence=read_grey_map(confidence, flow) if confidence else None,
+            valid=read_grey_map(mask, flow) >= 0.5 if mask else None,
+        )
     frames = [each.explained() if options["legend"] else each.picture for each in drawings]
     if style == "flicker":
         size = size or _FLICKER_SIDE
@@ -181,15 +183,16 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
     if flow:
         field = read_flow(flow)
-        alignment = saved_alignment(
-            moving,
-            fixed,
-            field,
-            Path(flow).name,
-            mask=read_grey_map(mask, field) >= 0.5 if mask else None,
-            confidence=read_grey_map(confidence, field) if confidence else None,
-            summary=read_summary(summary) if summary else None,
-        )
+        with errors_about(source, target, flow):
+            alignment = saved_alignment(
+                moving,
+                fixed,
+                field,
+                Path(flow).name,
+                mask=read_grey_map(mask, field) >= 0.5 if mask else None,
+                confidence=read_grey_map(confidence, field) if confidence else None,
+                summary=read_summary(summary) if summary else None,
+            )
     else:
         alignment = pairing.align(moving, fixed, show=not quiet)
     with status("Drawing ...", show=not quiet):

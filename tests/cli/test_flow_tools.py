@@ -102,7 +102,7 @@ def test_bad_sizes_are_usage_errors(tmp_path, flow_file, size):
         (["convert", "nan.flo", "out.npy"], "nan.flo: holds no known flow"),
         (["invert", "none.flo", "-o", "out.flo"], "none.flo: no such file"),
         (["compose", "flow.flo", "small.npz", "-o", "out.flo"], None),
-        (["compose", "small.npz", "flow.flo", "-o", "out.flo"], "do not fit together"),
+        (["compose", "small.npz", "flow.flo", "-o", "out.flo"], "small.npz, flow.flo: the flows do not fit"),
     ],
 )
 def test_one_line_and_exit_code_1(tmp_path, monkeypatch, capsys, flow_file, arguments, words):

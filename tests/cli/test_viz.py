@@ -120,7 +120,14 @@ def test_usage_errors(folder, arguments, words):
         (["missing.flo", "-o", "out.png"], "missing.flo"),
         (["source.png", "-o", "out.png"], "source.png"),
         (["flow.flo", "-o", "flow.flo"], "overwritten"),
-        (["flow.flo", "-o", "out.png", "-s", "grid", "--image", "small.png"], "6 x 5"),
+        (
+            ["flow.flo", "-o", "out.png", "-s", "grid", "--image", "small.png"],
+            "small.png: the image is 6 x 5",
+        ),
+        (
+            ["flow.flo", "-o", "out.png", "-s", "blend", "--source", "source.png", "--target", "small.png"],
+            "small.png: ",
+        ),
         (["flow.flo", "-o", "out.png", "-s", "mask", "--mask", "small.png"], "small.png"),
         (["flow.flo", "-o", "out.xyz"], "xyz"),
     ],
