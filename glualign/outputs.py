@@ -168,6 +168,12 @@ def is_folder(output: PathLike, extensions: Collection[str]) -> bool:
     return True
 
 
+def check_ending(path: PathLike | None, *extensions: str) -> None:
+    """Refuse, by an `OutputError`, a file whose name ends in none of the extensions."""
+    if path and Path(path).suffix.lower() not in extensions:
+        raise OutputError(f"{path}: is written as {' or '.join(extensions)}; end its name in that")
+
+
 def check_outputs(
     files: Mapping[str, PathLike] | Iterable[PathLike],
     inputs: Iterable[PathLike | None] = (),

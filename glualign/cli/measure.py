@@ -103,7 +103,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     from glualign.evaluation.datasets import open_dataset
     from glualign.evaluation.methods import open_baseline, open_model
     from glualign.evaluation.runner import evaluate
-    from glualign.outputs import check_outputs
+    from glualign.outputs import check_ending, check_outputs
 
     names = [options[name] for name in ("csv", "json", "html")]
     csv_path, json_path, html_path = (Path(name) if name else None for name in names)
@@ -111,6 +111,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
     files = [part for model in options["models"] for part in (model, model.rpartition("@")[0]) if part]
     check_outputs(filter(None, names), (*files, options["pair_list"]))
+    check_ending(html_path, ".html", ".htm")
     # A folder of pairs is full of names that look like results, and nobody can make ground truth again.
     for path in filter(None, (None if options["resume"] else csv_path, json_path, html_path)):
         if os.path.exists(path) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):

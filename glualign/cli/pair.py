@@ -189,6 +189,9 @@ def warp(
     named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
     files |= {kind: Path(name) for kind, name in named.items() if name}
     outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
+    outputs.check_ending(files.get("transform"), ".txt", ".json")
+    outputs.check_ending(files.get("gcps"), ".points", ".csv")
+    outputs.check_ending(files.get("report"), ".html", ".htm")
     if page := files.get("report"):
         from glualign.report.alignment import build_report
         from glualign.report.page import environment

@@ -121,6 +121,7 @@ def test_warp_refuses_a_report_over_another_file_before_it_aligns(folder, name):
         (["missing.png", "target.png", "flow.flo", "-o", "r.html"], "missing.png"),
         (["source.png", "target.png", "missing.flo", "-o", "r.html"], "missing.flo"),
         (["source.png", "target.png", "flow.flo", "-o", "source.png"], "overwritten"),
+        (["source.png", "target.png", "flow.flo", "-o", "r.txt"], "r.txt: is written as .html or .htm"),
         (["source.png", "target.png", "flow.flo", "-o", "/dev/full"], "/dev/full: is a device"),
         (
             ["source.png", "target.png", "flow.flo", "--mask", "wide.png", "-o", "r.html"],

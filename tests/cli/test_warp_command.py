@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from glualign.cli.main import cli
 from glualign.flow import read_flow
-from glualign.images import read_image
+from glualign.images import Image, read_image, write_image
 
 QUICK = ["--preset", "fast", "--max-side", "256"]
 
@@ -390,6 +390,18 @@ def test_a_mask_beside_the_source_and_a_model_are_not_overwritten(command, given
         given = ["-m", "good_mask.png"]  # frames have no masks
     refused(glualign(*command, *given), "is an input")
     assert Path("good_mask.png").read_bytes() == blank.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "endings"),
+    [("--matrix", ".txt or .json"), ("--report", ".html or .htm"), ("--gcps", ".points or .csv")],
+)
+def test_a_file_of_an_unknown_kind_is_refused_before_computing(option, endings, blank, tmp_path):
+    place = {33550: (1.0, 1.0, 0.0), 33922: (0.0, 0.0, 0.0, 5.0, 5.0, 0.0)}
+    write_image(tmp_path / "map.tif", Image(np.full((64, 64), 127, np.uint8), georeference=place))
+    more = ["--transform", "homography", option, tmp_path / "x.foo"]
+    refused(glualign("warp", blank, tmp_path / "map.tif", "-o", tmp_path / "out/", *more), "x.foo", endings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_flow_format_is_refused_before_computing(blank, tmp_path):
