@@ -111,11 +111,11 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
     files = [part for model in options["models"] for part in (model, model.rpartition("@")[0]) if part]
     check_outputs(filter(None, names), (*files, options["pair_list"]))
-    check_ending(html_path, ".html", ".htm")
     # A folder of pairs is full of names that look like results, and nobody can make ground truth again.
     for path in filter(None, (None if options["resume"] else csv_path, json_path, html_path)):
         if os.path.exists(path) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
             raise OutputError(f"{path}: is in the data set and would be overwritten; choose another name")
+    check_ending(html_path, ".html", ".htm")
     data = open_dataset(dataset, root, pair_list=options["pair_list"])
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))

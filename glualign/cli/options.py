@@ -268,8 +268,7 @@ class Reading:
 
     def companions(self, *images: str) -> list[str]:
         """The masks beside images that may be read with them."""
-        beside = [Path(image).with_name(f"{Path(image).stem}_mask.png") for image in images]
-        return list(map(str, beside)) if self.mask_from == "file" else []
+        return [f"{os.path.splitext(image)[0]}_mask.png" for image in images if self.mask_from == "file"]
 
 
 @dataclass(frozen=True)

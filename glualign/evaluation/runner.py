@@ -143,7 +143,7 @@ def read_csv(path: Path) -> list[PairResult]:
             rows = list(reader)
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
-    if rows and set(COLUMNS) - set(reader.fieldnames or ()):
+    if reader.fieldnames and set(COLUMNS) - set(reader.fieldnames):
         raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")
     results = []
     for index, row in enumerate(rows, 1):

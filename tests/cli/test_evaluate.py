@@ -133,7 +133,11 @@ def test_no_result_replaces_a_file_of_the_data_set(root, option, tmp_path):
         result = run("pairs", root, "-b", "identity", option, name)
         assert result.exit_code == 1
         assert result.stderr.startswith(f"glualign: error: {name}: is in the data set")
-    assert truth.read_bytes() == before
+    truth.write_text("one line\n")  # without rows, but not of an earlier run either
+    kept = run("pairs", root, "-b", "identity", "--csv", truth, "--resume")
+    assert (kept.exit_code, "not the csv of an earlier run" in kept.stderr) == (1, True)
+    assert truth.read_text() == "one line\n"
+    truth.write_bytes(before)
     csv = root / "results.csv"
     for more in ([], ["--resume"]):
         assert run("pairs", root, "-b", "identity", "--csv", csv, *more).exit_code == 0
