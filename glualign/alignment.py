@@ -19,7 +19,7 @@ from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import ImageError
 from glualign.files import PathLike
 from glualign.flow import Flow, Interpolation, warp
-from glualign.images import Image, to_rgb8
+from glualign.images import Image, exif, to_rgb8
 
 if TYPE_CHECKING:
     from glualign.matching.finish import Quality
@@ -189,7 +189,9 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
         image = image.replace(image.pixels, nodata=float("nan"))
     pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
     pixels[~valid] = image.blank
-    return image.replace(pixels, georeference={}, ignored=None), valid
+    # Which side of the source was up says nothing of the target's grid.
+    block = exif.patched(image.exif, {exif.ORIENTATION: 1}) if image.exif else None
+    return image.replace(pixels, exif=block, georeference={}, ignored=None), valid
 
 
 def holds_data(source: Image, target: Image, flow: Flow) -> Mask:

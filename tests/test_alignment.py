@@ -85,6 +85,21 @@ def test_labels_are_not_mixed_unless_asked_for(shifted):
     assert len(np.unique(alignment.render(interpolation="linear").pixels)) > 3
 
 
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif"])
+def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension):
+    """With ``--no-exif``, the orientation of the source says nothing of the grid that the result lies on."""
+    from dataclasses import replace
+
+    tagged = PillowImage.Exif()
+    tagged[0x0112], tagged[0x010F] = 6, "Maker"
+    PillowImage.fromarray(shifted.source.pixels).save(tmp_path / "source.jpg", exif=tagged)
+    source = read_image(tmp_path / "source.jpg", apply_orientation=False)
+    replace(shifted, source=source).save(tmp_path, outputs=["warped"], extension=extension)
+    with PillowImage.open(tmp_path / f"source_warped{extension}") as picture:
+        assert picture.getexif().get(0x0112, 1) == 1
+        assert picture.getexif()[0x010F] == "Maker"
+
+
 def test_a_notebook_shows_before_and_after(shifted):
     from dataclasses import replace
     from pathlib import Path
