@@ -99,21 +99,25 @@ def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int |
         raise no_page(page, pages)
     picture.seek(page)
     block = picture.info.get("exif") or b""
-    return from_pillow(picture).replace(exif=block.removeprefix(exif.PREFIX) or None, pages=pages)
+    image = from_pillow(picture).replace(exif=block.removeprefix(exif.PREFIX) or None, pages=pages)
+    # Pillow draws the later frames of a GIF in RGB.
+    return image.replace(is_labels=image.is_labels or (kind == "GIF" and image.channels >= 3))
 
 
 def from_pillow(picture: PillowImage.Image) -> Image:
     """The `Image` of an opened Pillow image, without its EXIF.
 
-    A palette is kept, or becomes RGBA when it has transparency. CMYK and Lab are converted to sRGB, CMYK
-    through its own profile when it has one; other modes keep their samples.
+    A palette is kept with its transparency; with alpha beside it (PA) it becomes RGBA. CMYK and Lab are
+    converted to sRGB, CMYK through its own profile when it has one; other modes keep their samples.
     """
     icc: bytes | None = picture.info.get("icc_profile") or None
-    mode, clear, palette = picture.mode, "transparency" in picture.info, None
+    mode, clear, palette, palette_alpha = picture.mode, picture.info.get("transparency"), None, b""
     notes: tuple[str, ...] = ()
-    if mode == "P" and not clear:
+    if mode == "P":
         palette = bytes(picture.convert("P").getpalette("RGB") or b"")
-    elif mode in ("P", "PA") or clear:
+        if clear is not None:  # alpha of the first entries, or the one entry that is clear
+            palette_alpha = clear if isinstance(clear, bytes) else b"\xff" * clear + b"\0"
+    elif mode == "PA" or clear is not None:
         picture = picture.convert({"L": "LA", "1": "LA"}.get(mode, "RGBA"))
     elif mode in ("CMYK", "LAB"):
         picture, icc = _to_srgb(picture, icc)
@@ -131,8 +135,10 @@ def from_pillow(picture: PillowImage.Image) -> Image:
         pixels[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
     if mode == "I" and pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 65535:
         pixels = pixels.astype(np.uint16)  # 16-bit grey in older Pillow
-    is_labels = palette is not None or mode == "1" or pixels.dtype == np.int32
-    return Image(pixels, icc=icc, palette=palette, is_labels=is_labels, notes=notes)
+    is_labels = mode in ("P", "PA", "1") or pixels.dtype == np.int32
+    return Image(
+        pixels, icc=icc, palette=palette, palette_alpha=palette_alpha, is_labels=is_labels, notes=notes
+    )
 
 
 def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.Image, bytes | None]:

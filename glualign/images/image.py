@@ -49,6 +49,7 @@ class Image:
         exif: EXIF as a TIFF stream, without the ``Exif\\0\\0`` prefix; its orientation is already reset
             when the pixels were turned upright.
         palette: RGB triplets of an indexed image.
+        palette_alpha: alpha of the first entries of the palette, empty where all are opaque.
         is_labels: values are names rather than brightness (indexed, 1-bit, one band of 32-bit integers), so
             interpolating them makes no sense.
         extrasamples: what TIFF says of the bands behind grey or RGB (0: unspecified, 1 and 2: alpha), when
@@ -70,6 +71,7 @@ class Image:
     icc: bytes | None = None
     exif: bytes | None = None
     palette: bytes | None = None
+    palette_alpha: bytes = b""
     is_labels: bool = False
     extrasamples: tuple[int, ...] | None = None
     nodata: float | None = None
@@ -87,7 +89,7 @@ class Image:
     name: str = field(init=False)  # of the file, or "array"
     depth: str = field(init=False)  # "8-bit", "16-bit", "float" and the like
     kind: str = field(init=False)  # what a person calls it, e.g. "16-bit RGBA"
-    blank: float = field(init=False)  # of pixels that show nothing: no data, or 0 where alpha says so
+    blank: float = field(init=False)  # of pixels that show nothing: no data, a clear label, or 0
 
     def __post_init__(self) -> None:
         shape, dtype, bands = self.pixels.shape, self.pixels.dtype, self.extrasamples
@@ -116,7 +118,8 @@ class Image:
             kind = {1: "grey", 2: "grey + alpha", 3: "RGB", 4: "RGBA"}[channels]
         derived = {"height": shape[0], "width": shape[1], "size": shape[:2], "channels": channels}
         derived |= {"has_alpha": alpha, "colours": colours, "name": name, "depth": depth, "nodata": nodata}
-        derived |= {"kind": f"{depth} {kind}", "blank": 0.0 if nodata is None or alpha else nodata}
+        blank = float(max(0, self.palette_alpha.find(0))) if nodata is None or alpha else nodata
+        derived |= {"kind": f"{depth} {kind}", "blank": blank}
         vars(self).update(derived)
 
     def __repr__(self) -> str:
@@ -170,11 +173,14 @@ class Image:
         return replace(self, pixels=self.pixels if pixels is None else pixels, **changes)
 
     def as_colours(self) -> Image:
-        """The image with the colours of its palette; itself when it has none."""
+        """The image with the colours of its palette, RGB or RGBA; itself when it has none."""
         if self.palette is None:
             return self
         table = np.frombuffer(self.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
-        return self.replace(table[self.pixels], palette=None, is_labels=False)
+        if self.palette_alpha:
+            alpha = np.frombuffer(self.palette_alpha.ljust(256, b"\xff"), np.uint8)
+            table = np.column_stack([table, alpha])
+        return self.replace(table[self.pixels], palette=None, palette_alpha=b"", is_labels=False)
 
 
 def from_array(array: Array) -> Image:
@@ -251,7 +257,7 @@ def _shown(image: Image, hole: Mask | None) -> tuple[list[int], tuple[Doubles, D
 
 def display_notes(image: Image) -> tuple[str, ...]:
     """What a user should know of how `to_rgb8` shows the image, a short sentence each."""
-    notes: list[str] = []
+    image, notes = image.as_colours(), list[str]()
     shown, stretched = _shown(image, image.missing())
     if image.has_alpha and shown == [image.channels - 1]:
         notes.append("its colours are all the same: matched by its alpha channel")

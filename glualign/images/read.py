@@ -73,8 +73,8 @@ def read_image(
         image = image.replace(notes=(*image.notes, pages))
     image = _upright(image) if apply_orientation and image.exif else image
     mask = location.with_name(f"{location.stem}_mask.png")
-    if mask_from == "alpha" and image.has_alpha:
-        return image.replace(ignored=image.pixels[..., -1] == 0)
+    if mask_from == "alpha" and (seen := image.as_colours()).has_alpha:
+        return image.replace(ignored=seen.pixels[..., -1] == 0)
     if mask_from == "file" and mask.is_file():
         return image.ignore(read_image(mask, apply_orientation=apply_orientation, max_pixels=max_pixels))
     return image

@@ -94,8 +94,7 @@ def write_image(
     notes: tuple[str, ...] = ()
     if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
         block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out",)
-    if picture.palette is not None and form.name not in _WITH_PALETTE:
-        picture = picture.as_colours()
+    picture = _held_by(form, picture)
     pixels = picture.pixels
     with atomic_path(location) as temporary:
         try:
@@ -120,6 +119,7 @@ def write_image(
                 drawn = PillowImage.fromarray(np.ascontiguousarray(pixels))
                 if picture.palette is not None:
                     drawn.putpalette(picture.palette)
+                    options["transparency"] = picture.palette_alpha or None
                 given = {key: value for key, value in options.items() if value is not None}
                 drawn.save(temporary, form.name.upper(), **given)
         except GlualignError as error:
@@ -137,6 +137,7 @@ def check_writable(path: Path, image: Image) -> Format:
     if form is None:
         kind = path.suffix or "a name without extension"
         raise ImageError(f"{path}: cannot write images as {kind}; use one of {' '.join(WRITABLE)}")
+    size, image = image.size, _held_by(form, image.replace(image.pixels[:1, :1]))
     bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
     fitting = [
         suffix
@@ -147,12 +148,18 @@ def check_writable(path: Path, image: Image) -> Format:
     if path.suffix.lower() not in fitting:
         instead = " or ".join(suffix for suffix in (".png", ".tif") if suffix in fitting)
         raise ImageError(f"{path}: {form.name} cannot hold {image.kind} pixels; write {instead} instead")
-    if max(image.size) > form.max_side:
+    if max(size) > form.max_side:
         raise ImageError(
             f"{path}: {form.name} holds at most {form.max_side} pixels a side, "
-            f"the image is {image.width} x {image.height}; write .png or .tif instead"
+            f"the image is {size[1]} x {size[0]}; write .png or .tif instead"
         )
     return form
+
+
+def _held_by(form: Format, image: Image) -> Image:
+    """The image with its palette where the format has them, with alpha in PNG only; else with its colours."""
+    kept = form is _PNG if image.palette_alpha else form.name in _WITH_PALETTE
+    return image if kept else image.as_colours()
 
 
 def png_parts(pixels: Array, icc: bytes | None, exif: bytes | None, text: str = "") -> Iterator[bytes]:

@@ -7,7 +7,9 @@ import tifffile
 from PIL import ExifTags, ImageCms, features
 from PIL import Image as PillowImage
 
+from glualign.alignment import warp_image
 from glualign.errors import ImageError
+from glualign.flow import Flow
 from glualign.images import Image, as_image, read_image, to_rgb8, write_image
 
 SHAPES = {1: (5, 7), 2: (5, 7, 2), 3: (5, 7, 3), 4: (5, 7, 4)}
@@ -210,13 +212,47 @@ def test_a_palette_stays_and_gives_colours_when_asked(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "colours.webp").pixels[1, 0], [0, 0, 255])
 
 
-def test_palette_with_transparency_becomes_rgba(tmp_path):
-    picture = PillowImage.fromarray(np.array([[0, 1]], np.uint8))
-    picture.putpalette([255, 0, 0, 0, 255, 0])
-    picture.save(tmp_path / "clear.png", transparency=0)
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "clear.png").pixels, [[[255, 0, 0, 0], [0, 255, 0, 255]]]
-    )
+@pytest.mark.parametrize(
+    ("name", "transparency", "alpha"),
+    [("a.png", 1, (255, 0, 255)), ("a.png", b"\xff\x00\x60", (255, 0, 96)), ("a.gif", 1, (255, 0, 255))],
+)
+def test_a_palette_keeps_its_transparency(tmp_path, name, transparency, alpha):
+    labels = np.array([[0, 1, 2]], np.uint8)
+    picture = PillowImage.fromarray(labels)
+    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    picture.save(tmp_path / name, transparency=transparency)
+    kept = read_image(tmp_path / name)
+    seen = np.array([[[255, 0, 0, 255], [0, 255, 0, 0], [0, 0, 255, 255]]], np.uint8)
+    seen[..., 3] = alpha
+    assert kept.is_labels
+    assert kept.kind == "8-bit palette"
+    np.testing.assert_array_equal(kept.as_colours().pixels, seen)
+    half, valid = warp_image(kept, Flow(np.full((1, 3, 2), (0.6, 0), np.float32), (1, 3)))
+    assert valid.tolist() == [[True, True, False]]
+    np.testing.assert_array_equal(half.as_colours().pixels, seen[:, [1, 2, 1]], "the last shows nothing")
+    write_image(tmp_path / "b.png", kept)
+    with PillowImage.open(tmp_path / "b.png") as again:
+        assert again.mode == "P"
+        np.testing.assert_array_equal(np.asarray(again), labels)
+        np.testing.assert_array_equal(np.asarray(again.convert("RGBA")), seen)
+    for extension in (".tif", ".webp"):
+        write_image(tmp_path / f"b{extension}", kept)
+        np.testing.assert_array_equal(read_image(tmp_path / f"b{extension}").pixels, seen)
+    for extension in (".jpg", ".bmp"):
+        with pytest.raises(ImageError, match="cannot hold 8-bit RGBA pixels"):
+            write_image(tmp_path / f"b{extension}", kept)
+    found = read_image(tmp_path / name, mask_from="alpha")
+    np.testing.assert_array_equal(found.missing(), [[False, True, False]])
+
+
+def test_later_frames_of_a_gif_are_labels_too(tmp_path):
+    frames = [PillowImage.fromarray(np.array([[i, 1, 2]], np.uint8)) for i in (0, 2)]
+    for frame in frames:
+        frame.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    found = read_image(tmp_path / "a.gif", page=1)
+    assert found.is_labels
+    np.testing.assert_array_equal(to_rgb8(found), [[[0, 0, 255], [0, 255, 0], [0, 0, 255]]])
 
 
 def test_cmyk_without_profile_is_converted(tmp_path):
