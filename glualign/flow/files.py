@@ -22,7 +22,7 @@ from glualign.errors import FlowError, GlualignError
 from glualign.files import atomic_path, reading
 from glualign.flow import libraries
 from glualign.flow.field import Flow
-from glualign.flow.libraries import DIRECTION, MAX_DEFLATE_RATIO, CheckGrid, Field
+from glualign.flow.libraries import DIRECTION, MAX_DEFLATE_RATIO, CheckGrid, Field, check_direction
 from glualign.geometry import strips
 
 MAX_FLOW_PIXELS = 300_000_000
@@ -31,6 +31,7 @@ _UNKNOWN_ABOVE = 1e9
 _FLO_MAGIC = b"PIEH"  # the bytes of float32 202021.25
 _FLO_UNKNOWN = np.float32(1e10)
 _PFM_HEADER = re.compile(rb"PF\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[0-9.eE+-]{1,20})[ \t]*\r?\n")
+_LONGEST_DIRECTION = 4096  # bytes
 _KITTI_SCALE, _KITTI_OFFSET = 64.0, 32768.0
 
 
@@ -213,7 +214,8 @@ def _write_npy(path: Path, flow: Flow) -> None:
 def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
     """An archive with ``flow`` (H, W, 2), ``u`` and ``v`` (H, W), or just one array; never unpickled.
 
-    Channels may come first. ``valid`` (H, W), where it is there, marks known pixels.
+    Channels may come first. ``valid`` (H, W), where it is there, marks known pixels. A ``direction`` must be
+    ours.
     """
     try:
         archive = zipfile.ZipFile(stream)
@@ -251,6 +253,10 @@ def _from_arrays(arrays: dict[str, _Stored], check_grid: CheckGrid) -> Field:
         raise FlowError(f"is an array of shape {shape}, not a flow (height, width, 2) of real numbers")
     height, width = shape[:2] if shape[2] == 2 else shape[1:]
     check_grid(width, height)
+    if "direction" in arrays and names != ["direction"]:
+        _shape("direction", arrays["direction"])
+        short = arrays["direction"].size <= _LONGEST_DIRECTION
+        check_direction(arrays["direction"].values().tolist() if short else "a long list")
     parts = [arrays[name].values() for name in names]
     data = np.stack(parts, axis=2) if len(parts) == 2 else parts[0]
     data = data if shape[2] == 2 else np.moveaxis(data, 0, 2)

@@ -38,6 +38,16 @@ _DIRECTION_KEY, _SIZE_KEY = "glualign_direction", "glualign_source_size"
 _SILENCE = threading.Lock()
 
 
+def check_direction(stated: Any) -> None:
+    """Refuse a field that is said to lead another way than `DIRECTION`; nothing said is ours."""
+    text = stated.decode("utf-8", "replace") if isinstance(stated, bytes) else str(stated)
+    if not re.match(r"(?i)\s*(target[\s_]*(->|→|to)[\s_]*source|$)", text):
+        raise FlowError(
+            f"says that its direction is {text:.40}, where target -> source is read; save it without that, "
+            "and turn it with `glualign invert`"
+        )
+
+
 def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
     """Read a ``.flo5`` whose values lie in the file itself."""
     h5py = import_extra("h5py", "hdf5", "this format needs h5py; install it with")
@@ -58,6 +68,7 @@ def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
             raise FlowError("keeps its flow in another file, which is not followed")
         check_grid(data.shape[1], data.shape[0])
         _check_storage(path, data)
+        check_direction(file.attrs.get("direction", ""))
         stored = file.attrs.get_id("source_size") if "source_size" in file.attrs else None
         sized = stored is not None and stored.shape == (2,) and stored.dtype.kind in "iu"
         return np.asarray(data), file.attrs["source_size"].tolist() if sized else None
@@ -123,6 +134,7 @@ def read_itk(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
         raise FlowError("its compressed values are damaged or truncated")
     if axes == 3 and values[..., 2].any():
         raise FlowError("moves pixels out of the plane; a flow is in two dimensions")
+    check_direction(image.GetMetaData(_DIRECTION_KEY) if image.HasMetaDataKey(_DIRECTION_KEY) else "")
     stored = image.GetMetaData(_SIZE_KEY) if image.HasMetaDataKey(_SIZE_KEY) else ""
     source_size = [int(side) for side in re.findall(r"\d{1,18}", stored)]
     with np.errstate(invalid="ignore", over="ignore"):

@@ -385,6 +385,32 @@ def test_direction_is_stored_where_the_format_allows(tmp_path, flow):
         assert b"target -> source" in (tmp_path / f"flow{extension}").read_bytes()
 
 
+@pytest.mark.parametrize("extension", STORES_SOURCE_SIZE)
+@pytest.mark.parametrize(
+    ("stated", "ours"), [("source -> target", False), ("Target_to_source", True), ("target <- source", False)]
+)
+def test_another_direction_is_refused(tmp_path, monkeypatch, extension, stated, ours):
+    needs(extension)
+    for module in ("files", "libraries"):
+        monkeypatch.setattr(f"glualign.flow.{module}.DIRECTION", stated)
+    write_flow(tmp_path / f"flow{extension}", smooth_flow())
+    if ours:
+        assert read_flow(tmp_path / f"flow{extension}").known.all()
+    else:
+        with pytest.raises(FlowError, match=f"its direction is {stated}, .* `glualign invert`"):
+            read_flow(tmp_path / f"flow{extension}")
+
+
+@pytest.mark.parametrize("stated", [b"target -> source", "", np.array(["target -> source"] * 999), 1])
+def test_what_is_stated_as_the_direction_of_an_npz_is_understood(tmp_path, stated):
+    np.savez(tmp_path / "a.npz", flow=smooth_flow().data, direction=stated)
+    if isinstance(stated, (bytes, str)):
+        assert read_flow(tmp_path / "a.npz").known.all()
+    else:
+        with pytest.raises(FlowError, match=r"its direction is (1|a long list), where"):
+            read_flow(tmp_path / "a.npz")
+
+
 def test_flo5_as_h5py_sees_it(tmp_path, flow):
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     write_flow(tmp_path / "flow.flo5", flow)
