@@ -86,6 +86,38 @@ def test_what_is_not_covered_holds_no_data(tmp_path, kind):
     assert found.georeference == AREA, "the source's own place is not that of the result"
 
 
+UNITS = (
+    '<GDALMetadata>\n  <Item name="SCALE" sample="0" role="scale">0.01</Item>\n'
+    '  <Item name="OFFSET" sample="0" role="offset">-100</Item>\n'
+    '  <Item name="DESCRIPTION" sample="0" role="description">Höhe</Item>\n{}</GDALMetadata>\n'
+)
+STATISTICS = '  <Item name="STATISTICS_MEAN" sample="0">{}</Item>\n'
+
+
+def test_the_unit_of_the_values_stays_with_them(tmp_path):
+    text = UNITS.format("".join(STATISTICS.format(value) for value in (1, 2)))
+    image = Image(np.full((40, 60), 7, np.int16), nodata=-9.0, gdal_metadata=text)
+    write_image(tmp_path / "in.tif", image)
+    source = read_image(tmp_path / "in.tif")
+    assert source.gdal_metadata.split() == UNITS.format("").split(), "statistics are those of other pixels"
+    write_outputs({"warped": tmp_path / "out.tif"}, aligned(source, Image(np.zeros((9, 8), np.uint8))))
+    assert read_image(tmp_path / "out.tif").gdal_metadata == source.gdal_metadata
+    rasterio = pytest.importorskip("rasterio")
+    with rasterio.open(tmp_path / "out.tif") as found:
+        assert (found.scales, found.offsets, found.descriptions) == ((0.01,), (-100.0,), ("Höhe",))
+        assert found.tags(1) == {}
+
+
+def test_what_only_tiff_holds_is_told(tmp_path):
+    image = Image(np.full((4, 6), 7, np.uint8), nodata=255.0, gdal_metadata=UNITS.format(""))
+    assert write_image(tmp_path / "a.tif", image) == ()
+    nodata, unit = write_image(tmp_path / "a.png", image)
+    assert nodata == "its no-data value 255 is left out; write .tif to keep it"
+    assert unit.startswith("its GDAL metadata (scale, offset, names of bands) are left out")
+    write_image(tmp_path / "b.tif", image.replace(gdal_metadata="<x>" + STATISTICS.format(3) + "</x>"))
+    assert read_image(tmp_path / "b.tif").gdal_metadata == ""
+
+
 @CASES
 def test_resizing_keeps_the_corners(place):
     half = resized(place, (40, 60), (20, 20))

@@ -56,6 +56,7 @@ class Image:
             they are not just one alpha channel; None for grey and RGB with or without alpha.
         nodata: value of pixels that hold no data, None where the type of the pixels cannot hold it; NaN
             always means that in float images.
+        gdal_metadata: what GDAL says of the values (XML: scale, offset, names of bands); TIFF only.
         ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps);
             treated as if they held no data.
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
@@ -75,6 +76,7 @@ class Image:
     is_labels: bool = False
     extrasamples: tuple[int, ...] | None = None
     nodata: float | None = None
+    gdal_metadata: str = ""
     ignored: Mask | None = None
     georeference: Mapping[int, Any] = field(default_factory=dict)
     pages: int = 1

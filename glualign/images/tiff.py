@@ -21,7 +21,7 @@ from glualign.images.image import Image
 if TYPE_CHECKING:
     import tifffile
 
-GPS_IFD, ICC_PROFILE, NODATA = 0x8825, 34675, 42113
+GPS_IFD, ICC_PROFILE, GDAL_METADATA, NODATA = 0x8825, 34675, 42112, 42113
 GEO_TAGS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
 """Tags of a georeference and their types: scale, tie points, matrix, keys of the coordinate system."""
 DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
@@ -30,6 +30,8 @@ TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
 RESOLUTION_TAGS = (282, 283, 296)
 # Descriptions that tell programs the layout of the file: true of the stack read, not of the page written.
 _LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<OME|<MetaData)')
+# Minimum, mean and the like, which are not true of other pixels.
+_STATISTICS = re.compile(r'<Item\b[^>]*\bname="STATISTICS_[^>]*>[^<]*</Item>\s*')
 _SUBFILE, _PHOTOMETRIC, _DNG_VERSION = 254, 262, 50706
 _SENSOR_DATA = (32803, 34892)
 _CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
@@ -79,6 +81,7 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
             exif=_exif(stream, page),
             icc=image.icc if printed else _tag(page, ICC_PROFILE, b"") or None,
             nodata=nodata,
+            gdal_metadata=_gdal_metadata(page),
             georeference={tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags},
             pages=pages,
         )
@@ -273,6 +276,14 @@ def _tag(page: tifffile.TiffPage, tag: int, default: Any) -> Any:
     """The value of a tag; the default where it is absent or of another type."""
     found = page.tags.valueof(tag)
     return type(default)(found) if isinstance(found, type(default)) else default
+
+
+def _gdal_metadata(page: tifffile.TiffPage) -> str:
+    """GDAL's XML without statistics; empty where it has no other items."""
+    found = page.tags.valueof(GDAL_METADATA) or ""
+    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    kept = _STATISTICS.sub("", text)
+    return kept if "<Item" in kept else ""
 
 
 def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:

@@ -16,7 +16,15 @@ from glualign.files import atomic_path
 from glualign.images import exif
 from glualign.images.decode import PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
-from glualign.images.tiff import DIRECTORIES, GEO_TAGS, ICC_PROFILE, NODATA, RESOLUTION_TAGS, TEXT_TAGS
+from glualign.images.tiff import (
+    DIRECTORIES,
+    GDAL_METADATA,
+    GEO_TAGS,
+    ICC_PROFILE,
+    NODATA,
+    RESOLUTION_TAGS,
+    TEXT_TAGS,
+)
 
 if TYPE_CHECKING:
     import os
@@ -94,6 +102,10 @@ def write_image(
     notes: tuple[str, ...] = ()
     if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
         block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out",)
+    if form is not _TIFF and picture.nodata is not None:
+        notes += (f"its no-data value {picture.nodata:g} is left out; write .tif to keep it",)
+    if form is not _TIFF and picture.gdal_metadata:
+        notes += ("its GDAL metadata (scale, offset, names of bands) are left out; write .tif to keep them",)
     picture = _held_by(form, picture)
     pixels = picture.pixels
     with atomic_path(location) as temporary:
@@ -221,6 +233,8 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> None:
         tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
         tags.append((NODATA, "s", 0, f"{image.nodata:.17g}", True))
+    if image.gdal_metadata:
+        tags.append((GDAL_METADATA, "s", 0, image.gdal_metadata.encode(), True))
     tags += [(tag, GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
     tifffile.imwrite(
         path,
