@@ -57,8 +57,8 @@ class Image:
         nodata: value of pixels that hold no data, None where the type of the pixels cannot hold it; NaN
             always means that in float images.
         gdal_metadata: what GDAL says of the values (XML: scale, offset, names of bands); TIFF only.
-        ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps);
-            treated as if they held no data.
+        ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps,
+            what the internal mask of a TIFF hides); treated as if they held no data.
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
@@ -166,6 +166,8 @@ class Image:
         ignored = (bands < max(bands.max() / 8, 0.5 if bands.dtype.kind != "f" else 1e-6)).all(axis=2)
         if mask.has_alpha:
             ignored |= values[..., -1] == 0
+        if self.ignored is not None:
+            ignored |= self.ignored
         if ignored.all():
             raise ImageError(f"{name}: leaves nothing of {self.name}; black is what is ignored")
         return self.replace(ignored=ignored)

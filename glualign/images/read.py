@@ -74,7 +74,8 @@ def read_image(
     image = _upright(image) if apply_orientation and image.exif else image
     mask = location.with_name(f"{location.stem}_mask.png")
     if mask_from == "alpha" and (seen := image.as_colours()).has_alpha:
-        return image.replace(ignored=seen.pixels[..., -1] == 0)
+        clear = seen.pixels[..., -1] == 0
+        return image.replace(ignored=clear if image.ignored is None else clear | image.ignored)
     if mask_from == "file" and mask.is_file():
         return image.ignore(read_image(mask, apply_orientation=apply_orientation, max_pixels=max_pixels))
     return image
@@ -109,7 +110,8 @@ def _upright(image: Image) -> Image:
     if image.exif is None or (value := exif.orientation(image.exif)) == 1:
         return image
     reset = exif.patched(image.exif, {exif.ORIENTATION: 1})
-    return image.replace(exif.upright(image.pixels, value), exif=reset, georeference={})
+    ignored = None if image.ignored is None else exif.upright(image.ignored, value)
+    return image.replace(exif.upright(image.pixels, value), exif=reset, ignored=ignored, georeference={})
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:

@@ -9,6 +9,7 @@ import struct
 import zlib
 from contextlib import suppress
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -57,22 +58,16 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
     import tifffile
 
     with tifffile.TiffFile(stream) as file:
-        pages, page = _select(file, index)
-        _check(page, file.filehandle.size, max_pixels)
-        _check_segments(stream, page)
-        try:
-            # (planes, depth, height, width, interleaved samples), whether planar or not, in strips or tiles
-            samples = page.asarray(squeeze=False)
-            if samples.ndim != 5:
-                kind = f"{page.bitspersample} bit and format {page.sampleformat}"
-                raise ValueError(f"samples of {kind} not supported")
-            pixels = samples[0, 0] if samples.shape[0] == 1 else np.moveaxis(samples[:, 0, :, :, 0], 0, -1)
-            image = _interpreted(page, np.ascontiguousarray(pixels))
-        except Exception as error:
-            needs_codecs = "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
-            if not needs_codecs or find_spec("imagecodecs"):
-                raise
-            image = _without_codecs(stream, page, error)
+        pages, page, mask = _select(file, index)
+        image = _decoded(stream, page, max_pixels)
+        if mask is not None:
+            note = "its internal mask says which pixels hold data; it is not copied"
+            try:
+                shown = _decoded(stream, mask, max_pixels).pixels != 0
+                image = image.replace(ignored=~shown.reshape(*image.size, -1).any(axis=2))
+            except Exception as error:  # as metadata: the pixels are fine
+                note = f"its internal mask cannot be read and is left out ({error})"
+            image = image.replace(notes=(*image.notes, note))
         nodata = None
         with suppress(ValueError):
             nodata = float(str(page.tags.valueof(NODATA)).strip("\0 "))
@@ -87,8 +82,30 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
         )
 
 
-def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage]:
-    """``(number of pages, page)``; where the first is a thumbnail, the page it is one of."""
+def _decoded(stream: BinaryIO, page: tifffile.TiffPage, max_pixels: int | None) -> Image:
+    """The pixels of a page that has been checked."""
+    _check(page, page.parent.filehandle.size, max_pixels)
+    _check_segments(stream, page)
+    try:
+        # (planes, depth, height, width, interleaved samples), whether planar or not, in strips or tiles
+        samples = page.asarray(squeeze=False)
+        if samples.ndim != 5:
+            kind = f"{page.bitspersample} bit and format {page.sampleformat}"
+            raise ValueError(f"samples of {kind} not supported")
+        pixels = samples[0, 0] if samples.shape[0] == 1 else np.moveaxis(samples[:, 0, :, :, 0], 0, -1)
+        return _interpreted(page, np.ascontiguousarray(pixels))
+    except Exception as error:
+        needs_codecs = "imagecodecs" in str(error) or isinstance(error, NotImplementedError)
+        if not needs_codecs or find_spec("imagecodecs"):
+            raise
+        return _without_codecs(stream, page, error)
+
+
+def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage, tifffile.TiffPage | None]:
+    """``(number of pages, page, its mask)``; where the first is a thumbnail, the page it is one of.
+
+    The mask that GDAL writes comes between its page and the next, as large as the page.
+    """
     import tifffile
 
     handle, form = file.filehandle, file.tiff
@@ -128,7 +145,11 @@ def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage
     if index == 0 and _tag(page, _SUBFILE, 0) & 1:
         whole = [page_at(offset) for offset, kind in chain.items() if not kind & 1][:1]
         page = (whole or [each for each in inner if not _tag(each, _SUBFILE, 0) & 1] or [page])[0]
-    return max(1, sum(not kind & 5 for kind in chain.values())), page  # neither reduced nor a mask
+    after = list(chain.items())[list(chain).index(page.offset) + 1 :] if page.offset in chain else []
+    own = takewhile(lambda each: each[1] & 5, after)  # neither reduced nor a mask: the next page
+    masks = [page_at(offset) for offset, kind in own if kind & 4][:16]
+    mask = next((each for each in masks if each.shape[:2] == page.shape[:2]), None)
+    return max(1, sum(not kind & 5 for kind in chain.values())), page, mask
 
 
 def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:

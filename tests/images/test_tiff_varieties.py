@@ -10,6 +10,7 @@ from glualign.alignment import warp_image
 from glualign.errors import ImageError, MissingExtraError
 from glualign.flow import Flow
 from glualign.images import read_image, to_rgb8, write_image
+from glualign.images.exif import upright
 
 GENERATOR = np.random.default_rng(7)
 
@@ -193,6 +194,51 @@ def test_pages_are_counted_and_told(tmp_path):
     image = read_image(tmp_path / "in.tif", page=2)
     assert image.pages == 4
     assert image.notes == ("has 4 pages or frames: number 2 is read (--page N reads another)",)
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_the_internal_mask_of_gdal_says_what_holds_data(tmp_path, bits):
+    shown = np.zeros((20, 30), bool)
+    shown[:, :12] = True
+    pixels, mask = noise("uint8", 20, 30, 3), shown if bits == 1 else shown * np.uint8(255)
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        writer.write(pixels, photometric="rgb", metadata=None, extratags=[(274, "H", 1, 6, True)])
+        writer.write(pixels[::2, ::2], photometric="rgb", metadata=None, subfiletype=1)
+        writer.write(mask[::2, ::2], photometric="minisblack", metadata=None, subfiletype=2)
+        writer.write(mask, photometric="minisblack", metadata=None, subfiletype=2, compression="zlib")
+        writer.write(pixels, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(tmp_path / "in.tif", mode="r+b") as file:  # tifffile writes masks of 1 bit only
+        for page, kind in ((2, 5), (3, 4)):
+            file.pages[page].tags[254].overwrite(kind)
+            file.pages[page].tags[262].overwrite(4)
+    image = read_image(tmp_path / "in.tif", apply_orientation=False)
+    assert image.notes[0] == "its internal mask says which pixels hold data; it is not copied"
+    assert image.pages == 2
+    np.testing.assert_array_equal(image.missing(), ~shown)
+    np.testing.assert_array_equal(read_image(tmp_path / "in.tif").missing(), ~upright(shown, 6))
+    warped, valid = warp_image(image, identity(20, 30))
+    np.testing.assert_array_equal(valid, shown)
+    assert not warped.pixels[~shown].any()
+    more = np.ones((20, 30), bool)
+    more[:5] = False
+    np.testing.assert_array_equal(image.ignore(more).missing(), ~(shown & more))
+    assert read_image(tmp_path / "in.tif", page=4).missing() is None
+    np.testing.assert_array_equal(read_image(tmp_path / "in.tif", page=1).missing(), ~shown[::2, ::2])
+
+
+def test_a_damaged_internal_mask_is_told(tmp_path):
+    pixels = noise("uint8", 20, 30)
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        writer.write(pixels, metadata=None)
+        writer.write(pixels > 9, photometric="mask", metadata=None, subfiletype=4, compression="zlib")
+    with tifffile.TiffFile(tmp_path / "in.tif") as file:
+        (start,) = file.pages[1].dataoffsets
+    blob = bytearray((tmp_path / "in.tif").read_bytes())
+    blob[start : start + 40] = bytes(40)
+    (tmp_path / "in.tif").write_bytes(blob)
+    image = read_image(tmp_path / "in.tif")
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert "its internal mask cannot be read and is left out" in image.notes[0]
 
 
 def test_a_chain_of_many_pages_is_read_once(tmp_path):
