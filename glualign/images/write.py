@@ -29,6 +29,8 @@ from glualign.images.tiff import (
 if TYPE_CHECKING:
     import os
 
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
 DEFAULT_QUALITY = 95
 
 
@@ -68,6 +70,7 @@ _INTEROPERABILITY = 0xA005
 _CLASSIC_TIFF_LIMIT = 2**32 - 2**26
 _TIFF_HEAD_BYTES = 4096
 """In these tifffile writes the tags of a page."""
+_Description = tuple[list[Any], dict[str, Any], "dict[int, ImageFileDirectory_v2]"]
 _SUB = 1  # PNG's filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
@@ -111,7 +114,11 @@ def write_image(
     with atomic_path(location) as temporary:
         try:
             if form is _TIFF:
-                _write_tiff(temporary, picture, block)
+                try:
+                    described = _tiff_tags(block)
+                except Exception:  # Damaged metadata must not stop an image; Pillow meets it with any error.
+                    described, notes = ([], {}, {}), (*notes, "its EXIF is damaged and left out")
+                _write_tiff(temporary, picture, described, exif.orientation(block))
             elif form.name in ("PPM", "PGM", "PNM"):
                 magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
                 head = b"%s\n%d %d\n%d\n" % (magic, *picture.size[::-1], np.iinfo(depth).max)
@@ -207,8 +214,8 @@ def png_parts(pixels: Array, icc: bytes | None, exif: bytes | None, text: str = 
     yield chunk(b"IDAT", deflate.flush()) + chunk(b"IEND", b"")
 
 
-def _write_tiff(path: Path, image: Image, block: bytes | None) -> None:
-    """Write a TIFF of one page, deflated, with ``block`` as its EXIF and everything that travels with pixels.
+def _write_tiff(path: Path, image: Image, described: _Description, orientation: int) -> None:
+    """Write a TIFF of one page, deflated, with everything that travels with pixels.
 
     More than 4 GB of pixels become a BigTIFF, without EXIF and GPS directories: Pillow, which lays these out,
     knows classic TIFF only.
@@ -224,11 +231,11 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> None:
     else:
         photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
         extras = (2,) if image.has_alpha else extras
-    tags, resolution, directories = _tiff_tags(block)
+    tags, resolution, directories = described
     big = pixels.nbytes > _CLASSIC_TIFF_LIMIT
     if big:
         directories = {}
-    tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
+    tags += [(exif.ORIENTATION, "H", 1, orientation, True)]
     if image.icc:
         tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
@@ -259,9 +266,13 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> None:
         _append_directories(path, directories)
 
 
-def _tiff_tags(block: bytes | None) -> tuple[list[Any], dict[str, Any], dict[int, Any]]:
-    """An EXIF block as tifffile's extra tags, its arguments of resolution, and inner directories."""
+def _tiff_tags(block: bytes | None) -> _Description:
+    """An EXIF block as tifffile's extra tags, its arguments of resolution, and inner directories.
+
+    Any error says that the block is damaged.
+    """
     from PIL import Image as PillowImage
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     if not block:
         return [], {}, {}
@@ -275,22 +286,23 @@ def _tiff_tags(block: bytes | None) -> tuple[list[Any], dict[str, Any], dict[int
         # Rationals of Pillow, or numbers that lack these attributes.
         over = [int(getattr(found[tag], "numerator", found[tag])) for tag in RESOLUTION_TAGS[:2]]
         under = [max(1, int(getattr(found[tag], "denominator", 1))) for tag in RESOLUTION_TAGS[:2]]
+        struct.pack("<4I", *over, *under)  # so they are stored
         resolution = {"resolution": (*zip(over, under, strict=True),), "resolutionunit": int(found[296])}
-    inner = {tag: dict(found.get_ifd(tag)) for tag in DIRECTORIES if tag in found}
-    return tags, resolution, {tag: values for tag, values in inner.items() if values}
+    inner: dict[int, ImageFileDirectory_v2] = {}
+    for tag in DIRECTORIES:
+        for code, value in found.get_ifd(tag).items() if tag in found else ():
+            if code != _INTEROPERABILITY and not isinstance(value, dict):
+                inner.setdefault(tag, ImageFileDirectory_v2())[code] = value
+    for directory in inner.values():
+        directory.tobytes()
+    return tags, resolution, inner
 
 
-def _append_directories(path: Path, directories: dict[int, dict[int, Any]]) -> None:
+def _append_directories(path: Path, directories: dict[int, ImageFileDirectory_v2]) -> None:
     """Append EXIF and GPS directories to a classic TIFF in which their tags wait for the offsets."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     with path.open("r+b") as stream:
         head = stream.read(_TIFF_HEAD_BYTES)
-        for tag, values in directories.items():
-            directory = ImageFileDirectory_v2()
-            for code, value in values.items():
-                if code != _INTEROPERABILITY and not isinstance(value, dict):
-                    directory[code] = value
+        for tag, directory in directories.items():
             offset = stream.seek(0, 2)
             stream.write(directory.tobytes(offset))
             stream.seek(head.index(struct.pack("<HHII", tag, 4, 1, 0)) + 8)

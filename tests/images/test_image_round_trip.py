@@ -1,5 +1,7 @@
 """What is written is what is read: depth, channels, profile, EXIF; checked with independent readers too."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from glualign.alignment import warp_image
 from glualign.errors import ImageError
 from glualign.flow import Flow
 from glualign.images import Image, as_image, read_image, to_rgb8, write_image
+from glualign.images.exif import orientation
 
 SHAPES = {1: (5, 7), 2: (5, 7, 2), 3: (5, 7, 3), 4: (5, 7, 4)}
 LOSSLESS = [
@@ -102,6 +105,33 @@ def test_profile_and_exif_are_in_the_file(tmp_path, extension, kind, profile, ex
     again = read_image(path)
     assert again.icc == profile
     assert b"2020:02:03" in again.exif
+
+
+@pytest.mark.parametrize(
+    ("rational", "unit"),
+    [
+        ((5, 300, 1), (3, 1, b"\2\0\0\0")),
+        ((5, 300, 1), (2, 2, b"x\0\0\0")),
+        ((10, -300, 1), (3, 1, b"\2\0\0\0")),
+    ],
+    ids=["sound", "a word for a unit", "a negative resolution"],
+)
+def test_damaged_exif_does_not_stop_a_tiff(tmp_path, rational, unit):
+    kind, *ratio = rational
+    entries = [struct.pack("<HHII", 274, 3, 1, 6)]
+    entries += [struct.pack("<HHII", tag, kind, 1, 62) for tag in (282, 283)]
+    entries += [struct.pack("<HHI", 296, *unit[:2]) + unit[2]]
+    block = b"II*\0\x08\0\0\0\x04\0" + b"".join(entries) + bytes(4) + struct.pack("<ii", *ratio)
+    notes = write_image(tmp_path / "a.tif", Image(noise("uint8", 3), exif=block))
+    if (kind, unit[0]) == (5, 3):
+        assert notes == ()
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            assert file.pages[0].tags[282].value == (300, 1)
+        return
+    assert notes == ("its EXIF is damaged and left out",)
+    found = read_image(tmp_path / "a.tif", apply_orientation=False)
+    np.testing.assert_array_equal(found.pixels, noise("uint8", 3))
+    assert orientation(found.exif) == 6
 
 
 def test_thumbnail_of_the_unwarped_picture_is_not_carried(tmp_path):
