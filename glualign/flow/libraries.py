@@ -77,10 +77,14 @@ def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 def write_flo5(path: Path, flow: Flow) -> None:
     """Write a compressed ``.flo5`` with source size and direction as attributes."""
     h5py = import_extra("h5py", "hdf5", "this format needs h5py; install it with")
-    with h5py.File(path, "w") as file:
+    # In memory: HDF5 crashes where the disk is full.
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
         file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
         file.attrs["source_size"] = flow.source_frame
         file.attrs["direction"] = DIRECTION
+        file.flush()
+        data = file.id.get_file_image()
+    path.write_bytes(data)
 
 
 def _check_storage(path: Path, data: Any) -> None:
@@ -147,7 +151,15 @@ def write_itk(path: Path, flow: Flow) -> None:
     image = itk.GetImageFromArray(flow.data, isVector=True)
     image.SetMetaData(_DIRECTION_KEY, DIRECTION)
     image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))
-    itk.WriteImage(image, str(path), useCompression=True)
+    try:
+        with _silence():
+            itk.WriteImage(image, str(path), useCompression=True)
+        with path.open("rb") as stream:  # NRRD's writer overlooks that the last bytes did not fit
+            whole = _inflates_to(stream, _check_header(path, stream), flow.data.nbytes)
+    except (RuntimeError, FlowError):
+        whole = False
+    if not whole:
+        raise FlowError("cannot be written whole by ITK; make room on the disk, or write .npz")
 
 
 def _check_header(path: Path, stream: BinaryIO) -> int:

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zipfile
 
 import cv2
@@ -409,6 +411,25 @@ def test_what_is_stated_as_the_direction_of_an_npz_is_understood(tmp_path, state
     else:
         with pytest.raises(FlowError, match=r"its direction is (1|a long list), where"):
             read_flow(tmp_path / "a.npz")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes")
+@pytest.mark.parametrize("extension", [".npz", ".flo5", ".nrrd", ".mha"])
+@pytest.mark.parametrize("lacking", [1, 2000])
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, extension, lacking):
+    """In a process of its own: HDF5 crashed. NRRD's writer did not notice that the last bytes were lost."""
+    needs(extension)
+    name = str(tmp_path / f"flow{extension}")
+    write_flow(name, smooth_flow())
+    code = (
+        "import os, resource, sys; from glualign.flow import read_flow, write_flow; name = sys.argv[1]; "
+        f"flow = read_flow(name); limit = os.path.getsize(name) - {lacking}; os.unlink(name); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)); write_flow(name, flow)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{name}: cannot be written" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_flo5_as_h5py_sees_it(tmp_path, flow):
