@@ -31,6 +31,7 @@ _UNKNOWN_ABOVE = 1e9
 _FLO_MAGIC = b"PIEH"  # the bytes of float32 202021.25
 _FLO_UNKNOWN = np.float32(1e10)
 _PFM_HEADER = re.compile(rb"PF\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[0-9.eE+-]{1,20})[ \t]*\r?\n")
+_NOTHING_KNOWN = "holds no known flow; every pixel is NaN or marked unknown"
 _LONGEST_DIRECTION = 4096  # bytes
 _KITTI_SCALE, _KITTI_OFFSET = 64.0, 32768.0
 
@@ -45,17 +46,7 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
         FlowError: the file is missing, empty, truncated, damaged, too large, or holds no known pixel.
         MissingExtraError: ``.flo5`` without h5py, ``.nrrd`` or ``.mha`` without SimpleITK.
     """
-    location = Path(path)
-
-    def check_grid(width: int, height: int, what: str = "") -> None:
-        if width <= 0 or height <= 0:
-            raise FlowError(f"the header claims {what}{width} x {height} pixels; the file is damaged")
-        if max_pixels is not None and width * height > max_pixels:
-            raise FlowError(
-                f"{what}{width} x {height} pixels exceed the limit of {max_pixels / 1e6:g} megapixels; "
-                "read_flow(..., max_pixels=None) reads it if you trust the file"
-            )
-
+    location, check_grid = Path(path), partial(_check_grid, max_pixels)
     with reading(location, FlowError) as stream:
         reader, _ = _format(location)
         if stream.seek(0, 2) == 0:
@@ -68,27 +59,43 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
             data = np.asarray(values, np.float32)
             unknown = ~(np.abs(data) <= _UNKNOWN_ABOVE).all(axis=2, keepdims=True)
         if unknown.all():
-            raise FlowError("holds no known flow; every pixel is NaN or marked unknown")
+            raise FlowError(_NOTHING_KNOWN)
         return Flow(np.where(unknown, np.float32(np.nan), data) if unknown.any() else data, source_size)
 
 
-def write_flow(path: str | os.PathLike[str], flow: Flow | Array) -> None:
+def write_flow(path: str | os.PathLike[str], flow: Flow | Array, *, max_pixels: int | None = None) -> None:
     """Write a flow atomically in the format of the extension; unknown pixels as the format marks them.
 
     ``.npz``, ``.nrrd``, ``.mha`` and ``.flo5`` also store the source size and the direction. KITTI
-    ``.png`` rounds to 1/64 px.
+    ``.png`` rounds to 1/64 px. With ``max_pixels``, what `read_flow` would refuse at that limit is refused
+    before it is written: larger sizes, and a field without a known pixel.
 
     Raises:
-        FlowError: unknown extension, or values that the format cannot hold.
+        FlowError: unknown extension, values that the format cannot hold, or what could not be read again.
         OutputError: the file cannot be written.
     """
     location = Path(path)
     _, writer = _format(location)
+    field = flow if isinstance(flow, Flow) else Flow(flow)
     with atomic_path(location) as temporary:
         try:
-            writer(temporary, flow if isinstance(flow, Flow) else Flow(flow))
+            for what, (height, width) in (("", field.size), ("a source of ", field.source_frame)):
+                _check_grid(max_pixels, width, height, what)
+            if max_pixels is not None and not field.known.any():
+                raise FlowError(_NOTHING_KNOWN)
+            writer(temporary, field)
         except GlualignError as error:
             raise type(error)(f"{location}: {error}") from error
+
+
+def _check_grid(limit: int | None, width: int, height: int, what: str = "") -> None:
+    if width <= 0 or height <= 0:
+        raise FlowError(f"the header claims {what}{width} x {height} pixels; the file is damaged")
+    if limit is not None and width * height > limit:
+        raise FlowError(
+            f"{what}{width} x {height} pixels exceed the limit of {limit / 1e6:g} megapixels; "
+            "read_flow(..., max_pixels=None) reads it if you trust the file"
+        )
 
 
 def _format(path: Path) -> tuple[_Reader, _Writer]:

@@ -13,18 +13,9 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
-from glualign.images import exif
+from glualign.images import exif, tiff
 from glualign.images.decode import PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
-from glualign.images.tiff import (
-    DIRECTORIES,
-    GDAL_METADATA,
-    GEO_TAGS,
-    ICC_PROFILE,
-    NODATA,
-    RESOLUTION_TAGS,
-    TEXT_TAGS,
-)
 
 if TYPE_CHECKING:
     import os
@@ -237,12 +228,12 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
         directories = {}
     tags += [(exif.ORIENTATION, "H", 1, orientation, True)]
     if image.icc:
-        tags.append((ICC_PROFILE, "B", len(image.icc), image.icc, True))
+        tags.append((tiff.ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
-        tags.append((NODATA, "s", 0, f"{image.nodata:.17g}", True))
+        tags.append((tiff.NODATA, "s", 0, f"{image.nodata:.17g}", True))
     if image.gdal_metadata:
-        tags.append((GDAL_METADATA, "s", 0, image.gdal_metadata.encode(), True))
-    tags += [(tag, GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
+        tags.append((tiff.GDAL_METADATA, "s", 0, image.gdal_metadata.encode(), True))
+    tags += [(tag, tiff.GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
     tifffile.imwrite(
         path,
         pixels,
@@ -259,7 +250,7 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
         metadata=None,
         software=False,
         # By name: tifffile does not write these by number. Their offset follows below.
-        extratags=[*tags, *((DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
+        extratags=[*tags, *((tiff.DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
         **resolution,
     )
     if directories:
@@ -279,17 +270,19 @@ def _tiff_tags(block: bytes | None) -> _Description:
     found = PillowImage.Exif()
     found.load(exif.PREFIX + block)
     tags = [
-        (tag, "s", 0, str(found[tag]).encode("utf-8", "replace"), True) for tag in TEXT_TAGS if tag in found
+        (tag, "s", 0, str(found[tag]).encode("utf-8", "replace"), True)
+        for tag in tiff.TEXT_TAGS
+        if tag in found
     ]
     resolution: dict[str, Any] = {}
-    if all(tag in found for tag in RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
+    if all(tag in found for tag in tiff.RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
         # Rationals of Pillow, or numbers that lack these attributes.
-        over = [int(getattr(found[tag], "numerator", found[tag])) for tag in RESOLUTION_TAGS[:2]]
-        under = [max(1, int(getattr(found[tag], "denominator", 1))) for tag in RESOLUTION_TAGS[:2]]
+        over = [int(getattr(found[tag], "numerator", found[tag])) for tag in tiff.RESOLUTION_TAGS[:2]]
+        under = [max(1, int(getattr(found[tag], "denominator", 1))) for tag in tiff.RESOLUTION_TAGS[:2]]
         struct.pack("<4I", *over, *under)  # so they are stored
         resolution = {"resolution": (*zip(over, under, strict=True),), "resolutionunit": int(found[296])}
     inner: dict[int, ImageFileDirectory_v2] = {}
-    for tag in DIRECTORIES:
+    for tag in tiff.DIRECTORIES:
         for code, value in found.get_ifd(tag).items() if tag in found else ():
             if code != _INTEROPERABILITY and not isinstance(value, dict):
                 inner.setdefault(tag, ImageFileDirectory_v2())[code] = value

@@ -355,6 +355,22 @@ def test_a_field_without_a_known_pixel_is_refused(tmp_path, extension):
         read_flow(tmp_path / f"flow{extension}")
 
 
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (Flow(np.full((3, 4, 2), np.nan, np.float32)), "holds no known flow"),
+        (Flow(np.zeros((3, 4, 2), np.float32), (20, 20)), "a source of 20 x 20 pixels exceed the limit"),
+        (Flow(np.zeros((30, 40, 2), np.float32), (2, 2)), "40 x 30 pixels exceed the limit"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, field, words):
+    with pytest.raises(FlowError, match=f"a.npz: {words}"):
+        write_flow(tmp_path / "a.npz", field, max_pixels=399)
+    assert list(tmp_path.iterdir()) == []
+    write_flow(tmp_path / "a.npz", Flow(np.zeros((3, 4, 2), np.float32), (19, 21)), max_pixels=399)
+    assert read_flow(tmp_path / "a.npz", max_pixels=399).source_size == (19, 21)
+
+
 def test_missing_folder_and_unknown_extension(tmp_path):
     with pytest.raises(FlowError, match=r"none.flo: no such file"):
         read_flow(tmp_path / "none.flo")
