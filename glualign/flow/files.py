@@ -221,8 +221,7 @@ def _write_npy(path: Path, flow: Flow) -> None:
 def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
     """An archive with ``flow`` (H, W, 2), ``u`` and ``v`` (H, W), or just one array; never unpickled.
 
-    Channels may come first. ``valid`` (H, W), where it is there, marks known pixels. A ``direction`` must be
-    ours.
+    Channels may come first. ``valid`` (H, W) marks known pixels, and ``direction`` is ours, where they exist.
     """
     try:
         archive = zipfile.ZipFile(stream)

@@ -99,9 +99,7 @@ def decode(kind: str, source: BinaryIO | bytes, page: int = 0, max_pixels: int |
         raise no_page(page, pages)
     picture.seek(page)
     block = picture.info.get("exif") or b""
-    image = from_pillow(picture).replace(exif=block.removeprefix(exif.PREFIX) or None, pages=pages)
-    # Pillow draws the later frames of a GIF in RGB.
-    return image.replace(is_labels=image.is_labels or (kind == "GIF" and image.channels >= 3))
+    return from_pillow(picture).replace(exif=block.removeprefix(exif.PREFIX) or None, pages=pages)
 
 
 def from_pillow(picture: PillowImage.Image) -> Image:
@@ -111,12 +109,12 @@ def from_pillow(picture: PillowImage.Image) -> Image:
     converted to sRGB, CMYK through its own profile when it has one; other modes keep their samples.
     """
     icc: bytes | None = picture.info.get("icc_profile") or None
-    mode, clear, palette, palette_alpha = picture.mode, picture.info.get("transparency"), None, b""
-    notes: tuple[str, ...] = ()
+    mode, clear, palette, alpha = picture.mode, picture.info.get("transparency"), None, b""
+    notes, is_gif = tuple[str, ...](), picture.format == "GIF"
     if mode == "P":
         palette = bytes(picture.convert("P").getpalette("RGB") or b"")
         if clear is not None:  # alpha of the first entries, or the one entry that is clear
-            palette_alpha = clear if isinstance(clear, bytes) else b"\xff" * clear + b"\0"
+            alpha = clear if isinstance(clear, bytes) else b"\xff" * clear + b"\0"
     elif mode == "PA" or clear is not None:
         picture = picture.convert({"L": "LA", "1": "LA"}.get(mode, "RGBA"))
     elif mode in ("CMYK", "LAB"):
@@ -135,10 +133,9 @@ def from_pillow(picture: PillowImage.Image) -> Image:
         pixels[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
     if mode == "I" and pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 65535:
         pixels = pixels.astype(np.uint16)  # 16-bit grey in older Pillow
-    is_labels = mode in ("P", "PA", "1") or pixels.dtype == np.int32
-    return Image(
-        pixels, icc=icc, palette=palette, palette_alpha=palette_alpha, is_labels=is_labels, notes=notes
-    )
+    # Pillow draws the later frames of a GIF in RGB.
+    is_labels = mode in ("P", "PA", "1") or pixels.dtype == np.int32 or (is_gif and mode.startswith("RGB"))
+    return Image(pixels, icc=icc, palette=palette, palette_alpha=alpha, is_labels=is_labels, notes=notes)
 
 
 def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.Image, bytes | None]:

@@ -9,7 +9,7 @@ import struct
 import zlib
 from contextlib import suppress
 from importlib.util import find_spec
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -20,6 +20,8 @@ from glualign.images import decode, exif
 from glualign.images.image import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import tifffile
 
 GPS_IFD, ICC_PROFILE, GDAL_METADATA, NODATA = 0x8825, 34675, 42112, 42113
@@ -58,15 +60,17 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
     import tifffile
 
     with tifffile.TiffFile(stream) as file:
-        pages, page, mask = _select(file, index)
+        pages, page, masks = _select(file, index)
         image = _decoded(stream, page, max_pixels)
-        if mask is not None:
-            note = "its internal mask says which pixels hold data; it is not copied"
-            try:
-                shown = _decoded(stream, mask, max_pixels).pixels != 0
-                image = image.replace(ignored=~shown.reshape(*image.size, -1).any(axis=2))
-            except Exception as error:  # as metadata: the pixels are fine
-                note = f"its internal mask cannot be read and is left out ({error})"
+        try:
+            for mask in masks:
+                if (mask.imagelength, mask.imagewidth) == image.size:
+                    shown = _decoded(stream, mask, max_pixels).pixels.reshape(*image.size, -1).any(axis=2)
+                    note = "its internal mask says which pixels hold data; it is not copied"
+                    image = image.replace(ignored=~shown, notes=(*image.notes, note))
+                    break
+        except Exception as error:  # The pixels are fine.
+            note = f"its internal mask cannot be read and is left out ({error})"
             image = image.replace(notes=(*image.notes, note))
         nodata = None
         with suppress(ValueError):
@@ -101,11 +105,10 @@ def _decoded(stream: BinaryIO, page: tifffile.TiffPage, max_pixels: int | None) 
         return _without_codecs(stream, page, error)
 
 
-def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage, tifffile.TiffPage | None]:
-    """``(number of pages, page, its mask)``; where the first is a thumbnail, the page it is one of.
-
-    The mask that GDAL writes comes between its page and the next, as large as the page.
-    """
+def _select(
+    file: tifffile.TiffFile, index: int
+) -> tuple[int, tifffile.TiffPage, Iterator[tifffile.TiffPage]]:
+    """``(number of pages, page, masks behind it)``; of a thumbnail in front, what it is one of."""
     import tifffile
 
     handle, form = file.filehandle, file.tiff
@@ -145,11 +148,10 @@ def _select(file: tifffile.TiffFile, index: int) -> tuple[int, tifffile.TiffPage
     if index == 0 and _tag(page, _SUBFILE, 0) & 1:
         whole = [page_at(offset) for offset, kind in chain.items() if not kind & 1][:1]
         page = (whole or [each for each in inner if not _tag(each, _SUBFILE, 0) & 1] or [page])[0]
-    after = list(chain.items())[list(chain).index(page.offset) + 1 :] if page.offset in chain else []
-    own = takewhile(lambda each: each[1] & 5, after)  # neither reduced nor a mask: the next page
-    masks = [page_at(offset) for offset, kind in own if kind & 4][:16]
-    mask = next((each for each in masks if each.shape[:2] == page.shape[:2]), None)
-    return max(1, sum(not kind & 5 for kind in chain.values())), page, mask
+    after = list(chain)[list(chain).index(page.offset) + 1 :] if page.offset in chain else []
+    own = takewhile(lambda offset: chain[offset] & 5, after)  # reduced, a mask, or both: not the next page
+    masks = (page_at(offset) for offset in islice(own, 16) if chain[offset] & 4)
+    return max(1, sum(not kind & 5 for kind in chain.values())), page, masks
 
 
 def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:

@@ -258,10 +258,7 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
 
 
 def _tiff_tags(block: bytes | None) -> _Description:
-    """An EXIF block as tifffile's extra tags, its arguments of resolution, and inner directories.
-
-    Any error says that the block is damaged.
-    """
+    """An EXIF block as tifffile's extra tags, resolution and inner directories; any error means damage."""
     from PIL import Image as PillowImage
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
