@@ -27,6 +27,7 @@ _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "R
 _LIMIT_LOCK = threading.Lock()
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_USUAL_GAMMA = 0.4545
 # Deflate cannot shrink more than this (RFC 1951: 258 bytes in 2 bits), so shorter data cannot hold the image.
 _MAX_DEFLATE_RATIO = 1032
 
@@ -204,10 +205,13 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     if raw_bytes > _MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
         raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
     notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
+    bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks if name != b"IDAT"}
+    gamma = int.from_bytes(bodies.get(b"gAMA", b""), "big") / 100_000
+    if gamma and abs(gamma - _USUAL_GAMMA) > 0.01 and not bodies.keys() & {b"sRGB", b"iCCP"}:
+        notes += (f"its gamma {gamma:g} is left out: viewers show the result with {_USUAL_GAMMA}",)
     if bits < 16:
         mended = PNG_SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
         return decode("PNG", mended, page).replace(notes=notes)
-    bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks}
     # libpng prints warnings about profiles it dislikes; and OpenCV makes alpha of tRNS for colour only.
     needed = PNG_SIGNATURE + b"".join(c for name, c in chunks if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
     pixels = with_opencv(needed)

@@ -182,8 +182,7 @@ class Image:
             return self
         table = np.frombuffer(self.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
         if self.palette_alpha:
-            alpha = np.frombuffer(self.palette_alpha.ljust(256, b"\xff"), np.uint8)
-            table = np.column_stack([table, alpha])
+            table = np.column_stack([table, np.frombuffer(self.palette_alpha.ljust(256, b"\xff"), np.uint8)])
         return self.replace(table[self.pixels], palette=None, palette_alpha=b"", is_labels=False)
 
 

@@ -142,7 +142,14 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
             channels, bits = int.from_bytes(head[size + 40 : size + 42], "big"), (head[size + 42] & 127) + 1
             if channels > 1 and bits > 8:  # which Pillow would reduce to 8
                 raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
-        return decode.decode(kind, stream, page, max_pixels)
+        image = decode.decode(kind, stream, page, max_pixels)
+        # Where data end early, decoders repeat the last colour.
+        if kind == "JPEG" and (image.pixels[-8:, -8:] == image.pixels[-1, -1]).all():
+            stream.seek(0)
+            data, end, rest = stream.read().rpartition(_END_OF_JPEG)
+            if _lacks_pixels(data, image.pixels, end + rest):
+                image = image.replace(notes=(*image.notes, "its data end early: one colour fills the rest"))
+        return image
     except (GlualignError, MemoryError):
         raise
     except Exception as error:  # Decoders meet damaged files with errors of every kind.
@@ -165,21 +172,28 @@ def _deep_ppm(stream: BinaryIO, match: re.Match[bytes], max_pixels: int | None) 
     shape = (height, width) if kind == 5 else (height, width, 3)
     stream.seek(match.end())
     pixels = np.frombuffer(stream.read(2 * math.prod(shape)), ">u2").astype(np.uint32).reshape(shape)
-    return Image(np.minimum((pixels * 65535 + maximum // 2) // maximum, 65535).astype(np.uint16))
+    scaled = np.minimum((pixels * 65535 + maximum // 2) // maximum, 65535).astype(np.uint16)
+    notes = (f"its values, 0 to {maximum}, are scaled to 65535",) if maximum < 65535 else ()
+    return Image(scaled, notes=notes)
 
 
 def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception) -> Image:
     """A JPEG that lacks nothing but the marker of its end.
 
-    Decoders go on with zeros where data are missing, so the file is whole when what comes after its last byte
-    makes no difference to the pixels. Of 240 files cut by 1 to 8 bytes more, these two tails accept none that
-    lacks pixels.
+    Of 240 files cut by 1 to 8 bytes more, none that lacks pixels is accepted.
     """
     stream.seek(0)
     data = stream.read().rstrip(b"\xff")
     image = decode.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
-    for tail in (b"\xca\x58", b"\xfe\x7f"):
-        other = decode.decode("JPEG", data + tail * 512 + _END_OF_JPEG, max_pixels=max_pixels)
-        if not np.array_equal(image.pixels, other.pixels):
-            raise error
+    if _lacks_pixels(data, image.pixels, _END_OF_JPEG):
+        raise error
     return image.replace(notes=("its end marker is missing; the pixels are complete",))
+
+
+def _lacks_pixels(data: bytes, pixels: Array, end: bytes) -> bool:
+    """Whether bytes between a JPEG's data and their end make a difference to its pixels.
+
+    Decoders go on with zeros where data are missing, and skip what comes after the last pixel.
+    """
+    tails = (b"\xca\x58" * 512, b"\xfe\x7f" * 512)
+    return any(not np.array_equal(decode.decode("JPEG", data + t + end).pixels, pixels) for t in tails)

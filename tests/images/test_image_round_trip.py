@@ -302,7 +302,9 @@ def test_pgm_of_12_bit_is_scaled_to_the_full_range(tmp_path):
     (tmp_path / "image.pgm").write_bytes(
         b"P5\n# 12 bit\n3 1\n4095\n" + np.array([0, 2048, 4095], ">u2").tobytes()
     )
-    np.testing.assert_array_equal(read_image(tmp_path / "image.pgm").pixels, [[0, 32776, 65535]])
+    found = read_image(tmp_path / "image.pgm")
+    np.testing.assert_array_equal(found.pixels, [[0, 32776, 65535]])
+    assert found.notes == ("its values, 0 to 4095, are scaled to 65535",)
 
 
 def test_as_image_takes_what_users_have(tmp_path):

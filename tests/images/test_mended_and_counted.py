@@ -40,6 +40,21 @@ def test_a_jpeg_that_lacks_pixels_is_refused(tmp_path, pixels, missing):
         read_image(tmp_path / "a.jpg")
 
 
+PAPER = np.where(np.arange(40)[:, None, None] < 16, PIXELS, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("pixels", [PIXELS, SMOOTH, PAPER], ids=["noise", "smooth", "white below"])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}], ids=str)
+def test_a_jpeg_whose_data_end_before_its_end_marker_is_told(tmp_path, pixels, options):
+    blob = jpeg(pixels, subsampling=0, **options)
+    (tmp_path / "whole.jpg").write_bytes(blob + b"trailing data")
+    assert read_image(tmp_path / "whole.jpg").notes == ()
+    if "progressive" not in options:  # its first scan is enough for all pixels, with less detail
+        start = blob.index(b"\xff\xda")
+        (tmp_path / "cut.jpg").write_bytes(blob[: start + (len(blob) - start) // 2] + b"\xff\xd9")
+        assert read_image(tmp_path / "cut.jpg").notes == ("its data end early: one colour fills the rest",)
+
+
 def chunk(name, data, wrong=0):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data) ^ wrong)
 
@@ -57,6 +72,20 @@ def test_a_png_with_a_damaged_comment_is_read_with_a_note(tmp_path, kind):
     (tmp_path / "b.png").write_bytes(damaged)
     with pytest.raises(ImageError, match="IDAT chunk: wrong checksum"):
         read_image(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("gamma", "more", "told"),
+    [(100_000, b"", True), (45_455, b"", False), (100_000, chunk(b"sRGB", b"\0"), False)],
+)
+def test_the_gamma_of_a_png_is_told(tmp_path, kind, gamma, more, told):
+    write_image(tmp_path / "a.png", PIXELS.astype(kind))
+    blob = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(blob[:33] + chunk(b"gAMA", struct.pack(">I", gamma)) + more + blob[33:])
+    found = read_image(tmp_path / "b.png")
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+    assert found.notes == (("its gamma 1 is left out: viewers show the result with 0.4545",) if told else ())
 
 
 @pytest.mark.parametrize("colours", [1, 3])
