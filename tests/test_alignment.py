@@ -86,7 +86,8 @@ def test_labels_are_not_mixed_unless_asked_for(shifted):
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".tif"])
-def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension):
+@pytest.mark.parametrize("turned", [None, 8])
+def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension, turned):
     """With ``--no-exif``, the orientation of the source says nothing of the grid that the result lies on."""
     from dataclasses import replace
 
@@ -94,9 +95,13 @@ def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension):
     tagged[0x0112], tagged[0x010F] = 6, "Maker"
     PillowImage.fromarray(shifted.source.pixels).save(tmp_path / "source.jpg", exif=tagged)
     source = read_image(tmp_path / "source.jpg", apply_orientation=False)
-    replace(shifted, source=source).save(tmp_path, outputs=["warped"], extension=extension)
+    target = shifted.target
+    if turned:
+        tagged[0x0112] = turned
+        target = target.replace(exif=tagged.tobytes().removeprefix(b"Exif\0\0"))
+    replace(shifted, source=source, target=target).save(tmp_path, outputs=["warped"], extension=extension)
     with PillowImage.open(tmp_path / f"source_warped{extension}") as picture:
-        assert picture.getexif().get(0x0112, 1) == 1
+        assert picture.getexif().get(0x0112, 1) == (turned or 1)
         assert picture.getexif()[0x010F] == "Maker"
 
 
