@@ -6,6 +6,7 @@ begin with what is wrong: the file's name is put in front here.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
@@ -240,8 +241,9 @@ def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 
 def _write_npz(path: Path, flow: Flow) -> None:
     data, size = flow.data.astype("<f4", copy=False), np.array(flow.source_frame, np.int64)
-    with path.open("wb") as stream:
-        np.savez_compressed(stream, flow=data, source_size=size, direction=np.array(DIRECTION))
+    packed = io.BytesIO()  # of a full disk, older versions of NumPy leave an error behind in their archive
+    np.savez_compressed(packed, flow=data, source_size=size, direction=np.array(DIRECTION))
+    path.write_bytes(packed.getbuffer())
 
 
 def _from_arrays(arrays: dict[str, _Stored], check_grid: CheckGrid) -> Field:

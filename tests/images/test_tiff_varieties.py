@@ -205,7 +205,8 @@ def test_the_internal_mask_of_gdal_says_what_holds_data(tmp_path, bits):
         writer.write(pixels, photometric="rgb", metadata=None, extratags=[(274, "H", 1, 6, True)])
         writer.write(pixels[::2, ::2], photometric="rgb", metadata=None, subfiletype=1)
         writer.write(mask[::2, ::2], photometric="minisblack", metadata=None, subfiletype=2)
-        writer.write(mask, photometric="minisblack", metadata=None, subfiletype=2, compression="zlib")
+        packed = "zlib" if bits == 8 else None
+        writer.write(mask, photometric="minisblack", metadata=None, subfiletype=2, compression=packed)
         writer.write(pixels, photometric="rgb", metadata=None)
     with tifffile.TiffFile(tmp_path / "in.tif", mode="r+b") as file:  # tifffile writes masks of 1 bit only
         for page, kind in ((2, 5), (3, 4)):
@@ -230,8 +231,9 @@ def test_a_damaged_internal_mask_is_told(tmp_path):
     pixels = noise("uint8", 20, 30)
     with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
         writer.write(pixels, metadata=None)
-        writer.write(pixels > 9, photometric="mask", metadata=None, subfiletype=4, compression="zlib")
-    with tifffile.TiffFile(tmp_path / "in.tif") as file:
+        writer.write(pixels, metadata=None, subfiletype=2, compression="zlib")
+    with tifffile.TiffFile(tmp_path / "in.tif", mode="r+b") as file:
+        file.pages[1].tags[254].overwrite(4)
         (start,) = file.pages[1].dataoffsets
     blob = bytearray((tmp_path / "in.tif").read_bytes())
     blob[start : start + 40] = bytes(40)
