@@ -34,14 +34,14 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
     def decorate(compute: Callable[..., Flow]) -> click.Command:
         @wraps(compute)
         def run(output: str, telling: Telling, format: str | None, **given: Any) -> None:
-            from glualign.flow import write_flow
+            from glualign.flow.files import MAX_FLOW_PIXELS, write_flow
             from glualign.outputs import check_outputs
 
             files = [given[str(each.name)] for each in inputs]
             check_outputs({"flow": output}, files)
             with errors_about(*files):
                 flow = compute(**given)
-            write_flow(output, flow)
+            write_flow(output, flow, max_pixels=MAX_FLOW_PIXELS)  # what could not be read again helps nobody
             telling.tell({"output": output, **_flow_facts(flow)})
 
         return command(*inputs, *OUT, *options, Telling, short_help=short_help, stdout=".flo")(run)
