@@ -203,6 +203,8 @@ def check_outputs(
     for path in kinds.values() or map(Path, files):
         if "\0" in str(path):
             raise OutputError(f"{path}: a file name cannot hold a NUL character")
+        if str(path) == "-":
+            raise OutputError("-: this result cannot go to standard output; name a file")
         if taken & {real := os.path.realpath(path), identity(path)}:
             raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
         if os.path.exists(path) and not os.path.isfile(path):

@@ -130,6 +130,10 @@ def command(
                     raise click.UsageError("Missing output: give OUT or --output.")
                 values["output"] = given[0] if given else None
                 check_format(values["output"] or "", values["format"] or "")
+            elif values.get("output") == "-":
+                raise click.UsageError(
+                    "This command does not write to standard output; name a file or folder."
+                )
             with files_for_dashes(values, inputs, stdout) if stdout else nullcontext():
                 for key, group in groups.items():
                     values[key] = group(**{each.name: values.pop(each.name) for each in fields(group)})

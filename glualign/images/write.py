@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from glualign.arrays import Array
-from glualign.errors import GlualignError, ImageError
+from glualign.errors import GlualignError, ImageError, MissingExtraError
 from glualign.files import atomic_path
 from glualign.images import exif, tiff
 from glualign.images.decode import PNG_SIGNATURE, register_heif
@@ -118,8 +118,6 @@ def write_image(
                 with temporary.open("wb") as stream:
                     stream.writelines(png_parts(pixels, picture.icc, block))
             else:
-                if form.name == "HEIF":
-                    register_heif()
                 options: dict[str, Any] = {"exif": exif.PREFIX + block if block else None}
                 options |= {"icc_profile": picture.icc, "quality": quality or DEFAULT_QUALITY}
                 # For WebP: keep colours under transparent pixels. For PNG: speed.
@@ -142,11 +140,19 @@ def write_image(
 
 
 def check_writable(path: Path, image: Image) -> Format:
-    """The format of ``path`` (call it before hours of work); ImageError when it cannot hold ``image``."""
+    """The format of ``path`` (call it before hours of work).
+
+    An `ImageError` says that it cannot hold ``image``, a `MissingExtraError` that its package is missing.
+    """
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
         kind = path.suffix or "a name without extension"
         raise ImageError(f"{path}: cannot write images as {kind}; use one of {' '.join(WRITABLE)}")
+    if form.name == "HEIF":
+        try:
+            register_heif()
+        except MissingExtraError as error:
+            raise MissingExtraError(f"{path}: {error}") from error
     size, image = image.size, _held_by(form, image.replace(image.pixels[:1, :1]))
     bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
     fitting = [

@@ -1,10 +1,13 @@
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from glualign.errors import FlowError, ImageError, OutputError
+from glualign.cli.main import cli
+from glualign.errors import FlowError, ImageError, MissingExtraError, OutputError
 from glualign.images import Image
 from glualign.outputs import check_outputs, expected_image, is_folder, name_outputs, warped_extension
 
@@ -88,6 +91,22 @@ def test_an_input_is_never_overwritten(tmp_path):
     source = tmp_path / "a.png"
     with pytest.raises(OutputError, match="is an input"):
         check_outputs([tmp_path / "sub" / ".." / "a.png"], [str(source)])
+
+
+def test_a_result_that_cannot_go_to_standard_output_is_no_file_called_dash(tmp_path, monkeypatch):
+    with pytest.raises(OutputError, match="-: this result cannot go to standard output"):
+        check_outputs([tmp_path / "a.csv", "-"])
+    monkeypatch.chdir(tmp_path)
+    for command in (["batch", "sources", "--target", "t.png"], ["video", "clip.avi"], ["report", "a", "b"]):
+        result = CliRunner().invoke(cli, [*command, "-o", "-"])
+        assert result.exit_code == 2, command
+        assert "does not write to standard output" in result.stderr
+
+
+def test_a_format_whose_package_is_missing_is_refused_beforehand(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MissingExtraError, match=r"out\.heic: HEIC needs pillow-heif"):
+        check_outputs({"warped": "out.heic"}, warped=image())
 
 
 def test_two_results_cannot_share_a_name(tmp_path):
