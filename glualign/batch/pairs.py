@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from glualign.batch.listing import is_image, list_images, name_fault, stem_of, text_fault
 from glualign.errors import BatchError
-from glualign.files import PathLike, composed, folded, read_bytes
+from glualign.files import PathLike, composed, folded, read_bytes, reading
 
 Reference = Literal["previous", "first"]
 _COLUMNS = ("source", "target", "output")
@@ -131,8 +131,8 @@ def onto_target(
 
     A `BatchError` says that the folder or the target is missing, or that the folder has no images.
     """
-    if not os.path.isfile(target):
-        raise BatchError(f"{target}: no such file; --target takes one image")
+    with reading(target, BatchError):
+        pass  # it says what keeps the file from being read, before all pairs fail for it
     moving = list_images(sources, recursive=recursive, skip=skip)
     pairs = [Pair(stem_of(name), moving.root / name, Path(target)) for name in moving.names]
     return _told_apart(pairs, moving.ignored)

@@ -134,7 +134,7 @@ def files_for_dashes(values: dict[str, Any], inputs: Sequence[str], extension: s
     if not dashes and values["output"] != "-":
         yield
         return
-    with TemporaryDirectory(prefix="glualign-") as folder:
+    with TemporaryDirectory(prefix="glualign-") as folder, _without(folder + os.sep):
         file = _stdin_file(folder) if dashes else ""
         for key, several in files.items():
             named = tuple(file if one == "-" else one for one in several)
@@ -153,6 +153,15 @@ def files_for_dashes(values: dict[str, Any], inputs: Sequence[str], extension: s
                 with open(file, "rb") as stream:
                     for block in iter(lambda: stream.read(1 << 20), b""):
                         cast("SafeStream", sys.stdout).write("", block)
+
+
+@contextmanager
+def _without(folder: str) -> Iterator[None]:
+    """Take a folder that the user knows nothing of out of the messages of the block."""
+    try:
+        yield
+    except GlualignError as error:
+        raise type(error)(str(error).replace(folder, "")) from error
 
 
 def _stdin_file(folder: str) -> str:

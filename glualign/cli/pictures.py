@@ -119,7 +119,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     frames = [each.explained() if options["legend"] else each.picture for each in drawings]
     if style == "flicker":
         size = size or _FLICKER_SIDE
-        write_animation(output, [shrunk(frame, size) for frame in frames])
+        write_animation(output, [shrunk(frame, size) for frame in frames], quality=options["quality"])
     else:
         write_image(output, shrunk(frames[0], size), quality=options["quality"])
     if not quiet:

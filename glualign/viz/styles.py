@@ -268,11 +268,13 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
 
 
-def write_animation(path: PathLike, frames: Sequence[Picture], interval: int = 700) -> None:
+def write_animation(
+    path: PathLike, frames: Sequence[Picture], interval: int = 700, quality: int | None = None
+) -> None:
     """Write frames of one size as an endless animation; the extension chooses the format.
 
     GIF has 256 colours, shared by all frames so that flat areas do not shimmer; WebP and PNG keep them all.
-    Each frame stays for ``interval`` milliseconds.
+    Each frame stays for ``interval`` milliseconds. ``quality``, 1 to 100, is that of WebP.
 
     Raises:
         ImageError: another extension, or a picture too large for the format.
@@ -293,5 +295,6 @@ def write_animation(path: PathLike, frames: Sequence[Picture], interval: int = 7
         palette = together.quantize(256, method=PillowImage.Quantize.MEDIANCUT)
         pictures = [each.quantize(palette=palette) for each in pictures]
     how: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": interval, "loop": 0}
+    form = ANIMATIONS[suffix] | ({"quality": quality} if quality and suffix == ".webp" else {})
     with atomic_path(path) as temporary:
-        pictures[0].save(temporary, **how, **ANIMATIONS[suffix])
+        pictures[0].save(temporary, **how, **form)

@@ -287,6 +287,15 @@ def test_streams_that_cannot_be_are_usage_errors(pair):
     assert (empty.exit_code, len(empty.stderr.splitlines())) == (1, 1)
 
 
+def test_what_is_wrong_with_a_stream_is_said_of_the_stream(pair, tmp_path):
+    broken = CliRunner().invoke(cli, ["warp", "-", str(pair[1]), str(tmp_path / "a.png")], input=b"GIF89a")
+    assert broken.exit_code == 1
+    assert broken.stderr.startswith("glualign: error: stdin")
+    other = CliRunner().invoke(cli, ["flow", *map(str, pair[:2]), "-", "--format", "jpg"])
+    assert other.exit_code == 1
+    assert other.stderr.startswith("glualign: error: stdout.jpg: not a flow format")
+
+
 def refused(result, *words: str) -> None:
     """One line on stderr that names what is wrong, nothing on stdout, exit code 1."""
     assert result.exit_code == 1

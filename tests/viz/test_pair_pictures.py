@@ -103,6 +103,13 @@ def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_quality_of_an_animation_is_that_of_webp(tmp_path):
+    frames = list(np.random.default_rng(0).integers(0, 256, (2, 60, 60, 3), np.uint8))
+    for quality in (10, 95):
+        styles.write_animation(tmp_path / f"{quality}.webp", frames, quality=quality)
+    assert (tmp_path / "10.webp").stat().st_size < 0.5 * (tmp_path / "95.webp").stat().st_size
+
+
 def test_animation_refuses_other_formats_and_folders(tmp_path):
     frames = [np.zeros((4, 4, 3), np.uint8)] * 2
     with pytest.raises(ImageError, match=r"\.gif"):
