@@ -182,6 +182,8 @@ def test_a_signal_leaves_no_file_of_standard_input(tmp_path, flow_file, number, 
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        # A shell in the background has SIGINT ignored, and those that it starts as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list((tmp_path / "tmp").iterdir()) and time.monotonic() < deadline:
