@@ -11,10 +11,11 @@ import json
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import common
@@ -39,32 +40,33 @@ def ending_at_a_quarter(network: GLUNet, image: Tensor) -> WorkingFeatures:
     return WorkingFeatures(eighth, quarter)
 
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "the default": {},
-    "without the projection": {},
-    "without the decoder at 1/2": {},
-    "without rectification": {},
-    "without the search": {"search": False},
-    "without 32 x 32 cells": {},
-    "without key points": {},
-    "at 768 pixels": {"max_side": 768},
-    "without fusion": {"fuse_global_motion": False},
-    "without the simplest model": {"transform": "dense"},
-    "without moving the model": {},
-    "without parts beside the model": {},
-    "without refinement": {"refine": False},
-    "preset fast": {"preset": "fast"},
+class Variant(NamedTuple):
+    """What a variant of the default changes."""
+
+    options: Mapping[str, Any] = {}  # of the aligner
+    place: str = ""  # a constant or a method that no option changes ...
+    instead: Any = None  # ... and what stands there
+
+
+PACKAGE = "glualign.matching"
+VARIANTS = {
+    "the default": Variant(),
+    "without the projection": Variant(place="glualign.network.glunet.GLUNet.described", instead=frozen),
+    "without the decoder at 1/2": Variant(
+        place="glualign.network.glunet.GLUNet.working_features", instead=ending_at_a_quarter
+    ),
+    "without rectification": Variant(place=f"{PACKAGE}.coarse_motion.STEPS", instead=0),
+    "without the search": Variant({"search": False}),
+    "without 32 x 32 cells": Variant(place=f"{PACKAGE}.coarse_motion.CHECKED", instead=(math.inf, math.inf)),
+    "without key points": Variant(place=f"{PACKAGE}.estimate.KEY_POINTS_BELOW", instead=-math.inf),
+    "at 768 pixels": Variant({"max_side": 768}),
+    "without fusion": Variant({"fuse_global_motion": False}),
+    "without the simplest model": Variant({"transform": "dense"}),
+    "without moving the model": Variant(place=f"{PACKAGE}.global_model.NEARLY", instead=math.inf),
+    "without parts beside the model": Variant(place=f"{PACKAGE}.global_model.BETTER", instead=math.inf),
+    "without refinement": Variant({"refine": False}),
+    "preset fast": Variant({"preset": "fast"}),
 }
-REPLACED: dict[str, tuple[str, Any]] = {
-    "without the projection": ("glualign.network.glunet.GLUNet.described", frozen),
-    "without the decoder at 1/2": ("glualign.network.glunet.GLUNet.working_features", ending_at_a_quarter),
-    "without rectification": ("glualign.matching.coarse_motion.STEPS", 0),
-    "without 32 x 32 cells": ("glualign.matching.coarse_motion.CHECKED", (math.inf, math.inf)),
-    "without key points": ("glualign.matching.estimate.KEY_POINTS_BELOW", -math.inf),
-    "without moving the model": ("glualign.matching.global_model.NEARLY", math.inf),
-    "without parts beside the model": ("glualign.matching.global_model.BETTER", math.inf),
-}
-"""Of the variants that no option makes: what stands instead of a constant or a method."""
 
 
 def main() -> None:
@@ -76,13 +78,17 @@ def main() -> None:
     pairs = open_dataset("pairs", arguments.root).pairs
     limit = min(arguments.limit or len(pairs), len(pairs))
     chosen = [pairs[index * len(pairs) // limit] for index in range(limit)]
-    methods = {name: open_model("compact", {"precision": "fp32", **some}) for name, some in VARIANTS.items()}
+    methods = {
+        name: open_model("compact", {"precision": "fp32", **variant.options})
+        for name, variant in VARIANTS.items()
+    }
     found: dict[str, dict[str, list[PairMetrics]]] = {name: defaultdict(list) for name in methods}
     seconds: dict[str, list[float]] = defaultdict(list)
     for pair in chosen:
         sample = pair.load()
         for name, method in methods.items():
-            with patch(*REPLACED[name]) if name in REPLACED else nullcontext():
+            _, place, instead = VARIANTS[name]
+            with patch(place, instead) if place else nullcontext():
                 estimate = method.estimate(sample)
             measured = measure(sample.truth.errors(estimate.flow, sample.longer_side))
             found[name][pair.group].append(measured)

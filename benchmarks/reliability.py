@@ -18,6 +18,7 @@ import numpy as np
 
 from glualign import Aligner
 from glualign.evaluation.datasets import open_dataset
+from glualign.evaluation.metrics import PointTruth, Truth
 from glualign.evaluation.tables import environment
 from glualign.files import write_text
 
@@ -47,12 +48,12 @@ def collect(aligner: Aligner, root: Path, sets: list[str]) -> list[tuple[str, np
     return found
 
 
-def truth_points(truth: object) -> tuple[np.ndarray, np.ndarray]:
+def truth_points(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     """Target positions ``(N, 2)`` with ground truth and their true displacement ``(N, 2)``."""
-    if hasattr(truth, "target"):
-        return np.asarray(truth.target), np.asarray(truth.source) - np.asarray(truth.target)
-    rows, columns = np.nonzero(truth.mask)  # type: ignore[attr-defined]
-    return np.stack([columns, rows], 1), np.asarray(truth.flow)[rows, columns]  # type: ignore[attr-defined]
+    if isinstance(truth, PointTruth):
+        return truth.target, truth.source - truth.target
+    rows, columns = np.nonzero(truth.mask)
+    return np.stack([columns, rows], 1), truth.flow[rows, columns]
 
 
 def table(found: list[tuple[str, np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
