@@ -189,6 +189,7 @@ def test_a_signal_leaves_no_file_of_standard_input(tmp_path, flow_file, number, 
     while not list((tmp_path / "tmp").iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert list((tmp_path / "tmp").iterdir())
+    time.sleep(0.5)  # until it waits for the input: a signal on the way there is noticed with the first byte
     process.send_signal(number)
     assert process.wait(60) == code
     assert process.stderr.read() == b"glualign: interrupted\n"
