@@ -102,9 +102,9 @@ class Alignment:
             ImageError: unknown fill.
         """
         warped, shown = warp_image(self.source, self.flow, interpolation)
-        if warped.exif and self.target.exif:
-            turned = {exif.ORIENTATION: exif.orientation(self.target.exif)}
-            warped = warped.replace(exif=exif.patched(warped.exif, turned))
+        if (turn := exif.orientation(self.target.exif)) != 1:
+            block = warped.exif or exif.oriented(turn)
+            warped = warped.replace(exif=exif.patched(block, {exif.ORIENTATION: turn}))
         place = self.target.georeference
         if place and warped.nodata is None:  # a map says what is not covered
             nodata = float("nan") if warped.pixels.dtype.kind == "f" else self.target.nodata

@@ -34,7 +34,7 @@ Style = Literal["wheel", "arrows", "side-by-side", "warped"]
 ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """Codec by extension: those that the builds of OpenCV on PyPI bring along."""
 FRAMES_OF = ".glualign-frames.json"
-"""File that says which video the frames in a folder are of: path, size, time of the last change."""
+"""File that says which video the frames in a folder are of: its name, size, time of the last change."""
 SCALE_PAIRS = 12
 """Pairs, spread evenly over the clip, whose longest motion sets the scale."""
 
@@ -76,7 +76,7 @@ class Clip:
 def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
     """Write the frames of a video as ``000001.png`` and so on into ``out/NAME_frames``, the folder returned.
 
-    Frames of this very file stay as they are: `FRAMES_OF` beside them has its path, size and time. The caller
+    Frames of this very file stay as they are: `FRAMES_OF` beside them has its name, size and time. The caller
     keeps other runs out of ``out``; where they may read the frames (``shared``) none are replaced.
 
     An `ImageError` is raised where the video cannot be read or has fewer than two frames, an `OutputError`
@@ -86,10 +86,11 @@ def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
     refusal = OutputError(f"{folder}: is not of {video} as it is now; move it away, or choose another -o")
     try:
         found, owner = video.stat(), folder / FRAMES_OF
-        text = json.dumps([os.path.abspath(video), found.st_size, found.st_mtime_ns])
+        text = json.dumps([video.name, found.st_size, found.st_mtime_ns])
         if (replaced := owner.is_file()) and owner.read_bytes() == text.encode():
             return folder
-        if os.path.lexists(folder) and (shared or not replaced):
+        others = replaced and {file.name for file in folder.iterdir()} - _frames_in(folder)
+        if os.path.lexists(folder) and (shared or others or not replaced):
             raise refusal
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".glualign-") as name:

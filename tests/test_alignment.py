@@ -105,6 +105,19 @@ def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension, turned):
         assert picture.getexif()[0x010F] == "Maker"
 
 
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif"])
+def test_a_source_without_exif_lies_as_its_target_does_too(shifted, tmp_path, extension):
+    from dataclasses import replace
+
+    tagged = PillowImage.Exif()
+    tagged[0x0112] = 6
+    target = shifted.target.replace(exif=tagged.tobytes().removeprefix(b"Exif\0\0"))
+    assert shifted.source.exif is None
+    replace(shifted, target=target).save(tmp_path, stem="a", outputs=["warped"], extension=extension)
+    with PillowImage.open(tmp_path / f"a_warped{extension}") as picture:
+        assert picture.getexif()[0x0112] == 6
+
+
 def test_a_notebook_shows_before_and_after(shifted):
     from dataclasses import replace
     from pathlib import Path

@@ -278,6 +278,21 @@ def test_frames_of_another_video_are_replaced(clip: Path, tmp_path: Path) -> Non
         video.check_frames(folder, 12)
 
 
+def test_what_lies_beside_frames_is_not_lost_when_the_video_changes(clip: Path, tmp_path: Path) -> None:
+    folder = video.extract_frames(clip, tmp_path / "out")
+    (folder / "000001_mask.png").write_text("drawn by hand")
+    os.utime(clip, (1e9, 1e9))
+    with pytest.raises(OutputError, match=r"clip_frames: is not of .*; move it away"):
+        video.extract_frames(clip, tmp_path / "out")
+    assert (folder / "000001_mask.png").read_text() == "drawn by hand"
+
+
+def test_a_video_that_is_reached_by_another_path_is_the_same(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(clip.parent)
+    folder = video.extract_frames(clip, tmp_path / "out")
+    assert video.extract_frames(tmp_path / "link" / clip.name, tmp_path / "out", shared=True) == folder
+
+
 @pytest.mark.parametrize("names", [["000001.png", "years of work.txt"], []])
 def test_a_folder_that_was_not_made_for_frames_stays(clip: Path, tmp_path: Path, names: list[str]) -> None:
     folder = tmp_path / "out" / "clip_frames"

@@ -112,8 +112,11 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     files = [part for model in options["models"] for part in (model, model.rpartition("@")[0]) if part]
     check_outputs(filter(None, names), (*files, options["pair_list"]))
     # A folder of pairs is full of names that look like results, and nobody can make ground truth again.
-    for path in filter(None, (None if options["resume"] else csv_path, json_path, html_path)):
-        if os.path.exists(path) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+    # Those of an earlier run that is resumed are its own.
+    own = (".csv", ".json", ".html", ".htm") if options["resume"] else ()
+    for path in filter(None, (csv_path, json_path, html_path)):
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+        if inside and os.path.exists(path) and path.suffix.lower() not in own:
             raise OutputError(f"{path}: is in the data set and would be overwritten; choose another name")
     check_ending(html_path, ".html", ".htm")
     data = open_dataset(dataset, root, pair_list=options["pair_list"])

@@ -157,7 +157,8 @@ def check_format(output: str, extension: str) -> None:
     same = {".jpeg": ".jpg", ".tiff": ".tif"}
     if wanted and not folder and same.get(suffix, suffix) != same.get(wanted, wanted):
         raise click.UsageError(
-            f"{output} is not {extension}, as --format says; leave that out, or end the name in {extension}."
+            f"{output} is not {extension}, as --format says; leave that out, or end the name in {extension}, "
+            "that of a folder in a slash."
         )
 
 

@@ -184,7 +184,7 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
     if flow:
         field = read_flow(flow)
-        with errors_about(source, target, flow):
+        with errors_about(source, target, flow, mask, confidence):
             alignment = saved_alignment(
                 moving,
                 fixed,

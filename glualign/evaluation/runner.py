@@ -140,10 +140,10 @@ def read_csv(path: Path) -> list[PairResult]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            rows, names = list(reader), reader.fieldnames
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
-    if reader.fieldnames and set(COLUMNS) - set(reader.fieldnames):
+    if names and set(COLUMNS) - set(names):
         raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")
     results = []
     for index, row in enumerate(rows, 1):

@@ -42,6 +42,11 @@ def patched(exif: bytes, numbers: dict[int, int], offset: int = 0) -> bytes:
     return bytes(block)
 
 
+def oriented(value: int) -> bytes:
+    """A block that says nothing but the orientation."""
+    return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ORIENTATION, _SHORT, 1, value, 0, 0)
+
+
 def for_size(exif: bytes, width: int, height: int) -> bytes:
     """The block to write with an image of this size: dimensions set, thumbnail unlinked.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -34,6 +35,7 @@ _HEAD_BYTES = 4096
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _DEEP_PPM = re.compile(rb"P([2356])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
 _END_OF_JPEG = b"\xff\xd9"
+_TAILS = (b"\xca\x58" * 512, b"\xfe\x7f" * 512)
 # What decoders say of a variety that they do not know, as opposed to damage.
 _UNSUPPORTED = re.compile("not supported|unsupported|not available|not implemented|unknown|requires", re.I)
 
@@ -143,11 +145,11 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
             if channels > 1 and bits > 8:  # which Pillow would reduce to 8
                 raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
         image = decode.decode(kind, stream, page, max_pixels)
-        # Where data end early, decoders repeat the last colour.
-        if kind == "JPEG" and (image.pixels[-8:, -8:] == image.pixels[-1, -1]).all():
+        # Where data end early, decoders repeat the last colour: the whole last row of blocks has it.
+        if kind == "JPEG" and (image.pixels[-8:] == image.pixels[-1, -1]).all():
             stream.seek(0)
             data, end, rest = stream.read().rpartition(_END_OF_JPEG)
-            if _lacks_pixels(data, image.pixels, end + rest):
+            if _lacks_pixels(data, image.pixels, end + rest, _TAILS[:1]):
                 image = image.replace(notes=(*image.notes, "its data end early: one colour fills the rest"))
         return image
     except (GlualignError, MemoryError):
@@ -185,15 +187,14 @@ def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception
     stream.seek(0)
     data = stream.read().rstrip(b"\xff")
     image = decode.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
-    if _lacks_pixels(data, image.pixels, _END_OF_JPEG):
+    if _lacks_pixels(data, image.pixels, _END_OF_JPEG, _TAILS):
         raise error
     return image.replace(notes=("its end marker is missing; the pixels are complete",))
 
 
-def _lacks_pixels(data: bytes, pixels: Array, end: bytes) -> bool:
+def _lacks_pixels(data: bytes, pixels: Array, end: bytes, tails: Sequence[bytes]) -> bool:
     """Whether bytes between a JPEG's data and their end make a difference to its pixels.
 
     Decoders go on with zeros where data are missing, and skip what comes after the last pixel.
     """
-    tails = (b"\xca\x58" * 512, b"\xfe\x7f" * 512)
     return any(not np.array_equal(decode.decode("JPEG", data + t + end).pixels, pixels) for t in tails)

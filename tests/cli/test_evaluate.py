@@ -1,6 +1,7 @@
 """The command as a user meets it; no network runs where a baseline will do."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,9 @@ def test_a_resumed_run_measures_nothing_again(root, tmp_path):
     second = run("pairs", root, "-b", "identity", "--csv", csv, "--resume")
     assert first.exit_code == second.exit_code == 0
     assert csv.read_text() == before  # times included
+    own = shutil.copytree(root, tmp_path / "own")
+    inside = ["--csv", own / "r.csv", "--json", own / "r.json", "--resume"]
+    assert [run("pairs", own, "-b", "identity", *inside).exit_code for _ in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize("option", ["--csv", "--json", "--html"])
@@ -135,7 +139,7 @@ def test_no_result_replaces_a_file_of_the_data_set(root, option, tmp_path):
         assert result.stderr.startswith(f"glualign: error: {name}: is in the data set")
     truth.write_text("one line\n")  # without rows, but not of an earlier run either
     kept = run("pairs", root, "-b", "identity", "--csv", truth, "--resume")
-    assert (kept.exit_code, "not the csv of an earlier run" in kept.stderr) == (1, True)
+    assert (kept.exit_code, "is in the data set" in kept.stderr) == (1, True)
     assert truth.read_text() == "one line\n"
     truth.write_bytes(before)
     csv = root / "results.csv"

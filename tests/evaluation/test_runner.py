@@ -118,6 +118,8 @@ def test_a_foreign_csv_is_not_resumed_from(pairs, tmp_path):
     csv.write_text("name,age\nsomeone,3\n")
     with pytest.raises(DatasetError, match="not the csv of an earlier run"):
         evaluate(pairs, [Offset()], csv_path=csv, resume=True)
+    csv.write_text("")
+    assert len(evaluate(pairs, [Offset()], csv_path=csv, resume=True)) == len(pairs.pairs)
 
 
 def test_two_methods_of_one_name_are_refused(pairs):
