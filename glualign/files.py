@@ -178,6 +178,12 @@ def folded(name: str) -> str:
     return composed(composed(name).casefold())
 
 
+def mask_beside(path: PathLike) -> Path:
+    """Where the mask of an image lies, if it has one: ``NAME_mask.png`` beside it."""
+    image = Path(path)
+    return image.parent / f"{image.stem}_mask.png"
+
+
 def plain(value: Any) -> Any:
     """``value`` with dataclasses and mappings as dictionaries, arrays as lists, paths as text.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from glualign import outputs
 from glualign.errors import DeviceError
+from glualign.files import mask_beside
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, Image, MaskFrom, read_image
 
@@ -99,7 +100,7 @@ class Settings:
 
     def files_of(self, path: Path) -> Sequence[Path]:
         """The files that `read` opens for one image: its own, and its mask where there may be one."""
-        return [path, path.with_name(f"{path.stem}_mask.png")] if self.mask_from == "file" else [path]
+        return [path, mask_beside(path)] if self.mask_from == "file" else [path]
 
     def names(self, stem: str, source: Path) -> Sequence[str]:
         """The names of the files that `write` may make of a pair.

@@ -17,6 +17,7 @@ import click
 
 from glualign.cli.console import fact_rows, files_for_dashes, print_json, print_table, warn
 from glualign.errors import ImageError
+from glualign.files import mask_beside
 
 if TYPE_CHECKING:
     from glualign.flow import Interpolation
@@ -273,7 +274,7 @@ class Reading:
 
     def companions(self, *images: str) -> list[str]:
         """The masks beside images that may be read with them."""
-        return [f"{os.path.splitext(image)[0]}_mask.png" for image in images if self.mask_from == "file"]
+        return [str(mask_beside(image)) for image in images if self.mask_from == "file"]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "R
 _LIMIT_LOCK = threading.Lock()
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_USUAL_GAMMA = 0.4545
+_USUAL_GAMMA = 0.4545  # 1 / 2.2, near that of sRGB
 # Deflate cannot shrink more than this (RFC 1951: 258 bytes in 2 bits), so shorter data cannot hold the image.
 _MAX_DEFLATE_RATIO = 1032
 

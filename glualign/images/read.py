@@ -13,7 +13,7 @@ import numpy as np
 
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError
-from glualign.files import reading
+from glualign.files import mask_beside, reading
 from glualign.images import decode, exif, tiff
 from glualign.images.image import Image, from_array
 
@@ -74,7 +74,7 @@ def read_image(
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
         image = image.replace(notes=(*image.notes, pages))
     image = _upright(image) if apply_orientation and image.exif else image
-    mask = location.with_name(f"{location.stem}_mask.png")
+    mask = mask_beside(location)
     if mask_from == "alpha" and (seen := image.as_colours()).has_alpha:
         clear = seen.pixels[..., -1] == 0
         return image.replace(ignored=clear if image.ignored is None else clear | image.ignored)

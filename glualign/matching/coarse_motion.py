@@ -87,7 +87,7 @@ class _Hypothesis(NamedTuple):
     transform: Matrix
     residual: Matrix | None
     score: float
-    level4: Tensor | None = None
+    level4: Tensor
 
 
 def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool = False) -> CoarseMotion:

@@ -199,8 +199,9 @@ def fit_model(
     Raises:
         FlowError: the transform cannot be fitted.
     """
-    if transform == "auto" or transform == "dense":
-        return flow, None, None
+    # These fit nothing.
+    assert transform != "auto"
+    assert transform != "dense"
     if transform == "tps":
         fitted, share = fit_tps(flow, weights)
         return fitted, None, share
