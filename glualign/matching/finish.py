@@ -165,9 +165,8 @@ def judge_imposed(found: Alignment, pair: PairMatcher, apart: Floats) -> Alignme
     confidence = confidence_of(expected) * found.confidence
     trusted = valid & (confidence > math.exp(-TRUSTED_ERROR / CONFIDENCE_SCALE))
     edges = EdgeSimilarity(pair)
-    cells = pair.on_cells(
-        found.flow if matrix is None else matrix, pair.to_source, cell_centres(pair.working)
-    )
+    centres = cell_centres(pair.working, 4)  # as at 1/4; between them a model is smooth
+    cells = pair.on_cells(found.flow if matrix is None else matrix, pair.to_source, centres)
     compared = edges.compare(pair.to_source, cells)
     content = content_agreement(edges.target, compared)
     quality = replace(

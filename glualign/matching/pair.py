@@ -37,7 +37,7 @@ CONSISTENT = 1.5
 """Working pixels of forward-backward error at which a cell's consistency is 1/e."""
 
 
-def cell_centres(size: Size, stride: int = 4) -> Doubles:
+def cell_centres(size: Size, stride: int) -> Doubles:
     """``(h, w, 2)`` positions in pixels of a frame of ``size``, of its cells of ``stride`` pixels a side."""
     cells = (size[0] // stride, size[1] // stride)
     return (pixel_grid(cells).astype(np.float64) + 0.5) * stride - 0.5

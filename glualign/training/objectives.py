@@ -35,7 +35,7 @@ CONSISTENT = (0.03, 0.5)
 lengths of both flows plus the second (as in UnFlow, Meister et al., 2018): elsewhere something is hidden."""
 MATCHED = 0.5  # share of the cells of a photograph that have a match in another of its class; set, not tuned
 CHAINED, UNMATCHED = 0.5, 0.15  # of the losses of a class, beside that of known matches; set, not tuned
-HOTTEST = 100.0  # largest inverse temperature: beyond it a single wrong cell outweighs all others
+HOTTEST = 100.0  # largest inverse temperature of a contrastive loss; set, not tuned
 EPSILON = 0.01  # pixels added to an end-point error before its exponent: a finite gradient at zero
 
 _HALF_PARTS = ("half_features", "decoder0")
