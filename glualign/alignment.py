@@ -105,16 +105,15 @@ class Alignment:
         if (turn := exif.orientation(self.target.exif)) != 1:
             block = warped.exif or exif.oriented(turn)
             warped = warped.replace(exif=exif.patched(block, {exif.ORIENTATION: turn}))
-        place = self.target.georeference
-        if place and warped.nodata is None:  # a map says what is not covered
+        if self.target.georeference and warped.nodata is None:  # a map says what is not covered
             nodata = float("nan") if warped.pixels.dtype.kind == "f" else self.target.nodata
             warped = warped.replace(warped.pixels, nodata=nodata)
         if (hole := self.target.missing()) is not None:
             shown &= ~hole
         elif warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
-            return warped.replace(warped.pixels, georeference=place)
+            return warped.on_grid_of(self.target)
         filled = fill_invalid(warped, shown & self.trusted if only_trusted else shown, fill, self.target)
-        return filled.replace(filled.pixels, georeference=place)
+        return filled.on_grid_of(self.target)
 
     def save(
         self,
@@ -194,7 +193,7 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
     pixels[~valid] = image.blank
     # Which side of the source was up says nothing of the target's grid.
     block = exif.patched(image.exif, {exif.ORIENTATION: 1}) if image.exif else None
-    return image.replace(pixels, exif=block, georeference={}, ignored=None), valid
+    return image.replace(pixels, exif=block, georeference={}, dpi=None, ignored=None), valid
 
 
 def holds_data(source: Image, target: Image, flow: Flow) -> Mask:

@@ -102,7 +102,7 @@ def write_outputs(
             write_image(path, flow_to_rgb(alignment.flow))
         elif kind in ("mask", "confidence"):
             values = alignment.trusted if kind == "mask" else alignment.confidence
-            write_mask(path, values, alignment.target.georeference)
+            write_mask(path, values, alignment.target)
         elif kind == "transform":
             _write_transform(path, alignment)
         elif kind == "gcps":
@@ -112,10 +112,10 @@ def write_outputs(
     return written, notes
 
 
-def write_mask(path: PathLike, values: Any, georeference: Mapping[int, Any] | None = None) -> None:
-    """Write bool, or float from 0 to 1, as an 8-bit grey image from 0 to 255, with a georeference in TIFF."""
+def write_mask(path: PathLike, values: Any, target: Image) -> None:
+    """Write bool, or float from 0 to 1, of a target's pixels as an 8-bit grey image from 0 to 255."""
     pixels = np.rint(np.asarray(values, np.float32) * 255).astype(np.uint8)
-    write_image(path, Image(pixels, georeference=georeference or {}))
+    write_image(path, Image(pixels).on_grid_of(target))
 
 
 def expected_image(

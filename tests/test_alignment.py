@@ -1,5 +1,7 @@
 """`Alignment` without a network: what is drawn and trusted, what a notebook shows, what `save` writes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -200,3 +202,11 @@ def test_options_that_are_wrong_are_errors_of_ours(options):
         Aligner.from_pretrained("none-such", **options)
     assert isinstance(caught.value, GlualignError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_the_density_is_that_of_the_target(shifted, tmp_path):
+    source, target = (image().replace(dpi=(dpi, dpi)) for dpi in (72.0, 300.0))
+    found = replace(shifted, source=source, target=target)
+    assert found.warped.dpi == (300.0, 300.0)
+    assert read_image(found.save(tmp_path, outputs=["mask"])[0]).dpi == pytest.approx((300, 300), abs=0.02)
+    assert replace(found, target=image()).warped.dpi is None

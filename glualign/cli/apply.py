@@ -177,7 +177,7 @@ def _warp(
         if not quiet and written.suffix.lower() not in (".tif", ".tiff"):
             warn(f"{written.name}: holds no georeference, which TIFF alone keeps")
     if more["mask"]:
-        write_mask(more["mask"], valid, warped.georeference)
+        write_mask(more["mask"], valid, warped)
     del valid
     notes = write_image(written, warped, quality=writing.quality)
     for note in () if quiet else notes:

@@ -194,7 +194,7 @@ def _write_kitti(path: Path, flow: Flow) -> None:
     pixels = np.zeros((*flow.size, 3), np.uint16)
     pixels[known, :2] = values.astype(np.uint16)
     pixels[..., 2] = known
-    path.write_bytes(b"".join(png_parts(pixels, None, None, f"Optical flow, {DIRECTION}")))
+    path.write_bytes(b"".join(png_parts(pixels, text=f"Optical flow, {DIRECTION}")))
 
 
 class _Stored(NamedTuple):

@@ -7,6 +7,7 @@ block, which rewriting would break.
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 
 import numpy as np
 
@@ -17,7 +18,8 @@ PREFIX = b"Exif\0\0"
 ORIENTATION = 0x0112
 EXIF_IFD = 0x8769
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
-_SHORT, _LONG = 3, 4
+_RESOLUTION, _RESOLUTION_UNIT, _INCH = (0x011A, 0x011B), 0x0128, 2
+_SHORT, _LONG, _RATIONAL = 3, 4, 5
 
 
 def orientation(exif: bytes | None) -> int:
@@ -47,16 +49,20 @@ def oriented(value: int) -> bytes:
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ORIENTATION, _SHORT, 1, value, 0, 0)
 
 
-def for_size(exif: bytes, width: int, height: int) -> bytes:
-    """The block to write with an image of this size: dimensions set, thumbnail unlinked.
+def for_pixels(exif: bytes, size: tuple[int, int], dpi: tuple[float, float] | None) -> bytes:
+    """The block to write with an image of this size: dimensions and density set, thumbnail unlinked.
 
     The thumbnail shows the picture before it was warped, and file managers would go on showing it.
     """
     entries = _entries(exif)
-    block = exif
-    for _, tag, _, _, value in entries:
+    block = patched(exif, {_RESOLUTION_UNIT: _INCH} if dpi else {})
+    for _, tag, kind, _, value in entries:
         if tag == EXIF_IFD:
-            block = patched(block, {_PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}, value)
+            block = patched(block, {_PIXEL_WIDTH: size[1], _PIXEL_HEIGHT: size[0]}, value)
+        elif dpi and tag in _RESOLUTION and kind == _RATIONAL and value + 8 <= len(block):
+            ratio = Fraction(dpi[_RESOLUTION.index(tag)]).limit_denominator(10_000)
+            parts = struct.pack("<II" if exif[:1] == b"I" else ">II", ratio.numerator, ratio.denominator)
+            block = block[:value] + parts + block[value + 8 :]
     following = entries[-1][0] + 12 if entries else len(block)
     return block[:following] + bytes(4) + block[following + 4 :] if following + 4 <= len(block) else block
 

@@ -56,6 +56,7 @@ class Image:
             they are not just one alpha channel; None for grey and RGB with or without alpha.
         nodata: value of pixels that hold no data, None where the type of the pixels cannot hold it; NaN
             always means that in float images.
+        dpi: pixels per inch of the printed or scanned page, ``(horizontal, vertical)``.
         gdal_metadata: what GDAL says of the values (XML: scale, offset, names of bands); TIFF only.
         ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps,
             what the internal mask of a TIFF hides); treated as if they held no data.
@@ -76,6 +77,7 @@ class Image:
     is_labels: bool = False
     extrasamples: tuple[int, ...] | None = None
     nodata: float | None = None
+    dpi: tuple[float, float] | None = None
     gdal_metadata: str = ""
     ignored: Mask | None = None
     georeference: Mapping[int, Any] = field(default_factory=dict)
@@ -175,6 +177,10 @@ class Image:
     def replace(self, pixels: Array | None = None, **changes: Any) -> Image:
         """The same image with other pixels, or other fields: everything else is kept."""
         return replace(self, pixels=self.pixels if pixels is None else pixels, **changes)
+
+    def on_grid_of(self, target: Image) -> Image:
+        """The image, whose pixels are those of ``target``, where that lies on the map and on paper."""
+        return self.replace(georeference=target.georeference, dpi=target.dpi)
 
     def as_colours(self) -> Image:
         """The image with the colours of its palette, RGB or RGBA; itself when it has none."""

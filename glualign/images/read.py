@@ -113,7 +113,9 @@ def _upright(image: Image) -> Image:
         return image
     reset = exif.patched(image.exif, {exif.ORIENTATION: 1})
     ignored = None if image.ignored is None else exif.upright(image.ignored, value)
-    return image.replace(exif.upright(image.pixels, value), exif=reset, ignored=ignored, georeference={})
+    dpi = image.dpi[::-1] if image.dpi and value >= 5 else image.dpi
+    pixels = exif.upright(image.pixels, value)
+    return image.replace(pixels, exif=reset, dpi=dpi, ignored=ignored, georeference={})
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:

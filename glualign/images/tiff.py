@@ -30,12 +30,13 @@ GEO_TAGS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "
 DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 # Descriptive tags that belong to the picture, as opposed to those that describe how its pixels are stored.
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
-RESOLUTION_TAGS = (282, 283, 296)
 # Descriptions that tell programs the layout of the file: true of the stack read, not of the page written.
 _LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<OME|<MetaData)')
 # Minimum, mean and the like, which are not true of other pixels.
 _STATISTICS = re.compile(r'<Item\b[^>]*\bname="STATISTICS_[^>]*>[^<]*</Item>\s*')
-_SUBFILE, _PHOTOMETRIC, _DNG_VERSION = 254, 262, 50706
+_SUBFILE, _PHOTOMETRIC, _RESOLUTION, _RESOLUTION_UNIT, _DNG_VERSION = 254, 262, (282, 283), 296, 50706
+_INCHES = {2: 1.0, 3: 2.54}
+"""Centimetres and inches in an inch, by the unit of a resolution."""
 _SENSOR_DATA = (32803, 34892)
 _CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
 _LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
@@ -80,6 +81,7 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
             exif=_exif(stream, page),
             icc=image.icc if printed else _tag(page, ICC_PROFILE, b"") or None,
             nodata=nodata,
+            dpi=_dpi(page),
             gdal_metadata=_gdal_metadata(page),
             georeference={tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags},
             pages=pages,
@@ -301,6 +303,13 @@ def _tag(page: tifffile.TiffPage, tag: int, default: Any) -> Any:
     return type(default)(found) if isinstance(found, type(default)) else default
 
 
+def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    """Pixels per inch that the page gives; of a ratio without unit, None."""
+    units = _INCHES.get(_tag(page, _RESOLUTION_UNIT, 2), 0.0)
+    over, under = zip(*(_tag(page, tag, (0, 1)) for tag in _RESOLUTION), strict=True)
+    return decode.checked_dpi(*(units * a / max(1, b) for a, b in zip(over, under, strict=True)))
+
+
 def _gdal_metadata(page: tifffile.TiffPage) -> str:
     """GDAL's XML without statistics; empty where it has no other items."""
     found = page.tags.valueof(GDAL_METADATA) or ""
@@ -317,7 +326,7 @@ def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
         found, carried = PillowImage.Exif(), PillowImage.Exif()
         found.endian, found.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
         found.load_from_fp(stream, page.offset)
-        for tag in (*TEXT_TAGS, *RESOLUTION_TAGS):
+        for tag in TEXT_TAGS:
             if tag in found and not (tag == 270 and _LAYOUT_DESCRIPTION.match(str(found[tag]))):
                 carried[tag] = found[tag]
         for tag in DIRECTORIES:

@@ -14,7 +14,7 @@ from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError, MissingExtraError
 from glualign.files import atomic_path
 from glualign.images import exif, tiff
-from glualign.images.decode import PNG_SIGNATURE, register_heif
+from glualign.images.decode import INCH, PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ _INTEROPERABILITY = 0xA005
 _CLASSIC_TIFF_LIMIT = 2**32 - 2**26
 _TIFF_HEAD_BYTES = 4096
 """In these tifffile writes the tags of a page."""
-_Description = tuple[list[Any], dict[str, Any], "dict[int, ImageFileDirectory_v2]"]
+_Description = tuple[list[Any], "dict[int, ImageFileDirectory_v2]"]
 _SUB = 1  # PNG's filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
@@ -92,7 +92,7 @@ def write_image(
     form = check_writable(location, picture)
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"{location}: quality {quality} is outside 1 to 100")
-    block = exif.for_size(picture.exif, picture.width, picture.height) if picture.exif else None
+    block = exif.for_pixels(picture.exif, picture.size, picture.dpi) if picture.exif else None
     notes: tuple[str, ...] = ()
     if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
         block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out",)
@@ -108,7 +108,7 @@ def write_image(
                 try:
                     described = _tiff_tags(block)
                 except Exception:  # Damaged metadata must not stop an image; Pillow meets it with any error.
-                    described, notes = ([], {}, {}), (*notes, "its EXIF is damaged and left out")
+                    described, notes = ([], {}), (*notes, "its EXIF is damaged and left out")
                 _write_tiff(temporary, picture, described, exif.orientation(block))
             elif form.name in ("PPM", "PGM", "PNM"):
                 magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
@@ -116,10 +116,14 @@ def write_image(
                 temporary.write_bytes(head + pixels.astype(depth).tobytes())
             elif form is _PNG and picture.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
                 with temporary.open("wb") as stream:
-                    stream.writelines(png_parts(pixels, picture.icc, block))
+                    stream.writelines(png_parts(pixels, picture.icc, block, picture.dpi))
             else:
                 options: dict[str, Any] = {"exif": exif.PREFIX + block if block else None}
-                options |= {"icc_profile": picture.icc, "quality": quality or DEFAULT_QUALITY}
+                options |= {
+                    "icc_profile": picture.icc,
+                    "dpi": picture.dpi,
+                    "quality": quality or DEFAULT_QUALITY,
+                }
                 # For WebP: keep colours under transparent pixels. For PNG: speed.
                 options |= {"lossless": quality is None, "exact": True, "compress_level": 4}
                 if form is _JPEG:  # full colour resolution wherever the quality says that it matters
@@ -178,8 +182,14 @@ def _held_by(form: Format, image: Image) -> Image:
     return image if kept else image.as_colours()
 
 
-def png_parts(pixels: Array, icc: bytes | None, exif: bytes | None, text: str = "") -> Iterator[bytes]:
-    """A PNG of uint8 or uint16 ``(H, W[, C])`` pixels with its profile, EXIF and a comment, in parts.
+def png_parts(
+    pixels: Array,
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+    text: str = "",
+) -> Iterator[bytes]:
+    """A PNG of uint8 or uint16 ``(H, W[, C])`` pixels with its profile, EXIF, density, a comment, in parts.
 
     Rows are deflated a strip at a time, each pixel as the difference to its left neighbour.
     """
@@ -196,6 +206,8 @@ def png_parts(pixels: Array, icc: bytes | None, exif: bytes | None, text: str = 
         yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     if exif:
         yield chunk(b"eXIf", exif)
+    if dpi:
+        yield chunk(b"pHYs", struct.pack(">IIB", *(round(each / INCH) for each in dpi), 1))
     if text:
         yield chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace"))
     step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))
@@ -228,7 +240,7 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
     else:
         photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
         extras = (2,) if image.has_alpha else extras
-    tags, resolution, directories = described
+    tags, directories = described
     big = pixels.nbytes > _CLASSIC_TIFF_LIMIT
     if big:
         directories = {}
@@ -257,19 +269,20 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
         software=False,
         # By name: tifffile does not write these by number. Their offset follows below.
         extratags=[*tags, *((tiff.DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
-        **resolution,
+        resolution=image.dpi,
+        resolutionunit=2 if image.dpi else None,
     )
     if directories:
         _append_directories(path, directories)
 
 
 def _tiff_tags(block: bytes | None) -> _Description:
-    """An EXIF block as tifffile's extra tags, resolution and inner directories; any error means damage."""
+    """An EXIF block as tifffile's extra tags and inner directories; any error means damage."""
     from PIL import Image as PillowImage
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     if not block:
-        return [], {}, {}
+        return [], {}
     found = PillowImage.Exif()
     found.load(exif.PREFIX + block)
     tags = [
@@ -277,13 +290,6 @@ def _tiff_tags(block: bytes | None) -> _Description:
         for tag in tiff.TEXT_TAGS
         if tag in found
     ]
-    resolution: dict[str, Any] = {}
-    if all(tag in found for tag in tiff.RESOLUTION_TAGS) and int(found[296]) in (1, 2, 3):
-        # Rationals of Pillow, or numbers that lack these attributes.
-        over = [int(getattr(found[tag], "numerator", found[tag])) for tag in tiff.RESOLUTION_TAGS[:2]]
-        under = [max(1, int(getattr(found[tag], "denominator", 1))) for tag in tiff.RESOLUTION_TAGS[:2]]
-        struct.pack("<4I", *over, *under)  # so they are stored
-        resolution = {"resolution": (*zip(over, under, strict=True),), "resolutionunit": int(found[296])}
     inner: dict[int, ImageFileDirectory_v2] = {}
     for tag in tiff.DIRECTORIES:
         for code, value in found.get_ifd(tag).items() if tag in found else ():
@@ -291,7 +297,7 @@ def _tiff_tags(block: bytes | None) -> _Description:
                 inner.setdefault(tag, ImageFileDirectory_v2())[code] = value
     for directory in inner.values():
         directory.tobytes()
-    return tags, resolution, inner
+    return tags, inner
 
 
 def _append_directories(path: Path, directories: dict[int, ImageFileDirectory_v2]) -> None:

@@ -1,6 +1,7 @@
 """What is written is what is read: depth, channels, profile, EXIF; checked with independent readers too."""
 
 import struct
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -107,31 +108,51 @@ def test_profile_and_exif_are_in_the_file(tmp_path, extension, kind, profile, ex
     assert b"2020:02:03" in again.exif
 
 
-@pytest.mark.parametrize(
-    ("rational", "unit"),
-    [
-        ((5, 300, 1), (3, 1, b"\2\0\0\0")),
-        ((5, 300, 1), (2, 2, b"x\0\0\0")),
-        ((10, -300, 1), (3, 1, b"\2\0\0\0")),
-    ],
-    ids=["sound", "a word for a unit", "a negative resolution"],
-)
-def test_damaged_exif_does_not_stop_a_tiff(tmp_path, rational, unit):
-    kind, *ratio = rational
-    entries = [struct.pack("<HHII", 274, 3, 1, 6)]
-    entries += [struct.pack("<HHII", tag, kind, 1, 62) for tag in (282, 283)]
-    entries += [struct.pack("<HHI", 296, *unit[:2]) + unit[2]]
-    block = b"II*\0\x08\0\0\0\x04\0" + b"".join(entries) + bytes(4) + struct.pack("<ii", *ratio)
-    notes = write_image(tmp_path / "a.tif", Image(noise("uint8", 3), exif=block))
-    if (kind, unit[0]) == (5, 3):
-        assert notes == ()
-        with tifffile.TiffFile(tmp_path / "a.tif") as file:
-            assert file.pages[0].tags[282].value == (300, 1)
-        return
-    assert notes == ("its EXIF is damaged and left out",)
+@pytest.mark.parametrize("damaged", [False, True])
+def test_damaged_exif_does_not_stop_a_tiff(tmp_path, damaged):
+    kind = 16 if damaged else 5  # an integer of 64 bits, which classic TIFF cannot hold, or a ratio
+    first = struct.pack("<HHHII", 2, 274, 3, 1, 6) + struct.pack("<HHII", 0x8769, 4, 1, 38) + bytes(4)
+    inner = struct.pack("<HHHIII", 1, 0x829A, kind, 1, 56, 0) + struct.pack("<II", 1, 50)
+    notes = write_image(tmp_path / "a.tif", Image(noise("uint8", 3), exif=b"II*\0\x08\0\0\0" + first + inner))
     found = read_image(tmp_path / "a.tif", apply_orientation=False)
     np.testing.assert_array_equal(found.pixels, noise("uint8", 3))
     assert orientation(found.exif) == 6
+    exif = PillowImage.Exif()
+    exif.load(found.exif)
+    assert notes == (("its EXIF is damaged and left out",) if damaged else ())
+    assert exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ExposureTime) == (None if damaged else 0.02)
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".bmp"])
+def test_density_is_kept(tmp_path, extension, depth):
+    if depth == "uint16" and extension in (".jpg", ".bmp"):
+        pytest.skip("8 bit only")
+    path = tmp_path / f"image{extension}"
+    write_image(path, Image(noise(depth, 3), dpi=(300.0, 200.0)))
+    assert read_image(path).dpi == pytest.approx((300, 200), abs=0.02)  # whole pixels per metre
+    with PillowImage.open(path) if depth == "uint8" else nullcontext() as picture:
+        assert picture is None or picture.info["dpi"] == pytest.approx((300, 200), abs=0.02)
+    write_image(path, Image(noise(depth, 3)))
+    assert read_image(path).dpi == (pytest.approx((96, 96), abs=0.02) if extension == ".bmp" else None)
+
+
+def test_density_in_exif_is_that_of_the_image_and_turns_with_it(tmp_path):
+    block = PillowImage.Exif()
+    block[ExifTags.Base.XResolution], block[ExifTags.Base.YResolution] = 72.0, 72.0
+    block[ExifTags.Base.ResolutionUnit], block[ExifTags.Base.Orientation] = 3, 6
+    exif = block.tobytes().removeprefix(b"Exif\0\0")
+    write_image(tmp_path / "a.jpg", Image(noise("uint8", 3), exif=exif, dpi=(300.0, 150.5)))
+    with PillowImage.open(tmp_path / "a.jpg") as picture:
+        written = picture.getexif()
+    assert [float(written[tag]) for tag in (282, 283, 296)] == [300, 150.5, 2]
+    assert read_image(tmp_path / "a.jpg").dpi == (150.0, 300.0), "JFIF holds whole numbers"
+
+
+def test_density_of_a_tiff_in_centimetres_and_without_unit(tmp_path):
+    for unit, expected in ((2, (118.0, 59.0)), (3, (299.72, 149.86)), (1, None)):
+        tifffile.imwrite(tmp_path / "a.tif", noise("uint8", 3), resolution=(118, 59), resolutionunit=unit)
+        assert read_image(tmp_path / "a.tif").dpi == expected
 
 
 def test_thumbnail_of_the_unwarped_picture_is_not_carried(tmp_path):
