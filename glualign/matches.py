@@ -6,7 +6,8 @@ the corner, so half a pixel is added for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.arrays import Array, Doubles, Floats
-from glualign.errors import MissingExtraError, OutputError
+from glualign.errors import MissingExtraError, OptionError, OutputError
 from glualign.files import PathLike, atomic_path, write_text
 from glualign.flow import to_source
 
@@ -74,6 +75,9 @@ def find_matches(
 
     Returns:
         Possibly none.
+
+    Raises:
+        OptionError: ``most`` is less than 1.
     """
     eligible = alignment.trusted & (alignment.confidence >= least_confidence)
     if points is None:
@@ -101,12 +105,12 @@ def write_matches(path: PathLike, matches: Matches | Scene) -> None:
     point files beside it.
 
     Raises:
-        OutputError: unknown extension, images of one name where names tell them apart, or no place to write.
+        OutputError: unknown extension, names that the format cannot hold or tell apart, or no place to write.
         MissingExtraError: ``.h5`` without h5py.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    check_matches_path(path, matches.names if isinstance(matches, Matches) else None)
+    check_matches_path(path, matches.names if isinstance(matches, Matches) else tuple(matches.points))
     if suffix in _SCENE_FORMATS:
         if isinstance(matches, Matches):
             indices = np.repeat(np.arange(len(matches.source))[:, None], 2, axis=1)
@@ -131,13 +135,15 @@ def write_matches(path: PathLike, matches: Matches | Scene) -> None:
             )
 
 
-def check_matches_path(path: PathLike, names: tuple[str, str] | None = None) -> None:
-    """Refuse a file that `write_matches` could not write for a pair of these names; raises as it does."""
+def check_matches_path(path: PathLike, names: Sequence[str] = ()) -> None:
+    """Refuse a file that `write_matches` could not write for images of these names; raises as it does."""
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
         raise OutputError(f"{path}: not a format of matches; use one of {' '.join(_FORMATS)}")
-    if suffix in _SCENE_FORMATS and names and names[0] == names[1]:
+    if suffix in _SCENE_FORMATS and len(set(names)) < len(names):
         raise OutputError(f"{path}: {suffix} tells images apart by name, and both are called {names[0]}")
+    if suffix == ".txt" and (spaced := next((name for name in names if re.search(r"\s", name)), None)):
+        raise OutputError(f"{path}: COLMAP's list cannot hold a name with spaces ({spaced}); write .h5")
     if suffix == ".h5" and find_spec("h5py") is None:
         raise MissingExtraError(f"{path}: .h5 needs h5py: pip install 'glualign[hdf5]'")
 
@@ -149,7 +155,12 @@ def pixels_at(points: Doubles, size: tuple[int, ...]) -> tuple[npt.NDArray[np.in
 
 
 def spread(trust: Array, most: int) -> npt.NDArray[np.int64]:
-    """``(N, 2)`` x and y of the largest value of every cell of a grid with about ``most`` cells in use."""
+    """``(N, 2)`` x and y of the largest value of every cell of a grid with about ``most`` cells in use.
+
+    An `OptionError` says that ``most`` is less than 1.
+    """
+    if most < 1:
+        raise OptionError(f"{most} matches at most; ask for at least one")
     y, x = np.nonzero(trust >= 0)
     values = trust[y, x]
     step = max(1.0, np.sqrt(len(x) / max(1, most)))

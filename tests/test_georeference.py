@@ -156,3 +156,12 @@ def test_apply_takes_the_place_from_the_full_size_map(tmp_path):
     arguments = [str(tmp_path / name) if "." in name else name for name in arguments]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     assert read_image(tmp_path / "out.tif").georeference == {**AREA, 33550: (1.0, 0.5, 0.0)}
+
+
+@pytest.mark.parametrize(("tag", "value"), [(34735, (1, 1, 0)), (33922, (0.0,) * 5), (33550, "wide")])
+def test_a_damaged_georeference_is_left_out_with_a_note(tmp_path, tag, value):
+    kind = "s" if isinstance(value, str) else "H" if tag == 34735 else "d"
+    tags = [(tag, kind, 0 if kind == "s" else len(value), value, True)]
+    tifffile.imwrite(tmp_path / "map.tif", np.zeros((40, 60), np.uint8), extratags=tags)
+    image = read_image(tmp_path / "map.tif")
+    assert (image.georeference, image.notes) == ({}, ("its georeference is damaged and left out",))

@@ -1,6 +1,7 @@
 """Matches of an aligned pair: evenly spread where the flow is trusted, in forms that other tools read."""
 
 import csv
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from glualign.alignment import Alignment
 from glualign.cli.main import cli
-from glualign.errors import MissingExtraError, OutputError
+from glualign.errors import MissingExtraError, OptionError, OutputError
 from glualign.flow import Flow, read_initial, write_flow
 from glualign.images import Image
 from glualign.matches import find_matches, write_matches
@@ -180,6 +181,10 @@ def test_what_cannot_be_written_is_told(alignment, tmp_path, monkeypatch):
     same = find_matches(Alignment(**{**vars(alignment), "source": alignment.target}))
     with pytest.raises(OutputError, match=r"both are called right\.png"):
         write_matches(tmp_path / "m.txt", same)
+    with pytest.raises(OutputError, match=r"cannot hold a name with spaces \(IMG 1\.jpg\); write \.h5"):
+        write_matches(tmp_path / "m.txt", replace(matches, names=("IMG 1.jpg", "b.jpg")))
+    with pytest.raises(OptionError, match="at least one"):
+        find_matches(alignment, most=0)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(MissingExtraError, match=r"glualign\[hdf5\]"):
         check_outputs({"matches": tmp_path / "m.h5"})

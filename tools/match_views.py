@@ -101,7 +101,8 @@ def match_scene(scene: Path, apart: list[int], matchers: tuple[Matcher, ...]) ->
 
 def reduced(path: Path) -> Image:
     """A photograph (H, W, 3) uint8 RGB, at most `SIDE` pixels on its longer side."""
-    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+    data = np.fromfile(path, dtype=np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         raise SystemExit(fail(f"{path}: cannot be decoded; remove it"))
     scale = min(1.0, SIDE / max(image.shape[:2]))

@@ -18,7 +18,7 @@ from glualign.batch.listing import BOOKKEEPING
 from glualign.batch.manifest import Record
 from glualign.errors import BatchError
 from glualign.flow import read_flow, to_source
-from glualign.images import read_image, write_image
+from glualign.images import Image, read_image, write_image
 from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, pixels_at, spread
 
 Merge = Literal["mean", "median", "min", "max"]
@@ -51,7 +51,7 @@ def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
     done = _done(records, out)
     if len({record.target.path for record in done}) > 1:
         raise BatchError(f"{out}: only pairs with one target can be merged; give --target, or --onto first")
-    first = read_image(_output_of(done[0], out, "warped")).as_colours()
+    first = _read_output(done[0], out, "warped").as_colours()
     shape, kind = first.pixels.shape, first.pixels.dtype
     if kind.name not in _DEPTHS:
         raise BatchError(
@@ -62,14 +62,14 @@ def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
         pixels = np.memmap(Path(scratch) / "pixels", kind, "w+", shape=(len(done), *shape))
         weights = np.memmap(Path(scratch) / "weights", np.uint8, "w+", shape=(len(done), *shape[:2]))
         for number, record in enumerate(done):
-            image = read_image(_output_of(record, out, "warped")).as_colours()
+            image = _read_output(record, out, "warped").as_colours()
             if (image.pixels.shape, image.pixels.dtype) != (shape, kind):
                 raise BatchError(
                     f"{record.source.path}: differs from {done[0].source.path} in size, depth or channels; "
                     "only images of one kind can be merged"
                 )
             pixels[number] = image.pixels
-            weights[number] = read_image(_output_of(record, out, "confidence")).pixels
+            weights[number] = _read_output(record, out, "confidence").pixels
             if (missing := image.missing()) is not None:
                 weights[number][missing] = 0
         rows = max(1, _STRIP_VALUES // (len(done) * merged[:1].size))
@@ -117,6 +117,11 @@ def _output_of(record: Record, out: Path, kind: str, extension: str = "") -> Pat
     raise BatchError(f"{out}: no {kind} of {record.key}; give --overwrite to have it written")
 
 
+def _read_output(record: Record, out: Path, kind: str) -> Image:
+    """An image that the batch wrote, on the pixel grid of the target whatever its EXIF says."""
+    return read_image(_output_of(record, out, kind), apply_orientation=False, max_pixels=None)
+
+
 def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> Scene:
     """Matches of all pairs that are done, of which those that meet in an image share its key points.
 
@@ -136,9 +141,9 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
     names = {path: Path(os.path.relpath(path, folder)).as_posix() for path in images}
     pairs = {}
     for record in done:
-        flow = read_flow(_output_of(record, out, "flow", flow_extension))
-        confidence = np.asarray(read_image(_output_of(record, out, "confidence")).pixels, np.float32) / 255
-        trusted = read_image(_output_of(record, out, "mask")).pixels > 0
+        flow = read_flow(_output_of(record, out, "flow", flow_extension), max_pixels=None)
+        confidence = np.asarray(_read_output(record, out, "confidence").pixels, np.float32) / 255
+        trusted = _read_output(record, out, "mask").pixels > 0
         eligible = np.where(trusted & (confidence >= LEAST_CONFIDENCE), confidence, np.float32(-1))
         source, target = images[record.source.path], images[record.target.path]
         points = target.chosen(eligible)

@@ -236,7 +236,7 @@ class _Stages:
         alignment, work.alignment, facts = work.alignment, None, work.facts
         if alignment is not None:
             with work.stage("write"):
-                error, keep = self._settings.refusal(alignment)
+                error, keep = self._settings.refusal(alignment.quality.verdict)
                 if keep:
                     facts["outputs"], notes = self._writer(alignment, work.pair.key, self._settings)
                     facts["notes"] = (*facts["notes"], *notes)

@@ -118,7 +118,7 @@ def align_batch(
             former = records.get(pair.key)
             if former is None or former.status in asked:
                 todo.append(pair)
-            elif reason := _changed(former, pair, options, out):
+            elif reason := _changed(former, pair, options, out, settings):
                 todo.append(pair)
                 again[reason] += 1
             else:
@@ -138,7 +138,8 @@ def align_batch(
         for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
             record = replace(record, options=options)
             manifest.append(record)
-            outdated = records.get(record.key, record).outputs if record.outputs else {}
+            aligned = record.outputs or record.quality  # a pair in error keeps what it has
+            outdated = records.get(record.key, record).outputs if aligned else {}
             for name in set(outdated) - set(record.outputs):  # what the new options no longer produce
                 with suppress(OSError):
                     if identity(out / name) not in inputs:
@@ -168,11 +169,20 @@ def align_batch(
     return summary
 
 
-def _changed(record: Record, pair: Pair, options: Mapping[str, Any], out: Path) -> str | None:
-    """Why a record no longer stands: another version, options, inputs or outputs; None: it does."""
+def _changed(
+    record: Record, pair: Pair, options: Mapping[str, Any], out: Path, settings: Settings
+) -> str | None:
+    """Why a record no longer stands: another version, options, inputs or outputs; None: it does.
+
+    A pair that is done stands with another limit of pixels, and with a least verdict that it still has.
+    """
     if record.version != __version__:
         return f"made by glualign {record.version}, not {__version__}"
     differing = [name for name in options if record.options.get(name, ...) != options[name]]
+    if record.status == "done":
+        passes = record.verdict in _VERDICTS and settings.refusal(record.verdict)[0] is None
+        stands = {"max_pixels", "min_quality"} if passes else {"max_pixels"}
+        differing = [name for name in differing if name not in stands]
     if differing or len(record.options) != len(options):
         return f"made with other options ({', '.join(differing) or 'of another version'})"
     if pair.fault is not None:

@@ -120,9 +120,8 @@ class Settings:
         written, notes = outputs.write_outputs(files, alignment, quality=self.quality, **drawing)
         return list(written.values()), notes
 
-    def refusal(self, alignment: Alignment) -> tuple[str | None, bool]:
-        """Why the alignment counts as failed (None: it does not), and whether its files are kept."""
-        verdict = alignment.quality.verdict
+    def refusal(self, verdict: str) -> tuple[str | None, bool]:
+        """Why an alignment of this verdict failed (None: it did not), and whether its files are kept."""
         if _LEVELS.index(verdict) < _LEVELS.index(self.min_quality):
             return f"the alignment is {verdict}, --min-quality asks for {self.min_quality}", False
         if verdict == "failed" and self.min_quality == "failed":

@@ -80,7 +80,7 @@ def apply(
 
     if writing.fill == "target":
         raise click.UsageError("--fill target needs the target image, which apply does not have.")
-    jobs = plan(inputs, more["output"] or ".", more["format"])
+    jobs = plan(inputs, more["output"] or ".", more["format"], masked=reading.mask_from == "file")
     if more["mask"] and len(jobs) != 1:
         raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
     _refuse_idle([_has_points(path) for _, path in jobs])
@@ -99,15 +99,18 @@ def apply(
     )
 
 
-def plan(inputs: tuple[str, ...], output: str, extension: str | None) -> list[tuple[str, Path]]:
-    """Which file goes where, folders expanded."""
+def plan(
+    inputs: tuple[str, ...], output: str, extension: str | None, *, masked: bool = False
+) -> list[tuple[str, Path]]:
+    """Which file goes where, folders expanded, without the masks of images that are ``masked`` by files."""
     from glualign.batch.listing import list_images
     from glualign.images import WRITABLE
     from glualign.outputs import is_folder, warped_extension
 
     files: list[str] = []
     for given in inputs:
-        names = list_images(given).names if os.path.isdir(given) else ()
+        masks = [Path("*_mask.png")] if masked else []
+        names = list_images(given, skip=masks).names if os.path.isdir(given) else ()
         files += [str(Path(given) / name) for name in names] or [given]
     if is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
         jobs = []

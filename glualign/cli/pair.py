@@ -70,7 +70,8 @@ class Pairing(Reading, Aligning):
             for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
                 warn(f"{image.name}: {note}")
             if mask:
-                image = image.ignore(read_image(mask, apply_orientation=self.apply_orientation))
+                upright, limit = self.apply_orientation, self.max_pixels
+                image = image.ignore(read_image(mask, apply_orientation=upright, max_pixels=limit))
             images.append(image)
         return images[0], images[1]
 
@@ -173,10 +174,13 @@ def warp(
     import glualign.outputs as outputs
     from glualign.georeference import map_affine
     from glualign.images import WRITABLE
+    from glualign.matches import check_matches_path
 
     if options["matrix"] and pairing.transform in ("auto", "dense", "tps"):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
     moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    if options["matches"]:
+        check_matches_path(options["matches"], (moving.name, fixed.name))
     if options["gcps"]:
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = outputs.expected_image(moving, fixed.size, writing.interpolation, writing.fill)
@@ -294,9 +298,10 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
 
 def figures(quality: Quality) -> list[str]:
     """What was measured, in words, with what is usual."""
-    from glualign.matching.finish import CONTENT_AGREES
+    from glualign.matching.finish import CONTENT_AGREES, CONVINCING, UNRELATED
 
-    lines = [f"edge similarity {quality.edge_agreement:.2f} (unrelated images: up to 0.1, alike: from 0.4)"]
+    usual = f"unrelated images: mostly below {UNRELATED}, alike: from {CONVINCING}"
+    lines = [f"edge similarity {quality.edge_agreement:.2f} ({usual})"]
     content = quality.content_agreement
     if content is not None and content < CONTENT_AGREES:
         lines.append(

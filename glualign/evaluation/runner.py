@@ -52,7 +52,7 @@ def evaluate(
     files are taken over; failed pairs are tried again. A `DatasetError` says that two methods have the same
     name, or that a csv to resume from is not one.
     """
-    runs = {method.name: fingerprint(dataset.name, method.settings) for method in methods}
+    runs = {method.name: fingerprint(dataset, method.settings) for method in methods}
     if len(runs) != len(methods):
         names = ", ".join(method.name for method in methods)
         raise DatasetError(f"{names}: two methods have the same name; name each one once")
@@ -82,9 +82,9 @@ def evaluate(
     return results
 
 
-def fingerprint(dataset: str, settings: Mapping[str, str]) -> str:
-    """Short hash of everything that decides a result, so that a resumed run never mixes settings."""
-    text = json.dumps([dataset, dict(settings)], sort_keys=True)
+def fingerprint(dataset: Dataset, settings: Mapping[str, str]) -> str:
+    """Short hash of the data set, its place and the settings, so that a resumed run never mixes them."""
+    text = json.dumps([dataset.name, dataset.origin, dict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 GPS_IFD, ICC_PROFILE, GDAL_METADATA, NODATA = 0x8825, 34675, 42112, 42113
 GEO_TAGS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
 """Tags of a georeference and their types: scale, tie points, matrix, keys of the coordinate system."""
+_GEO_COUNTS = {33550: 3, 33922: 6, 34264: 16, 34735: 4}
+"""Numbers that one entry of these tags has."""
 DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 # Descriptive tags that belong to the picture, as opposed to those that describe how its pixels are stored.
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
@@ -76,6 +78,7 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
         nodata = None
         with suppress(ValueError):
             nodata = float(str(page.tags.valueof(NODATA)).strip("\0 "))
+        place, faults = _georeference(page)
         printed = _tag(page, _PHOTOMETRIC, 0) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
         return image.replace(
             exif=_exif(stream, page),
@@ -83,8 +86,9 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
             nodata=nodata,
             dpi=_dpi(page),
             gdal_metadata=_gdal_metadata(page),
-            georeference={tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags},
+            georeference=place,
             pages=pages,
+            notes=(*image.notes, *faults),
         )
 
 
@@ -301,6 +305,16 @@ def _tag(page: tifffile.TiffPage, tag: int, default: Any) -> Any:
     """The value of a tag; the default where it is absent or of another type."""
     found = page.tags.valueof(tag)
     return type(default)(found) if isinstance(found, type(default)) else default
+
+
+def _georeference(page: tifffile.TiffPage) -> tuple[dict[int, Any], tuple[str, ...]]:
+    """The tags of the georeference, and what is to be told of it; without any where one is damaged."""
+    found = {tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags}
+    for tag, count in _GEO_COUNTS.items():
+        values = np.atleast_1d(found.get(tag, ()))
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or values.size % count:
+            return {}, ("its georeference is damaged and left out",)
+    return found, ()
 
 
 def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from glualign.arrays import Doubles, Floats, Mask
+from glualign.errors import ImageError
 from glualign.flow import Flow
 from glualign.geometry import (
     Field,
@@ -87,19 +88,31 @@ class PreparedImage:
     working: Size  # at which it is matched as a target
     features: Encoded  # of the image at that size
     max_side: int | None  # larger images are reduced to this longer side first
+    checksum: int  # of the weights that made the features
     missing: Mask | None = None  # `Image.missing`
 
 
 def prepare_images(
     predictor: FlowPredictor, images: Sequence[Image | PreparedImage], *, max_side: int | None
 ) -> list[PreparedImage]:
-    """Features of images of one size, in one forward pass of the pyramid; those prepared before stay."""
+    """Features of images of one size, in one forward pass of the pyramid; those prepared before stay.
+
+    An `ImageError` says that one was prepared by another model.
+    """
     new = [(image, to_rgb8(image)) for image in images if isinstance(image, Image)]
     small = [reduce_image(pixels, max_side) for _, pixels in new]
     working = working_size(*small[0].shape[:2]) if small else (0, 0)
     features = iter(predictor.encode(small, working) if small else ())
-    made = (PreparedImage(*each, working, next(features), max_side, each[0].missing()) for each in new)
-    return [image if isinstance(image, PreparedImage) else next(made) for image in images]
+    checksum = predictor.checksum
+    made = (PreparedImage(*e, working, next(features), max_side, checksum, e[0].missing()) for e in new)
+    return [_own(image, predictor) if isinstance(image, PreparedImage) else next(made) for image in images]
+
+
+def _own(prepared: PreparedImage, predictor: FlowPredictor) -> PreparedImage:
+    """An image that a model of these weights has prepared."""
+    if prepared.checksum != predictor.checksum:
+        raise ImageError(f"{prepared.image.name}: was prepared by another model; prepare it by this one")
+    return prepared
 
 
 class PairMatcher:
@@ -119,6 +132,7 @@ class PairMatcher:
         self.predictor, self.target, self.working = predictor, target, target.working
         self.source_features: Encoded | None = None
         if isinstance(source, PreparedImage):
+            source = _own(source, predictor)
             self.source, self.source_pixels = source.image, source.pixels
             if (source.working, source.max_side) == (target.working, target.max_side):
                 self.source_features = source.features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
@@ -54,12 +55,19 @@ class FlowPredictor:
         dtype: number format of the convolutions; flow stays float32.
         as_published: neither merge batch norms into convolutions nor use the channels-last layout, as the
             published code runs.
+
+    Attributes:
+        checksum: of the weights.
     """
 
     def __init__(
         self, model: GLUNet, *, device: torch.device, dtype: torch.dtype, as_published: bool = False
     ) -> None:
         self.config = model.config
+        self.checksum = 0
+        for weights in model.state_dict().values():
+            data = weights.cpu().contiguous().view(-1).view(torch.uint8).numpy()
+            self.checksum = zlib.crc32(data, self.checksum)
         self.device = device
         self.dtype = dtype
         # In float32 the published kind stays as it is, operation by operation: a reference for others.

@@ -153,7 +153,8 @@ def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int =
         found: dict[str, list[int]] = {}
         with atomic_path(data_path) as temporary, temporary.open("wb") as out:
             for path in files:
-                pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+                data = np.fromfile(path, dtype=np.uint8)
+                pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
                 if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
                     continue
                 scale = max_side / max(pixels.shape[:2])

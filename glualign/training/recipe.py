@@ -163,6 +163,7 @@ def _check_stage(stage: StageOptions, model: GLUNetConfig, mix: Mapping[str, flo
     learns_features = stage.contrastive > 0 and (stage.pyramid_rate > 0 or model.pretrained)
     frozen = stage.pyramid_rate == stage.contrastive == 0
     rules = {
+        ": a semantic model cannot be trained, only used": not model.semantic,
         ".sizes: name at least one size": bool(stage.sizes),
         f".sizes: a {kind} stage works at 256 only": not coarse or stage.sizes == (256,),
         ": a features stage needs contrastive above 0, and pyramid_rate above 0 unless the model "

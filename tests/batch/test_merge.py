@@ -9,7 +9,8 @@ import pytest
 from glualign.batch import combine
 from glualign.batch.manifest import Input, Record
 from glualign.errors import BatchError
-from glualign.images import read_image, write_image
+from glualign.images import Image, read_image, write_image
+from glualign.images.exif import oriented
 
 
 def stack(out: Path, images, weights, extension: str = ".png") -> list[Record]:
@@ -79,3 +80,14 @@ def test_what_cannot_be_merged_is_refused(tmp_path) -> None:
         combine.merge_images(
             [Record("0", "done", Input("/s"), Input("/t"), {}, {"0_warped.png": 1})], tmp_path, "mean"
         )
+
+
+def test_images_whose_orientation_was_not_applied_are_merged_as_they_lie(tmp_path) -> None:
+    ramp = np.arange(8 * 12, dtype=np.uint8).reshape(8, 12)
+    weights = np.where(ramp < 48, 255, 0).astype(np.uint8)
+    records = stack(tmp_path, [ramp, ramp + 100], [weights, 255 - weights])
+    for number, pixels in enumerate((ramp, ramp + 100)):
+        lying = Image(pixels, exif=oriented(6 if number else 3))
+        write_image(tmp_path / f"{number}_warped.png", lying)
+    merged = read_image(combine.merge_images(records, tmp_path, "mean"), apply_orientation=False)
+    np.testing.assert_array_equal(merged.pixels, np.where(ramp < 48, ramp, ramp + 100))

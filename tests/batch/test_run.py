@@ -390,6 +390,25 @@ def test_pipes_devices_and_folders_in_a_list_fail_and_do_not_hang(folders, out, 
     assert (summary.done, summary.failed) == (1, 3)
 
 
+def test_what_is_done_stands_under_another_limit_and_any_verdict_that_it_has(folders, out) -> None:
+    """Of these pairs the verdict is good; a pair that failed may owe that to the limit."""
+    picture(folders[0] / "frame4.png", 252)
+    jobs, again = match_folders(*folders), FakeAligner()
+    align_batch(jobs, out, fake_settings(options={"max_pixels": 1, "min_quality": "none"}))
+    other = {"max_pixels": 2, "min_quality": "good"}
+    summary = align_batch(jobs, out, fake_settings(again, options=other, min_quality="good"))
+    assert (summary.skipped, summary.failed, again.calls) == (5, 1, 1)
+
+
+def test_what_is_done_with_a_worse_verdict_than_is_asked_now_is_done_again(tmp_path, out) -> None:
+    picture(tmp_path / "s" / "a.png", 40)
+    pairs = onto_target(tmp_path / "s", picture(tmp_path / "t.png"))
+    summary = align_batch(pairs, out, fake_settings(options={"min_quality": "failed"}))
+    assert (summary.done, summary.verdicts["doubtful"]) == (1, 1)
+    summary = align_batch(pairs, out, fake_settings(options={"min_quality": "good"}, min_quality="good"))
+    assert (summary.failed, contents(out)) == (1, {})
+
+
 @pytest.mark.parametrize("verdict", ["good", "doubtful", "failed"])
 @pytest.mark.parametrize("least", ["none", "failed", "doubtful", "good"])
 def test_a_failed_verdict_fails_its_pair_and_keeps_its_files(tmp_path, out, verdict, least) -> None:

@@ -387,3 +387,16 @@ def test_an_image_of_half_the_size_is_refused_where_the_flow_cannot_know(tmp_pat
     assert not (tmp_path / "b.png").exists()
     stated = run("apply", tmp_path / "f.flo", tmp_path / "half.png", "--source-size", "80x60")
     assert "belongs to a source of 80 x 60" in stated.stderr
+
+
+def test_masks_in_a_folder_are_not_images_where_they_are_used_as_masks(tmp_path, flow_file):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a_mask.png"):
+        write_image(tmp_path / "in" / name, noise(SIZE))
+    for more, expected in (
+        ([], ["a_mask_warped.png", "a_warped.png"]),
+        (["--mask-from", "file"], ["a_warped.png"]),
+    ):
+        out = tmp_path / f"out{len(more)}"
+        assert run("apply", flow_file, tmp_path / "in", "-o", out, *more).exit_code == 0
+        assert names(out) == expected

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from glualign.errors import DatasetError
@@ -101,10 +103,12 @@ def test_resume_takes_over_nothing_of_other_settings_and_tries_failures_again(tm
     assert len(other.seen) == 3
 
 
-def test_the_fingerprint_depends_on_data_and_settings_and_not_on_their_order():
-    assert fingerprint("pairs", {"a": "1", "b": "2"}) == fingerprint("pairs", {"b": "2", "a": "1"})
-    assert fingerprint("pairs", {"a": "1"}) != fingerprint("hpatches", {"a": "1"})
-    assert fingerprint("pairs", {"a": "1"}) != fingerprint("pairs", {"a": "2"})
+def test_the_fingerprint_depends_on_data_and_settings_and_not_on_their_order(pairs):
+    other = replace(pairs, origin=("elsewhere",))
+    assert fingerprint(pairs, {"a": "1", "b": "2"}) == fingerprint(pairs, {"b": "2", "a": "1"})
+    assert fingerprint(pairs, {"a": "1"}) != fingerprint(other, {"a": "1"})
+    assert fingerprint(pairs, {"a": "1"}) != fingerprint(replace(pairs, name="hpatches"), {"a": "1"})
+    assert fingerprint(pairs, {"a": "1"}) != fingerprint(pairs, {"a": "2"})
 
 
 def test_results_survive_the_csv_exactly(pairs, tmp_path):

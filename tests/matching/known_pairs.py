@@ -60,7 +60,7 @@ class NoPredictor:
 
 def pair_without_network(source, target, kind=PairMatcher):
     """A pair whose network must not be used."""
-    prepared = PreparedImage(Image(target), target, working_size(*target.shape[:2]), None, None)
+    prepared = PreparedImage(Image(target), target, working_size(*target.shape[:2]), None, None, 0)
     return kind(NoPredictor(), Image(source), prepared)
 
 

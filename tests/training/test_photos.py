@@ -33,6 +33,7 @@ def test_large_photographs_are_reduced_and_unusable_files_left_out(tmp_path: Pat
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((300, 600, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((20, 20, 3), np.uint8))
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    (tmp_path / "empty.jpg").touch()
     store = open_photos(tmp_path, tmp_path / "cache", max_side=200)
     assert store.names == ("large.png",)
     assert store[0].shape == (100, 200, 3)

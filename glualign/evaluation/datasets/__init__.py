@@ -6,6 +6,7 @@ one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from inspect import signature
@@ -135,4 +136,5 @@ def open_dataset(name: str, root: PathLike, *, pair_list: PathLike | None = None
         raise DatasetError(f"{error}; {how}") from error
     if not found:
         raise DatasetError(f"{folder}: no pair found; {how}")
-    return Dataset(name, title.format(root=folder.name), found, pooled_pck=name == "megadepth")
+    origin = tuple(os.path.realpath(path) for path in (folder, pair_list) if path is not None)
+    return Dataset(name, title.format(root=folder.name), found, name == "megadepth", origin)

@@ -56,12 +56,13 @@ class EvalPair:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named list of pairs and how its numbers are averaged."""
+    """A named list of pairs, how its numbers are averaged, and the files that list them (``origin``)."""
 
     name: str
     title: str
     pairs: tuple[EvalPair, ...]
     pooled_pck: bool = False
+    origin: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
