@@ -52,7 +52,7 @@ def main() -> None:
         row = measured(aligner, pair)
         rows.append(row)
         error = f"{row['error']:7.2f} px" if row["related"] else "unrelated "
-        print(f"{row['verdict']:8s} {error} edges {row['edge_agreement']:.2f}  {pair.name}", flush=True)
+        print(f"{row['verdict']:8s} {error} edges {row['edge_similarity']:.2f}  {pair.name}", flush=True)
     groups = {
         "right": [row for row in rows if row["related"] and row["error"] < RIGHT],
         "wrong": [row for row in rows if row["related"] and row["error"] >= RIGHT],

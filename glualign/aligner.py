@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from glualign.alignment import Alignment, holds_data, warp_image
+from glualign.alignment import Alignment, warp_image
 from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
-from glualign.flow import Flow, compose, folding_share, from_transform
+from glualign.flow import Flow, compose, from_transform
 from glualign.images import Image, as_image
+from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
 from glualign.matching.estimate import estimate
-from glualign.matching.finish import FEWEST_TRUSTED, finish, fit_model, judge_imposed, share_of_shown
+from glualign.matching.finish import assess_fitted, finish
 from glualign.matching.options import SMALLEST_SIDE, AlignOptions, Preset, Transform, choose_options
 from glualign.matching.pair import PairMatcher, PreparedImage, match_pairs, prepare_images
 from glualign.matching.predictor import FlowPredictor
@@ -234,35 +235,13 @@ class Aligner:
             matrix = np.asarray(init, np.float64) @ matrix
             matrix = matrix / matrix[2, 2]
             flow = from_transform(matrix, flow.size, source.size)
-        valid = holds_data(source, found.target, flow)
-        confidence = np.where(valid, found.confidence, np.float32(0))
-        if transform not in ("auto", "dense"):
-            free = flow.data.copy()
-            flow, matrix, inlier_share = fit_model(flow, transform, confidence if valid.any() else None)
-            quality = replace(found.quality, inlier_share=inlier_share, motion=transform)
-            imposed = replace(
-                found, source=source, flow=flow, confidence=confidence, quality=quality, transform=matrix
-            )
-            apart = np.linalg.norm(flow.data - free, axis=2)
-            return judge_imposed(imposed, PairMatcher(self.predictor, source, prepared), apart)
-        trusted = valid & found.trusted
-        enough = share_of_shown(trusted, prepared) >= FEWEST_TRUSTED
-        quality = replace(
-            found.quality,
-            verdict=found.quality.verdict if enough else "failed",
-            valid_share=float(valid.mean()),
-            trusted_share=float(trusted.mean()),
-            folding_share=folding_share(flow),
-        )
-        return replace(
-            found,
-            source=source,
-            flow=flow,
-            trusted=trusted,
-            confidence=confidence,
-            quality=quality,
-            transform=matrix,
-        )
+        error = error_of(found.confidence)
+        if transform in ("auto", "dense"):
+            composed = assess(source, found.target, flow, matrix, error, Figures.of(found.quality))
+        else:
+            pair = PairMatcher(self.predictor, source, prepared)
+            composed = assess_fitted(flow, transform, found, pair, error)
+        return replace(composed, model=found.model, device=found.device)
 
     @contextmanager
     def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:

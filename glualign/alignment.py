@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -20,9 +20,7 @@ from glualign.errors import ImageError
 from glualign.files import PathLike
 from glualign.flow import Flow, Interpolation, warp
 from glualign.images import Image, exif, to_rgb8
-
-if TYPE_CHECKING:
-    from glualign.matching.finish import Quality
+from glualign.quality import Quality
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (BT.601)."""
@@ -108,7 +106,7 @@ class Alignment:
         if self.target.georeference and warped.nodata is None:  # a map says what is not covered
             nodata = float("nan") if warped.pixels.dtype.kind == "f" else self.target.nodata
             warped = warped.replace(warped.pixels, nodata=nodata)
-        if (hole := self.target.missing()) is not None:
+        if (hole := self.target.missing) is not None:
             shown &= ~hole
         elif warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
             return warped.on_grid_of(self.target)
@@ -186,7 +184,7 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
     how = interpolation or ("nearest" if image.is_labels else "linear")
     if how != "nearest":
         image = image.as_colours()
-    hole = image.missing()
+    hole = image.missing
     if hole is not None and image.nodata is None and image.pixels.dtype.kind == "f":
         image = image.replace(image.pixels, nodata=float("nan"))
     pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
@@ -198,8 +196,8 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
 
 def holds_data(source: Image, target: Image, flow: Flow) -> Mask:
     """``(H_target, W_target)`` bool: the flow is known, leads into the source, and both images have data."""
-    valid = flow.valid() if source.missing() is None else warp_image(source, flow)[1]
-    hole = target.missing()
+    valid = flow.valid() if source.missing is None else warp_image(source, flow)[1]
+    hole = target.missing
     return valid if hole is None else valid & ~hole
 
 

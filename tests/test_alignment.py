@@ -10,10 +10,10 @@ from glualign.alignment import Alignment
 from glualign.errors import CheckpointError, GlualignError, OptionError, OutputError
 from glualign.flow import Flow, read_flow
 from glualign.images import Image, read_image
-from glualign.matching.finish import Quality
+from glualign.quality import Quality
 
 SIZE = (12, 16)
-QUALITY = Quality("good", 0.9, 0.5, 0.4, 0.6, None, None, 0.0)
+QUALITY = Quality("good", 0.9, 0.5, 0.4, 0.7, 0.6, None, None, 0.0)
 
 
 def image(shape=(*SIZE, 3), kind="uint8", path=None) -> Image:

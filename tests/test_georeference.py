@@ -82,7 +82,7 @@ def test_what_is_not_covered_holds_no_data(tmp_path, kind):
     alignment = aligned(source, target, shift=(-20, 0))
     write_outputs({"warped": tmp_path / "out.tif"}, alignment)
     found = read_image(tmp_path / "out.tif")
-    np.testing.assert_array_equal(found.missing(), ~alignment.valid)
+    np.testing.assert_array_equal(found.missing, ~alignment.valid)
     assert found.georeference == AREA, "the source's own place is not that of the result"
 
 

@@ -70,7 +70,7 @@ def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
                 )
             pixels[number] = image.pixels
             weights[number] = _read_output(record, out, "confidence").pixels
-            if (missing := image.missing()) is not None:
+            if (missing := image.missing) is not None:
                 weights[number][missing] = 0
         rows = max(1, _STRIP_VALUES // (len(done) * merged[:1].size))
         for top in range(0, shape[0], rows):

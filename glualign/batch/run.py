@@ -23,6 +23,7 @@ from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
 from glualign.files import PathLike, write_text
 from glualign.outputs import check_outputs, identity
+from glualign.quality import VERDICTS
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
 """Works through pairs and yields a record for each; starts nothing new once the last argument says so."""
@@ -30,7 +31,6 @@ Redo = Literal["changed", "failed", "all"]
 
 _FILES = ("report.html", "merged.png", "merged.tif", "matches.h5", "matches.txt")
 """Files about a whole batch, beside those that each run writes."""
-_VERDICTS = ("failed", "doubtful", "good")  # from worst to best
 _COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
 
 
@@ -159,7 +159,7 @@ def align_batch(
             remaining=len(own) - len(current),
             seconds=round(seconds, 3),
             rate=round(len(finished) / max(seconds, 1e-9), 4),
-            verdicts={word: verdicts[word] for word in reversed(_VERDICTS)},
+            verdicts={word: verdicts[word] for word in reversed(VERDICTS)},
             errors=sum(not record.verdict for record in current if record.status == "failed"),
             failures=failures,
             again=progress.again,
@@ -180,7 +180,7 @@ def _changed(
         return f"made by glualign {record.version}, not {__version__}"
     differing = [name for name in options if record.options.get(name, ...) != options[name]]
     if record.status == "done":
-        passes = record.verdict in _VERDICTS and settings.refusal(record.verdict)[0] is None
+        passes = record.verdict in VERDICTS and settings.refusal(record.verdict)[0] is None
         stands = {"max_pixels", "min_quality"} if passes else {"max_pixels"}
         differing = [name for name in differing if name not in stands]
     if differing or len(record.options) != len(options):
@@ -239,7 +239,7 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
 
 def worst_first(records: Sequence[Record]) -> list[Record]:
     """Pairs in error, then by verdict, then by the share of valid pixels; equal ones keep their order."""
-    ranks = {word: rank for rank, word in enumerate(_VERDICTS)}
+    ranks = {word: rank for rank, word in enumerate(VERDICTS)}
 
     def badness(record: Record) -> tuple[int, float]:
         share = record.quality.get("valid_share")

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from glualign import outputs
 from glualign.errors import DeviceError
 from glualign.files import mask_beside
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, Image, MaskFrom, read_image
+from glualign.quality import MinQuality, falls_short
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
     from glualign.alignment import Alignment
-
-MinQuality = Literal["none", "failed", "doubtful", "good"]
-_LEVELS = get_args(MinQuality)
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class Settings:
 
     def refusal(self, verdict: str) -> tuple[str | None, bool]:
         """Why an alignment of this verdict failed (None: it did not), and whether its files are kept."""
-        if _LEVELS.index(verdict) < _LEVELS.index(self.min_quality):
+        if falls_short(verdict, self.min_quality):
             return f"the alignment is {verdict}, --min-quality asks for {self.min_quality}", False
         if verdict == "failed" and self.min_quality == "failed":
             return "the verdict on the alignment is failed; its files are kept for you to look at", True

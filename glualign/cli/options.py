@@ -18,11 +18,11 @@ import click
 from glualign.cli.console import fact_rows, files_for_dashes, print_json, print_table, warn
 from glualign.errors import ImageError
 from glualign.files import mask_beside
+from glualign.quality import MIN_QUALITIES
 
 if TYPE_CHECKING:
     from glualign.flow import Interpolation
 
-MIN_QUALITIES = ("none", "failed", "doubtful", "good")  # none, then the verdicts from worst to best
 
 FILE = click.Path(dir_okay=False)
 FOLDER = click.Path(file_okay=False)

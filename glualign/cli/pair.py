@@ -14,7 +14,6 @@ from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
     MASK,
-    MIN_QUALITIES,
     MIN_QUALITY,
     OUT,
     PATH,
@@ -26,11 +25,11 @@ from glualign.cli.options import (
     option,
 )
 from glualign.errors import GlualignError
+from glualign.quality import Quality, falls_short
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.images import Image
-    from glualign.matching.finish import Quality
 
 EXIT_FAILED_VERDICT = 4
 PAIR = (click.Argument(["source"], type=PATH), click.Argument(["target"], type=PATH))
@@ -86,7 +85,7 @@ class Pairing(Reading, Aligning):
         with status(f"Aligning {source.name} to {target.name}:", show=show) as aligner.on_step:
             alignment = aligner.align(source, target, init=known)
         quality = alignment.quality
-        if MIN_QUALITIES.index(quality.verdict) < MIN_QUALITIES.index(self.min_quality):
+        if falls_short(quality.verdict, self.min_quality):
             raise GlualignError(
                 f"{source.name}: the alignment is {quality.verdict}, --min-quality asks for "
                 f"{self.min_quality}; nothing was written ({reasons(quality)}). {advice(alignment)}"
@@ -298,11 +297,11 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
 
 def figures(quality: Quality) -> list[str]:
     """What was measured, in words, with what is usual."""
-    from glualign.matching.finish import CONTENT_AGREES, CONVINCING, UNRELATED
+    from glualign.matching.assess import CONTENT_AGREES, CONVINCING, UNRELATED
 
     usual = f"unrelated images: mostly below {UNRELATED}, alike: from {CONVINCING}"
-    lines = [f"edge similarity {quality.edge_agreement:.2f} ({usual})"]
-    content = quality.content_agreement
+    lines = [f"edge similarity {quality.edge_similarity:.2f} ({usual})"]
+    content = quality.content_correlation
     if content is not None and content < CONTENT_AGREES:
         lines.append(
             f"what lies between their common edges differs (squared correlation {content:.2f}, alike: from "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,6 +135,7 @@ class Image:
         changed = dtype is not None and np.dtype(dtype) != self.pixels.dtype
         return self.pixels.astype(dtype) if changed or copy else self.pixels
 
+    @cached_property
     def missing(self) -> Mask | None:
         """``(H, W)`` bool, true where a pixel holds no data; None when all do.
 
@@ -215,7 +217,7 @@ def to_rgb8(image: Image) -> Bytes:
     not as a copy: do not write to the result.
     """
     image = image.as_colours()
-    hole = image.missing()
+    hole = image.missing
     if image.pixels.dtype == np.uint8 and image.pixels.shape[2:] == (3,) and hole is None:
         return np.ascontiguousarray(image.pixels)
     out = np.empty((*image.size, 3), np.uint8)
@@ -267,7 +269,7 @@ def _shown(image: Image, hole: Mask | None) -> tuple[list[int], tuple[Doubles, D
 def display_notes(image: Image) -> tuple[str, ...]:
     """What a user should know of how `to_rgb8` shows the image, a short sentence each."""
     image, notes = image.as_colours(), list[str]()
-    shown, stretched = _shown(image, image.missing())
+    shown, stretched = _shown(image, image.missing)
     if image.has_alpha and shown == [image.channels - 1]:
         notes.append("its colours are all the same: matched by its alpha channel")
     elif image.extrasamples is not None and image.channels > len(shown):

@@ -89,7 +89,6 @@ class PreparedImage:
     features: Encoded  # of the image at that size
     max_side: int | None  # larger images are reduced to this longer side first
     checksum: int  # of the weights that made the features
-    missing: Mask | None = None  # `Image.missing`
 
 
 def prepare_images(
@@ -104,7 +103,7 @@ def prepare_images(
     working = working_size(*small[0].shape[:2]) if small else (0, 0)
     features = iter(predictor.encode(small, working) if small else ())
     checksum = predictor.checksum
-    made = (PreparedImage(*e, working, next(features), max_side, checksum, e[0].missing()) for e in new)
+    made = (PreparedImage(*each, working, next(features), max_side, checksum) for each in new)
     return [_own(image, predictor) if isinstance(image, PreparedImage) else next(made) for image in images]
 
 
@@ -144,7 +143,7 @@ class PairMatcher:
         self.to_source = resizing_matrix(self.working, self.source_size)
         self.target_pixels = target.pixels
         self._levels = [self.source_pixels]
-        missing = self.source.missing()
+        missing = self.source.missing
         self._missing = None if missing is None else reduce_image(missing.astype(np.float32), MASK_SIDE)
 
     def match_transformed(self, transform: Matrix) -> MatchResult:
@@ -171,8 +170,8 @@ class PairMatcher:
         stride = self.working[0] // forward.shape[0]
         error = forward_backward_error(forward, backward, cell=stride, exists=exists)
         counted = np.ones(error.shape, np.bool_)
-        if self.target.missing is not None:
-            missing = self.target.missing.astype(np.float32)
+        if self.target.image.missing is not None:
+            missing = self.target.image.missing.astype(np.float32)
             counted = cv2.resize(missing, counted.shape[::-1], interpolation=cv2.INTER_AREA) < 0.5
             error[~counted] = np.inf
         centres = cell_centres(self.working, stride)

@@ -4,7 +4,7 @@ Edges are compared by normalised gradient fields (Haber and Modersitzki, 2006): 
 whatever their sign and strength, compares photographs, infra-red images and maps alike.
 
 Two walls of one pattern, two forms of one print, two tables on one grid share their strongest edges and
-differ in the rest. So `content_agreement` leaves the shared edges out, and compares the rest by local
+differ in the rest. So `content_correlation` leaves the shared edges out, and compares the rest by local
 correlation, squared, so that reversed tones are alike.
 """
 
@@ -74,7 +74,7 @@ class EdgeSimilarity:
         self.size: Size = (self.target.shape[0], self.target.shape[1])
         self._target = x, y = edge_directions(self.target)
         self._strength = x * x + y * y
-        missing = pair.target.missing
+        missing = pair.target.image.missing
         self._known: Mask | None = None
         if missing is not None:
             self._known = reduce_image(missing.astype(np.float32), COMPARED_SIDE) == 0
@@ -118,7 +118,7 @@ def edge_directions(image: Pixels) -> tuple[Floats, Floats]:
     return np.asarray((x - y) / square, np.float32), np.asarray(2 * both / square, np.float32)
 
 
-def content_agreement(target: Pixels, compared: Similarity) -> float | None:
+def content_correlation(target: Pixels, compared: Similarity) -> float | None:
     """Compare a target ``(h, w, 3)`` uint8 with a warped source apart from the edges that both show.
 
     Mean squared correlation of what both show there, 0 to 1; None where that is too little to judge by.

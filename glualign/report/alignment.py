@@ -19,12 +19,12 @@ from glualign.errors import FlowError
 from glualign.files import plain
 from glualign.flow import Flow, jacobian_determinant, resize
 from glualign.images import Image, to_rgb8
+from glualign.quality import VERDICTS
 from glualign.report.page import picture_url, write_page
 from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
 from glualign.viz.styles import Style, check_pair, draw, filled, red_cyan, resized, shrunk
 
-VERDICTS = ("good", "doubtful", "failed")
 _SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
 
 

@@ -39,14 +39,12 @@ def test_options_of_the_aligner_that_only_presets_set_are_not_on_the_command_lin
 
 def test_choices_are_those_of_the_library():
     from glualign.flow import Interpolation
-    from glualign.matching.finish import Verdict
     from glualign.matching.options import PRESETS, Transform
 
     method = parameters(options.Aligning)
     assert set(method["preset"].type.choices) == set(PRESETS)
     assert set(method["transform"].type.choices) == set(get_args(Transform))
     assert set(parameters(options.Writing)["interpolation"].type.choices) == set(get_args(Interpolation))
-    assert set(options.MIN_QUALITIES) == {"none", *get_args(Verdict)}
 
 
 def test_defaults_in_the_help_are_those_of_the_library():

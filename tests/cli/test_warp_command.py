@@ -201,7 +201,7 @@ def judged(monkeypatch):
     def make(verdict: str) -> None:
         def judge(self, source, target, **options):
             alignment = align(self, source, target, **options)
-            figures = {"edge_agreement": 0.05, "content_agreement": 0.07, "median_error": 7.5}
+            figures = {"edge_similarity": 0.05, "content_correlation": 0.07, "median_error": 7.5}
             quality = replace(alignment.quality, verdict=verdict, **figures)
             return replace(alignment, quality=quality)
 

@@ -293,7 +293,7 @@ def test_a_palette_keeps_its_transparency(tmp_path, name, transparency, alpha):
         with pytest.raises(ImageError, match="cannot hold 8-bit RGBA pixels"):
             write_image(tmp_path / f"b{extension}", kept)
     found = read_image(tmp_path / name, mask_from="alpha")
-    np.testing.assert_array_equal(found.missing(), [[False, True, False]])
+    np.testing.assert_array_equal(found.missing, [[False, True, False]])
 
 
 def test_later_frames_of_a_gif_are_labels_too(tmp_path):

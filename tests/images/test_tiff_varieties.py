@@ -215,16 +215,16 @@ def test_the_internal_mask_of_gdal_says_what_holds_data(tmp_path, bits):
     image = read_image(tmp_path / "in.tif", apply_orientation=False)
     assert image.notes[0] == "its internal mask says which pixels hold data; it is not copied"
     assert image.pages == 2
-    np.testing.assert_array_equal(image.missing(), ~shown)
-    np.testing.assert_array_equal(read_image(tmp_path / "in.tif").missing(), ~upright(shown, 6))
+    np.testing.assert_array_equal(image.missing, ~shown)
+    np.testing.assert_array_equal(read_image(tmp_path / "in.tif").missing, ~upright(shown, 6))
     warped, valid = warp_image(image, identity(20, 30))
     np.testing.assert_array_equal(valid, shown)
     assert not warped.pixels[~shown].any()
     more = np.ones((20, 30), bool)
     more[:5] = False
-    np.testing.assert_array_equal(image.ignore(more).missing(), ~(shown & more))
-    assert read_image(tmp_path / "in.tif", page=4).missing() is None
-    np.testing.assert_array_equal(read_image(tmp_path / "in.tif", page=1).missing(), ~shown[::2, ::2])
+    np.testing.assert_array_equal(image.ignore(more).missing, ~(shown & more))
+    assert read_image(tmp_path / "in.tif", page=4).missing is None
+    np.testing.assert_array_equal(read_image(tmp_path / "in.tif", page=1).missing, ~shown[::2, ::2])
 
 
 def test_a_damaged_internal_mask_is_told(tmp_path):
@@ -286,7 +286,7 @@ def test_no_data_is_not_interpolated_and_fills_what_is_not_covered(tmp_path, nod
     heights[8:12, 10:14] = np.float32(nodata)
     tifffile.imwrite(tmp_path / "in.tif", heights, extratags=[(42113, "s", 0, nodata, True)], metadata=None)
     image = read_image(tmp_path / "in.tif")
-    hole = image.missing()
+    hole = image.missing
     np.testing.assert_array_equal(hole, np.isnan(heights) | (heights == np.float32(nodata)))
     warped, valid = warp_image(image, Flow(np.full((20, 30, 2), (3.5, -1.25), np.float32)))
     assert 500 <= warped.pixels[valid].min() <= warped.pixels[valid].max() <= 1200
@@ -301,7 +301,7 @@ def test_no_data_is_not_interpolated_and_fills_what_is_not_covered(tmp_path, nod
 def test_a_no_data_value_that_the_type_cannot_hold_is_no_value(tmp_path):
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)  # -9999 as uint8 would be 241
     tifffile.imwrite(tmp_path / "in.tif", pixels, extratags=[(42113, "s", 0, "-9999", True)], metadata=None)
-    assert read_image(tmp_path / "in.tif").missing() is None
+    assert read_image(tmp_path / "in.tif").missing is None
 
 
 @pytest.mark.parametrize("kind", ["jpeg2k", "webp", "png", "lerc"])

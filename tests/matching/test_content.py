@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glualign.matching.assess import CONTENT_AGREES, CONVINCING
 from glualign.matching.estimate import fuse
-from glualign.matching.finish import CONTENT_AGREES, CONVINCING, finish
-from glualign.matching.similarity import EdgeSimilarity, content_agreement
+from glualign.matching.finish import finish
+from glualign.matching.similarity import EdgeSimilarity, content_correlation
 from tests.matching.known_pairs import known_pair, pair_without_network, warp_homography
 
 SHIFT = np.array([[1.0, 0, 6], [0, 1, -4], [0, 0, 1]])
@@ -36,14 +37,14 @@ def aligned(source, target, truth):
     pair = known_pair(source, target, truth)
     edges = EdgeSimilarity(pair)
     found = finish(fuse(pair.match_transformed(pair.to_source), edges), pair, edges, None)
-    assert found.quality.edge_agreement >= CONVINCING
+    assert found.quality.edge_similarity >= CONVINCING
     return found.quality
 
 
 @pytest.mark.parametrize("scene", ["bricks", "form", "spreadsheet"])
 def test_other_content_on_one_pattern_is_doubtful(drawn, scene):
     quality = aligned(draw(drawn, scene, 1), draw(drawn, scene, 2), np.eye(3))
-    assert quality.content_agreement < CONTENT_AGREES
+    assert quality.content_correlation < CONTENT_AGREES
     assert quality.verdict == "doubtful"
 
 
@@ -64,7 +65,7 @@ def test_nothing_but_the_edges_is_nothing_to_judge_by(drawn):
     for source in (page, noisy):
         pair = pair_without_network(source, page)
         edges = EdgeSimilarity(pair)
-        assert content_agreement(edges.target, edges.compare(pair.to_source)) is None
+        assert content_correlation(edges.target, edges.compare(pair.to_source)) is None
 
 
 def test_reversed_tones_agree_and_other_places_do_not(drawn):
@@ -72,5 +73,5 @@ def test_reversed_tones_agree_and_other_places_do_not(drawn):
     for source, least, most in ((255 - land, 0.9, 1.0), (land[::-1].copy(), 0.0, CONTENT_AGREES)):
         pair = pair_without_network(source, land)
         edges = EdgeSimilarity(pair)
-        found = content_agreement(edges.target, edges.compare(pair.to_source))
+        found = content_correlation(edges.target, edges.compare(pair.to_source))
         assert least <= found <= most

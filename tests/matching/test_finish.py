@@ -7,8 +7,9 @@ import pytest
 
 from glualign.files import plain
 from glualign.geometry import resize_flow
+from glualign.matching.assess import Figures, confidence_of, error_of, verdict_on
 from glualign.matching.estimate import fuse
-from glualign.matching.finish import confidence_of, finish, verdict_on
+from glualign.matching.finish import finish
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import end_point_errors, example, known_pair, true_flow, warp_homography
@@ -107,7 +108,8 @@ def test_refinement_leaves_unlike_images_alone(wall):
     ],
 )
 def test_the_verdict_follows_its_thresholds(trusted_share, consistency, similarity, content, verdict):
-    assert verdict_on(trusted_share, consistency, similarity, content) == verdict
+    figures = Figures(None, consistency, similarity, content, None, "dense")
+    assert verdict_on(trusted_share, figures) == verdict
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,9 @@ def test_refinement_leaves_what_does_not_look_alike(wall):
 
 
 def test_confidence_falls_from_one():
-    np.testing.assert_allclose(confidence_of(np.float32([0, 4, np.inf])), [1, np.exp(-1), 0], atol=1e-6)
+    error = np.float32([0, 4, np.inf])
+    np.testing.assert_allclose(confidence_of(error), [1, np.exp(-1), 0], atol=1e-6)
+    np.testing.assert_allclose(error_of(confidence_of(error)), error)
 
 
 def test_quality_is_plain_json(wall):

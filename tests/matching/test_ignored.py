@@ -75,7 +75,7 @@ def test_black_is_what_is_ignored(values):
     mask = np.full((20, 30), values[1], np.uint8)
     mask[5:9] = values[0]
     image = Image(np.zeros((20, 30, 3), np.uint8)).ignore(mask)
-    assert image.missing().sum() == 4 * 30
+    assert image.missing.sum() == 4 * 30
 
 
 def test_a_mask_that_does_not_fit_is_refused():
@@ -90,13 +90,13 @@ def test_masks_come_from_alpha_or_from_a_file_beside_the_image(tmp_path):
     rgba = np.full((20, 30, 4), 200, np.uint8)
     rgba[:4, :, 3] = 0
     write_image(tmp_path / "a.png", rgba)
-    assert read_image(tmp_path / "a.png").missing() is None
-    assert read_image(tmp_path / "a.png", mask_from="alpha").missing().sum() == 4 * 30
-    assert read_image(tmp_path / "a.png", mask_from="file").missing() is None
+    assert read_image(tmp_path / "a.png").missing is None
+    assert read_image(tmp_path / "a.png", mask_from="alpha").missing.sum() == 4 * 30
+    assert read_image(tmp_path / "a.png", mask_from="file").missing is None
     keep = np.full((20, 30), 255, np.uint8)
     keep[:, :2] = 0
     write_image(tmp_path / "a_mask.png", keep)
-    assert read_image(tmp_path / "a.png", mask_from="file").missing().sum() == 2 * 20
+    assert read_image(tmp_path / "a.png", mask_from="file").missing.sum() == 2 * 20
 
 
 def test_a_prepared_target_has_its_mask_already(scene, aligner):

@@ -60,7 +60,7 @@ def test_what_is_ignored_has_no_say_under_another_global_motion_either():
     left, top = np.zeros((2, 256, 320), bool)
     left[:, :80] = top[:64] = True
     source, target = (image.replace(ignored=mask) for image, mask in zip(images, (left, top), strict=True))
-    prepared = PreparedImage(target, target.pixels, (256, 320), None, None, 0, target.missing())
+    prepared = PreparedImage(target, target.pixels, (256, 320), None, None, 0)
     pair = PairMatcher(NoPredictor(), source, prepared)
     still = pair.result(pair.to_source, constant(0, 0, (64, 80)), constant(0, 0, (64, 80)))
     shift = np.array([[1.0, 0, -80], [0, 1, 0], [0, 0, 1]])

@@ -100,7 +100,7 @@ def test_values_are_read_with_their_types() -> None:
         ({"stages": [STAGE], "run": {"ema": 1.0}}, "ema"),
         ({"stages": [STAGE], "run": {"precision": "fp8"}}, "'fp8' is not one of auto, fp32, bf16"),
         ({"stages": [STAGE], "model": {"base": "vgg"}}, "'vgg' is not one of"),
-        ({"stages": [STAGE], "model": {"semantic": True, "pretrained": False}}, "a semantic model cannot be trained"),
+        ({"stages": [STAGE], "model": {"base": "semantic-glunet"}}, "a semantic model cannot be trained"),
         ({"stages": [STAGE], "model": {"widht": 1}}, "model: unknown key widht"),
         ({"stages": [STAGE], "model": {"decoder": "wide"}}, "model.decoder: 'wide' is not one of"),
     ],
