@@ -58,7 +58,7 @@ class Aligner:
     ) -> None:
         place = choose_device(device)
         self.model = loaded.name
-        self.on_step: Callable[[str], None] = lambda step: None
+        self.on_step: Callable[[str], object] = str  # does nothing and, unlike a lambda, can be pickled
         self.options = options or AlignOptions()
         self.device = describe_device(place)
         self.predictor = FlowPredictor(loaded.model, device=place, dtype=choose_dtype(precision, place))

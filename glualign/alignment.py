@@ -103,9 +103,15 @@ class Alignment:
         if (turn := exif.orientation(self.target.exif)) != 1:
             block = warped.exif or exif.oriented(turn)
             warped = warped.replace(exif=exif.patched(block, {exif.ORIENTATION: turn}))
-        if self.target.georeference and warped.nodata is None:  # a map says what is not covered
+        if self.target.georeference and warped.nodata is None and not warped.has_alpha:
+            # A map says what is not covered.
             nodata = float("nan") if warped.pixels.dtype.kind == "f" else self.target.nodata
             warped = warped.replace(warped.pixels, nodata=nodata)
+            if warped.nodata is not None and warped.pixels.dtype.kind in "iu":
+                # What has this value by chance is moved by one, as GDAL does.
+                by = 1 if warped.nodata < np.iinfo(warped.pixels.dtype).max else -1
+                bands = warped.pixels.reshape(*warped.size, -1)
+                bands[shown] += np.where(bands[shown] == warped.nodata, by, 0).astype(bands.dtype)
         if (hole := self.target.missing) is not None:
             shown &= ~hole
         elif warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
@@ -187,8 +193,18 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
     hole = image.missing
     if hole is not None and image.nodata is None and image.pixels.dtype.kind == "f":
         image = image.replace(image.pixels, nodata=float("nan"))
-    pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
-    pixels[~valid] = image.blank
+    lacking = image.pixels == image.nodata if image.extrasamples and image.nodata is not None else None
+    if lacking is None or np.array_equal(lacking.any(axis=2), lacking.all(axis=2)):
+        pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
+        pixels[~valid] = image.blank
+    else:  # some bands of a pixel hold data, others do not
+        pixels = np.full((*flow.size, image.channels), image.nodata, image.pixels.dtype)
+        valid = np.zeros(flow.size, np.bool_)
+        for band in range(image.channels):
+            missing = lacking[..., band] if hole is None else lacking[..., band] | hole
+            values, seen = warp(image.pixels[..., band], flow, interpolation=how, missing=missing)
+            pixels[seen, band] = values[seen]
+            valid |= seen
     # Which side of the source was up says nothing of the target's grid.
     block = exif.patched(image.exif, {exif.ORIENTATION: 1}) if image.exif else None
     return image.replace(pixels, exif=block, georeference={}, dpi=None, ignored=None), valid
@@ -238,17 +254,21 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
         return warped.replace(pixels)
     warped = warped.as_colours()
     pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
-    full = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
+    full = max(1.0, float(np.nanmax(pixels))) if kind.kind == "f" else float(np.iinfo(kind).max)
     if fill == "transparent":
         if not warped.has_alpha:
             pixels = np.dstack([pixels, np.full(valid.shape, full, kind)])
             extra = (*extra, 2) if extra is not None else None
         pixels[~valid] = 0
-        return warped.replace(pixels, extrasamples=extra)
-    shown: Array = to_rgb8(target)[~valid] if fill == "target" else np.array([ImageColor.getrgb(fill)])
-    if warped.colours == 1:
-        shown = (shown @ _LUMA)[:, None]
-    scaled = shown * (full / 255)
+        return warped.replace(pixels, extrasamples=extra, nodata=None)  # alpha says it
+    own = target.as_colours()
+    if fill == "target" and (own.pixels.dtype, own.colours) == (kind, warped.colours):
+        scaled = own.pixels.reshape(*valid.shape, -1)[~valid, : own.colours]
+    else:
+        shown: Array = to_rgb8(target)[~valid] if fill == "target" else np.array([ImageColor.getrgb(fill)])
+        if warped.colours == 1:
+            shown = (shown @ _LUMA)[:, None]
+        scaled = shown * (full / 255)
     bands = pixels.reshape(*valid.shape, -1)
     bands[~valid, : warped.colours] = scaled if kind.kind == "f" else np.rint(scaled)
     bands[~valid, warped.colours :] = full if warped.has_alpha else 0

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from glualign.arrays import Array, Doubles, Floats
 from glualign.errors import MissingExtraError, OptionError, OutputError
-from glualign.files import PathLike, atomic_path, write_text
+from glualign.files import PathLike, atomic_path, write_bytes, write_text
 from glualign.flow import to_source
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Scene:
 def find_matches(
     alignment: Alignment,
     *,
-    most: int = MOST,
+    most: int | None = None,
     least_confidence: float = LEAST_CONFIDENCE,
     points: npt.ArrayLike | None = None,
 ) -> Matches:
@@ -69,7 +69,8 @@ def find_matches(
 
     Args:
         alignment: the aligned pair.
-        most: matches at most; spread evenly over the trusted pixels, the most confident of every cell.
+        most: matches at most, by default all ``points``, or `MOST` spread evenly over the trusted pixels, the
+            most confident of every cell.
         least_confidence: of a match, 0 to 1.
         points: ``(N, 2)`` x and y in target pixels at which to match, instead of an even spread.
 
@@ -81,7 +82,9 @@ def find_matches(
     """
     eligible = alignment.trusted & (alignment.confidence >= least_confidence)
     if points is None:
-        target = spread(np.where(eligible, alignment.confidence, -1.0), most).astype(np.float64)
+        target = spread(
+            np.where(eligible, alignment.confidence, -1.0), MOST if most is None else most
+        ).astype(np.float64)
     else:
         target = np.asarray(points, np.float64).reshape(-1, 2)
         target = target[np.isfinite(target).all(axis=1)]
@@ -90,7 +93,7 @@ def find_matches(
     kept = eligible[pixels] & np.isfinite(source).all(axis=1)
     kept &= ((target >= -0.5) & (target <= np.array(eligible.shape[::-1]) - 0.5)).all(axis=1)
     order, confidence = np.flatnonzero(kept), alignment.confidence[pixels]
-    if len(order) > most:
+    if most is not None and len(order) > most:
         order = np.sort(order[np.argsort(-confidence[order], kind="stable")[:most]])
     names = alignment.source.name, alignment.target.name
     return Matches(source[order], target[order], confidence[order], names)
@@ -142,6 +145,11 @@ def check_matches_path(path: PathLike, names: Sequence[str] = ()) -> None:
         raise OutputError(f"{path}: not a format of matches; use one of {' '.join(_FORMATS)}")
     if suffix in _SCENE_FORMATS and len(set(names)) < len(names):
         raise OutputError(f"{path}: {suffix} tells images apart by name, and both are called {names[0]}")
+    for name in names if suffix in _SCENE_FORMATS else ():
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise OutputError(f"{path}: cannot hold the name {name!a}, which is not valid Unicode") from error
     if suffix == ".txt" and (spaced := next((name for name in names if re.search(r"\s", name)), None)):
         raise OutputError(f"{path}: COLMAP's list cannot hold a name with spaces ({spaced}); write .h5")
     if suffix == ".h5" and find_spec("h5py") is None:
@@ -176,7 +184,8 @@ def spread(trust: Array, most: int) -> npt.NDArray[np.int64]:
 def _write_h5(path: Path, scene: Scene) -> None:
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    # In memory: HDF5 crashes where the disk is full.
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
         for name, points in scene.points.items():
             file.create_group(name)["keypoints"] = points.astype(np.float32)
         for names, (indices, confidence) in scene.pairs.items():
@@ -185,6 +194,9 @@ def _write_h5(path: Path, scene: Scene) -> None:
             matches[indices[:, 0]], scores[indices[:, 0]] = indices[:, 1], confidence
             pair = file.create_group("/".join(name.replace("/", "-") for name in names))
             pair["matches0"], pair["matching_scores0"] = matches, scores
+        file.flush()
+        data = file.id.get_file_image()
+    write_bytes(path, data)
 
 
 def _write_txt(path: Path, scene: Scene) -> None:

@@ -65,7 +65,7 @@ def write_outputs(
     quality: int | None = None,
     **drawing: Any,
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Write an alignment; a transform only where one was fitted.
+    """Write an alignment; a transform only where one was fitted, else a former file of it is removed.
 
     Args:
         files: by kind: ``warped``, the source on the target's grid; ``flow``, target -> source;
@@ -86,8 +86,8 @@ def write_outputs(
         OutputError: a file cannot be written.
     """
     written, notes = dict(files), tuple[str, ...]()
-    if alignment.transform is None:
-        written.pop("transform", None)
+    if alignment.transform is None and (former := written.pop("transform", None)):
+        former.unlink(missing_ok=True)  # true of another result
     for kind, path in written.items():
         if kind == "warped":
             drawn = alignment.render(only_trusted=only_trusted, **drawing)

@@ -31,7 +31,7 @@ class Quality:
         content_correlation: squared correlation, 0 to 1, of what lies between the edges that both show; None
             where that is too little to judge by.
         inlier_share: share of the trusted flow that one global transform explains; None when none was fitted.
-        folding_share: share of pixels at which the flow folds over itself (negative Jacobian).
+        folding_share: share of pixels at which the flow folds over itself (the Jacobian changes its sign).
         motion: what the flow is: ``dense``, or the global model that was fitted.
     """
 

@@ -1,5 +1,7 @@
 """The public aligner on pairs whose motion is known by construction."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -131,6 +133,13 @@ def test_images_prepared_by_another_model_are_refused(aligner, wall):
     for pair in ((foreign, wall), (wall, foreign)):
         with pytest.raises(ImageError, match="prepared by another model"):
             aligner.align(*pair)
+
+
+def test_an_aligner_can_be_sent_to_another_process(wall):
+    fast = glualign.Aligner.from_pretrained(preset="fast", precision="fp32", max_side=256)
+    sent = pickle.loads(pickle.dumps(fast))
+    target = warp_homography(wall, GENTLE, wall.shape[:2])
+    np.testing.assert_array_equal(sent.align(wall, target).flow.data, fast.align(wall, target).flow.data)
 
 
 def test_prepared_images_change_nothing(aligner, wall):

@@ -210,3 +210,10 @@ def test_the_density_is_that_of_the_target(shifted, tmp_path):
     assert found.warped.dpi == (300.0, 300.0)
     assert read_image(found.save(tmp_path, outputs=["mask"])[0]).dpi == pytest.approx((300, 300), abs=0.02)
     assert replace(found, target=image()).warped.dpi is None
+
+
+def test_the_transform_of_another_result_does_not_stay(shifted, tmp_path):
+    replace(shifted, transform=np.eye(3)).save(tmp_path)
+    assert (tmp_path / "source_transform.txt").is_file()
+    shifted.save(tmp_path)
+    assert not (tmp_path / "source_transform.txt").exists()

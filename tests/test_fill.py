@@ -97,3 +97,34 @@ def test_bands_are_filled_and_made_transparent_without_losing_one():
 def test_black_is_the_no_data_value_where_there_is_one():
     image = Image(np.full((4, 6), 7, np.float32), nodata=-9999.0)
     assert (fill_invalid(image, VALID, "#000000", TARGET).pixels[~VALID] == -9999).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_target_of_the_same_type_fills_with_its_own_values(dtype):
+    target = Image(np.full((4, 6, 3), 1212, dtype))
+    assert (fill_invalid(ramp(dtype, 3), VALID, "target", target).pixels[~VALID] == 1212).all()
+
+
+def test_white_among_floats_beyond_1_is_their_largest():
+    heights = Image(np.float32(ramp("float32", 1).pixels * 400))
+    found = fill_invalid(heights, VALID, "white", TARGET).pixels
+    assert (found[~VALID] == heights.pixels.max()).all()
+
+
+def test_what_is_transparent_needs_no_value_for_no_data():
+    terrain = ramp("uint8", 1).replace(nodata=7)
+    assert fill_invalid(terrain, VALID, "transparent", TARGET).nodata is None
+    assert fill_invalid(terrain, VALID, "#000000", TARGET).nodata == 7
+
+
+def test_bands_that_lack_data_alone_are_mixed_with_nothing():
+    pixels = np.full((20, 30, 4), 100, np.float32)
+    pixels[5:9, 5:9, 1] = -9999
+    pixels[12:15, 12:15] = -9999
+    image = Image(pixels, extrasamples=(0, 0, 0), nodata=-9999)
+    warped, valid = warp_image(image, Flow(np.full((20, 30, 2), 0.5, np.float32)))
+    assert set(np.unique(warped.pixels)) == {-9999, 100}
+    assert (warped.pixels[4:9, 4:9, 1] == -9999).all()
+    assert (warped.pixels[4:9, 4:9, 0] == 100).all()
+    assert valid[4:9, 4:9].all()
+    assert not valid[12:15, 12:15].any()

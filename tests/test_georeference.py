@@ -165,3 +165,14 @@ def test_a_damaged_georeference_is_left_out_with_a_note(tmp_path, tag, value):
     tifffile.imwrite(tmp_path / "map.tif", np.zeros((40, 60), np.uint8), extratags=tags)
     image = read_image(tmp_path / "map.tif")
     assert (image.georeference, image.notes) == ({}, ("its georeference is damaged and left out",))
+
+
+def test_what_has_the_value_of_no_data_by_chance_stays_valid():
+    target = Image(np.zeros((20, 30), np.uint8), georeference=AREA, nodata=0)
+    target = target.replace(np.ones((20, 30), np.uint8))
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[..., 2] = 250
+    found = aligned(Image(pixels), target, shift=(0, 0)).warped
+    assert found.nodata == 0
+    assert found.missing is None
+    assert (found.pixels == (1, 1, 250)).all()

@@ -231,3 +231,11 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, arguments, code, words):
     result = CliRunner().invoke(cli, ["matches", "left.png", "right.png", *arguments])
     assert result.exit_code == code
     assert words in result.stderr
+
+
+def test_all_given_points_are_matched(alignment):
+    y, x = np.nonzero(alignment.trusted & (alignment.confidence >= 0.5))
+    points = np.stack([x, y], axis=1)
+    assert len(points) > 2000
+    assert len(find_matches(alignment, points=points).target) == len(points)
+    assert len(find_matches(alignment, points=points, most=50).target) == 50

@@ -19,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 from glualign.cli.console import warn
-from glualign.cli.flow_files import SOURCE_SIZE, read
+from glualign.cli.flow_files import SOURCE_SIZE, errors_about, read, read_sized
 from glualign.cli.options import FORMAT, MASK, PATH, Reading, Telling, Writing, command, option
 from glualign.errors import FlowError, GlualignError
 
@@ -120,8 +120,11 @@ def plan(
         return jobs
     if len(files) != 1:
         raise click.UsageError(f"{len(files)} inputs do not fit into one file; give a folder with -o.")
-    if _has_points(files[0]) != _has_points(output):
-        raise click.UsageError(f"{files[0]} does not fit into {output}: keypoints go to .csv or .json.")
+    kinds = {Path(each).suffix.lower() if _has_points(each) else "" for each in (files[0], output)}
+    if len(kinds) > 1:
+        raise click.UsageError(
+            f"{files[0]} does not fit into {output}: images go to images, keypoints to their own format."
+        )
     return [(files[0], Path(output))]
 
 
@@ -163,7 +166,8 @@ def _warp(
         warn(f"{image.name}: {note}")
     flow = read(flow_file, more["source_size"])
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
-    warped, valid = warp_image(image, flow, writing.interpolation)
+    with errors_about(given):
+        warped, valid = warp_image(image, flow, writing.interpolation)
     share = float(valid.mean())
     if flow.source_size is None and image.size != flow.size and share < _FEWEST_VALID:
         raise FlowError(
@@ -209,7 +213,7 @@ def _move_keypoints(
     points, text_with = read_keypoints(given, points_from)
     into, move = ("target", to_target) if points_from == "source" else ("source", to_source)
     known, moved = ~np.isnan(points).any(axis=1), np.full_like(points, np.nan)
-    moved[known] = move(read(flow_file, source_size), points[known])
+    moved[known] = move(read_sized(flow_file, source_size), points[known])
     write_text(written, text_with(moved))
     count = int((~np.isnan(moved[:, 0])).sum())
     return {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glualign.cli.console import warn
 from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, option
 from glualign.errors import FlowError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Pixels = tuple[int, int] | None
 CHECKPOINTS = (".safetensors", ".pth", ".tar", ".pt", ".ckpt", ".bin")
+_MOSTLY_VALID = 0.95
+"""Share of a flow that leads into its source, below which the size of that is doubted."""
 STORED = "as stored in the file, else the flow's own size"
 SOURCE_SIZE = option(
     "--source-size WxH  Size in pixels of the source image; .flo, .pfm, .npy and KITTI .png do not store it.",
@@ -64,7 +67,7 @@ def invert(flow_file: str, source_size: Pixels) -> Flow:
     """
     from glualign.flow import invert
 
-    return invert(read(flow_file, source_size))
+    return invert(read_sized(flow_file, source_size))
 
 
 @flow_tool(
@@ -189,6 +192,15 @@ def read(path: str, source_size: Pixels = None) -> Flow:
 
     flow = read_flow(path)
     return Flow(flow.data, source_size) if source_size is not None else flow
+
+
+def read_sized(path: str, source_size: Pixels) -> Flow:
+    """`read` for what depends on the source's size; warns where that is a guess that does not fit well."""
+    flow = read(path, source_size)
+    if flow.source_size is None and flow.valid().mean() < _MOSTLY_VALID:
+        guess = f"{flow.width} x {flow.height}"
+        warn(f"{path}: does not say how large its source is; --source-size says it, else it is {guess}")
+    return flow
 
 
 def _flow_facts(flow: Flow) -> dict[str, Any]:

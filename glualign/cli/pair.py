@@ -15,6 +15,7 @@ from glualign.cli.options import (
     FORMAT,
     MASK,
     MIN_QUALITY,
+    NATURAL,
     OUT,
     PATH,
     Aligning,
@@ -53,6 +54,7 @@ class Pairing(Reading, Aligning):
         "time stamps)."
     )
     target_mask: str | None = option("--target-mask FILE  The same for the target.")
+    target_page: int | None = option("--target-page N  Page of the target.", NATURAL, show_default="--page")
 
     def inputs(self, source: str, target: str) -> list[str | None]:
         """All files that aligning the pair may read, which no result may replace."""
@@ -64,8 +66,10 @@ class Pairing(Reading, Aligning):
         from glualign.images import display_notes, read_image
 
         reading, images = {each.name: getattr(self, each.name) for each in fields(Reading)}, []
-        for path, mask in ((source, self.source_mask), (target, self.target_mask)):
-            image = read_image(path, **reading)
+        page = self.page if self.target_page is None else self.target_page
+        masks = ((source, self.source_mask, self.page), (target, self.target_mask, page))
+        for path, mask, number in masks:
+            image = read_image(path, **{**reading, "page": number})
             for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
                 warn(f"{image.name}: {note}")
             if mask:
@@ -93,7 +97,7 @@ class Pairing(Reading, Aligning):
         return alignment
 
     def tell(self, alignment: Alignment, written: Mapping[str, Path], telling: Telling) -> None:
-        """Print the summary, the JSON object or nothing; a failed verdict ends in `EXIT_FAILED_VERDICT`."""
+        """Print the summary, the JSON object or nothing; then `refuse_failed`."""
         quality, timings = alignment.quality, alignment.timings
         steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in timings.items() if name != "total")
         facts: dict[str, Any] = {
@@ -110,6 +114,10 @@ class Pairing(Reading, Aligning):
             "wrote": list(written.values()),
         }
         telling.tell({**alignment.summary(), "outputs": written}, fact_rows(facts))
+        self.refuse_failed(alignment)
+
+    def refuse_failed(self, alignment: Alignment) -> None:
+        """End in `EXIT_FAILED_VERDICT` on a failed verdict, unless any will do."""
         if alignment.quality.verdict == "failed" and self.min_quality != "none":
             warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
             raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
@@ -250,7 +258,11 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
 @command(
     *PAIR,
     option("-o, --output FILE  Where to write.", required=True),
-    option("--max N  Matches at most, spread evenly over what is trusted.", default=2000, name="most"),
+    option(
+        "--max N  Matches at most, spread evenly over what is trusted.",
+        name="most",
+        show_default="2000, or all of --points",
+    ),
     option("--min-confidence X  Least confidence of a match.", click.FloatRange(0, 1), 0.5),
     option(
         "--points FILE  Key points in target pixels (.csv with x and y, .json) to match, instead of an even "

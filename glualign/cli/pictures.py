@@ -14,7 +14,7 @@ from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matchi
 from glualign.cli.pair import Pairing
 
 if TYPE_CHECKING:
-    from glualign.arrays import Floats
+    from glualign.arrays import Floats, Mask
     from glualign.flow import Flow
 
 # Spelt out here because the tables of the library would import OpenCV for --help; tests compare them.
@@ -114,7 +114,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
             max_flow=options["max_flow"],
             backward=read_flow(backward) if backward else None,
             confidence=read_grey_map(confidence, flow) if confidence else None,
-            valid=read_grey_map(mask, flow) >= 0.5 if mask else None,
+            valid=read_mask(mask, flow) if mask else None,
         )
     frames = [each.explained() if options["legend"] else each.picture for each in drawings]
     if style == "flicker":
@@ -127,7 +127,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
 
 
 def read_grey_map(path: str, flow: Flow) -> Floats:
-    """A mask or confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1."""
+    """A confidence map of the flow's size, kept as a grey image, as float32 from 0 to 1."""
     import cv2
     import numpy as np
 
@@ -137,6 +137,14 @@ def read_grey_map(path: str, flow: Flow) -> Floats:
     grey = cv2.cvtColor(to_rgb8(read_image(path)), cv2.COLOR_RGB2GRAY)
     check_size(path, grey, flow.size)
     return np.asarray(grey, np.float32) / np.float32(255)
+
+
+def read_mask(path: str, flow: Flow) -> Mask:
+    """A mask of the flow's size, bool: false where it is black, whatever stands for white."""
+    import numpy as np
+
+    values = read_grey_map(path, flow)
+    return np.asarray(values > values.max() / 2)
 
 
 @command(
@@ -190,9 +198,9 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
                 fixed,
                 field,
                 Path(flow).name,
-                mask=read_grey_map(mask, field) >= 0.5 if mask else None,
+                mask=read_mask(mask, field) if mask else None,
                 confidence=read_grey_map(confidence, field) if confidence else None,
-                summary=read_summary(summary) if summary else None,
+                summary=read_summary(summary, moving, fixed) if summary else None,
             )
     else:
         alignment = pairing.align(moving, fixed, show=not quiet)
@@ -201,6 +209,8 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
         build_report(alignment, output, command=line, title=options["title"], max_side=options["size"])
     if not quiet:
         click.echo(output)
+    if not flow:
+        pairing.refuse_failed(alignment)
 
 
 @command(

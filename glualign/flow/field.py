@@ -114,7 +114,8 @@ def compose(first: Flow, second: Flow) -> Flow:
 def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:
     """The same motion between images resized to ``size`` and ``source_size`` (None: by the target's factors).
 
-    Pixel centres are integers: resizing by ``s`` maps ``x`` to ``(x + 0.5) * s - 0.5``.
+    Pixel centres are integers: resizing by ``s`` maps ``x`` to ``(x + 0.5) * s - 0.5``. Bilinear; beyond the
+    outermost centres the flow goes on as between the last two. Unknown where a neighbour with a weight is.
 
     Raises:
         FlowError: a size is not positive.
@@ -125,13 +126,27 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
     if source_size is None:
         height, width = (max(1, round(side)) for side in frame * scale)
         source_size = (height, width)
-    # `resize_flow` scales source and target alike; the source is resized by `ratio` times as much.
-    out = geometry.resize_flow(flow.data, size)
-    ratio = (source_size / frame / scale)[::-1]
-    if (ratio != 1).any():
-        out = out * ratio.astype(np.float32)
-        out += (geometry.pixel_grid(size) + np.float32(0.5)) * (ratio - 1).astype(np.float32)
+    out = np.empty((*size, 2), np.float32)
+    # The target is resized by `scale`, the source by `ratio` times as much.
+    ratio = (source_size / frame / scale)[::-1].astype(np.float32)
+    factor = scale[::-1].astype(np.float32) * ratio
+    for top, bottom in geometry.strips(size):
+        rows = _interpolated(flow.data, np.arange(top, bottom), size[0], axis=0)
+        out[top:bottom] = _interpolated(rows, np.arange(size[1]), size[1], axis=1) * factor
+        here = geometry.pixel_grid((bottom - top, size[1]), top=top)
+        out[top:bottom] += (here + np.float32(0.5)) * (ratio - 1)
     return Flow(out, source_size)
+
+
+def _interpolated(field: Array, indices: npt.NDArray[np.intp], length: int, *, axis: int) -> Array:
+    """A field ``(h, w, 2)`` at some places of a grid that has ``length`` of them along an axis."""
+    last = field.shape[axis] - 1
+    at = (indices + 0.5) * ((last + 1) / length) - 0.5
+    low = np.where(at == last, last, np.clip(np.floor(at), 0, max(last - 1, 0))).astype(np.intp)
+    weight = np.expand_dims((at - low).astype(np.float32), (1 - axis, 2))
+    near = field.take(low, axis)
+    slope = field.take(np.minimum(low + 1, last), axis) - near
+    return np.asarray(near + np.where(weight == 0, np.float32(0), slope * weight))
 
 
 def consistency(forward: Flow, backward: Flow) -> Floats:
@@ -270,10 +285,14 @@ def jacobian_determinant(flow: Flow) -> Floats:
 
 
 def folding_share(flow: Flow) -> float:
-    """Share (0 to 1) of pixels where the map folds, among those where that can be told; NaN if none."""
+    """Share (0 to 1) of pixels where the map folds, among those where that can be told; NaN if none.
+
+    A map that mirrors folds where it does not.
+    """
     determinant = jacobian_determinant(flow)
     known = np.count_nonzero(np.isfinite(determinant))
-    return float(np.count_nonzero(determinant <= 0) / known) if known else float("nan")
+    folds = min(np.count_nonzero(determinant <= 0), np.count_nonzero(determinant >= 0))
+    return folds / known if known else float("nan")
 
 
 def _check_chain(first: Flow, second: Flow) -> None:

@@ -40,10 +40,12 @@ def invert(flow: Flow) -> Flow:
 def to_source(flow: Flow, points: npt.ArrayLike) -> Doubles:
     """Source positions ``x + f(x)`` that target positions ``(N, 2)``, columns x and y, show.
 
-    NaN outside the target and where the flow is unknown.
+    NaN outside the target, and where the flow is unknown or leaves the source.
     """
     target = np.asarray(points, np.float64).reshape(-1, 2)
-    return target + sample(flow.data, target[:, 0], target[:, 1])
+    source = target + sample(flow.data, target[:, 0], target[:, 1])
+    source[~inside(source[:, 0], source[:, 1], flow.source_frame)] = np.nan
+    return source
 
 
 def to_target(flow: Flow, points: npt.ArrayLike) -> Doubles:

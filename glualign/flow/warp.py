@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Array, Doubles, Mask
+from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
 from glualign.geometry import EDGE_TOLERANCE, inside, positions
@@ -76,7 +76,7 @@ def warp(
         )
     if missing is not None and missing.shape != source_size:
         raise FlowError(f"the mask of missing pixels is {missing.shape}, the image {source_size}")
-    source = pixels.reshape(*source_size, -1)
+    source = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(*source_size, -1)
     alpha = source.shape[2] in (2, 4) if alpha is None else alpha
     (height, width), nearest = flow.size, interpolation == "nearest"
     warped = np.zeros((height, width, source.shape[2]), source.dtype)
@@ -130,8 +130,7 @@ def _interpolated(
     if missing is not None and missing[place].any():
         crop = _with_means(crop, missing[place])
     kind, map_x, map_y = crop.dtype, (x - left).astype(np.float32), (y - top).astype(np.float32)
-    # OpenCV 5.0 gets cubic interpolation of float64 wrong, even at whole pixels.
-    wide = np.float32 if kind.itemsize < 4 or flag == cv2.INTER_CUBIC else np.float64
+    wide = np.float32 if kind.itemsize < 4 else np.float64
     full = np.iinfo(kind).max if kind.kind in "iu" else 1.0
     with_alpha = with_alpha and count > 1 and crop[..., -1].min() < full
     if with_alpha:
@@ -139,19 +138,31 @@ def _interpolated(
         crop[..., :-1] *= crop[..., -1:]
     elif kind.name not in _OPENCV_TYPES:
         crop = crop.astype(wide)
-    # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
-    step = next(step for step in (4, 3, 1) if count % step != 2)
-    found = np.empty((*x.shape, count), crop.dtype)
-    for at in range(0, count, step):
-        part = np.ascontiguousarray(crop[..., at : at + step])
-        values = cv2.remap(part, map_x, map_y, flag, borderMode=cv2.BORDER_REPLICATE)
-        found[..., at : at + step] = values.reshape(*x.shape, -1)
+    found = _remapped(crop, map_x, map_y, flag)
     if with_alpha:
         # Cubic and Lanczos ring: alpha may leave the range that the source has.
         opacity = found[..., -1:] = np.clip(found[..., -1:], 0, crop[..., -1].max())
         with np.errstate(divide="ignore", invalid="ignore"):
             found[..., :-1] = np.where(opacity > 0, found[..., :-1] / opacity, 0)
     return found if found.dtype == kind else _cast(found, kind)
+
+
+def _remapped(pixels: Array, x: Floats, y: Floats, flag: int) -> Array:
+    """Values ``(h, w, C)`` of ``(H, W, C)`` pixels of a type that remap takes, at float32 positions."""
+    if flag == cv2.INTER_CUBIC and pixels.dtype == np.float64:
+        # Which OpenCV 5.0 gets wrong, even at whole pixels. What float32 loses is interpolated by itself.
+        high = pixels.astype(np.float32)
+        parts = (_remapped(part, x, y, flag) for part in (high, (pixels - high).astype(np.float32)))
+        return np.asarray(np.add(*parts, dtype=np.float64))
+    # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
+    count = pixels.shape[2]
+    step = next(step for step in (4, 3, 1) if count % step != 2)
+    found = np.empty((*x.shape, count), pixels.dtype)
+    for at in range(0, count, step):
+        part = np.ascontiguousarray(pixels[..., at : at + step])
+        values = cv2.remap(part, x, y, flag, borderMode=cv2.BORDER_REPLICATE)
+        found[..., at : at + step] = values.reshape(*x.shape, -1)
+    return found
 
 
 def _cast(values: Array, kind: np.dtype[Any]) -> Array:

@@ -49,7 +49,11 @@ def fit_points(target: Points, source: Points, model: TransformModel, *, thresho
     target, source = np.ascontiguousarray(target), np.ascontiguousarray(source)
     matrix: Matrix | None
     if model == "homography":
-        matrix, _ = magsac_homography(target, source, threshold)
+        matrix, inliers = magsac_homography(target, source, threshold)
+        if 2 * inliers < len(target):  # OpenCV's samples hold no reflection
+            mirrored, more = magsac_homography(target, source * [-1.0, 1.0], threshold)
+            if mirrored is not None and more > inliers:
+                matrix = np.diag([-1.0, 1.0, 1.0]) @ mirrored
     elif model == "translation":
         offset = np.random.default_rng(0).permutation(source - target)[:_SCORED_POINTS]
         squared = np.square(offset[:, None] - offset[:_HYPOTHESES]).sum(axis=2)

@@ -65,7 +65,7 @@ def assess(
         verdict=verdict_on(_share_of_shown(trusted, target), figures),
         valid_share=float(valid.mean()),
         trusted_share=float(trusted.mean()),
-        folding_share=folding_share(flow) if matrix is None else float(np.linalg.det(matrix) < 0),
+        folding_share=folding_share(flow) if matrix is None else 0.0,
         **figures._asdict(),
     )
     confidence = confidence_of(error, out=error)

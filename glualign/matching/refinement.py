@@ -42,8 +42,8 @@ class Refined:
 def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     """Refine a hypothesis; None when the images are not alike enough for brightness to guide.
 
-    A pixel keeps the refined flow where both images look alike and the refined directions agree better than
-    the network's did.
+    A pixel keeps the refined flow where both images look alike, no hole in one is near, and the refined
+    directions agree better than the network's did.
     """
     motion = np.linalg.inv(pair.to_source) @ best.result.transform
     if corner_motion(motion, pair.working) > LARGEST_MOTION * max(pair.working):
@@ -55,6 +55,13 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     warped, exists = pair.warp_source(best.result.transform @ resizing_matrix(size, pair.working), size)
     source = _grey(warped)
     alike = (_correlation(target, warp_pixels(source, before)) > ALIKE) & exists
+    holes = None if pair.source.missing is None else ~exists
+    if (missing := pair.target.image.missing) is not None:
+        here = reduce_image(missing.astype(np.float32), side) > 0
+        holes = here if holes is None else here | holes
+    if holes is not None:  # what the surroundings were continued into guides nowhere
+        reach = np.ones((2 * WINDOW + 1, 2 * WINDOW + 1), np.uint8)
+        alike &= cv2.dilate(holes.astype(np.uint8), reach) == 0
     if alike.sum() < FEWEST_ALIKE * max(1, int(exists.sum())):
         return None
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)

@@ -56,10 +56,10 @@ def saved_alignment(
     return Alignment(source, target, flow, trusted, confidence, **known | {"model": model})
 
 
-def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_summary(path: str | os.PathLike[str], source: Image, target: Image) -> dict[str, Any]:
     """What ``glualign warp --json`` printed, from a file: quality, transform, model, device and timings.
 
-    A `FlowError` says that the file cannot be read, or holds something else.
+    A `FlowError` says that the file cannot be read, holds something else, or is of images of other sizes.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -68,11 +68,14 @@ def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError
         matrix = content.get("transform")
         transform = None if matrix is None else np.asarray(matrix, np.float64).reshape(3, 3)
+        sizes = [list(content[role]["size"]) for role in ("source", "target")]
         timings = {str(step): float(seconds) for step, seconds in content.get("timings", {}).items()}
     except OSError as error:
         raise FlowError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise FlowError(f"{path}: not a summary; keep what glualign warp --json prints") from error
+    if sizes != [[*source.size], [*target.size]]:
+        raise FlowError(f"{path}: is of another pair, whose images have other sizes; give the one of this")
     words = {name: str(content.get(name, "")) for name in ("model", "device")}
     return {"quality": quality, "transform": transform, "timings": timings, **words}
 

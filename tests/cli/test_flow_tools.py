@@ -159,3 +159,14 @@ def test_a_flow_that_no_command_could_read_again_is_not_written(tmp_path, comman
     assert result.exit_code == 1
     assert words in result.stderr
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_guessed_source_size_that_does_not_fit_is_told(tmp_path):
+    larger = from_transform(np.diag([3.0, 3, 1]), SIZE, (120, 150))
+    for name in ("small.flo", "small.npz"):
+        write_flow(tmp_path / name, larger)
+    told = run("invert", tmp_path / "small.flo", tmp_path / "back.npz")
+    assert "small.flo: does not say how large its source is; --source-size says it" in told.stderr
+    assert "does not say" not in run("invert", tmp_path / "small.npz", tmp_path / "b.npz").stderr
+    given = run("invert", tmp_path / "small.flo", tmp_path / "c.npz", "--source-size", "150x120")
+    assert "does not say" not in given.stderr

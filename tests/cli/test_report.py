@@ -2,6 +2,7 @@ import html
 import json
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image as PillowImage
 
 from glualign.cli.main import cli
 from glualign.flow import from_transform, read_flow, write_flow
+from glualign.images import write_image
+from glualign.quality import Quality
 from glualign.report.alignment import saved_alignment
 
 pytest.importorskip("jinja2", reason="the report needs: pip install 'glualign[report]'")
@@ -61,6 +64,7 @@ def test_what_was_kept_beside_a_flow_is_shown(folder):
     PillowImage.fromarray(mask).save("mask.png")
     PillowImage.fromarray(mask // 2).save("confidence.png")
     kept = {"quality": {"verdict": "doubtful", "median_error": 1.25}, "model": "compact", "timings": {}}
+    kept |= {"source": {"size": SIZE}, "target": {"size": SIZE}}
     (folder / "warp.json").write_text(json.dumps(kept))
     result = run(
         "source.png", "target.png", "flow.flo", "-o", "r.html",
@@ -86,7 +90,8 @@ def test_without_a_flow_the_pair_is_aligned(folder, monkeypatch):
 
     def align(pairing, source, target, *, show):
         asked.append((pairing.model, source.name, target.name))
-        return saved_alignment(source, target, read_flow("flow.flo"), "fake")
+        found = saved_alignment(source, target, read_flow("flow.flo"), "fake")
+        return replace(found, quality=Quality("good", 0.9, 0.9, 0.4, 0.7, 0.6, None, None, 0.0))
 
     monkeypatch.setattr("glualign.cli.pair.Pairing.align", align)
     result = run("source.png", "target.png", "-o", "report.html", "-q", "--model", "compact")
@@ -144,3 +149,12 @@ def test_an_output_is_required(folder):
     result = run("source.png", "target.png")
     assert result.exit_code == 2
     assert "-o" in result.output
+
+
+def test_a_failed_verdict_is_told_by_the_exit_code(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 240, 3), np.uint8)
+    write_image(folder / "noise.png", noise)
+    how = ("--preset", "fast", "--max-side", "256", "-q")
+    assert run("noise.png", "target.png", "-o", "r.html", *how).exit_code == 4
+    assert (folder / "r.html").is_file()
+    assert run("noise.png", "target.png", "-o", "r.html", *how, "--min-quality", "none").exit_code == 0

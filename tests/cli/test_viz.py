@@ -5,7 +5,9 @@ from PIL import Image as PillowImage
 
 from glualign.cli import pictures
 from glualign.cli.main import cli
-from glualign.flow import from_transform, invert, write_flow
+from glualign.cli.pictures import read_mask
+from glualign.flow import Flow, from_transform, invert, write_flow
+from glualign.images import write_image
 from glualign.viz import flow_to_rgb, styles
 
 SIZE = (60, 90)
@@ -139,3 +141,12 @@ def test_bad_input_is_one_line_and_leaves_no_file(folder, arguments, words):
     assert words in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_mask_is_black_and_white_whatever_stands_for_white(tmp_path, white):
+    mask = np.zeros((12, 16), np.uint8)
+    mask[:, 8:] = white
+    write_image(tmp_path / "mask.png", mask)
+    flow = Flow(np.zeros((12, 16, 2), np.float32))
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "mask.png"), flow), mask > 0)

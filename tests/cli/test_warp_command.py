@@ -8,9 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
+from glualign.cli.pair import Pairing
+from glualign.errors import GlualignError
 from glualign.flow import read_flow
 from glualign.images import Image, read_image, write_image
 
@@ -434,3 +437,19 @@ def test_a_wrong_value_is_a_usage_error_that_names_the_option(option, value, bla
     result = glualign("warp", blank, blank, option, value)
     assert result.exit_code == 2
     assert option in result.stderr
+
+
+def test_a_page_of_a_stack_is_warped_onto_a_single_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def align(self, source, target, **more):
+        asked.append((float(source.pixels.mean()), float(target.pixels.mean())))
+        raise GlualignError("enough")
+
+    monkeypatch.setattr(Pairing, "align", align)
+    tifffile.imwrite("stack.tif", np.stack([np.full((40, 50), k, np.uint8) for k in (10, 20)]))
+    write_image("target.png", np.full((40, 50), 30, np.uint8))
+    glualign("warp", "stack.tif", "target.png", "out.png", "--page", "1", "--target-page", "0")
+    glualign("warp", "stack.tif", "stack.tif", "out.png", "--page", "1")
+    assert asked == [(20, 30), (20, 20)]

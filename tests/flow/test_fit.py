@@ -91,3 +91,10 @@ def test_a_large_flow_is_fitted_by_a_sample_of_its_pixels(share):
     found = fit_transform(flow, "affine", weights)
     np.testing.assert_allclose(found.matrix, matrix, atol=1e-3)
     assert found.inlier_share == 1
+
+
+def test_a_reflection_has_a_homography():
+    matrix = np.array([[-0.9, 0.05, 140.0], [0.02, 1.1, -3.0], [1e-4, -2e-4, 1.0]])
+    found = fit_transform(from_transform(matrix, (120, 160)), "homography")
+    np.testing.assert_allclose(found.matrix, matrix, atol=1e-3)
+    assert found.inlier_share > 0.99

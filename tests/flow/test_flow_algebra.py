@@ -18,6 +18,7 @@ from glualign.flow import (
     to_source,
     to_target,
 )
+from glualign.geometry import resizing_matrix
 from tests.flow.fields import similarity, smooth_flow
 
 SIZE = (90, 120)
@@ -145,6 +146,20 @@ def test_resize_of_a_transform_is_the_transform_between_resized_images():
     assert found.source_size == new_source
 
 
+def test_an_enlarged_zoom_is_exact_up_to_its_border():
+    zoom = np.array([[3.0, 0, 7], [0, 3, -4], [0, 0, 1]])
+    found = resize(from_transform(zoom, (100, 80)), (1000, 800))
+    to_large = resizing_matrix((1000, 800), (100, 80))
+    expected = from_transform(np.linalg.inv(to_large) @ zoom @ to_large, (1000, 800))
+    np.testing.assert_allclose(found.data, expected.data, atol=1e-3)
+
+
+def test_unknown_pixels_stay_alone_when_nothing_is_resized():
+    flow = smooth_flow()
+    flow.data[-1, -2] = np.nan
+    np.testing.assert_allclose(resize(flow, flow.size).data, flow.data, atol=1e-5)
+
+
 def test_resize_by_default_scales_the_source_too():
     doubled = resize(smooth_flow(), (180, 240))
     assert doubled.source_size == (180, 240)
@@ -174,7 +189,7 @@ def test_jacobian_is_the_change_of_area():
         2.25, abs=1e-3
     )
     mirror = from_transform(np.diag([-1, 1, 1.0]), SIZE)
-    assert folding_share(mirror) == 1
+    assert folding_share(mirror) == 0, "it folds nowhere"
     assert folding_share(smooth_flow()) == 0
     half = np.zeros((*SIZE, 2), np.float32)
     half[:, 60:, 0] = -2 * np.arange(60)

@@ -202,3 +202,19 @@ def test_a_whole_shift_loses_no_pixel_beside_the_hole():
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(FlowError, match="mask of missing pixels"):
         warp(noise((4, 4)), shift_flow(4, 4, 0, 0), missing=np.zeros((3, 4), bool))
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.random.default_rng(0).integers(0, 2**32, (20, 30), dtype=np.uint32),
+        np.random.default_rng(0).integers(-(2**31), 2**31, (20, 30), dtype=np.int32),
+        5_400_000 + np.random.default_rng(0).random((20, 30)),
+        np.random.default_rng(0).integers(0, 2**16, (20, 30)).astype(">u2"),
+    ],
+    ids=["uint32", "int32", "float64", "big-endian"],
+)
+def test_whole_pixels_keep_their_values(pixels, interpolation):
+    warped, _ = warp(pixels, shift_flow(20, 30, 1, 0), interpolation=interpolation)
+    assert np.abs(warped[:, :-1].astype(np.float64) - pixels[:, 1:]).max() < 1e-8

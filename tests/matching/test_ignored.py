@@ -6,7 +6,12 @@ import pytest
 
 from glualign import Aligner
 from glualign.errors import ImageError
+from glualign.geometry import resize_flow
 from glualign.images import Image, as_image, read_image, write_image
+from glualign.matching.estimate import fuse
+from glualign.matching.pair import PairMatcher, prepare_images
+from glualign.matching.refinement import refine
+from glualign.matching.similarity import EdgeSimilarity
 
 SHIFT = (14, 9)
 STAMP = np.s_[60:140, 20:250]
@@ -105,3 +110,17 @@ def test_a_prepared_target_has_its_mask_already(scene, aligner):
     assert not aligner.align(source, prepared).valid[keep == 0].any()
     with pytest.raises(ImageError, match="prepared"):
         aligner.align(source, prepared, target_mask=keep)
+
+
+def test_brightness_guides_nothing_beside_a_hole(scene, aligner):
+    """What a hole was continued into is no picture: the refined flow would follow it."""
+    source, target, keep = scene
+    [prepared] = prepare_images(aligner.predictor, [as_image(target).ignore(keep)], max_side=384)
+    pair = PairMatcher(aligner.predictor, as_image(source).ignore(keep), prepared)
+    best = fuse(pair.match_transformed(pair.to_source), EdgeSimilarity(pair), global_motion=False)
+    refined = refine(best, pair)
+    assert refined is not None
+    before = resize_flow(best.flow, refined.exists.shape, frame=pair.working)
+    near = cv2.resize(keep, refined.exists.shape[::-1], interpolation=cv2.INTER_AREA) < 255
+    assert np.abs(refined.flow - before)[near].max() == 0
+    assert np.abs(refined.flow - before).max() > 0.1

@@ -173,6 +173,7 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
         "quality": {**QUALITY, "verdict": "doubtful"},
         "transform": alignment.transform.tolist(),
         "timings": {"network": 3.217},
+        **{role: {"size": getattr(alignment, role).size} for role in ("source", "target")},
     }
     summary.write_text(json.dumps(content))
     saved = saved_alignment(
@@ -182,7 +183,7 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
         "flow.flo",
         mask=alignment.trusted,
         confidence=alignment.confidence,
-        summary=read_summary(summary),
+        summary=read_summary(summary, alignment.source, alignment.target),
     )
     np.testing.assert_array_equal(saved.trusted, alignment.trusted)
     build_report(saved, tmp_path / "report.html")
@@ -198,6 +199,16 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
     ):
         assert words in text, words
     assert "Confidence" in page.images()
+
+
+SOURCE = Image(np.zeros((20, 30, 3), np.uint8))
+
+
+def test_a_summary_of_another_pair_is_refused(tmp_path):
+    sizes = {"source": {"size": [20, 30]}, "target": {"size": [21, 30]}}
+    (tmp_path / "summary.json").write_text(json.dumps({"quality": {"verdict": "good"}, **sizes}))
+    with pytest.raises(FlowError, match=r"summary\.json: is of another pair"):
+        read_summary(tmp_path / "summary.json", SOURCE, SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +228,9 @@ def test_what_is_no_summary_is_refused(tmp_path, text):
     path = tmp_path / "summary.json"
     path.write_text(text)
     with pytest.raises(FlowError, match=r"summary\.json: not a summary"):
-        read_summary(path)
+        read_summary(path, SOURCE, SOURCE)
     with pytest.raises(FlowError, match=r"none\.json: cannot be read"):
-        read_summary(tmp_path / "none.json")
+        read_summary(tmp_path / "none.json", SOURCE, SOURCE)
 
 
 @pytest.mark.parametrize("what", ["mask", "confidence"])
