@@ -134,7 +134,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def write_bytes(path: PathLike, data: bytes) -> None:
+def write_bytes(path: PathLike, data: bytes | memoryview) -> None:
     """Write ``data`` to ``path`` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from glualign.errors import DatasetError, GlualignError
+from glualign.errors import DatasetError, GlualignError, OutputError
 from glualign.evaluation.datasets.base import Dataset, EvalPair, Sample
 from glualign.evaluation.methods import Method
-from glualign.evaluation.metrics import ALPHAS, PIXEL_THRESHOLDS, PairMetrics, measure
+from glualign.evaluation.metrics import ALPHAS, CURVE_ALPHAS, PIXEL_THRESHOLDS, PairMetrics, measure
 from glualign.files import write_text
 
 
@@ -49,8 +49,9 @@ def evaluate(
 
     Results are appended to ``<csv_path>.partial`` as they are made; at the end all of them are written to
     ``csv_path`` and the partial file is removed. With ``resume`` those of the same pairs and settings in both
-    files are taken over; failed pairs are tried again. A `DatasetError` says that two methods have the same
-    name, or that a csv to resume from is not one.
+    files are taken over; failed pairs are tried again, and lines of other pairs and settings stay. A
+    `DatasetError` says that two methods have the same name, that a csv to resume from is not one, or, without
+    ``resume``, that a run is unfinished. An `OutputError` says that a file cannot be written.
     """
     runs = {method.name: fingerprint(dataset, method.settings) for method in methods}
     if len(runs) != len(methods):
@@ -58,6 +59,10 @@ def evaluate(
         raise DatasetError(f"{names}: two methods have the same name; name each one once")
     known: dict[tuple[str, ...], PairResult] = {}
     unfinished = csv_path.with_name(f"{csv_path.name}.partial") if csv_path else None
+    if unfinished and unfinished.is_file() and not resume:
+        raise DatasetError(
+            f"{unfinished}: is of an unfinished run; --resume continues it, or remove the file"
+        )
     if csv_path and unfinished:
         earlier = [read_csv(path) if resume and path.is_file() else [] for path in (csv_path, unfinished)]
         # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
@@ -71,15 +76,25 @@ def evaluate(
             if result is None:
                 result = _measured(pair, method, runs[method.name], loaded)
                 if unfinished:
-                    with unfinished.open("a", encoding="utf-8", newline="") as file:
-                        file.write(as_csv([result], header=False))
+                    _append(unfinished, as_csv([result], header=False))
+            known.pop((runs[method.name], method.name, pair.name), None)
             results.append(result)
             if listener:
                 listener(result)
     if csv_path and unfinished:
-        write_text(csv_path, as_csv(results))
+        write_text(csv_path, as_csv([*results, *known.values()]))
         unfinished.unlink(missing_ok=True)
     return results
+
+
+def _append(path: Path, lines: str) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(lines.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); make room and give --resume"
+        ) from error
 
 
 def fingerprint(dataset: Dataset, settings: Mapping[str, str]) -> str:
@@ -135,12 +150,13 @@ def as_csv(results: Iterable[PairResult], *, header: bool = True) -> str:
 def read_csv(path: Path) -> list[PairResult]:
     """Read the results of a csv file; a last line cut off by an interruption is left out.
 
-    A `DatasetError` says that the file is not such a csv, or that a line before the last is damaged.
+    A `DatasetError` says that the file is not such a csv, or that a line is damaged.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, restval="")
-            rows, names = list(reader), reader.fieldnames
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").splitlines(keepends=True)
+        whole = lines[:-1] if lines and not lines[-1].endswith("\n") else lines
+        reader = csv.DictReader(whole, restval="")
+        rows, names = list(reader), reader.fieldnames
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
     if names and set(COLUMNS) - set(names):
@@ -150,8 +166,7 @@ def read_csv(path: Path) -> list[PairResult]:
         try:
             results.append(_from_row(row))
         except (ValueError, TypeError) as error:
-            if index < len(rows):
-                raise DatasetError(f"{path}, row {index}: damaged ({error}); leave out --resume") from error
+            raise DatasetError(f"{path}, row {index}: damaged ({error}); leave out --resume") from error
     return results
 
 
@@ -161,6 +176,8 @@ def _from_row(row: Mapping[str, str]) -> PairResult:
         pixels, aepe, median, *shares, outliers = (float(row[name]) for name in _NUMBERS)
         pck, pck_alpha = shares[: len(PIXEL_THRESHOLDS)], shares[len(PIXEL_THRESHOLDS) :]
         curve = tuple(int(count) for count in row["curve"].split(";"))
+        if len(curve) != len(CURVE_ALPHAS):
+            raise ValueError(f"{len(curve)} values in curve")
         metrics = PairMetrics(int(pixels), aepe, median, tuple(pck), tuple(pck_alpha), int(outliers), curve)
     elif row["status"] != "failed":
         raise ValueError(f"unknown status {row['status']!r}")

@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from glualign.errors import TrainingError
 from glualign.files import atomic_path, reading, write_text
@@ -35,8 +35,22 @@ class TrainingProgress:
     warm: bool = False  # the run started from given weights, whose pyramid has no batch norm
 
 
-def load_state(folder: Path) -> SimpleNamespace:
-    """What `loop.Trainer.save` put into ``last.pt`` of a run's folder.
+class State(NamedTuple):
+    """What a checkpoint holds."""
+
+    recipe: Mapping[str, Any]
+    photos: str  # their fingerprint
+    progress: TrainingProgress
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    average_updates: int
+    head: dict[str, Tensor]
+    pyramid: bool | None  # whether it has batch norms
+    optimiser: dict[str, Any] | None
+
+
+def load_state(folder: Path) -> State:
+    """The checkpoint ``last.pt`` of a run's folder.
 
     A `TrainingError` says that there is none, or that it is damaged or not of such a run.
     """
@@ -45,9 +59,11 @@ def load_state(folder: Path) -> SimpleNamespace:
         raise TrainingError(f"{path}: no checkpoint to resume from; start the run without --resume")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        return SimpleNamespace(**{**values, "progress": TrainingProgress(**values["progress"])})
+        return State(**{**values, "progress": TrainingProgress(**values["progress"])})
     except Exception as error:  # torch.load raises whatever the pickle or the zip runs into
-        raise TrainingError(f"{path}: not a readable training checkpoint ({error})") from error
+        raise TrainingError(
+            f"{path}: not a readable checkpoint of such a run; the stage-N.pt beside it are older ones"
+        ) from error
 
 
 _FIXED_IN_RUN = ("seed", "init", "backbone", "ema")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from glualign.devices import choose_dtype, precision_note
 from glualign.errors import GlualignError, TrainingError
 from glualign.evaluation.datasets import Dataset, Sample
 from glualign.evaluation.metrics import DenseTruth, PairMetrics, measure, summarise
-from glualign.files import atomic_path, plain
+from glualign.files import plain, write_bytes
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
@@ -102,10 +102,13 @@ class Trainer:
         self.progress = state.progress
         if state.pyramid:
             self._add_batch_norms()
-        self.network.load_state_dict(state.network)
-        self._start_average(state.average_updates)
-        self.average.load_state_dict(state.average)
-        self.head.load_state_dict(state.head)
+        try:
+            self.network.load_state_dict(state.network)
+            self._start_average(state.average_updates)
+            self.average.load_state_dict(state.average)
+            self.head.load_state_dict(state.head)
+        except RuntimeError as error:  # of other shapes or names
+            raise TrainingError(f"{self.folder / folder.CHECKPOINT_NAME}: is of another model") from error
         self._optimiser_state = state.optimiser
         if self.processes.rank == 0:
             for path in (self.train_log, self.validation_log):
@@ -292,8 +295,10 @@ class Trainer:
                 if pair.valid.any():
                     yield stratum, Sample(pair.source, pair.target, DenseTruth(pair.flow, pair.valid))
         for real in self.eval_pairs.pairs if self.eval_pairs else ():
-            with suppress(GlualignError):
+            try:
                 yield f"{real.group or real.name}_eval", real.load()
+            except GlualignError as error:
+                self.log(f"left out of validation: {error}")
 
     def _place_in_run(self) -> dict[str, float]:
         return {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
@@ -318,20 +323,21 @@ class Trainer:
         """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
         if self.processes.rank:
             return
-        state = {
-            "recipe": plain(self.recipe),
-            "photos": self.photos.fingerprint,
-            "progress": vars(self.progress),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "average_updates": self.updates,
-            "head": self.head.state_dict(),
-            "pyramid": self.normalised or None,
-            "optimiser": self.optimiser.state_dict() if self.optimiser else self._optimiser_state,
-        }
+        state = folder.State(
+            recipe=plain(self.recipe),
+            photos=self.photos.fingerprint,
+            progress=self.progress,
+            network=self.network.state_dict(),
+            average=self.average.state_dict(),
+            average_updates=self.updates,
+            head=self.head.state_dict(),
+            pyramid=self.normalised or None,
+            optimiser=self.optimiser.state_dict() if self.optimiser else self._optimiser_state,
+        )
+        buffer = io.BytesIO()  # torch has errors of its own for a full disk
+        torch.save({**state._asdict(), "progress": vars(self.progress)}, buffer)
         for name in (folder.CHECKPOINT_NAME, *also):
-            with atomic_path(self.folder / name) as temporary:
-                torch.save(state, temporary)
+            write_bytes(self.folder / name, buffer.getbuffer())
         rows = folder.read_rows(self.train_log)
         errors = dict.fromkeys(name for row in rows for name in row if name == "loss" or "epe" in name)
         folder.plot(rows, [*errors], self.folder / "train.png")

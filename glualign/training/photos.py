@@ -37,6 +37,7 @@ class PhotoStore:
     names: tuple[str, ...]  # path of each photograph relative to its folder, sorted
     shapes: npt.NDArray[np.int64]  # (N, 2) int64, height and width
     root: Path  # the folder
+    left_out: int = 0  # files that are too small or cannot be decoded
 
     def __len__(self) -> int:
         return len(self.names)
@@ -153,7 +154,8 @@ def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int =
         found: dict[str, list[int]] = {}
         with atomic_path(data_path) as temporary, temporary.open("wb") as out:
             for path in files:
-                data = np.fromfile(path, dtype=np.uint8)
+                with reading(path, TrainingError) as stream:
+                    data = np.frombuffer(stream.read(), np.uint8)
                 pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
                 if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
                     continue
@@ -167,4 +169,5 @@ def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int =
     index = json.loads(index_path.read_text(encoding="utf-8"))
     if not index["names"]:
         raise TrainingError(f"{root}: none of its {len(files)} image files could be decoded")
-    return PhotoStore(data_path, tuple(index["names"]), np.array(index["shapes"], dtype=np.int64), root)
+    names, shapes = tuple(index["names"]), np.array(index["shapes"], dtype=np.int64)
+    return PhotoStore(data_path, names, shapes, root, len(files) - len(names))

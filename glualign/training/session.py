@@ -93,7 +93,8 @@ def train(
         store = open_photos(photos, cache)
         log = (lambda _: None) if processes.rank else log
         trainer = Trainer(recipe, store, folder, processes, log, signals)
-        trainer.log(f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out")
+        counts = f"{len(trainer.train_photos)} photographs to train on, {len(trainer.held_out)} held out"
+        trainer.log(counts + f", {store.left_out} files left out" * bool(store.left_out))
         if eval_pairs is not None:
             trainer.eval_pairs = open_dataset("pairs", eval_pairs)
         if resume:

@@ -1,8 +1,11 @@
+import errno
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from glualign.errors import DatasetError
+from glualign.errors import DatasetError, OutputError
+from glualign.evaluation import runner
 from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
 from glualign.evaluation.runner import evaluate, fingerprint, read_csv
 from glualign.evaluation.tables import group_results, table_cells
@@ -71,6 +74,41 @@ def test_resume_runs_only_what_is_missing_and_gives_the_same(pairs, tmp_path):
     assert timeless(resumed) == timeless(complete)
     assert csv.read_text() == text
     assert not partial_path(csv).exists()
+
+
+def test_resume_keeps_the_lines_of_other_methods_and_pairs(pairs, tmp_path):
+    csv = tmp_path / "results.csv"
+    evaluate(pairs, [Offset("one"), Offset("two")], csv_path=csv)
+    fewer = replace(pairs, pairs=pairs.pairs[:1])
+    assert len(evaluate(fewer, [Offset("one")], csv_path=csv, resume=True)) == 1
+    assert sorted((r.method, r.pair) for r in read_csv(csv)) == [
+        (name, f"moved/p{index}") for name in ("one", "two") for index in range(3)
+    ]
+
+
+def test_an_unfinished_run_is_not_lost_by_leaving_out_resume(pairs, tmp_path):
+    csv = tmp_path / "results.csv"
+    partial_path(csv).write_text("something")
+    with pytest.raises(DatasetError, match="of an unfinished run; --resume"):
+        evaluate(pairs, [Offset()], csv_path=csv)
+    assert partial_path(csv).read_text() == "something"
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_torn_last_line_does_not_count(pairs, tmp_path, cut):
+    csv = tmp_path / "results.csv"
+    evaluate(pairs, [Offset()], csv_path=csv)
+    csv.write_bytes(csv.read_bytes()[:-cut])
+    assert [r.pair for r in read_csv(csv)] == ["moved/p0", "moved/p1"]
+
+
+def test_a_full_disk_is_one_line(pairs, tmp_path, monkeypatch):
+    def full(self, mode="r", **how):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OutputError, match=r"results\.csv\.partial: cannot be written \(No space"):
+        runner._append(tmp_path / "results.csv.partial", "a line")
 
 
 def test_an_interrupted_run_keeps_what_it_had(pairs, tmp_path):

@@ -333,7 +333,13 @@ def test_resuming_needs_a_readable_checkpoint(recipe: Recipe, photos: PhotoStore
     with pytest.raises(TrainingError, match="no checkpoint to resume from"):
         run.resume()
     (tmp_path / "run" / "last.pt").write_bytes(b"half a file")
-    with pytest.raises(TrainingError, match="not a readable training checkpoint"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint of such a run"):
+        run.resume()
+    run.save()
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    del state["optimiser"]
+    torch.save(state, tmp_path / "run" / "last.pt")
+    with pytest.raises(TrainingError, match="not a readable checkpoint of such a run"):
         run.resume()
 
 

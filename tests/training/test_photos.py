@@ -36,6 +36,7 @@ def test_large_photographs_are_reduced_and_unusable_files_left_out(tmp_path: Pat
     (tmp_path / "empty.jpg").touch()
     store = open_photos(tmp_path, tmp_path / "cache", max_side=200)
     assert store.names == ("large.png",)
+    assert store.left_out == 3
     assert store[0].shape == (100, 200, 3)
 
 
