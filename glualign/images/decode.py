@@ -49,6 +49,11 @@ def no_page(page: int, pages: int) -> ImageError:
     return ImageError(f"has {pages} page{'s' * (pages != 1)}; page {page} does not exist (the first is 0)")
 
 
+def scaled(bits: int, to: int) -> tuple[str, ...]:
+    """The note on values of ``bits`` that are read as ``to`` bits; none where these are the same."""
+    return (f"its {bits}-bit values are scaled to {to} bit",) if bits != to else ()
+
+
 def claimed_size(head: bytes) -> tuple[int, int]:
     """``(width, height)`` that the head of a PNG, WebP, JPEG 2000 or LERC claims; 0, 0 of other files."""
     number = int.from_bytes
@@ -218,9 +223,12 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     gamma = int.from_bytes(bodies.get(b"gAMA", b""), "big") / 100_000
     if gamma and abs(gamma - _USUAL_GAMMA) > 0.01 and not bodies.keys() & {b"sRGB", b"iCCP"}:
         notes += (f"its gamma {gamma:g} is left out: viewers show the result with {_USUAL_GAMMA}",)
+    if bits in (2, 4) and colour_type == 0:
+        notes += scaled(bits, 8)
+    block = (bodies.get(b"eXIf") or _exif_in_text(chunks)).removeprefix(exif.PREFIX) or None
     if bits < 16:
         mended = PNG_SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
-        return decode("PNG", mended, page).replace(notes=notes)
+        return decode("PNG", mended, page).replace(exif=block, notes=notes)
     # libpng prints warnings about profiles it dislikes; and OpenCV makes alpha of tRNS for colour only.
     needed = PNG_SIGNATURE + b"".join(c for name, c in chunks if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
     pixels = with_opencv(needed)
@@ -236,4 +244,16 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
     across, down, unit = struct.unpack(">IIB", bodies.get(b"pHYs", b"").ljust(9, b"\0")[:9])
     dpi = checked_dpi(across * INCH, down * INCH) if unit == 1 else None  # in pixels per metre
-    return Image(pixels, icc=profile, exif=bodies.get(b"eXIf"), dpi=dpi, notes=notes)
+    return Image(pixels, icc=profile, exif=block, dpi=dpi, notes=notes)
+
+
+def _exif_in_text(chunks: list[tuple[bytes, memoryview]]) -> bytes:
+    """EXIF as hexadecimal text, where ImageMagick and ExifTool put it before PNG had a chunk for it."""
+    for name, body in ((name, bytes(chunk[8:-4])) for name, chunk in chunks if name in (b"tEXt", b"zTXt")):
+        key, _, text = body.partition(b"\0")
+        if key == b"Raw profile type exif":
+            with suppress(zlib.error, ValueError):
+                if name == b"zTXt":  # compression method, deflated text
+                    text = zlib.decompressobj().decompress(text[1:], 1 << 26)
+                return bytes.fromhex("".join(text.decode("latin-1").split("\n")[3:]))
+    return b""

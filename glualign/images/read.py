@@ -30,14 +30,18 @@ _BRANDS = {
 }
 _PILLOWS_NAMES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
 _OWN_READERS = {"TIFF": tiff.read, "PNG": decode.decode_png}
-_HEAD_BYTES = 4096
+_HEAD_BYTES = 1 << 16  # a profile may lie in front of the depth
 # Magic, width, height, maximum; comments run from # to the end of the line; one white space ends it.
 _GAP = rb"(?:\s|#[^\n]*\n)+"
-_DEEP_PPM = re.compile(rb"P([2356])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
+_SIZED_PPM = re.compile(rb"P([2356])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
 _END_OF_JPEG = b"\xff\xd9"
+# The depth of the channels in AVIF and HEIC (ISO 23008-12, 6.5.6), where it is more than 8 bit.
+_DEEP_HEIF = re.compile(rb"pixi\0\0\0\0[\x01-\x04]([\x09-\x10])")
 _TAILS = (b"\xca\x58" * 512, b"\xfe\x7f" * 512)
 # What decoders say of a variety that they do not know, as opposed to damage.
-_UNSUPPORTED = re.compile("not supported|unsupported|not available|not implemented|unknown|requires", re.I)
+_UNSUPPORTED = re.compile(
+    "not supported|unsupported|not available|not implemented|cannot handle|unknown|requires", re.I
+)
 
 
 def read_image(
@@ -114,8 +118,10 @@ def _upright(image: Image) -> Image:
     reset = exif.patched(image.exif, {exif.ORIENTATION: 1})
     ignored = None if image.ignored is None else exif.upright(image.ignored, value)
     dpi = image.dpi[::-1] if image.dpi and value >= 5 else image.dpi
-    pixels = exif.upright(image.pixels, value)
-    return image.replace(pixels, exif=reset, dpi=dpi, ignored=ignored, georeference={})
+    pixels, notes = exif.upright(image.pixels, value), image.notes
+    if image.georeference:
+        notes += ("its georeference is left out: its pixels are turned upright (--no-exif does not)",)
+    return image.replace(pixels, exif=reset, dpi=dpi, ignored=ignored, georeference={}, notes=notes)
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
@@ -138,15 +144,26 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     try:
         if kind in _OWN_READERS:
             return _OWN_READERS[kind](stream, page, max_pixels)
-        if kind == "PPM" and (match := _DEEP_PPM.match(head)) and int(match[4]) > 255:
-            return _deep_ppm(stream, match, max_pixels)
+        notes, bits = tuple[str, ...](), 0
+        if kind == "PPM" and (match := _SIZED_PPM.match(head)) and int(match[4]) != 255:
+            if int(match[4]) > 255:
+                return _deep_ppm(stream, match, max_pixels)
+            notes = (f"its values, 0 to {int(match[4])}, are scaled to 255",)
         if kind == "WEBP":  # its decoder allocates the canvas before it can be asked
             decode.check_size(*decode.claimed_size(head), max_pixels)
         if kind == "JPEG2000" and 0 <= (size := head.find(b"\xff\x4f\xff\x51")) < len(head) - 43:
-            channels, bits = int.from_bytes(head[size + 40 : size + 42], "big"), (head[size + 42] & 127) + 1
+            channels = int.from_bytes(head[size + 40 : size + 42], "big")
+            depths = head[size + 42 : size + 42 + 3 * channels : 3]
+            bits = max(depth & 127 for depth in depths) + 1
+            if max(depths) > 127:
+                raise ImageError("signed JPEG 2000 is not supported; convert it to TIFF")
             if channels > 1 and bits > 8:  # which Pillow would reduce to 8
                 raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
+        if kind in ("AVIF", "HEIF") and (match := _DEEP_HEIF.search(head)):
+            bits = match[1][0]
         image = decode.decode(kind, stream, page, max_pixels)
+        notes += decode.scaled(bits, 8 * image.pixels.itemsize) if bits else ()
+        image = image.replace(notes=(*image.notes, *notes))
         # Where data end early, decoders repeat the last colour: the whole last row of blocks has it.
         if kind == "JPEG" and (image.pixels[-8:] == image.pixels[-1, -1]).all():
             stream.seek(0)

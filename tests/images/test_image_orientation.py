@@ -44,6 +44,17 @@ def test_tiff_of_every_depth_is_turned_once(tmp_path, kind, value):
     np.testing.assert_array_equal(read_image(tmp_path / "image.tif", apply_orientation=False).pixels, pixels)
 
 
+def test_a_georeference_that_turning_loses_is_told(tmp_path):
+    place = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (33922, "d", 6, (0.0,) * 6, True)]
+    for value, told in ((6, True), (1, False)):
+        tags = [(274, "H", 1, value, True), *place]
+        tifffile.imwrite(tmp_path / "image.tif", PIXELS, photometric="rgb", extratags=tags)
+        found = read_image(tmp_path / "image.tif")
+        assert any("its georeference is left out" in note for note in found.notes) == told
+        assert bool(found.georeference) != told
+        assert read_image(tmp_path / "image.tif", apply_orientation=False).georeference
+
+
 @pytest.mark.parametrize("extension", [".jpg", ".webp", ".tif"])
 def test_what_is_written_is_shown_the_same_way_up(tmp_path, extension):
     PillowImage.fromarray(PIXELS).save(tmp_path / "in.jpg", exif=tagged(6), quality=95)

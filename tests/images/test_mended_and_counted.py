@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from PIL import features
 
 from glualign.errors import ImageError
 from glualign.images import read_image, to_rgb8, write_image
@@ -124,9 +125,13 @@ def test_gif_and_jpeg_2000_are_read(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "b.jp2").pixels, wide)
 
 
-def test_16_bit_colour_in_jpeg_2000_is_refused_rather_than_reduced(tmp_path):
+@pytest.mark.parametrize("ahead", [0, 20_000])
+def test_16_bit_colour_in_jpeg_2000_is_refused_rather_than_reduced(tmp_path, ahead):
     codecs = pytest.importorskip("imagecodecs")
-    (tmp_path / "a.jp2").write_bytes(codecs.jpeg2k_encode(PIXELS.astype(np.uint16) * 257, level=0))
+    blob = codecs.jpeg2k_encode(PIXELS.astype(np.uint16) * 257, level=0)
+    at = blob.index(b"jp2c") - 4
+    box = struct.pack(">I4s", 8 + ahead, b"free") + bytes(ahead)  # as a large profile lies ahead of pixels
+    (tmp_path / "a.jp2").write_bytes(blob[:at] + box + blob[at:])
     with pytest.raises(ImageError, match="16-bit JPEG 2000 in colour is not supported"):
         read_image(tmp_path / "a.jp2")
 
@@ -162,3 +167,88 @@ def test_labels_are_known_as_such(tmp_path, kind):
     for extension in (".png", ".tif"):
         picture.save(tmp_path / f"a{extension}")
         assert read_image(tmp_path / f"a{extension}").is_labels == (kind != "grey")
+
+
+@pytest.mark.parametrize(("bits", "kept"), [(4, 8), (8, 8), (9, 8), (12, 16), (15, 16), (16, 16)])
+def test_the_bits_of_jpeg_2000_are_told(tmp_path, bits, kept):
+    codecs = pytest.importorskip("imagecodecs")
+    ramp = np.linspace(0, 2**bits - 1, 64 * 64).reshape(64, 64).astype("uint8" if bits <= 8 else "uint16")
+    (tmp_path / "a.jp2").write_bytes(codecs.jpeg2k_encode(ramp, level=0, bitspersample=bits))
+    found = read_image(tmp_path / "a.jp2")
+    assert found.pixels.dtype == f"uint{kept}"
+    assert found.notes == ((f"its {bits}-bit values are scaled to {kept} bit",) if bits != kept else ())
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+def test_signed_jpeg_2000_is_refused_by_name(tmp_path, kind):
+    codecs = pytest.importorskip("imagecodecs")
+    (tmp_path / "a.jp2").write_bytes(codecs.jpeg2k_encode(SMOOTH[..., 0].astype(kind), level=0))
+    with pytest.raises(ImageError, match="signed JPEG 2000 is not supported"):
+        read_image(tmp_path / "a.jp2")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_bits_of_a_png_are_told(tmp_path, bits):
+    blob = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0))
+    blob += chunk(b"IDAT", zlib.compress(b"\0" + b"\xff" * bits)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(blob)
+    found = read_image(tmp_path / "a.png")
+    assert (found.pixels == 255).all()
+    assert found.notes == ((f"its {bits}-bit values are scaled to 8 bit",) if bits in (2, 4) else ())
+
+
+@pytest.mark.parametrize(
+    "data", [b"P5 3 1 15 \x00\x07\x0f", b"P2 3 1 15 0 7 15\n", b"P5 3 1 255 \x00\x77\xff"]
+)
+def test_the_greatest_value_of_a_pgm_is_told(tmp_path, data):
+    (tmp_path / "a.pgm").write_bytes(data)
+    found = read_image(tmp_path / "a.pgm")
+    np.testing.assert_array_equal(found.pixels, [[0, 119, 255]])
+    assert found.notes == (("its values, 0 to 15, are scaled to 255",) if b" 15 " in data else ())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF codec")
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_the_bits_of_avif_are_told(tmp_path, bits):
+    codecs = pytest.importorskip("imagecodecs")
+    deep = SMOOTH.astype("uint8" if bits == 8 else "uint16") << (bits - 8)
+    (tmp_path / "a.avif").write_bytes(codecs.avif_encode(deep, bitspersample=bits, level=90))
+    found = read_image(tmp_path / "a.avif")
+    assert np.abs(found.pixels.astype(int) - SMOOTH).mean() < 3
+    assert found.notes == ((f"its {bits}-bit values are scaled to 8 bit",) if bits > 8 else ())
+
+
+def test_the_bits_of_heic_are_told(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    deep = np.ascontiguousarray(SMOOTH.astype(np.uint16) * 257)
+    heif.from_bytes("RGB;16", (56, 40), deep.tobytes()).save(tmp_path / "a.heic", quality=90)
+    assert read_image(tmp_path / "a.heic").notes == ("its 10-bit values are scaled to 8 bit",)
+
+
+def test_a_jpeg_of_12_bit_is_a_variety_rather_than_damaged(tmp_path):
+    blob = bytearray(jpeg(PIXELS))
+    blob[blob.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(blob)
+    with pytest.raises(ImageError, match=r"this variety of JPEG is not supported \(.*12-bit"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_exif_in_a_text_chunk_of_a_png_turns_the_picture(tmp_path, kind, packed):
+    exif = PillowImage.Exif()
+    exif[274], exif[271] = 6, "Maker"
+    text = f"\nexif\n{len(exif.tobytes()):8}\n{exif.tobytes().hex()}\n".encode()
+    body = b"\0" + zlib.compress(text) if packed else text
+    name = b"zTXt" if packed else b"tEXt"
+    write_image(tmp_path / "a.png", PIXELS.astype(kind))
+    blob = (tmp_path / "a.png").read_bytes()
+    profile = chunk(name, b"Raw profile type exif\0" + body)
+    for number, (front, back) in enumerate(((blob[:33], blob[33:]), (blob[:-12], blob[-12:]))):
+        (tmp_path / f"{number}.png").write_bytes(front + profile + back)
+        found = read_image(tmp_path / f"{number}.png")
+        np.testing.assert_array_equal(found.pixels, np.rot90(PIXELS, -1))
+        assert b"Maker" in found.exif
+    broken = chunk(b"tEXt", b"Raw profile type exif\0\nexif\n4\nnot hexadecimal")
+    (tmp_path / "b.png").write_bytes(blob[:33] + broken + blob[33:])
+    assert read_image(tmp_path / "b.png").exif is None
