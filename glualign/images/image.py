@@ -111,7 +111,9 @@ class Image:
         alpha = bands is None and channels in (2, 4)
         colours, nodata, depth = channels - len(bands or ()) - alpha, self.nodata, DEPTHS[dtype.name]
         if nodata is not None and dtype.kind == "f":
-            nodata = float(dtype.type(nodata))
+            with np.errstate(over="ignore"):
+                rounded = float(dtype.type(nodata))
+            nodata = rounded if math.isinf(rounded) == math.isinf(nodata) else None
         elif nodata is not None:
             limits = np.iinfo(dtype)
             nodata = nodata if nodata == np.rint(nodata) and limits.min <= nodata <= limits.max else None
@@ -185,13 +187,17 @@ class Image:
         return self.replace(georeference=target.georeference, dpi=target.dpi)
 
     def as_colours(self) -> Image:
-        """The image with the colours of its palette, RGB or RGBA; itself when it has none."""
+        """The image with the colours of its palette, RGB or RGBA; itself when it has none.
+
+        What holds the no-data value is ignored: no colour has that meaning.
+        """
         if self.palette is None:
             return self
         table = np.frombuffer(self.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
         if self.palette_alpha:
             table = np.column_stack([table, np.frombuffer(self.palette_alpha.ljust(256, b"\xff"), np.uint8)])
-        return self.replace(table[self.pixels], palette=None, palette_alpha=b"", is_labels=False)
+        colours = {"palette": None, "palette_alpha": b"", "is_labels": False}
+        return self.replace(table[self.pixels], nodata=None, ignored=self.missing, **colours)
 
 
 def from_array(array: Array) -> Image:

@@ -7,7 +7,6 @@ import lzma
 import re
 import struct
 import zlib
-from contextlib import suppress
 from importlib.util import find_spec
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -40,10 +39,14 @@ _SUBFILE, _PHOTOMETRIC, _RESOLUTION, _RESOLUTION_UNIT, _DNG_VERSION = 254, 262, 
 _INCHES = {2: 1.0, 3: 2.54}
 """Centimetres and inches in an inch, by the unit of a resolution."""
 _SENSOR_DATA = (32803, 34892)
-_CMYK, _LAB_SIGNED, _LAB = 5, 8, 9
+_PRINTED = {5: "CMYK", 8: "LAB", 9: "LAB"}
+_YCBCR, _LAB_OFFSET = 6, 9
+_YCBCR_USUAL = {529: (0.299, 0.587, 0.114), 532: (0, 255, 128, 255, 128, 255)}
+"""Coefficients, and values of black and white, of the YCbCr that Pillow converts."""
 _LIBTIFF = (2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 """Compressions (fax, LZW, JPEG, deflate, PackBits) that Pillow and OpenCV bring."""
 _LZMA = 34925
+_JPEG = (6, 7)
 _DEFLATE, _SLACK = (8, 32946), 1 << 20
 _EMBEDDED = (33003, 33004, 33005, 34712, 34887, 34933, 50001)
 """Compressions whose segments are images with a size of their own: JPEG 2000, LERC, PNG, WebP."""
@@ -57,8 +60,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
     """Page ``index`` of a TIFF, all bands, its samples as stored.
 
-    Palettes stay; grey of less than 8 bit is scaled to 8, "white is zero" inverted, premultiplied alpha made
-    straight, 8-bit CMYK and Lab converted to sRGB. The orientation is left in ``exif``.
+    Palettes stay; less than 8 bit is scaled to 8, "white is zero" inverted, premultiplied alpha made
+    straight, 8-bit CMYK and Lab converted to sRGB, YCbCr to RGB. The orientation is left in ``exif``.
     """
     import tifffile
 
@@ -75,15 +78,14 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
         except Exception as error:  # The pixels are fine.
             note = f"its internal mask cannot be read and is left out ({error})"
             image = image.replace(notes=(*image.notes, note))
-        nodata = None
-        with suppress(ValueError):
-            nodata = float(str(page.tags.valueof(NODATA)).strip("\0 "))
         place, faults = _georeference(page)
-        printed = _tag(page, _PHOTOMETRIC, 0) in (_CMYK, _LAB_SIGNED, _LAB)  # converted with its profile
+        converted, bits = _is_converted(page), page.bitspersample
+        if 1 < bits < 8 and _tag(page, _PHOTOMETRIC, 1) != 3:
+            faults += decode.scaled(bits, 8)
         return image.replace(
             exif=_exif(stream, page),
-            icc=image.icc if printed else _tag(page, ICC_PROFILE, b"") or None,
-            nodata=nodata,
+            icc=image.icc if converted else _tag(page, ICC_PROFILE, b"") or None,
+            nodata=None if converted else _nodata(page),
             dpi=_dpi(page),
             gdal_metadata=_gdal_metadata(page),
             georeference=place,
@@ -139,25 +141,26 @@ def _select(
             if tag >= _SUBFILE:  # entries are sorted
                 break
         (offset,) = struct.unpack(form.offsetformat, entries[-form.offsetsize :])
-    if index >= len(chain):
-        raise decode.no_page(index, len(chain))
+    # Reduced images and masks (1 and 4) are no pages, unless there is nothing else.
+    whole = [offset for offset, kind in chain.items() if not kind & 5] or list(chain)[:1]
+    if index >= len(whole):
+        raise decode.no_page(index, len(whole))
 
     def page_at(offset: int) -> tifffile.TiffPage:
         handle.seek(offset)
         return tifffile.TiffPage(file, index=0)
 
-    page = page_at(list(chain)[index])
-    inner = [page_at(offset) for offset in list(page.subifds or ())[:16] if offset]
-    raw = any(_tag(each, _PHOTOMETRIC, 0) in _SENSOR_DATA for each in (page, *inner))
-    if raw or _DNG_VERSION in page.tags:
+    first, page = page_at(next(iter(chain))), page_at(whole[index])
+    inner = [page_at(offset) for offset in list(first.subifds or ())[:16] if offset]
+    raw = any(_tag(each, _PHOTOMETRIC, 0) in _SENSOR_DATA for each in (first, page, *inner))
+    if raw or _DNG_VERSION in first.tags:
         raise ImageError("is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
-    if index == 0 and _tag(page, _SUBFILE, 0) & 1:
-        whole = [page_at(offset) for offset, kind in chain.items() if not kind & 1][:1]
-        page = (whole or [each for each in inner if not _tag(each, _SUBFILE, 0) & 1] or [page])[0]
+    if chain[page.offset] & 1:
+        page = next((each for each in inner if not _tag(each, _SUBFILE, 0) & 1), page)
     after = list(chain)[list(chain).index(page.offset) + 1 :] if page.offset in chain else []
     own = takewhile(lambda offset: chain[offset] & 5, after)  # reduced, a mask, or both: not the next page
     masks = (page_at(offset) for offset in islice(own, 16) if chain[offset] & 4)
-    return max(1, sum(not kind & 5 for kind in chain.values())), page, masks
+    return len(whole), page, masks
 
 
 def _check(page: tifffile.TiffPage, size: int, max_pixels: int | None) -> None:
@@ -218,9 +221,9 @@ def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
         pixels = (pixels.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
     if photometric == 0 and pixels.dtype.kind == "u":  # "white is zero"
         pixels = pixels.dtype.type((1 << max(bits, 8)) - 1) - pixels
-    if photometric in (_CMYK, _LAB_SIGNED, _LAB):
-        return _printed(page, pixels)
-    if photometric not in (0, 1, 2, 4, 6):
+    if _is_converted(page):
+        return _converted(page, pixels)
+    if photometric not in (0, 1, 2, 4, _YCBCR):
         raise ImageError(f"colours of kind {photometric} are not supported; convert it to RGB")
     if pixels.dtype.name in ("int64", "uint64") or pixels.dtype.kind == "c":
         raise ImageError(f"{pixels.dtype.name} pixels are not supported; convert to 32 bit or float")
@@ -236,29 +239,43 @@ def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     """ExtraSamples for each of the bands behind grey or RGB; 0 (unspecified) where the file says nothing."""
-    base = 3 if _tag(page, _PHOTOMETRIC, 1) in (2, 6) else 1
+    base = 3 if _tag(page, _PHOTOMETRIC, 1) in (2, _YCBCR) else 1
     if count < base:
         raise ValueError(f"{count} of {base} colours")
     said = tuple(int(value) for value in page.extrasamples or ())
     return (said + (0,) * count)[: count - base]
 
 
-def _printed(page: tifffile.TiffPage, pixels: Array) -> Image:
-    """CMYK and Lab as sRGB."""
+def _is_converted(page: tifffile.TiffPage) -> bool:
+    """Whether the colours are CMYK, Lab or YCbCr; of JPEG and its like, decoders give RGB."""
+    photometric = _tag(page, _PHOTOMETRIC, 0)
+    is_raw = page.compression not in (*_JPEG, *_EMBEDDED)
+    return photometric in _PRINTED or (photometric == _YCBCR and is_raw)
+
+
+def _converted(page: tifffile.TiffPage, pixels: Array) -> Image:
+    """CMYK and Lab as sRGB, YCbCr as RGB; pixels without data are ignored, for their value changes."""
     from PIL import Image as PillowImage
 
-    mode = "CMYK" if _tag(page, _PHOTOMETRIC, 0) == _CMYK else "LAB"
-    colours = len(mode)
+    photometric = _tag(page, _PHOTOMETRIC, 0)
+    mode = _PRINTED.get(photometric, "YCbCr")
+    colours = 4 if mode == "CMYK" else 3
     if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
         raise ImageError(f"{page.bitspersample}-bit {mode} is not supported; convert it to RGB")
+    for tag, usual in _YCBCR_USUAL.items() if mode == "YCbCr" else ():
+        ratios = np.reshape(_tag(page, tag, ()), (-1, 2))
+        if len(ratios) and not np.allclose(ratios[:, 0], ratios[:, 1] * usual, rtol=1e-3):
+            raise ImageError("YCbCr of unusual coefficients or range is not supported; convert it to RGB")
+    nodata = _nodata(page)
+    hole = None if nodata is None else (pixels == nodata).all(axis=2)
     values = np.ascontiguousarray(pixels[..., :colours])
-    if _tag(page, _PHOTOMETRIC, 0) == _LAB_SIGNED:
-        values[..., 1:] ^= 128  # signed in TIFF's Lab, offset in Pillow's
+    if photometric == _LAB_OFFSET:
+        values[..., 1:] ^= 128  # `frombytes` takes a and b signed, as the other Lab of TIFF has them
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
     picture.info["icc_profile"] = _tag(page, ICC_PROFILE, b"") or None
     image = decode.from_pillow(picture)
     dropped = ("its extra channels are dropped",) if pixels.shape[2] > colours else ()
-    return image.replace(notes=(*image.notes, *dropped))
+    return image.replace(ignored=hole, notes=(*image.notes, *dropped))
 
 
 def straight_alpha(pixels: Array) -> Array:
@@ -305,6 +322,18 @@ def _tag(page: tifffile.TiffPage, tag: int, default: Any) -> Any:
     """The value of a tag; the default where it is absent or of another type."""
     found = page.tags.valueof(tag)
     return type(default)(found) if isinstance(found, type(default)) else default
+
+
+def _nodata(page: tifffile.TiffPage) -> float | None:
+    """GDAL's no-data value, scaled and inverted as the pixels are."""
+    try:
+        value = float(str(page.tags.valueof(NODATA)).strip("\0 "))
+    except ValueError:
+        return None
+    photometric, bits = _tag(page, _PHOTOMETRIC, 1), page.bitspersample
+    if bits < 8 and photometric != 3 and value.is_integer():
+        value = value * 255 // (2**bits - 1)
+    return (1 << max(bits, 8)) - 1 - value if photometric == 0 and page.sampleformat == 1 else value
 
 
 def _georeference(page: tifffile.TiffPage) -> tuple[dict[int, Any], tuple[str, ...]]:

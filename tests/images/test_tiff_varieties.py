@@ -196,6 +196,26 @@ def test_pages_are_counted_and_told(tmp_path):
     assert image.notes == ("has 4 pages or frames: number 2 is read (--page N reads another)",)
 
 
+def test_thumbnails_overviews_and_masks_are_no_pages(tmp_path):
+    scenes, shown = noise("uint8", 2, 20, 30), np.arange(30) % 7 > 0
+    mask = np.broadcast_to(shown, (20, 30)) * np.uint8(255)
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        for scene in scenes:
+            writer.write(scene, metadata=None)
+            writer.write(scene[::2, ::2], metadata=None, subfiletype=1)
+        writer.write(mask, metadata=None, subfiletype=2)
+    with tifffile.TiffFile(tmp_path / "in.tif", mode="r+b") as file:
+        file.pages[4].tags[254].overwrite(4)
+    for index, scene in enumerate(scenes):
+        found = read_image(tmp_path / "in.tif", page=index)
+        assert found.pages == 2
+        np.testing.assert_array_equal(found.pixels, scene)
+    np.testing.assert_array_equal(found.missing, mask == 0)
+    assert read_image(tmp_path / "in.tif").missing is None
+    with pytest.raises(ImageError, match="has 2 pages; page 2 does not exist"):
+        read_image(tmp_path / "in.tif", page=2)
+
+
 @pytest.mark.parametrize("bits", [1, 8])
 def test_the_internal_mask_of_gdal_says_what_holds_data(tmp_path, bits):
     shown = np.zeros((20, 30), bool)
@@ -223,8 +243,7 @@ def test_the_internal_mask_of_gdal_says_what_holds_data(tmp_path, bits):
     more = np.ones((20, 30), bool)
     more[:5] = False
     np.testing.assert_array_equal(image.ignore(more).missing, ~(shown & more))
-    assert read_image(tmp_path / "in.tif", page=4).missing is None
-    np.testing.assert_array_equal(read_image(tmp_path / "in.tif", page=1).missing, ~shown[::2, ::2])
+    assert read_image(tmp_path / "in.tif", page=1).missing is None
 
 
 def test_a_damaged_internal_mask_is_told(tmp_path):
@@ -356,3 +375,118 @@ def test_files_cut_while_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(module.TiffPage, "asarray", cut_first)
     with pytest.raises(ImageError, match="truncated or damaged"):
         read_image(path)
+
+
+def plain_lab_to_srgb(lab):
+    """CIE Lab of D50 to sRGB by the formulas of CIE 15 and IEC 61966-2-1, adapted by Bradford."""
+    scaled = (lab[..., :1] + 16) / 116 + lab[..., 1:2] * (0.002, 0, 0) - lab[..., 2:] * (0, 0, 0.005)
+    xyz = np.where(scaled > 6 / 29, scaled**3, 3 * (6 / 29) ** 2 * (scaled - 4 / 29)) * (0.9642, 1, 0.8249)
+    matrix = ((3.13386, -1.61687, -0.49061), (-0.97877, 1.91614, 0.03345), (0.07195, -0.22899, 1.40524))
+    linear = np.clip(xyz @ np.transpose(matrix), 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("photometric", [8, 9, "Pillow"])
+def test_lab_has_the_colours_that_the_formulas_say(tmp_path, photometric):
+    lab = np.array([[[50, 20, -20], [54, 60, 45], [40, -30, 25], [90, 0, 0]]], float)
+    signed = np.rint(lab * (2.55, 1, 1)).astype(np.int16).astype(np.uint8)
+    if photometric == "Pillow":
+        from PIL import Image as PillowImage
+
+        PillowImage.frombytes("LAB", (4, 1), signed.tobytes()).save(tmp_path / "in.tif")
+    else:
+        stored = signed if photometric == 8 else signed + np.array([0, 128, 128], np.uint8)
+        tifffile.imwrite(tmp_path / "in.tif", stored, photometric="cielab", metadata=None)
+        with tifffile.TiffFile(tmp_path / "in.tif", mode="r+b") as file:
+            file.pages[0].tags[262].overwrite(photometric)
+    found = read_image(tmp_path / "in.tif")
+    assert found.notes == ("its LAB colours are converted to sRGB",)
+    np.testing.assert_allclose(found.pixels, plain_lab_to_srgb(lab), atol=3)
+
+
+YCBCR = np.broadcast_to(np.uint8([[[90, 110, 205]]]), (16, 16, 3))
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_ycbcr_is_converted(tmp_path, compression):
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.frombytes("YCbCr", (16, 16), YCBCR.tobytes())
+    picture.save(tmp_path / "in.tif", compression=compression)
+    found = read_image(tmp_path / "in.tif")
+    assert found.kind == "8-bit RGB"
+    red, green, blue = 90 + 1.402 * 77, 90 - 0.344136 * -18 - 0.714136 * 77, 90 + 1.772 * -18
+    np.testing.assert_allclose(found.pixels, np.broadcast_to([red, green, blue], (16, 16, 3)), atol=1)
+
+
+def test_ycbcr_that_is_not_understood_is_refused_by_name(tmp_path):
+    video = (16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1)
+    tags = {
+        "chroma subsampling": [(530, "H", 2, (2, 2), True)],
+        "unusual coefficients or range": [(530, "H", 2, (1, 1), True), (532, "2I", 6, video, True)],
+        "16-bit YCbCr": [(530, "H", 2, (1, 1), True)],
+    }
+    for words, extratags in tags.items():
+        pixels = YCBCR.astype(np.uint16) if words.startswith("16") else YCBCR
+        tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", extratags=extratags, metadata=None)
+        with tifffile.TiffFile(tmp_path / "in.tif", mode="r+b") as file:
+            file.pages[0].tags[262].overwrite(6)
+        with pytest.raises(ImageError, match=rf"{words}.* not supported|not supported .*{words}"):
+            read_image(tmp_path / "in.tif")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_is_scaled_with_a_note(tmp_path, bits):
+    pytest.importorskip("imagecodecs")
+    (tmp_path / "in.tif").write_bytes(plain_tiff(bits, 8, 1, bytes([0b11100100] * bits)))
+    found = read_image(tmp_path / "in.tif")
+    assert found.pixels.max() == (255 if bits == 2 else 0b1110 * 17)
+    assert found.notes == (f"its {bits}-bit values are scaled to 8 bit",)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_no_data_where_white_is_zero(tmp_path, kind):
+    pixels = noise(kind, 20, 30) // 2 + 1
+    pixels[5:9, 5:9] = 0
+    tags = [(42113, "s", 0, "0", True)]
+    tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="miniswhite", extratags=tags, metadata=None)
+    found = read_image(tmp_path / "in.tif")
+    np.testing.assert_array_equal(found.missing, pixels == 0)
+    write_image(tmp_path / "out.tif", found)
+    np.testing.assert_array_equal(read_image(tmp_path / "out.tif").missing, pixels == 0)
+
+
+def test_no_data_among_values_of_few_bits(tmp_path):
+    pytest.importorskip("imagecodecs")
+    (tmp_path / "in.tif").write_bytes(plain_tiff(4, 4, 1, b"\xf0\x3f"))
+    data = bytearray((tmp_path / "in.tif").read_bytes())
+    at = data.index(struct.pack("<HH", 279, 4))  # the last tag makes room for one more
+    data[at + 12 : at + 12] = struct.pack("<HHI4s", 42113, 2, 3, b"15\0\0")
+    struct.pack_into("<H", data, 8, 10)
+    struct.pack_into("<I", data, data.index(struct.pack("<HH", 273, 4)) + 8, len(data) - 2)
+    (tmp_path / "in.tif").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "in.tif").missing, [[True, False, False, True]])
+
+
+def test_no_data_of_a_palette_stays_when_it_gives_colours(tmp_path):
+    labels = np.tile(np.arange(5, dtype=np.uint8), (20, 6))
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[:, 2] = 65535  # what holds no data is white; all else is black, of the no-data value's number
+    tags = [(42113, "s", 0, "2", True)]
+    options = {"photometric": "palette", "colormap": colormap, "extratags": tags, "metadata": None}
+    tifffile.imwrite(tmp_path / "in.tif", labels, **options)
+    image = read_image(tmp_path / "in.tif")
+    assert to_rgb8(image).max() == 0, "the holes continue their surroundings"
+    np.testing.assert_array_equal(image.as_colours().missing, labels == 2)
+    _, valid = warp_image(image, identity(20, 30), "linear")
+    np.testing.assert_array_equal(valid, labels != 2)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("nodata", ["-1.7976931348623157e+308", "1e39"])
+def test_a_no_data_value_beyond_float32_is_no_value(tmp_path, nodata):
+    heights = noise("float32", 20, 30)
+    tifffile.imwrite(tmp_path / "in.tif", heights, extratags=[(42113, "s", 0, nodata, True)], metadata=None)
+    found = read_image(tmp_path / "in.tif")
+    assert found.nodata is None
+    assert found.missing is None
