@@ -44,7 +44,8 @@ class Image:
     Attributes:
         pixels: ``(H, W)`` grey, ``(H, W, 2)`` grey + alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, of a
             type in `DEPTHS`. Alpha is straight, not premultiplied. With a ``palette``, ``(H, W)`` uint8
-            indices into it. With ``extrasamples``, ``(H, W, C)`` with any number of bands.
+            indices into it. With ``extrasamples``, ``(H, W, C)`` with any number of bands. The array is not
+            copied, except from foreign byte order.
         path: the file it came from.
         icc: ICC profile of the colours.
         exif: EXIF as a TIFF stream, without the ``Exif\\0\\0`` prefix; its orientation is already reset
@@ -97,7 +98,8 @@ class Image:
     blank: float = field(init=False)  # of pixels that show nothing: no data, a clear label, or 0
 
     def __post_init__(self) -> None:
-        shape, dtype, bands = self.pixels.shape, self.pixels.dtype, self.extrasamples
+        pixels, bands = self.pixels, self.extrasamples
+        shape, dtype = pixels.shape, pixels.dtype.newbyteorder("=")
         name = self.path.name if self.path else "array"
         channels = shape[2] if len(shape) == 3 else 1
         fits = len(shape) == 2 or (len(shape) == 3 and (bands is not None or channels in (2, 3, 4)))
@@ -106,7 +108,7 @@ class Image:
                 f"{name}: {dtype} pixels of shape {shape} are not an image; expected (H, W) or "
                 "(H, W, 2 to 4), integers of up to 32 bit or floating point numbers"
             )
-        if self.pixels.size == 0:
+        if pixels.size == 0:
             raise ImageError(f"{name}: the image has no pixels (shape {shape})")
         alpha = bands is None and channels in (2, 4)
         colours, nodata, depth = channels - len(bands or ()) - alpha, self.nodata, DEPTHS[dtype.name]
@@ -126,7 +128,7 @@ class Image:
         derived = {"height": shape[0], "width": shape[1], "size": shape[:2], "channels": channels}
         derived |= {"has_alpha": alpha, "colours": colours, "name": name, "depth": depth, "nodata": nodata}
         blank = float(max(0, self.palette_alpha.find(0))) if nodata is None or alpha else nodata
-        derived |= {"kind": f"{depth} {kind}", "blank": blank}
+        derived |= {"kind": f"{depth} {kind}", "blank": blank, "pixels": pixels.astype(dtype, copy=False)}
         vars(self).update(derived)
 
     def __repr__(self) -> str:
@@ -156,12 +158,14 @@ class Image:
         """The image with pixels ignored where ``mask``, of the same size, is black or, with alpha, clear.
 
         Black is less than an eighth of the mask's largest value: 0 in masks of 0 and 1 or 0 and 255, and what
-        JPEG makes of it.
+        JPEG makes of it. NaN is black; of 64-bit integers, all but 0 is kept.
 
         Raises:
             ImageError: the mask has another size, or leaves nothing.
         """
-        mask = mask if isinstance(mask, Image) else from_array(np.asarray(mask))
+        if not isinstance(mask, Image):
+            mask = np.asarray(mask)
+            mask = from_array(mask != 0 if mask.dtype.name in ("int64", "uint64") else mask)
         name, values = mask.name if mask.path else "the mask", np.asarray(mask.as_colours())
         if values.shape[:2] != self.size:
             raise ImageError(
@@ -169,9 +173,10 @@ class Image:
                 f"which has {self.width} x {self.height}; give one of the same size"
             )
         bands = values.reshape(*self.size, -1)[..., : mask.colours]
-        ignored = (bands < max(bands.max() / 8, 0.5 if bands.dtype.kind != "f" else 1e-6)).all(axis=2)
+        least = max(np.fmax.reduce(bands, axis=None) / 8, 0.5 if bands.dtype.kind != "f" else 1e-6)
+        ignored = ~(bands >= least).any(axis=2)
         if mask.has_alpha:
-            ignored |= values[..., -1] == 0
+            ignored |= ~(values[..., -1] > 0)
         if self.ignored is not None:
             ignored |= self.ignored
         if ignored.all():
@@ -201,16 +206,19 @@ class Image:
 
 
 def from_array(array: Array) -> Image:
-    """An `Image` of an array; ``(H, W, 1)`` becomes ``(H, W)``, bool 0/255, float16/float64 float32."""
-    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    """An `Image` of an array; ``(H, W, 1)`` becomes ``(H, W)``, bool 0/255, float16/float64 float32.
+
+    Other types are not copied. What a masked array masks in any band is ignored.
+    """
+    pixels = np.ma.getdata(array)
+    ignored = np.atleast_3d(np.ma.getmaskarray(array)).max(axis=2) if np.ma.is_masked(array) else None
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     is_labels = pixels.dtype == np.bool_ or (pixels.ndim == 2 and pixels.dtype.name in ("int32", "uint32"))
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     elif pixels.dtype in (np.float16, np.float64):
         pixels = pixels.astype(np.float32)
-    elif not pixels.dtype.isnative:
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
-    return Image(pixels, is_labels=is_labels)
+    return Image(pixels, ignored=ignored, is_labels=is_labels)
 
 
 def to_rgb8(image: Image) -> Bytes:

@@ -90,13 +90,15 @@ def read_image(
 def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, **options: Any) -> Image:
     """An `Image` of a path (read with ``options`` of `read_image`), an array, a Pillow image or an `Image`.
 
+    An array is copied, so that its owner may fill it with the next frame of a video.
+
     Raises:
         ImageError: as `read_image`, or the value is none of these, or its shape or type is not an image's.
     """
     if isinstance(value, Image):
         return value
     if isinstance(value, np.ndarray):
-        return from_array(value)
+        return from_array(value.copy())
     if isinstance(value, (str, os.PathLike)):
         return read_image(value, **options)
     from PIL import Image as PillowImage

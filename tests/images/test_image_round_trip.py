@@ -343,6 +343,35 @@ def test_as_image_takes_what_users_have(tmp_path):
         as_image(42)
 
 
+@pytest.mark.parametrize("kind", [">u2", ">i4", ">f4", ">f8", "<u2"])
+def test_pixels_are_in_the_byte_order_of_the_machine(kind):
+    values = np.linspace(0, 60_000, 600).reshape(20, 30).astype(kind)
+    image = Image(values)
+    assert image.pixels.dtype.isnative
+    assert image.replace(values).pixels.dtype.isnative
+    np.testing.assert_array_equal(image.pixels, values)
+    warped, _ = warp_image(image, Flow(np.zeros((20, 30, 2), np.float32)))
+    np.testing.assert_array_equal(warped.pixels, values)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_buffer_of_a_frame_may_be_used_again(kind, channels):
+    frame = np.full((4, 5, channels), 7, kind)
+    image = as_image(frame)
+    frame[:] = 9
+    assert (image.pixels == 7).all()
+
+
+def test_pixels_that_an_array_masks_are_ignored():
+    rgb = np.ma.masked_greater(noise("uint8", 3), 200)
+    for value in (rgb, rgb[..., 0], rgb[..., :1]):
+        image = as_image(value)
+        np.testing.assert_array_equal(image.pixels, value.data.squeeze())
+        np.testing.assert_array_equal(image.missing, np.atleast_3d(value.mask).any(axis=2))
+    assert as_image(np.ma.array(noise("uint8", 3))).missing is None
+
+
 @pytest.mark.parametrize(
     "array", [np.zeros((0, 5)), np.zeros((2, 2, 7), np.uint8), np.zeros(4), np.zeros((2, 2), int)]
 )
