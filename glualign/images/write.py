@@ -126,8 +126,11 @@ def write_image(
                 }
                 # For WebP: keep colours under transparent pixels. For PNG: speed.
                 options |= {"lossless": quality is None, "exact": True, "compress_level": 4}
-                if form is _JPEG:  # full colour resolution wherever the quality says that it matters
-                    options["subsampling"] = 0 if options["quality"] >= 90 else 2
+                sharp = options["quality"] >= 90  # full colour resolution wherever that says that it matters
+                if form is _JPEG:
+                    options["subsampling"] = 0 if sharp else 2
+                elif sharp and picture.colours == 3:  # the names of AVIF and HEIC
+                    options |= {"subsampling": "4:4:4", "chroma": 444}
                 drawn = PillowImage.fromarray(np.ascontiguousarray(pixels))
                 if picture.palette is not None:
                     drawn.putpalette(picture.palette)

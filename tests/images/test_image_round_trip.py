@@ -189,6 +189,22 @@ def test_heic(tmp_path):
     assert np.abs(read_image(tmp_path / "ramp.heic").pixels.astype(int) - ramp).mean() < 3
 
 
+@pytest.mark.parametrize("extension", [".jpg", ".avif", ".heic"])
+def test_colours_have_full_resolution_at_high_quality(tmp_path, extension):
+    if extension == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF codec")
+    if extension == ".heic":
+        pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::2, :, 0] = stripes[1::2, :, 2] = 250
+    for quality, is_kept in ((None, True), (90, True), (60, False)):
+        write_image(tmp_path / f"a{extension}", stripes, quality=quality)
+        error = np.abs(read_image(tmp_path / f"a{extension}").pixels.astype(int) - stripes).mean()
+        assert (error < 8) == is_kept
+    write_image(tmp_path / f"a{extension}", stripes[..., 0])
+    assert read_image(tmp_path / f"a{extension}").size == (64, 64)
+
+
 def test_path_outside_ascii(tmp_path):
     path = tmp_path / "Größe_图像 ✓" / "ünï.png"
     write_image(path, noise("uint16", 3))
