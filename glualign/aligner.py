@@ -260,7 +260,7 @@ def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> 
         return given
     image = as_image(given)
     if mask is not None:
-        image = image.ignore(as_image(mask))
+        image = image.ignore(mask if isinstance(mask, np.ndarray) else as_image(mask))
     height, width = image.size
     if min(height, width) < SMALLEST_SIDE:
         raise ImageError(

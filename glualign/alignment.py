@@ -252,7 +252,7 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
         pixels = warped.pixels.copy()
         pixels[~valid] = warped.blank
         return warped.replace(pixels)
-    warped = warped.as_colours()
+    warped = warped.as_colours().replace(ignored=None)
     pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
     full = max(1.0, float(np.nanmax(pixels))) if kind.kind == "f" else float(np.iinfo(kind).max)
     if fill == "transparent":

@@ -216,6 +216,9 @@ def warp(
             build_report(alignment, page, command=click.get_current_context().obj)
     for note in () if telling.quiet else notes:
         warn(f"{source}: {note}")
+    positioned = {"gcps": (moving,), "matches": (moving, fixed)}
+    for image in {each for kind in positioned if options[kind] for each in positioned[kind]}:
+        _warn_of_turned(image, quiet=telling.quiet)
     pairing.tell(alignment, written, telling)
 
 
@@ -304,7 +307,15 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
             f"the verdict is {alignment.quality.verdict}"
         )
     write_matches(output, found)
+    for image in (moving, fixed):
+        _warn_of_turned(image, quiet=telling.quiet)
     pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
+
+
+def _warn_of_turned(image: Image, *, quiet: bool) -> None:
+    """Say of positions that were written that programs which ignore EXIF find them elsewhere."""
+    if image.turned != 1 and not quiet:
+        warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
 
 
 def figures(quality: Quality) -> list[str]:

@@ -63,6 +63,7 @@ class Image:
         ignored: ``(H, W)`` bool, true at pixels that have no say in an alignment (sky, people, time stamps,
             what the internal mask of a TIFF hides); treated as if they held no data.
         georeference: GeoTIFF tags (see `glualign.georeference`): where the pixel grid lies on the map.
+        turned: the EXIF orientation (1 to 8) of the pixels in the file, before they were turned upright.
         pages: pages or frames in the file.
         notes: what the user should know of how the file was read, a short sentence each.
 
@@ -83,6 +84,7 @@ class Image:
     gdal_metadata: str = ""
     ignored: Mask | None = None
     georeference: Mapping[int, Any] = field(default_factory=dict)
+    turned: int = 1
     pages: int = 1
     notes: tuple[str, ...] = ()
     # Derived from what is above.

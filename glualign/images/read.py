@@ -123,7 +123,9 @@ def _upright(image: Image) -> Image:
     pixels, notes = exif.upright(image.pixels, value), image.notes
     if image.georeference:
         notes += ("its georeference is left out: its pixels are turned upright (--no-exif does not)",)
-    return image.replace(pixels, exif=reset, dpi=dpi, ignored=ignored, georeference={}, notes=notes)
+    return image.replace(
+        pixels, exif=reset, turned=value, dpi=dpi, ignored=ignored, georeference={}, notes=notes
+    )
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:

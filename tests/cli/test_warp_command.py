@@ -16,6 +16,7 @@ from glualign.cli.pair import Pairing
 from glualign.errors import GlualignError
 from glualign.flow import read_flow
 from glualign.images import Image, read_image, write_image
+from glualign.images.exif import oriented
 
 QUICK = ["--preset", "fast", "--max-side", "256"]
 
@@ -453,3 +454,15 @@ def test_a_page_of_a_stack_is_warped_onto_a_single_page(tmp_path, monkeypatch):
     glualign("warp", "stack.tif", "target.png", "out.png", "--page", "1", "--target-page", "0")
     glualign("warp", "stack.tif", "stack.tif", "out.png", "--page", "1")
     assert asked == [(20, 30), (20, 20)]
+
+
+def test_positions_in_a_turned_photograph_are_those_of_the_upright_picture(pair, tmp_path):
+    source, target = pair
+    pixels = read_image(source).pixels
+    lying = Image(np.ascontiguousarray(np.rot90(pixels)), exif=oriented(6))  # to be turned clockwise
+    write_image(tmp_path / "phone.jpg", lying)
+    told = glualign("matches", tmp_path / "phone.jpg", target, "-o", tmp_path / "m.csv", *QUICK)
+    assert told.exit_code == 0, told.output
+    assert "phone.jpg: positions are those in the upright picture" in told.stderr
+    warped = glualign("warp", tmp_path / "phone.jpg", target, tmp_path / "o.png", *QUICK)
+    assert "positions" not in warped.stderr
