@@ -85,9 +85,9 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
       glualign viz flow.flo -o flicker.gif --style flicker --source source.jpg --target target.jpg
     """
     from glualign.flow import Flow, read_flow
-    from glualign.images import read_image, to_rgb8, write_image
+    from glualign.images import read_image, reduce_image, to_rgb8, write_image
     from glualign.outputs import check_outputs
-    from glualign.viz.styles import ANIMATIONS, draw, shrunk, write_animation
+    from glualign.viz.styles import ANIMATIONS, draw, write_animation
 
     backward, confidence, mask = options["backward"], options["confidence"], options["mask"]
     needed = {"error": ["backward"], "confidence": ["confidence"]}
@@ -119,9 +119,9 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     frames = [each.explained() if options["legend"] else each.picture for each in drawings]
     if style == "flicker":
         size = size or _FLICKER_SIDE
-        write_animation(output, [shrunk(frame, size) for frame in frames], quality=options["quality"])
+        write_animation(output, [reduce_image(frame, size) for frame in frames], quality=options["quality"])
     else:
-        write_image(output, shrunk(frames[0], size), quality=options["quality"])
+        write_image(output, reduce_image(frames[0], size), quality=options["quality"])
     if not quiet:
         click.echo(f"{output}: {style}")
 

@@ -25,6 +25,7 @@ from glualign.geometry import (
     transform_flow,
 )
 from glualign.geometry.robust import keypoint_homography
+from glualign.images import reduce_image
 
 _ECC_SIDE = 512
 
@@ -142,11 +143,8 @@ def optical_flow(solve: Callable[[Any, Any], Any], source: Pixels, target: Pixel
 
 def ecc(source: Pixels, target: Pixels) -> Field:
     """Homography that maximises the enhanced correlation coefficient, from the identity, at up to 512 px."""
-    full = size_of(target)
-    scale = min(1.0, _ECC_SIDE / max(full))
-    size = max(round(full[0] * scale), 1), max(round(full[1] * scale), 1)
-    grey = _equal_grey(source, target)
-    small = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in grey]
+    full, small = size_of(target), [reduce_image(image, _ECC_SIDE) for image in _equal_grey(source, target)]
+    size = size_of(small[0])
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
     start = np.eye(3, dtype=np.float32)
     try:

@@ -248,6 +248,26 @@ def resize_flow(flow: Array, size: Size, *, frame: Size | None = None) -> Field:
     return np.asarray(flow * unit, np.float32)
 
 
+def to_source_pixels(residual: Field, transform: Matrix) -> Field:
+    """Flow target -> source from one target -> transformed source; overwrites ``residual``.
+
+    Args:
+        residual: ``(H, W, 2)`` float32 in target pixels.
+        transform: target pixel -> source pixel, by which the source was transformed.
+
+    Returns:
+        ``(H, W, 2)`` float32 in source pixels: target pixel ``x`` shows ``transform(x + residual(x))``; NaN
+        where the transform has no position.
+    """
+    for top, bottom in strips((residual.shape[0], residual.shape[1])):
+        rows = residual[top:bottom]
+        x, y = positions(rows, top)
+        there_x, there_y = transformed(transform, x, y)
+        rows[..., 0] += there_x - x
+        rows[..., 1] += there_y - y
+    return residual
+
+
 def forward_backward_error(
     forward: Array, backward: Array, *, cell: int = 1, exists: Mask | None = None
 ) -> Floats:

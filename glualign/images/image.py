@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from glualign.arrays import Array, Bytes, Doubles, Mask
 from glualign.errors import ImageError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+Sample = TypeVar("Sample", np.uint8, np.float32)
 DEPTHS = {
     "uint8": "8-bit",
     "int8": "signed 8-bit",
@@ -221,6 +224,16 @@ def from_array(array: Array) -> Image:
     elif pixels.dtype in (np.float16, np.float64):
         pixels = pixels.astype(np.float32)
     return Image(pixels, ignored=ignored, is_labels=is_labels)
+
+
+def reduce_image(image: npt.NDArray[Sample], max_side: int | None) -> npt.NDArray[Sample]:
+    """The image ``(H, W[, C])`` with its longer side at most ``max_side``, by area averaging."""
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return image
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
 
 
 def to_rgb8(image: Image) -> Bytes:

@@ -16,9 +16,9 @@ from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, draw_points, fit_drawn
 from glualign.geometry import Field, Matrix, Points, Size, apply_transform, resize_flow, resizing_matrix
 from glualign.geometry.robust import keypoint_homography
+from glualign.images import reduce_image
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher
-from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import EdgeSimilarity, Similarity
 
 KEY_POINTS_BELOW = 0.25

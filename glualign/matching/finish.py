@@ -10,13 +10,12 @@ import numpy as np
 from glualign.alignment import Alignment, holds_data
 from glualign.arrays import Floats
 from glualign.flow import Flow, fit_tps, fit_transform, from_transform
-from glualign.geometry import Field, Matrix, Size, forward_backward_error, resize_flow
+from glualign.geometry import Field, Matrix, Size, forward_backward_error, resize_flow, to_source_pixels
 from glualign.matching.assess import TRUSTED_ERROR, Figures, assess, confidence_of
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
 from glualign.matching.global_model import MODELS, simplest_model
 from glualign.matching.options import Transform
 from glualign.matching.pair import PairMatcher, cell_centres
-from glualign.matching.predictor import to_source_pixels
 from glualign.matching.refinement import Refined
 from glualign.matching.similarity import EdgeSimilarity, Similarity, content_correlation
 

@@ -18,9 +18,9 @@ from glualign.errors import FlowError
 from glualign.flow import Fit, TransformModel, fit_drawn
 from glualign.geometry import Field, Matrix, Points, Size, apply_transform, corner_motion, resizing_matrix
 from glualign.geometry.mean_shift import shift_model
+from glualign.images import reduce_image
 from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch, draw_cells
 from glualign.matching.pair import PairMatcher
-from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edge_directions
 
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")

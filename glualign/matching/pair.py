@@ -26,8 +26,8 @@ from glualign.geometry import (
     sample,
     shown_area,
 )
-from glualign.images import Image, to_rgb8
-from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels, reduce_image
+from glualign.images import Image, reduce_image, to_rgb8
+from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels
 from glualign.network.warping import working_size
 
 MASK_SIDE = 2048

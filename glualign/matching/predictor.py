@@ -8,23 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from glualign.arrays import Bytes
 from glualign.geometry import (
     Field,
-    Matrix,
     Size,
-    positions,
     resize_flow,
     resizing_matrix,
-    strips,
-    transformed,
+    to_source_pixels,
 )
+from glualign.images import reduce_image
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation
 from glualign.network.decoders import fold_batch_norms
@@ -32,7 +28,6 @@ from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import prepare, resize_bilinear, working_size
 
 Pixels = Bytes
-Value = TypeVar("Value", np.uint8, np.float32)
 Features = TypeVar("Features", CoarseFeatures, WorkingFeatures)
 
 FARTHEST = 1e6
@@ -193,36 +188,6 @@ class FlowPredictor:
             torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32),
         ):
             yield
-
-
-def reduce_image(image: npt.NDArray[Value], max_side: int | None) -> npt.NDArray[Value]:
-    """The image ``(H, W[, C])`` with its longer side at most ``max_side``, by area averaging."""
-    height, width = image.shape[:2]
-    if max_side is None or max(height, width) <= max_side:
-        return image
-    scale = max_side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
-
-
-def to_source_pixels(residual: Field, transform: Matrix) -> Field:
-    """Flow target -> source from one target -> transformed source; overwrites ``residual``.
-
-    Args:
-        residual: ``(H, W, 2)`` float32 in target pixels.
-        transform: target pixel -> source pixel, by which the source was transformed.
-
-    Returns:
-        ``(H, W, 2)`` float32 in source pixels: target pixel ``x`` shows ``transform(x + residual(x))``; NaN
-        where the transform has no position.
-    """
-    for top, bottom in strips((residual.shape[0], residual.shape[1])):
-        rows = residual[top:bottom]
-        x, y = positions(rows, top)
-        there_x, there_y = transformed(transform, x, y)
-        rows[..., 0] += there_x - x
-        rows[..., 1] += there_y - y
-    return residual
 
 
 def _joined(images: Sequence[Features]) -> Features:

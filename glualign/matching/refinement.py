@@ -9,9 +9,9 @@ import numpy as np
 
 from glualign.arrays import Bytes, Floats, Mask
 from glualign.geometry import Field, Size, corner_motion, forward_backward_error, resize_flow, resizing_matrix
+from glualign.images import reduce_image
 from glualign.matching.estimate import FusedMatch, full_error
 from glualign.matching.pair import PairMatcher
-from glualign.matching.predictor import reduce_image
 from glualign.matching.similarity import warp_pixels
 
 LARGEST_SIDE = 2048

@@ -18,8 +18,9 @@ import numpy as np
 
 from glualign.arrays import Floats, Mask
 from glualign.geometry import Field, Matrix, Size, pixel_grid, resize_flow, resizing_matrix
+from glualign.images import reduce_image
 from glualign.matching.pair import PairMatcher
-from glualign.matching.predictor import Pixels, reduce_image
+from glualign.matching.predictor import Pixels
 
 COMPARED_SIDE = 384
 """Longer side in pixels at which images are compared."""

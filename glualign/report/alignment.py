@@ -18,12 +18,12 @@ from glualign.arrays import Mask
 from glualign.errors import FlowError
 from glualign.files import plain
 from glualign.flow import Flow, jacobian_determinant, resize
-from glualign.images import Image, to_rgb8
+from glualign.images import Image, reduce_image, to_rgb8
 from glualign.quality import VERDICTS
 from glualign.report.page import picture_url, write_page
 from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
-from glualign.viz.styles import Style, check_pair, draw, filled, red_cyan, resized, shrunk
+from glualign.viz.styles import Style, check_pair, draw, filled, red_cyan, resized
 
 _SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
 
@@ -98,7 +98,7 @@ def build_report(
         max_side: longer side of the pictures in pixels, whatever the size of the images.
     """
     source, target, matrix = alignment.source, alignment.target, alignment.transform
-    below = shrunk(to_rgb8(target), max_side)
+    below = reduce_image(to_rgb8(target), max_side)
     height, width = below.shape[:2]
     warped = resized(to_rgb8(alignment.warped), height, width)
     valid, trusted = (

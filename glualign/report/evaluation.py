@@ -16,8 +16,9 @@ from glualign.evaluation.metrics import PointTruth, scattered, size_of
 from glualign.evaluation.runner import PairResult, load
 from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, table_cells
 from glualign.flow import Flow, warp
+from glualign.images import reduce_image
 from glualign.report.page import picture_url, write_page
-from glualign.viz.styles import colorize, shrunk
+from glualign.viz.styles import colorize
 
 PICTURE_SIDE = 360
 # The colour scale of the error map ends at this share of L: the alpha of the usual PCK.
@@ -62,7 +63,7 @@ def panels(
             "warped source": warped,
             f"error, 0 to {scale:.0f} px": error_map(sample, flow, scale),
         }
-        urls = {name: picture_url(shrunk(image, PICTURE_SIDE)) for name, image in images.items()}
+        urls = {name: picture_url(reduce_image(image, PICTURE_SIDE)) for name, image in images.items()}
         found.append({"kind": kind, "result": result, "images": urls})
     return found
 

@@ -253,13 +253,6 @@ def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
         )
 
 
-def shrunk(picture: Picture, max_side: int | None) -> Picture:
-    """The picture with its longer side at most ``max_side`` pixels."""
-    height, width = picture.shape[:2]
-    factor = min(1.0, (max_side or max(height, width)) / max(height, width))
-    return resized(picture, max(1, round(height * factor)), max(1, round(width * factor)))
-
-
 def resized(picture: Picture, height: int, width: int) -> Picture:
     """The picture at another size; itself where it has that size."""
     if picture.shape[:2] == (height, width):

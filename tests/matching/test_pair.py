@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from glualign.geometry import forward_backward_error
-from glualign.images import Image
+from glualign.images import Image, reduce_image
 from glualign.matching.pair import CONSISTENT, PairMatcher, PreparedImage
-from glualign.matching.predictor import reduce_image
 from tests.matching.known_pairs import NoPredictor, pair_without_network
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from glualign.matching.predictor import FARTHEST, FlowPredictor, to_source_pixels
+from glualign.geometry import to_source_pixels
+from glualign.matching.predictor import FARTHEST, FlowPredictor
 from glualign.network import GLUNet
 from glualign.training.weights import initialise
 from tests.matching.known_pairs import end_point_errors, example, median_error, warp_homography

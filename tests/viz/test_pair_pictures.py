@@ -80,13 +80,6 @@ def test_side_by_side_has_one_height_and_keeps_proportions():
     assert picture.shape[0] > 60
 
 
-def test_shrunk_bounds_the_longer_side():
-    picture = np.zeros((300, 900, 3), np.uint8)
-    assert styles.shrunk(picture, 300).shape == (100, 300, 3)
-    assert styles.shrunk(picture, 900) is picture
-    assert styles.shrunk(picture, None) is picture
-
-
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".gif", 60), (".webp", 40), (".png", 0)])
 def test_animations_hold_both_frames_for_ever(tmp_path, suffix, tolerance):
     frames = [np.full((40, 50, 3), (200, 30, 30), np.uint8), np.full((40, 50, 3), (20, 60, 210), np.uint8)]
