@@ -55,15 +55,19 @@ VARIANTS = {
     "without the decoder at 1/2": Variant(
         place="glualign.network.glunet.GLUNet.working_features", instead=ending_at_a_quarter
     ),
-    "without rectification": Variant(place=f"{PACKAGE}.coarse_motion.STEPS", instead=0),
+    "without rectification": Variant(place=f"{PACKAGE}.coarse_motion.MOST_RECTIFICATIONS", instead=0),
     "without the search": Variant({"search": False}),
-    "without 32 x 32 cells": Variant(place=f"{PACKAGE}.coarse_motion.CHECKED", instead=(math.inf, math.inf)),
+    "without 32 x 32 cells": Variant(
+        place=f"{PACKAGE}.coarse_motion.CHECKED_FINER", instead=(math.inf, math.inf)
+    ),
     "without key points": Variant(place=f"{PACKAGE}.estimate.KEY_POINTS_BELOW", instead=-math.inf),
     "at 768 pixels": Variant({"max_side": 768}),
     "without fusion": Variant({"fuse_global_motion": False}),
     "without the simplest model": Variant({"transform": "dense"}),
-    "without moving the model": Variant(place=f"{PACKAGE}.global_model.NEARLY", instead=math.inf),
-    "without parts beside the model": Variant(place=f"{PACKAGE}.global_model.BETTER", instead=math.inf),
+    "without moving the model": Variant(
+        place=f"{PACKAGE}.global_model.LEAST_RATIO_TO_MOVE", instead=math.inf
+    ),
+    "without parts beside the model": Variant(place=f"{PACKAGE}.global_model.PART_MARGIN", instead=math.inf),
     "without refinement": Variant({"refine": False}),
     "preset fast": Variant({"preset": "fast"}),
 }

@@ -1,7 +1,7 @@
 """How often is the coarse motion right, and in how many seconds, on pairs whose look changes a little?
 
     python benchmarks/coarse_motions.py ../shared/eval
-    python benchmarks/coarse_motions.py ../shared/eval --preset fast --constant VISIBLE=5.0
+    python benchmarks/coarse_motions.py ../shared/eval --preset fast --constant LEAST_CORNER_MOTION=5.0
 
 Every pair is tried as it is, with other tones, with noise, and blurred: which hypothesis wins is close on
 many pairs, and one trial of each says little. A motion is right when the median error of its pixels is below

@@ -42,34 +42,34 @@ CHANCE = 0.1
 """Share of the cells that agree with the best map of unrelated images: 0.08 in the median of 46 pairs of
 training photographs of different scenes, 0.14 at most in nine of ten (with frozen features alone 0.06 and
 0.10)."""
-CERTAIN = 150.0
+NO_ROTATION_FROM = 150.0
 """Score (137 of 256 cells) from which no rotation is tried: wrong matches of a turned source reach 105 on
 homogr/LePoint2."""
-PLAUSIBLE = 19.0
+NO_SCALE_FROM = 19.0
 """Score (60 of 256 cells) from which no other scale is tried."""
-CHECKED = (PLAUSIBLE, CERTAIN)
+CHECKED_FINER = (NO_SCALE_FROM, NO_ROTATION_FROM)
 """Scores of the source as it is that 32 x 32 cells check: a motion that is 98 px off has 24 on
 homogr/LePoint1. Below these the search goes on in any case."""
-NOTICED = 2.0
+RECTIFIED_FROM = 2.0
 """Score (36 of 256 cells) of a hypothesis that is worth rectifying."""
-CLEARLY = 1.25
-"""A hypothesis replaces the one so far when its score is this many times as high, and `BEYOND` more; both
-were set, not tuned."""
-BEYOND = 2.0
-REACH = 11.0
+REPLACING_RATIO = 1.25
+"""A hypothesis replaces the one so far when its score is this many times as high, and `REPLACING_MARGIN`
+more; both were set, not tuned."""
+REPLACING_MARGIN = 2.0
+INLIER_DISTANCE = 11.0
 """Pixels of 256 within which a match agrees with a map: two thirds of a cell. With 8 the motion of `fast` is
 right for 87 instead of 83 %, but `balanced` misses one more pair of homogr; with 14 for 78 %
 (benchmarks/coarse_motions.py)."""
-FEWEST = 8
+FEWEST_MATCHES = 8
 """Matches that can say anything about a map."""
-VISIBLE = 10.0
+LEAST_CORNER_MOTION = 10.0
 """Pixels of 256 that a corner must move for the source to be warped. With 5 and with 13 the motion of `fast`
 is right as often; with 5 it takes a quarter longer."""
-STEPS = 3
+MOST_RECTIFICATIONS = 3
 """Rectifications at most; with 5 the motion of `fast` is right for 83.2 instead of 82.6 %."""
 LEAST_SEEN = 0.05
 """Share of the frame that a warped source must cover."""
-SHARPNESS = 25.0
+INVERSE_TEMPERATURE = 25.0
 """Inverse temperature of the soft-argmax about a match, over `WINDOW` cells to each side."""
 WINDOW = 2
 
@@ -106,17 +106,17 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
         shown = pair.warp_source(plain, FRAME)[0]
         best = _Hypothesis(plain, None, 0.0, pair.predictor.coarse_cells([shown]))
     finer = None
-    if search and pair.predictor.config.pretrained and CHECKED[0] <= best.score < CHECKED[1]:
+    if search and pair.predictor.config.pretrained and CHECKED_FINER[0] <= best.score < CHECKED_FINER[1]:
         finer = pair.predictor.coarse_cells([pair.target_pixels], FINER)
         [best] = _score(pair, [best.transform], finer=finer)
     quarters, eighths = ROTATIONS
     # Angles at one scale, mirrored or not, likeliest first, and the score from which they are not tried.
     batches: list[tuple[tuple[float, ...], float, bool, float]] = []
     if mirror:
-        batches += [((0.0, *quarters), 1.0, True, CERTAIN)]
+        batches += [((0.0, *quarters), 1.0, True, NO_ROTATION_FROM)]
     if search:
-        batches += [(quarters, 1.0, False, CERTAIN), (eighths, 1.0, False, CERTAIN)]
-        batches += [((0.0, *quarters, *eighths), scale, False, PLAUSIBLE) for scale in SCALES]
+        batches += [(quarters, 1.0, False, NO_ROTATION_FROM), (eighths, 1.0, False, NO_ROTATION_FROM)]
+        batches += [((0.0, *quarters, *eighths), scale, False, NO_SCALE_FROM) for scale in SCALES]
     to_working, sizes = resizing_matrix(FRAME, pair.working), (pair.working, pair.source_size)
     for angles, scale, mirrored, enough in batches:
         if best.score >= enough:
@@ -124,11 +124,11 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
         turned = (rotation_scale_matrix(*sizes, degrees=a, scale=scale, mirror=mirrored) for a in angles)
         batch = [np.asarray(each @ to_working, np.float64) for each in turned]
         first = max(_score(pair, batch), key=BY_SCORE, default=best)
-        if first.score >= NOTICED:
+        if first.score >= RECTIFIED_FROM:
             candidate = _rectified(pair, first)
             if finer is not None:
                 [candidate] = _score(pair, [candidate.transform], finer=finer)
-            if candidate.score > CLEARLY * best.score + BEYOND:
+            if candidate.score > REPLACING_RATIO * best.score + REPLACING_MARGIN:
                 best = candidate
     if best.transform is plain:
         return CoarseMotion(None, best.level4)
@@ -138,8 +138,8 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
 
 def _rectified(pair: PairMatcher, best: _Hypothesis) -> _Hypothesis:
     """The source warped by a residual motion, for as long as that is visible and the score does not fall."""
-    for _ in range(STEPS):
-        if best.residual is None or corner_motion(best.residual, FRAME) < VISIBLE:
+    for _ in range(MOST_RECTIFICATIONS):
+        if best.residual is None or corner_motion(best.residual, FRAME) < LEAST_CORNER_MOTION:
             break
         found = _score(pair, [best.transform @ best.residual])
         if not found or found[0].score < best.score:
@@ -203,7 +203,7 @@ def mutual_matches(similarity: Floats) -> tuple[Points, Points]:
     back = similarity.argmax(axis=1)[best]
     mutual = (np.abs(column[back] - column) <= 1) & (np.abs(row[back] - row) <= 1)
     near = (np.abs(column[:, None] - column[best]) <= WINDOW) & (np.abs(row[:, None] - row[best]) <= WINDOW)
-    weight = np.where(near, np.exp(SHARPNESS * (similarity - similarity.max(axis=0))), 0)
+    weight = np.where(near, np.exp(INVERSE_TEMPERATURE * (similarity - similarity.max(axis=0))), 0)
     weight /= weight.sum(axis=0)
     cell = COARSE_SIZE / side
     source = np.stack([column @ weight, row @ weight], axis=1)[mutual]
@@ -215,12 +215,14 @@ def fit_motion(target: Points, source: Points) -> tuple[Matrix | None, float]:
     """The affine map target -> source, where it is plausible, and how many matches ``(N, 2)`` agree with it.
 
     A homography has more freedom than wrong matches of 16 x 16 cells deserve: with one beside the affine map
-    (and `VISIBLE` 5) the motion of `fast` was right for 80 instead of 85 %, that of `balanced` for 86 instead
-    of 90 %.
+    (and `LEAST_CORNER_MOTION` 5) the motion of `fast` was right for 80 instead of 85 %, of `balanced` for 86
+    instead of 90 %.
     """
-    if len(target) < FEWEST:
+    if len(target) < FEWEST_MATCHES:
         return None, 0.0
-    linear, inliers = cv2.estimateAffine2D(target, source, method=cv2.RANSAC, ransacReprojThreshold=REACH)
+    linear, inliers = cv2.estimateAffine2D(
+        target, source, method=cv2.RANSAC, ransacReprojThreshold=INLIER_DISTANCE
+    )
     if linear is None:
         return None, 0.0
     affine = np.vstack([linear, [0.0, 0.0, 1.0]])

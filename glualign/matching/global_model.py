@@ -26,10 +26,10 @@ from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edg
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
 FEWEST_INLIERS = 1 / 3
 """Share of the trusted flow that a model must explain to be one at all."""
-NEARLY = 0.9
+LEAST_RATIO_TO_MOVE = 0.9
 """Share of the flow's edge similarity that a model must reach to be worth moving; set, not tuned, as are the
 sizes below without a measurement."""
-NOTICEABLY = 1.001
+LEAST_RATIO_MOVED = 1.001
 """Times its edge similarity as fitted that a model must have where it is moved to. With 1 a pair by day and
 night that is aligned already, multimodal_daynight/VisionDN1, is moved by half a pixel."""
 AREA = 21
@@ -40,7 +40,7 @@ FEWEST_CONTRADICTING = 0.005
 """... and the share of the frame in which it must do so: something moves by itself there."""
 APART = 4.0
 """Working pixels from the homography at which a part of the flow may move otherwise; 3 px give the same."""
-BETTER = 0.15
+PART_MARGIN = 0.15
 """Edge similarity by which the flow of such a part must exceed the homography's. On all public pairs but the
 graffiti wall and two more nothing changes; there the median falls from 1.67 to 1.30 px, PCK-1 rises by 16."""
 SMALLEST_PART = 0.001
@@ -52,7 +52,7 @@ WINDOWS = 300
 RADIUS = 8
 """Of a window, in pixels: 8, 12 and 20 leave 1.02, 1.04 and 1.04 px (geometric mean) of what aligned training
 pairs were disturbed by (benchmarks/registration.py)."""
-FEWEST = 12
+FEWEST_WINDOWS = 12
 """Windows that can say anything about a model."""
 ROUNDS = ((8, (4.0, 2.0, 1.0)), (4, (1.5, 0.8)))
 """Reach of the displacements in pixels, and the widths of the mean shift; the source is warped anew."""
@@ -105,10 +105,10 @@ def simplest_model(
         if fit.inlier_share < FEWEST_INLIERS:
             continue
         shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))
-        if shown.total >= NEARLY * dense.total:
+        if shown.total >= LEAST_RATIO_TO_MOVE * dense.total:
             moved = register(pair, fit.matrix, model)
             found = edges.compare(np.asarray(moved @ from_working, np.float64))
-            if found.total > NOTICEABLY * shown.total:
+            if found.total > LEAST_RATIO_MOVED * shown.total:
                 fit, shown = fit._replace(matrix=moved), found
         if explains(shown, dense):
             return Explained(model, fit, shown)
@@ -136,7 +136,7 @@ def flow_beside(plane: Field, flow: Field, model: Similarity, dense: Similarity)
             # With the edges around it.
             here = cv2.dilate((labels == part).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
             by_flow, by_model = (replace(each, covered=each.covered & here) for each in (dense, model))
-            if by_flow.total > by_model.total + BETTER:
+            if by_flow.total > by_model.total + PART_MARGIN:
                 moving |= here
     if not explains(*(replace(each, covered=each.covered & ~moving) for each in (model, dense))):
         return None
@@ -157,7 +157,7 @@ def explains(model: Similarity, dense: Similarity) -> bool:
 def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix:
     """The transform of the same kind near ``matrix``, full-size target -> source, that edges support best.
 
-    ``matrix`` itself where fewer than `FEWEST` windows show texture.
+    ``matrix`` itself where fewer than `FEWEST_WINDOWS` windows show texture.
     """
     target = np.dstack(edge_directions(reduce_image(pair.target_pixels, LONGER_SIDE)))
     size = (target.shape[0], target.shape[1])
@@ -170,7 +170,7 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
         )
         source = np.dstack(edge_directions(warped)) * inner[..., None]
         centres, scores = _scores(target, source, inner, reach)
-        if len(centres) < FEWEST:
+        if len(centres) < FEWEST_WINDOWS:
             return matrix
         motion = shift_model(centres, scores, model, size, widths)
         found = np.asarray(found @ motion, np.float64)
