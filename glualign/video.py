@@ -177,7 +177,7 @@ def write_video(
     """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder; their number.
 
     They replace the file, or all such pictures in the folder, when the last is written. An error or a second
-    Ctrl-C leaves nothing; the first Ctrl-C ends the video with the pictures so far.
+    Ctrl-C leaves what was there before; the first Ctrl-C ends the video with the pictures so far.
 
     Args:
         path: ``.mp4``, ``.avi`` or ``.mkv``; a name without extension is a folder.

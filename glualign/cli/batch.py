@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import fact_rows, interruptible, note, print_json, print_table, progress_on, warn
-from glualign.cli.options import FOLDER, MIN_QUALITY, PATH, QUIET, Aligning, Reading, Writing, command, option
+from glualign.cli.options import FOLDER, PATH, QUIET, Aligning, Reading, Writing, command, min_quality, option
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Progress, Settings, Summary
@@ -74,7 +74,10 @@ def _kinds(text: str) -> list[str]:
     ),
     Writing,
     Aligning,
-    MIN_QUALITY,
+    min_quality(
+        "A pair of a worse one fails, and nothing of it is written. A pair of the verdict failed fails, too, "
+        "but its files are kept; with none it is done. Any failed pair: exit code 3."
+    ),
     Reading,
     option(
         "--resume  Leave pairs alone that were done, or failed, with these inputs and options (the default).",
@@ -87,7 +90,7 @@ def _kinds(text: str) -> list[str]:
     option("--overwrite  Do every pair again.", name="redo", flag_value="all"),
     option("--fail-fast  Stop after the first pair that fails."),
     option(
-        "--batch-size N  Successive pairs of equal size that share a forward pass.",
+        "--batch-size N  Successive pairs of equal size that share a forward pass; rounding differs with it.",
         show_default="8 on CUDA, else 1",
     ),
     option("--shard I/N  Do part I (from 1) of N only; a later run without --shard merges."),

@@ -236,17 +236,21 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
     option("--eval-pairs  Also validate on these pairs.", EXISTING),
     option("--cache DIRECTORY  Folder for decoded photographs."),
     option("--max-steps N  Stop after so many steps, checkpoint written."),
-    option("--max-minutes  Stop after so many minutes, checkpoint written.", click.FloatRange(min=0)),
+    option("--max-minutes X  Stop after so many minutes, checkpoint written.", click.FloatRange(min=0)),
     short_help="Train a network on pairs made from photographs.",
 )
 def train(recipe: str, photos: str, output: str, **options: Any) -> None:
     """Train a network on pairs made from photographs, by a recipe: a TOML file, or one that ships.
 
-    The recipes that ship are compact (the default model from nothing), finetune (the default model goes on
-    with photographs of your own), glunet (the published network, for CUDA devices) and tiny (a few seconds
-    of everything). The run's folder receives last.pt (everything needed to resume), train.csv,
+    The recipes that ship are compact (the default model from two frozen published networks, which
+    tools/convert_backbones.py writes), finetune (the default model goes on with photographs of your own),
+    glunet (GLU-Net-star at full size with bilinear up-sampling, from nothing, for CUDA devices) and tiny (a
+    few seconds of everything). The run's folder receives last.pt (everything needed to resume), train.csv,
     validation.csv and their plots. Under torchrun, all processes train together. `glualign weights export`
     turns last.pt into a file of weights.
+
+    Ctrl-C or SIGTERM finishes the step at hand, writes last.pt and ends with exit code 0; a second one ends
+    at once.
 
     \b
     Examples:

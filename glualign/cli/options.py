@@ -5,6 +5,7 @@ This module imports click and nothing heavier, so that ``--help`` stays instant.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -172,12 +173,13 @@ PRECISION = option(
     "hardware has it; fp32 is exact, slower.",
     default="auto",
 )
-MIN_QUALITY = option(
-    "--min-quality  Worst verdict to accept. Worse: nothing is written, exit code 1. Files of a failed "
-    "alignment are kept, with exit code 4; with none the exit code is 0.",
-    click.Choice(MIN_QUALITIES),
-    "failed",
-)
+
+
+def min_quality(meaning: str) -> Any:
+    """The option ``--min-quality``; what a worse verdict leads to differs between one pair and many."""
+    return option(f"--min-quality  Worst verdict to accept. {meaning}", click.Choice(MIN_QUALITIES), "failed")
+
+
 QUALITY = option(
     "--quality 1-100  Quality of JPEG, WebP, HEIC and AVIF output.",
     click.IntRange(1, 100),
@@ -191,8 +193,9 @@ FORMAT = option(
 OUT = (
     click.Argument(["out"], required=False, type=STREAM),
     option("-o, --output FILE|-  The same as OUT."),
-    FORMAT,
+    option("--format EXT  Format of standard output, such as flo or npz; a file's name says its own."),
 )
+"""Of commands that write a flow."""
 MASK = option(
     "--mask FILE  Also write the mask here (8-bit image): 255 where an alignment is trusted, for apply "
     "where valid."
@@ -249,6 +252,13 @@ class Aligning:
         return given
 
 
+def showing(declared: Any, default: str) -> Any:
+    """A declared option whose help says another default, in words."""
+    declared = copy.copy(declared)
+    declared.show_default = default
+    return declared
+
+
 @dataclass(frozen=True)
 class Reading:
     """How images are read: keyword arguments of `glualign.images.read_image`."""
@@ -259,7 +269,11 @@ class Reading:
         default=True,
         name="apply_orientation",
     )
-    page: int = option("--page N  Page of a multi-page TIFF to read, counted from 0.", NATURAL, 0)
+    page: int = option(
+        "--page N  Page or frame to read of a file that has several (TIFF, GIF, WebP), counted from 0.",
+        NATURAL,
+        0,
+    )
     max_pixels: int | None = option(
         "--max-pixels N  Refuse images with more pixels (width x height) than this. 0: no limit.",
         NATURAL,

@@ -14,7 +14,6 @@ from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
     MASK,
-    MIN_QUALITY,
     NATURAL,
     OUT,
     PATH,
@@ -23,6 +22,7 @@ from glualign.cli.options import (
     Telling,
     Writing,
     command,
+    min_quality,
     option,
 )
 from glualign.errors import GlualignError
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 EXIT_FAILED_VERDICT = 4
 PAIR = (click.Argument(["source"], type=PATH), click.Argument(["target"], type=PATH))
 ONLY_TRUSTED = option(
-    "--only-trusted  Leave out what the source reaches but forward and backward flow disagree on: filled "
-    "in images, unknown in flow."
+    "--only-trusted  Leave out what is valid but not trusted, as its expected error is too large: filled in "
+    "images, unknown in flow."
 )
 
 
@@ -48,7 +48,10 @@ class Pairing(Reading, Aligning):
         "--init FILE  Start from a known motion: a 3x3 matrix target to source (.txt, .json), a flow, or "
         "point pairs (.csv: source x, y, target x, y). What is left is estimated on top of it."
     )
-    min_quality: str = MIN_QUALITY
+    min_quality: str = min_quality(
+        "Worse: nothing is written, exit code 1. Files of a failed alignment are kept, with exit code 4 (of "
+        "report: 0); with none the exit code is 0."
+    )
     source_mask: str | None = option(
         "--source-mask FILE  Image of the source's size, black where the source has no say (sky, people, "
         "time stamps)."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import click
 
 from glualign.cli.console import counted, status
 from glualign.cli.flow_files import errors_about
-from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option
+from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option, showing
 from glualign.cli.pair import Pairing
 
 if TYPE_CHECKING:
@@ -213,6 +213,15 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
         pairing.refuse_failed(alignment)
 
 
+@dataclass(frozen=True)
+class Filming(Aligning):
+    """How frames are aligned: as a pair is, with defaults of their own."""
+
+    max_side: int | None = showing(Aligning.max_side, "512 with --preset fast, else 1024")
+    preset: str | None = showing(Aligning.preset, "fast; balanced with --onto first or --mirror")
+    transform: str = showing(Aligning.transform, "dense, also for auto")
+
+
 @command(
     click.Argument(["video"], type=FILE),
     option(
@@ -237,16 +246,16 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
         "--max-flow PX  Motion in pixels that gets full colour in the whole clip.",
         show_default="measured on 12 pairs",
     ),
-    Aligning,
+    Filming,
     QUIET,
     short_help="Draw the flow of a video.",
 )
-def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **options: Any) -> None:
+def video(video: str, output: str, style: Any, onto: str, filming: Filming, **options: Any) -> None:
     """Draw the flow of VIDEO as a video: one picture for each pair of frames.
 
-    The colour scale is the same for the whole clip. Consecutive frames are aligned with --preset fast unless
-    another is given. The result has no sound. Ctrl-C ends the video with the frames so far; a second one
-    leaves nothing.
+    The colour scale is the same for the whole clip. The flow is free for every pixel (dense) unless
+    --transform names a model. The result has no sound. Ctrl-C ends the video with the pictures so far, exit
+    code 130; a second one leaves what was there before.
 
     \b
     Styles:
@@ -267,7 +276,7 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
 
     path = Path(output)
     check_encoding(path)
-    check_outputs([path if path.suffix else path / "000001.png"], [video, aligning.model])
+    check_outputs([path if path.suffix else path / "000001.png"], [video, filming.model])
     first, last = options["frames"]
     if last <= first:
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
@@ -275,11 +284,11 @@ def video(video: str, output: str, style: Any, onto: str, aligning: Aligning, **
     count, rate = clip.count(), clip.rate()
     if not path.suffix:
         check_frames(path, count - 1)
-    if aligning.transform == "auto":
-        aligning = replace(aligning, transform="dense")  # not one model in this frame and flow in the next
-    if onto == "next" and aligning.preset is None and not aligning.mirror:
-        aligning = replace(aligning, preset="fast")
-    aligner = Aligner.from_pretrained(**aligning.arguments(show=not options["quiet"]))
+    if filming.transform == "auto":
+        filming = replace(filming, transform="dense")  # not one model in this frame and flow in the next
+    if onto == "next" and filming.preset is None and not filming.mirror:
+        filming = replace(filming, preset="fast")
+    aligner = Aligner.from_pretrained(**filming.arguments(show=not options["quiet"]))
     pictures = video_pictures(
         clip, aligner, count, style=style, onto_first=onto == "first", max_flow=options["max_flow"]
     )

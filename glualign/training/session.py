@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from glualign.devices import choose_device
-from glualign.errors import TrainingError
+from glualign.errors import DeviceError, TrainingError
 from glualign.evaluation.datasets import open_dataset
 from glualign.files import PathLike, reading
 from glualign.training.folder import CHECKPOINT_NAME
@@ -46,7 +46,12 @@ def joined_processes(device: str) -> Iterator[Processes]:
     """Join the group when `torchrun` started this process, else be the only one."""
     variables = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
     rank, world, local = (int(os.environ.get(*variable)) for variable in variables)
-    place = choose_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
+    try:
+        place = choose_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
+    except DeviceError as error:
+        raise TrainingError(
+            f"run.device of the recipe: {device!r} is unknown or not on this machine; use auto or cpu"
+        ) from error
     if place == torch.device("cuda"):
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from glualign.cli import options
 from glualign.cli.main import cli
 from glualign.cli.pair import Pairing
+from glualign.cli.pictures import Filming
 from glualign.matching.options import PRESETS
 
 
@@ -61,7 +62,7 @@ def test_defaults_in_the_help_are_those_of_the_library():
 
 
 @pytest.mark.parametrize(
-    "part", [options.Aligning, options.Reading, options.Writing, options.Telling, Pairing]
+    "part", [options.Aligning, options.Reading, options.Writing, options.Telling, Pairing, Filming]
 )
 def test_the_options_of_a_dataclass_have_the_names_of_its_fields(part):
     assert list(parameters(part)) == [field.name for field in fields(part)]
@@ -74,6 +75,13 @@ def test_what_is_not_given_is_as_in_the_library():
     named = {name: given.pop(name) for name in ("model", "device", "precision", "preset")}
     assert named == {"model": "compact", "device": "auto", "precision": "auto", "preset": "balanced"}
     assert choose_options("balanced", given) == AlignOptions()
+
+
+def test_the_defaults_that_video_shows_leave_those_of_a_pair_alone():
+    pair, film = parameters(options.Aligning), parameters(Filming)
+    assert film["preset"].show_default.startswith("fast")
+    assert pair["preset"].show_default == "balanced"
+    assert [each.help for each in film.values()] == [each.help for each in pair.values()]
 
 
 def test_what_is_given_reaches_the_aligner():

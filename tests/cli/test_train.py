@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
@@ -85,6 +86,13 @@ def test_a_wrong_recipe_is_one_line(photos: Path, tmp_path: Path) -> None:
     output = refusal(recipe, "--photos", photos, "-o", tmp_path / "r")
     assert "bad.toml: stages[0]: unknown key stepz" in output
     assert output.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_device_that_is_not_there_names_the_key_of_the_recipe(photos: Path, tmp_path: Path) -> None:
+    message = refusal("glunet", "--photos", photos, "-o", tmp_path / "run")
+    assert "run.device of the recipe: 'cuda' is unknown or not on this machine" in message
+    assert "--device" not in message
 
 
 def test_recipes_that_ship_have_names(photos: Path, tmp_path: Path) -> None:
