@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -46,8 +46,10 @@ def pages() -> dict[Path, str]:
         "| 1 | failed: one line on stderr says what, which file, and what to do |",
         "| 2 | the command line was not understood |",
         "| 3 | a batch or an evaluation finished, and some of its pairs failed |",
-        "| 4 | the files are written, but the verdict on the alignment is failed (`--min-quality none`: 0) |",
-        "| 130, 143 | interrupted by Ctrl-C, by SIGTERM |",
+        "| 4 | `warp`, `flow` and `matches`: the files are written, but the verdict on the alignment is "
+        "failed (`--min-quality none`: 0) |",
+        "| 130, 143 | interrupted by Ctrl-C, by SIGTERM; `train` writes its checkpoint and ends with 0 the "
+        "first time |",
         "",
         "See also: [shell completion](completion.md), [conventions](conventions.md), "
         "[troubleshooting](troubleshooting.md).\n",
@@ -102,13 +104,20 @@ def main() -> None:
     check = parser.parse_args().check
     wanted = pages()
     stale = [path for path in (DOCS / "cli").glob("*.md") if path not in wanted]
+    write_or_check(wanted, stale, check=check, command="tools/build_cli_reference.py")
+
+
+def write_or_check(
+    wanted: Mapping[Path, str], stale: Sequence[Path] = (), *, check: bool, command: str
+) -> None:
+    """Write the pages that differ and remove the stale ones; with ``check``, exit with 1 if there are any."""
     changed = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
-    for path in stale + changed:
+    for path in [*stale, *changed]:
         done = "out of date" if check else "removed" if path in stale else "written"
         print(f"{path.relative_to(ROOT)}: {done}")
     if check:
         if stale or changed:
-            sys.exit("The reference differs from the commands: run python tools/build_cli_reference.py")
+            sys.exit(f"The reference differs from the code: run python {command}")
         return
     for path in stale:
         path.unlink()

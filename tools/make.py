@@ -32,6 +32,7 @@ CHECKS = (
     ("format", ["-m", "ruff", "format", "--check", "."]),
     ("types", ["-m", "mypy"]),
     ("CLI reference", ["tools/build_cli_reference.py", "--check"]),
+    ("recipe reference", ["tools/build_recipe_reference.py", "--check"]),
     ("benchmarks page", ["benchmarks/build_docs.py", "--check"]),
     ("accuracy tables", ["tools/build_accuracy_tables.py", "--check"]),
     ("links", ["tools/check_links.py"]),

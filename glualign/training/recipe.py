@@ -37,69 +37,87 @@ Minutes = Annotated[float, (0, 1e6)]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which pairs are drawn."""
+    """Which pairs are drawn.
 
-    # Weight of each stratum of pairs, and of photographs that belong together (`KINDS`).
+    Attributes:
+        mix: weight of each stratum of pairs (`STRATA`), and of photographs that belong together (`KINDS`);
+            kinds that are not named have none. By default all strata weigh the same.
+        held_out: shell patterns of the photographs kept for validation, on names relative to the folder.
+        held_out_share: share of the photographs that is kept when there are no patterns.
+        workers: processes that synthesise pairs; 0: the training process does.
+    """
+
     mix: Weights = field(default_factory=lambda: dict.fromkeys(STRATA, 1.0))
-    # Shell patterns of the photographs kept for validation, and the share that is kept when there are none.
     held_out: tuple[str, ...] = ()
     held_out_share: Annotated[float, (0.001, 0.5)] = 0.04
-    # Processes that synthesise pairs.
     workers: Annotated[int, (0, 256)] = 2
 
 
 @dataclass(frozen=True)
 class StageOptions:
-    """One stage of training."""
+    """One stage of training.
 
-    # ``features`` (contrastive, pyramid and projection alone), ``coarse`` (levels 4 and 3 at 256 x
-    # 256) or ``full`` (all levels); in ``fine`` all levels are computed and those of the working size learn,
-    # in ``half`` the one at 1/2 alone.
+    Attributes:
+        kind: what learns: ``features`` (contrastive, pyramid and projection alone), ``coarse`` (levels 4 and
+            3 at 256 x 256), ``full`` (all levels), ``fine`` (all levels are computed, those of the working
+            size learn) or ``half`` (the same, the level at 1/2 alone learns).
+        steps: optimiser steps.
+        batch: pairs of a step and process.
+        learning_rate: peak, of everything but the pyramid.
+        pyramid_rate: peak, of the pyramid; 0 freezes it, and gradients stop at the flow that enters a warp.
+        sizes: working sizes; each batch draws one. ``features`` and ``coarse`` work at 256 only.
+        extra_layers: probability that a batch above 256 passes through one extra adaptive-resolution layer.
+        contrastive: weight of the contrastive loss, the only loss of a ``features`` stage.
+        loss_exponents: exponent q of the robust end-point error (abs(d) + eps)^q, for flow4, flow3, flow2,
+            flow1 and, in a model with ``half_decoder_width``, flow0.
+        mix: weights of the pairs in this stage, as in ``data.mix``; empty: those of ``data``.
+        frozen_norms: the decoders' batch norms normalise by the statistics they have, as at inference. Those
+            of a small batch depend on which motions happen to be in it, and flow bears that badly.
+    """
+
     kind: StageKind
-    # Optimiser steps, and pairs per step and process.
     steps: Count
     batch: Annotated[int, (1, 4096)] = 8
-    # Peaks, of the pyramid and of all else; 0 freezes it, and gradients stop at the flow that enters a warp.
     learning_rate: Rate = 5e-4
     pyramid_rate: Rate = 0.0
-    # Working sizes (multiples of 8, at least 256); each batch draws one.
     sizes: Annotated[tuple[int, ...], (256, 4096, 8)] = (256,)
-    # Probability that a batch above 256 passes through one extra adaptive-resolution layer.
     extra_layers: Share = 0.0
-    # Weight of the contrastive loss (the only loss of a ``features`` stage).
     contrastive: Annotated[float, (0, 1e4)] = 0.0
-    # Exponent q of the robust end-point error (|d| + eps)^q, for flow4, flow3, flow2, flow1 and, in a model
-    # with ``half_decoder_width``, flow0.
     loss_exponents: Annotated[tuple[float, ...], (0.05, 2)] = (0.8, 0.7, 0.6, 0.5, 0.5)
-    # Weight of each stratum of pairs in this stage; empty: that of ``data``.
     mix: Weights = field(default_factory=dict)
-    # The decoders' batch norms normalise by the statistics they have, as at inference. Those of a small batch
-    # depend on which motions happen to be in it, and flow bears that badly.
     frozen_norms: bool = False
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How the run goes."""
+    """How the run goes.
 
-    # Of weights and data.
+    Attributes:
+        seed: of weights and data.
+        init: weights to start from, a path or a name of the registry. Empty: from nothing or, in a model that
+            is ``pretrained``, from ``backbone``.
+        backbone: file that ``tools/convert_backbones.py`` wrote, for a ``pretrained`` model without ``init``.
+        device: ``auto`` (CUDA, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: of convolutions; ``auto`` is bf16 where the hardware multiplies it.
+        threads: of the training process on a CPU; 0 leaves torch's choice.
+        ema: decay of the running average of weights that is validated and exported.
+        log_every: steps between lines of the log.
+        checkpoint_minutes: minutes between checkpoints; one closes each stage.
+        validate_minutes: minutes between validations; one closes each stage.
+        validation_pairs: pairs of each stratum.
+        validation_size: working size of these.
+    """
+
     seed: Annotated[int, (0, 2**31 - 1)] = 1
-    # Weights to start from (a path, or a name of the registry). Empty starts from nothing, or, in a model
-    # that is ``pretrained``, from what ``tools/convert_backbones.py`` wrote.
     init: str = ""
     backbone: str = ""
-    # ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of convolutions, ``auto`` is bf16 where the hardware
-    # multiplies it; threads of the training process on a CPU, 0 leaves torch's choice.
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Annotated[int, (0, 1024)] = 0
-    # Decay of the running average of weights that is validated and exported.
     ema: Annotated[float, (0, 0.999999)] = 0.998
-    # Steps between lines of the log, minutes between checkpoints and validations; one closes each stage.
     log_every: Count = 20
     checkpoint_minutes: Minutes = 4.0
     validate_minutes: Minutes = 15.0
-    # Pairs of each stratum, and their working size.
     validation_pairs: Annotated[int, (1, 100_000)] = 32
     validation_size: Annotated[int, (256, 4096, 8)] = 384
 

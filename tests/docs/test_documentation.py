@@ -14,9 +14,10 @@ def tool(root, name):
     return module
 
 
-def test_the_command_reference_is_up_to_date(root):
+@pytest.mark.parametrize("script", ["build_cli_reference.py", "build_recipe_reference.py"])
+def test_the_references_are_up_to_date(root, script):
     finished = subprocess.run(
-        [sys.executable, "tools/build_cli_reference.py", "--check"],
+        [sys.executable, f"tools/{script}", "--check"],
         cwd=root,
         capture_output=True,
         text=True,
@@ -39,6 +40,13 @@ def test_a_changed_page_is_noticed(root, tmp_path, monkeypatch):
     (tmp_path / page.name).write_text("edited by hand", encoding="utf-8")
     with pytest.raises(SystemExit, match="differs"):
         reference.main()
+
+
+def test_every_key_of_a_recipe_has_a_meaning(root):
+    rows = [line for line in (root / "docs" / "recipes.md").read_text("utf-8").splitlines() if "| `" in line]
+    assert len(rows) > 40
+    for row in rows:
+        assert len(row.strip("| ").rsplit(" | ", 1)[1]) > 5, row
 
 
 def test_internal_links_resolve(root):
