@@ -55,7 +55,8 @@ SECTIONS = {
         "Photographs, multi-modal pairs (day and night, map and aerial image, visible and infrared), optical "
         "flow and objects of one class, with homographies, dense flow or hand-made points as ground truth, "
         "which is good to 1 to 3 px. The pairs of `roadscene_aligned` are aligned already, so a method that "
-        "finds no alignment is right there. None of them was used in training. `ROOT` is a folder of "
+        "finds no alignment is right there. None of them was used in training; other frames of the drives of "
+        "`roadscene_aligned` were ([model card](../weights/compact.md)). `ROOT` is a folder of "
         "`<set>/<pair>/`.\n\n"
         "    glualign evaluate pairs ROOT --model compact --baseline identity --baseline sift --baseline dis",
     ),

@@ -78,7 +78,7 @@ def card_table(results: dict[str, Any]) -> str:
 
 def _card_lines(results: dict[str, Any]) -> Iterator[str]:
     rows = _rows(results)
-    yield "| set (pairs) | median error, px | mean, px | PCK-1 | PCK-5 | PCK-0.05 |"
+    yield "| set (pairs) | median error, px | mean, px | PCK-1 | PCK-5 | PCK@0.05 |"
     yield "|---|---:|---:|---:|---:|---:|"
     for group in _sets(rows):
         fast, default = (rows[group, method]["metrics"] for method in (FAST, DEFAULT))
