@@ -34,8 +34,8 @@ class Alignment:
         source: the image that moved.
         target: the image whose pixel grid the result lives on.
         flow: target -> source, in source pixels.
-        trusted: ``(H, W)`` bool on the target grid: valid, and the expected error is small.
-        confidence: ``(H, W)`` float32, 0 to 1; 0 where not valid.
+        trusted: ``(H, W)`` bool on the target grid: valid, and the expected error is below 5 working pixels.
+        confidence: ``(H, W)`` float32, 0 to 1: exp(-expected error / 4 working pixels); 0 where not valid.
         quality: figures and a verdict on the whole.
         transform: 3x3 float64, target pixel -> source pixel, where the flow is one global model.
         model: name of the network; empty where it is not known.

@@ -26,8 +26,8 @@ class Quality:
             network's backward flow; None where no pixel's way back was measured.
         consistency: mean over the cells of the network's flow of a score that falls from 1, where it leads
             there and back, to 1/e at 1.5 working pixels.
-        edge_similarity: of target and aligned source, which does not depend on the network: about 0 for
-            unrelated images, 1 for equal ones.
+        edge_similarity: of target and aligned source, which does not depend on the network: below 0.12 for
+            most unrelated images, 0.29 at most for those measured, and 1 for equal ones.
         content_correlation: squared correlation, 0 to 1, of what lies between the edges that both show; None
             where that is too little to judge by.
         inlier_share: share of the trusted flow that one global transform explains; None when none was fitted.

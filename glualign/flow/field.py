@@ -32,7 +32,7 @@ class Flow:
     Attributes:
         data: ``(H, W, 2)`` float32 on the target grid, ``u`` to the right and ``v`` downwards in source
             pixels. Unknown pixels are NaN in both components.
-        source_size: ``(height, width)`` of the source image; None when it equals the target's.
+        source_size: ``(height, width)`` of the source image; None: not known, and taken to be the target's.
         height: rows of the target grid; derived from the data, as what follows is.
         width: columns of the target grid.
         size: ``(height, width)`` of the target grid.

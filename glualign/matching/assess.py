@@ -21,13 +21,13 @@ CONFIDENCE_SCALE = 4.0
 worth."""
 UNRELATED = 0.12
 """Edge similarity up to which images look unrelated. On the drawn pairs of benchmarks/verdicts.py right
-alignments have 0.47 and more, unrelated pairs 0.23 at most, 16 of 26 below this limit. Two walls of one
-pattern have 0.96, forms and tables on one grid 0.66 to 0.72: see `CONTENT_AGREES`."""
+alignments have 0.50 and more, unrelated pairs 0.29 at most, 17 of 26 below this limit. Two walls of one
+pattern have 0.96, forms and tables on one grid 0.67 to 0.72: see `CONTENT_AGREES`."""
 CONVINCING = 0.4
 """Edge similarity, or consistency of both directions, of a right alignment of images that look alike."""
 CONTENT_AGREES = 0.18
 """Squared correlation of what lies between the shared edges, from which it agrees. On the same pairs walls,
-forms and tables of different content are all below it, and two of 34 right alignments are."""
+forms and tables of different content are all below it, and three of 35 right alignments are."""
 FEWEST_TRUSTED = 0.02
 """Share of what the target shows below which too little is left to call it aligned."""
 

@@ -49,7 +49,7 @@ class Similarity:
 
     @cached_property
     def total(self) -> float:
-        """Mean over the covered part: about 0 for unrelated images, up to 1."""
+        """Mean over the covered part: below 0.12 for most unrelated images, up to 1."""
         mask = self.covered
         return float(self.product[mask].sum() / (self.strength[mask].sum() + 1e-3)) if mask.any() else 0.0
 

@@ -37,7 +37,7 @@ def pictures(examples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pair = [
         cv2.resize(cv2.imread(str(examples / name)), (200, 160), interpolation=cv2.INTER_AREA)
-        for name in ("leuvenA.jpg", "leuvenB.jpg")
+        for name in ("graf1.png", "graf3.png")
     ]
     for names in (("drone.jpg", "map.png"), ("before.jpg", "after.jpg")):
         for name, picture in zip(names, pair, strict=True):
