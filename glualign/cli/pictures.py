@@ -172,6 +172,8 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     and the command that made it. It asks the network for nothing and can be sent by mail. Needs: pip
     install 'glualign[report]'.
 
+    Exit codes: 0 done; 4 done, but the verdict of this alignment is failed; 1 an error.
+
     \b
     Examples:
       glualign report source.jpg target.jpg -o report.html
