@@ -49,8 +49,8 @@ class Pairing(Reading, Aligning):
         "point pairs (.csv: source x, y, target x, y). What is left is estimated on top of it."
     )
     min_quality: str = min_quality(
-        "Worse: nothing is written, exit code 1. Files of a failed alignment are kept, with exit code 4 (of "
-        "report: 0); with none the exit code is 0."
+        "Worse: nothing is written, exit code 1. Files of a failed alignment are kept, with exit code 4; "
+        "with none the exit code is 0."
     )
     source_mask: str | None = option(
         "--source-mask FILE  Image of the source's size, black where the source has no say (sky, people, "
