@@ -46,8 +46,8 @@ def pages() -> dict[Path, str]:
         "| 1 | failed: one line on stderr says what, which file, and what to do |",
         "| 2 | the command line was not understood |",
         "| 3 | a batch or an evaluation finished, and some of its pairs failed |",
-        "| 4 | `warp`, `flow`, `matches`, `report`: the files are written, but the verdict on the alignment is "
-        "failed (`--min-quality none`: 0) |",
+        "| 4 | `warp`, `flow`, `matches`, `report`: the files are written, but the verdict on the alignment "
+        "is failed (`--min-quality none`: 0) |",
         "| 130, 143 | interrupted by Ctrl-C, by SIGTERM; `train` writes its checkpoint and ends with 0 the "
         "first time |",
         "",
