@@ -23,6 +23,15 @@ PAIR_STYLES = ("blend", "checkerboard", "difference", "flicker", "side-by-side")
 VIDEO_STYLES = ("wheel", "arrows", "side-by-side", "warped")
 RANGE = "a range of frames such as 100:250, 100: or :250"
 _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
+_USED_BY = {
+    "max_flow": ("wheel", "magnitude", "error"),
+    "target": ("arrows", "grid", "mask", *PAIR_STYLES),
+    "source": PAIR_STYLES,
+    "backward": ("error",),
+    "confidence": ("confidence",),
+    "mask": ("mask", "jacobian", *PAIR_STYLES),
+}
+"""Styles that have a use for an option."""
 
 
 @command(
@@ -94,6 +103,9 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     needed |= {pair: ["source", "target"] for pair in PAIR_STYLES}
     if missing := [f"--{name}" for name in needed.get(style, ()) if not options[name]]:
         raise click.UsageError(f"--style {style} needs {' and '.join(missing)}.")
+    given = [name for name in _USED_BY if options[name] is not None]
+    if idle := [f"--{name.replace('_', '-')}" for name in given if style not in _USED_BY[name]]:
+        raise click.UsageError(f"--style {style} has no use for {' and '.join(idle)}; leave it out.")
     if style == "flicker" and Path(output).suffix.lower() not in ANIMATIONS:
         raise click.UsageError(f"--style flicker writes {', '.join(ANIMATIONS)}, not {Path(output).name!r}.")
     inputs = (flow_path, options["source"], options["target"], backward, confidence, mask)

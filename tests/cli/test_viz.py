@@ -150,3 +150,14 @@ def test_a_mask_is_black_and_white_whatever_stands_for_white(tmp_path, white):
     write_image(tmp_path / "mask.png", mask)
     flow = Flow(np.zeros((12, 16, 2), np.float32))
     np.testing.assert_array_equal(read_mask(str(tmp_path / "mask.png"), flow), mask > 0)
+
+
+@pytest.mark.parametrize(
+    ("style", "more"),
+    [("wheel", ["--mask", "mask.png"]), ("grid", ["--max-flow", "3"]), ("blend", ["--backward", "back.flo"])],
+)
+def test_options_that_a_style_does_not_use_are_refused(folder, style, more):
+    pair = ["--source", "source.png", "--target", "target.png"] if style == "blend" else []
+    result = CliRunner().invoke(cli, ["viz", "flow.flo", "-o", "o.png", "--style", style, *pair, *more])
+    assert result.exit_code == 2
+    assert f"--style {style} has no use for {more[0]}; leave it out." in result.stderr
