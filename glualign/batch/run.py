@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -111,7 +112,7 @@ def align_batch(
         started = time.monotonic()
         aside = private / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
-        records, merged = _known(out, shard, {pair.key for pair in own.pairs})
+        records, parts = _known(out, shard, {pair.key for pair in own.pairs})
         asked = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
         todo, again, before = list[Pair](), Counter[str](), Counter[str]()
         for pair in own.pairs:
@@ -133,8 +134,9 @@ def align_batch(
 
         on_progress(progress)
         manifest = Manifest(run_file(out, "manifest.jsonl", shard), standing)
-        for path in merged:
-            path.unlink()
+        for path in (name for part in parts for name in (part, *_summaries(part))):
+            if path.exists() and identity(path) not in inputs:
+                path.unlink()
         for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
             record = replace(record, options=options)
             manifest.append(record)
@@ -204,14 +206,26 @@ def current_records(out: Path, pairs: PairList) -> list[Record]:
 
 
 def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:
-    """What earlier runs recorded, and the files of shards that this run takes over."""
+    """What earlier runs recorded, and the manifests of shards that this run takes over."""
     whole = read_records(run_file(out, "manifest.jsonl"))
     if shard is None:
-        parts = sorted(out.glob("manifest-*-of-*.jsonl"))
-        return latest(whole, *map(read_records, parts)), [*parts, *out.glob("summary-*-of-*.*")]
+        parts = _parts(out)
+        return latest(whole, *map(read_records, parts)), parts
     # A shard looks into the whole manifest, for its own pairs only: it may be one of thousands.
     own = read_records(run_file(out, "manifest.jsonl", shard))
     return latest((record for record in whole if record.key in keys), own), []
+
+
+def _parts(out: Path) -> list[Path]:
+    """The manifests of shards."""
+    found = out.glob("manifest-*-of-*.jsonl")
+    return sorted(path for path in found if re.fullmatch(r"manifest-\d+-of-\d+\.jsonl", path.name))
+
+
+def _summaries(part: Path) -> list[Path]:
+    """The summaries of the shard whose manifest is ``part``."""
+    stem = part.stem.replace("manifest", "summary")
+    return [part.with_name(f"{stem}.{kind}") for kind in ("json", "csv")]
 
 
 def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> Collection[Any]:

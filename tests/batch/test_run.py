@@ -241,6 +241,23 @@ def test_shards_work_side_by_side_and_a_whole_run_merges_them(folders, out, tmp_
     assert align_batch(jobs, out, fake_settings(), shard=Shard(1, 2)).skipped == 3
 
 
+def test_merging_shards_removes_their_files_only(folders, out) -> None:
+    jobs = onto_target(folders[0], picture(out / "summary-of-of-2.png"))
+    inputs = onto_target(folders[0], picture(out / "summary-1-of-1.json.png"))
+    align_batch(jobs, out, fake_settings(), shard=Shard(1, 1))
+    others = ["summary-a-of-b.txt", "summary-1-of-1.png", "summary-2-of-3.csv", "manifest-a-of-b.jsonl"]
+    for name in others:
+        (out / name).write_text("years of work")
+    target = out / "summary-1-of-1.csv"
+    target.unlink()
+    os.link(inputs.pairs[0].target, target)  # an input under the name of a shard's file
+    assert align_batch(replace(jobs, pairs=inputs.pairs), out, fake_settings()).done == 6
+    assert all((out / name).read_text() == "years of work" for name in others)
+    assert (out / "summary-of-of-2.png").exists()
+    assert target.exists()
+    assert not list(out.glob("*-1-of-1.json*l")) + list(out.glob("*-1-of-1.json"))
+
+
 def test_a_common_target_is_read_and_prepared_once(folders, out, tmp_path) -> None:
     reference = picture(tmp_path / "ref.png", 80)
     reads = []
