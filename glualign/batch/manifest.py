@@ -60,6 +60,7 @@ class Record:
     notes: Sequence[str] = ()  # what the user should know of the images, such as pages or metadata left out
     finished: str = ""  # UTC time, ISO 8601
     version: str = __version__  # of glualign
+    again: str = ""  # why a run that has not reached the pair was to do it again; empty: the record stands
 
     @property
     def verdict(self) -> str:
@@ -82,13 +83,14 @@ class Record:
             data = json.loads(
                 line, parse_int=lambda digits: float(digits) if len(digits) > 20 else int(digits)
             )
+            data.setdefault("again", "")
             values = {each.name: data[each.name] for each in fields(cls)}
             for end in ("source", "target"):
                 values[end] = Input(**{name: data[end].get(name) for name in ("path", "size", "mtime_ns")})
             record = cls(**values | {"notes": tuple(data["notes"])})
             record.to_json()  # JSON reads numbers that it cannot write
             error, inputs = record.error or "", (record.source.path, record.target.path)
-            texts = (record.key, record.finished, record.version, error, *inputs, *record.notes)
+            texts = (record.key, record.finished, record.version, record.again, error, *inputs, *record.notes)
             maps = (record.options, record.outputs, record.quality, record.seconds)
             fits = all(isinstance(text, str) for text in texts) and all(isinstance(m, dict) for m in maps)
             fits &= all(type(value) in (int, float) for value in record.seconds.values())
@@ -111,8 +113,9 @@ def run_file(out: Path, name: str, shard: Shard | None = None) -> Path:
 def read_records(path: Path) -> Iterator[Record]:
     """The records of one manifest; a missing file has none.
 
-    A last line that a crash cut short is skipped: its pair counts as not done. A `BatchError` says that
-    another line is not a record, or that the file cannot be read.
+    Of a pair that a run was doing again when it died there are two, of which the later counts. A last line
+    that a crash cut short is skipped. A `BatchError` says that another line is not a record, or that the file
+    cannot be read.
     """
     if not os.path.lexists(path):
         return
@@ -130,10 +133,10 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def latest(*groups: Iterable[Record]) -> dict[str, Record]:
-    """One record for each key: a done one over a failed one, then the later one."""
+    """One record for each key: the last one of a manifest; of several, a done one, then the later one."""
     found: dict[str, Record] = {}
     for group in groups:
-        for record in group:
+        for record in {record.key: record for record in group}.values():
             known = found.setdefault(record.key, record)
             if (record.status == "done", record.finished) >= (known.status == "done", known.finished):
                 found[record.key] = record
@@ -141,16 +144,17 @@ def latest(*groups: Iterable[Record]) -> dict[str, Record]:
 
 
 class Manifest:
-    """The records that stand, each on the disk (fsync) when `append` returns.
+    """The records of a run, each on the disk (fsync) when `append` returns.
 
-    Opening it rewrites the file, atomically, to those that stood: lines of pairs that are about to be done
-    again go away, so that the file never has two lines for one pair, and an interrupted ``--overwrite`` goes
-    on where it stopped.
+    Opening it rewrites the file, atomically, to what is known from earlier runs, of pairs that are about to
+    be done again as well: until `append` adds a new record of a pair, the former one is all that is known of
+    its files. `close` leaves one line for each pair.
     """
 
-    def __init__(self, path: Path, standing: Iterable[Record]) -> None:
+    def __init__(self, path: Path, known: Iterable[Record]) -> None:
         self.path = path
-        self.records = {record.key: record for record in standing}
+        self.records = {record.key: record for record in known}
+        self._has_former = False
         self._known = self._write_all()
 
     def append(self, record: Record) -> None:
@@ -160,6 +164,7 @@ class Manifest:
             BatchError: another program removed, cut or changed the file, which is written anew.
             OutputError: the line could not be written; the file is as it was before.
         """
+        self._has_former |= record.key in self.records
         self.records[record.key] = record
         if self._state() != self._known:
             self._known = self._write_all()
@@ -178,11 +183,17 @@ class Manifest:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._known = self._state()
 
+    def close(self) -> None:
+        """Rewrite the file without the lines that a later one replaced; raises as `append` does."""
+        if self._has_former:
+            self._known = self._write_all()
+
     def _write_all(self) -> tuple[int, int]:
         with atomic_path(self.path) as temporary:
             with temporary.open("wb") as file:
                 file.writelines(f"{record.to_json()}\n".encode("ascii") for record in self.records.values())
             flush_to_disk(temporary)
+        self._has_former = False
         return self._state()
 
     def _state(self) -> tuple[int, int]:

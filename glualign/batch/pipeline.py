@@ -93,7 +93,7 @@ def process(
     *,
     aligner: Aligner | None = None,
 ) -> Iterator[Record]:
-    """Work through ``pairs`` and yield their records, without options, in order: the local engine.
+    """Work through ``pairs``; returns their records, without options, in order: the local engine.
 
     `THREADS` threads read ahead and as many write behind, while the calling thread runs the network. The
     pairs in memory have `PIXELS_IN_FLIGHT` pixels at most, and their number is bounded, whatever the length
@@ -101,9 +101,16 @@ def process(
     made by the settings; None: make it.
 
     Raises:
-        BatchError: nothing more can be written. Pairs that fail do not raise; their records say so.
+        CheckpointError, DeviceError: from making the aligner, before this returns.
+        BatchError: from the iterator: nothing more can be written. Pairs that fail do not raise; their
+            records say so.
     """
-    aligner = aligner or settings.make_aligner()
+    return _records(pairs, settings, writer, stop, aligner or settings.make_aligner())
+
+
+def _records(
+    pairs: Sequence[Pair], settings: Settings, writer: Writer, stop: Callable[[], bool], aligner: Aligner
+) -> Iterator[Record]:
     size = settings.batch_size or (8 if aligner.device.startswith("cuda") else 1)
     stages, waiting = _Stages(pairs, settings, aligner, writer), deque(pairs)
     reading: deque[Future[_Work]] = deque()

@@ -35,22 +35,37 @@ class RayEngine:
     def __call__(
         self, pairs: Sequence[Pair], settings: Settings, writer: Writer, stop: Callable[[], bool]
     ) -> Iterator[Record]:
-        """Yield records as actors finish pairs; a `BatchError` is raised where cluster or disk fail."""
+        """Join the cluster; returns the records as actors finish pairs.
+
+        A `BatchError` says that the cluster cannot be reached, from the iterator that it or the disk fails; a
+        `MissingExtraError` that Ray is not installed.
+        """
         # Unless told otherwise, Ray reports usage over the network and writes its own log to stderr.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray = import_extra("ray", "ray", "--engine ray needs Ray")
         import_extra("ray.data", "ray", "--engine ray needs Ray")
+        ours = not ray.is_initialized()  # a connection that the caller made is used and left alone
+        if ours:
+            self._connect(ray)
+        return self._records(ray, ours, pairs, settings, writer, stop)
+
+    def _records(
+        self,
+        ray: Any,
+        ours: bool,
+        pairs: Sequence[Pair],
+        settings: Settings,
+        writer: Writer,
+        stop: Callable[[], bool],
+    ) -> Iterator[Record]:
         # A short list, too, is spread over all actors. Pickled, for Arrow refuses names that are not Unicode.
         size = max(1, min(self.chunk, len(pairs) // self.workers))
         absolute = [replace(p, source=p.source.absolute(), target=p.target.absolute()) for p in pairs]
         chunks = [
             {"pairs": pickle.dumps(absolute[start : start + size])} for start in range(0, len(absolute), size)
         ]
-        ours = not ray.is_initialized()  # a connection that the caller made is used and left alone
-        if ours:
-            self._connect(ray)
         try:
             # Each record is handed over at once, and without a word.
             context = ray.data.DataContext.get_current()

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,11 +28,15 @@ from glualign.outputs import check_outputs, identity
 from glualign.quality import VERDICTS
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
-"""Works through pairs and yields a record for each; starts nothing new once the last argument says so."""
+"""Works through pairs and yields a record for each; starts nothing new once the last argument says so.
+
+What keeps it from starting is raised by the call; until then the manifest is as earlier runs left it."""
 Redo = Literal["changed", "failed", "all"]
 
 _FILES = ("report.html", "merged.png", "merged.tif", "matches.h5", "matches.txt")
 """Files about a whole batch, beside those that each run writes."""
+_ASKED = "asked for"
+"""Why a pair is done again although nothing changed."""
 _COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
 
 
@@ -117,39 +122,46 @@ def align_batch(
         todo, again, before = list[Pair](), Counter[str](), Counter[str]()
         for pair in own.pairs:
             former = records.get(pair.key)
-            if former is None or former.status in asked:
+            if former is None:
                 todo.append(pair)
-            elif reason := _changed(former, pair, options, out, settings):
+                continue
+            was_asked = former.again == _ASKED or former.status in asked
+            reason = _ASKED if was_asked else _changed(former, pair, options, out, settings) or ""
+            if reason:
                 todo.append(pair)
-                again[reason] += 1
+                if not was_asked:
+                    again[reason] += 1
             else:
                 before[former.status] += 1
-        redone = {pair.key for pair in todo}
-        standing = [record for key, record in records.items() if key not in redone]
+            if reason != former.again:
+                records[pair.key] = replace(former, again=reason)
         progress = Progress(len(todo), before["done"], before["failed"], dict(again))
-        finished: list[str] = []
+        waiting, finished = {pair.key for pair in todo}, list[str]()
 
         def halt() -> bool:
             return stop() or (fail_fast and "failed" in finished)
 
         on_progress(progress)
-        manifest = Manifest(run_file(out, "manifest.jsonl", shard), standing)
+        results = engine(todo, settings, Writer(out, aside), halt) if todo else ()
+        manifest = Manifest(run_file(out, "manifest.jsonl", shard), records.values())
         for path in (name for part in parts for name in (part, *_summaries(part))):
             if path.exists() and identity(path) not in inputs:
                 path.unlink()
-        for record in engine(todo, settings, Writer(out, aside), halt) if todo else ():
+        for record in results:
             record = replace(record, options=options)
-            manifest.append(record)
             aligned = record.outputs or record.quality  # a pair in error keeps what it has
             outdated = records.get(record.key, record).outputs if aligned else {}
             for name in set(outdated) - set(record.outputs):  # what the new options no longer produce
                 with suppress(OSError):
                     if identity(out / name) not in inputs:
                         (out / name).unlink()
+            manifest.append(record)
+            waiting.discard(record.key)
             finished.append(record.status)
             on_progress(replace(progress, finished=len(finished), record=record))
+        manifest.close()
         shutil.rmtree(aside, ignore_errors=True)
-        current = [manifest.records[pair.key] for pair in own.pairs if pair.key in manifest.records]
+        current = [manifest.records[pair.key] for pair in own.pairs if pair.key not in waiting]
         seconds = time.monotonic() - started
         failures = {record.key: record.error or "" for record in current if record.status == "failed"}
         verdicts = Counter(record.verdict for record in current)
@@ -176,7 +188,8 @@ def _changed(
 ) -> str | None:
     """Why a record no longer stands: another version, options, inputs or outputs; None: it does.
 
-    A pair that is done stands with another limit of pixels, and with a least verdict that it still has.
+    A pair that is done stands with another limit of pixels, and with a least verdict that it still has. Where
+    a run set out to do the pair again, outputs that are newer than the record may be of that run.
     """
     if record.version != __version__:
         return f"made by glualign {record.version}, not {__version__}"
@@ -193,16 +206,21 @@ def _changed(
         if then != Input.of(path):
             return f"the {name} changed"
     try:
-        same = all(os.stat(out / name).st_size == size for name, size in record.outputs.items())
-    except OSError:
+        found = {name: os.stat(out / name) for name in record.outputs}
+        same = all(found[name].st_size == size for name, size in record.outputs.items())
+        if record.again and found:
+            newest = max(each.st_mtime for each in found.values())
+            same &= int(newest * 1000) <= datetime.fromisoformat(record.finished).timestamp() * 1000
+    except (OSError, ValueError):
         same = False
     return None if same else "results are missing or were changed"
 
 
 def current_records(out: Path, pairs: PairList) -> list[Record]:
-    """The records of the pairs that have one, in the order of the list, from all manifests in ``out``."""
+    """The records that stand, in the order of the list of pairs, from all manifests in ``out``."""
     records, _ = _known(out, None, set())
-    return [records[pair.key] for pair in pairs.pairs if pair.key in records]
+    found = (records.get(pair.key) for pair in pairs.pairs)
+    return [record for record in found if record and not record.again]
 
 
 def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:

@@ -76,6 +76,20 @@ def test_a_second_run_into_the_same_folder_is_turned_away_until_the_first_is_gon
     assert summary.skipped + summary.done == PAIRS
 
 
+def test_a_kill_loses_no_record_of_what_was_to_be_done_again(tmp_path) -> None:
+    sources, targets = picture_folders(tmp_path, PAIRS)
+    jobs, out = match_folders(sources, targets), tmp_path / "out"
+    align_batch(jobs, out, fake_settings(options={"x": 1}))
+    process = start(sources, targets, out, 0.05)  # with other options
+    wait_for_lines(out, PAIRS + 3)
+    process.kill()
+    process.wait(timeout=30)
+    back = align_batch(jobs, out, fake_settings(options={"x": 1}))
+    assert 3 <= back.done < PAIRS
+    assert back.skipped == PAIRS - back.done
+    assert len(list(read_records(out / "manifest.jsonl"))) == PAIRS
+
+
 CUT_WHILE_READ = """
 import os, sys, threading, time
 from pathlib import Path

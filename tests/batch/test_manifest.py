@@ -65,6 +65,18 @@ def test_done_outranks_failed_and_later_outranks_earlier() -> None:
     assert latest([later], [done])["a"] is later
 
 
+def test_a_former_record_stays_until_its_pair_has_another(tmp_path) -> None:
+    path = tmp_path / "m.jsonl"
+    former, other, new = record("a"), record("b"), record("a", status="failed", outputs={}, error="x")
+    manifest = Manifest(path, [former, other])
+    assert latest(read_records(path)) == {"a": former, "b": other}
+    manifest.append(new)
+    assert list(read_records(path)) == [former, other, new]
+    assert latest(read_records(path)) == {"a": new, "b": other}
+    manifest.close()
+    assert list(read_records(path)) == [new, other]
+
+
 def test_each_line_is_on_the_disk_before_append_returns(tmp_path, monkeypatch) -> None:
     manifest = Manifest(tmp_path / "m.jsonl", [])
     synced = []

@@ -19,6 +19,7 @@ from glualign.batch import (
     Settings,
     Shard,
     align_batch,
+    current_records,
     from_rows,
     match_folders,
     onto_target,
@@ -165,8 +166,68 @@ def test_overwrite_does_everything_again_and_goes_on_after_a_stop(folders, out) 
     task = fake_settings(aligner)
     stopped = align_batch(jobs, out, task, redo="all", stop=lambda: aligner.calls >= 2)
     assert (stopped.done, stopped.remaining) == (2, 4)
-    assert manifest_keys(out) == ["frame0", "frame1"]
-    assert align_batch(jobs, out, fake_settings(aligner)).done == 4
+    again = {record.key: record.again for record in read_records(out / "manifest.jsonl")}
+    assert again == {f"frame{i}": "asked for" if i > 1 else "" for i in range(6)}
+    assert align_batch(jobs, out, fake_settings(aligner), stop=lambda: aligner.calls >= 3).done == 1
+    summary = align_batch(jobs, out, fake_settings(aligner))
+    assert (summary.done, summary.skipped, summary.again) == (3, 3, {})
+    assert not any(record.again for record in read_records(out / "manifest.jsonl"))
+
+
+def test_a_part_goes_on_with_an_overwrite_of_a_merged_batch(folders, out) -> None:
+    jobs, aligner = match_folders(*folders), FakeAligner()
+    align_batch(jobs, out, fake_settings())
+    part, stop = Shard(1, 2), lambda: aligner.calls >= 1
+    assert align_batch(jobs, out, fake_settings(aligner), redo="all", stop=stop, shard=part).done == 1
+    assert align_batch(jobs, out, fake_settings(aligner), shard=part).done == 2
+    assert align_batch(jobs, out, fake_settings(aligner)).skipped == 6
+
+
+@pytest.mark.parametrize("redo", ["changed", "all"])
+def test_a_run_that_does_not_start_leaves_the_manifest_as_it_is(folders, out, redo) -> None:
+    jobs = match_folders(*folders)
+    align_batch(jobs, out, fake_settings())
+    before = (out / "manifest.jsonl").read_bytes()
+
+    def missing() -> FakeAligner:
+        raise CheckpointError("weights.pth: damaged")
+
+    with pytest.raises(CheckpointError):
+        align_batch(jobs, out, replace(fake_settings(options={"model": "x"}), make=missing), redo=redo)
+    assert (out / "manifest.jsonl").read_bytes() == before
+    assert align_batch(jobs, out, fake_settings()).skipped == 6
+
+
+def save_jpg(alignment: FakeAlignment, folder: Path, stem: str) -> list[Path]:
+    write_image(folder / f"{stem}_warped.jpg", alignment.source)
+    return [folder / f"{stem}_warped.jpg"]
+
+
+def test_work_with_other_options_that_was_stopped_costs_nothing_and_leaves_nothing(folders, out) -> None:
+    jobs, aligner = match_folders(*folders), FakeAligner()
+    align_batch(jobs, out, fake_settings())
+    undisturbed = contents(out)
+    jpg = fake_settings(aligner, options={"format": "jpg"}, saver=save_jpg)
+    stopped = align_batch(jobs, out, jpg, stop=lambda: aligner.calls >= 1)
+    assert (stopped.done, stopped.remaining) == (1, 5)
+    assert [record.key for record in current_records(out, jobs)] == ["frame0"]
+    back = align_batch(jobs, out, fake_settings())
+    assert (back.done, back.skipped, contents(out)) == (1, 5, undisturbed)
+    assert [record.key for record in current_records(out, jobs)] == [f"frame{i}" for i in range(6)]
+    align_batch(jobs, out, jpg, stop=lambda: aligner.calls >= 2)
+    assert align_batch(jobs, out, jpg).remaining == 0
+    assert set(contents(out)) == {f"frame{i}_warped.jpg" for i in range(6)}
+
+
+def test_results_that_a_run_put_in_place_before_it_died_are_not_taken_for_former_ones(folders, out) -> None:
+    """They have the size of the former ones, and no line in the manifest yet."""
+    jobs, aligner = match_folders(*folders), FakeAligner()
+    align_batch(jobs, out, fake_settings())
+    align_batch(jobs, out, fake_settings(aligner, options={"x": 1}), stop=lambda: aligner.calls >= 1)
+    os.utime(out / "frame3_flow.npy")
+    back = align_batch(jobs, out, fake_settings())
+    assert (back.done, back.skipped) == (2, 4)
+    assert back.again["results are missing or were changed"] == 1
 
 
 def test_stop_finishes_the_pair_at_hand(folders, out) -> None:
