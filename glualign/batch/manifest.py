@@ -32,16 +32,25 @@ class Input:
     path: str  # absolute
     size: int | None = None  # in bytes
     mtime_ns: int | None = None  # time of the last change
+    mask: Input | None = None  # where one is looked for beside the image, whether or not it is there
 
     @classmethod
-    def of(cls, path: Path) -> Input:
-        """The file as it is now."""
-        name = os.path.abspath(path)
+    def of(cls, path: Path, mask: Path | None = None) -> Input:
+        """The file, and that of its mask, as they are now."""
+        name, beside = os.path.abspath(path), None if mask is None else cls.of(mask)
         with suppress(OSError, ValueError):
             found = os.stat(path)
             if stat.S_ISREG(found.st_mode):
-                return cls(name, found.st_size, found.st_mtime_ns)
-        return cls(name)
+                return cls(name, found.st_size, found.st_mtime_ns, beside)
+        return cls(name, mask=beside)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Input:
+        """What a line of the manifest says of a file; its types are not checked."""
+        known: dict[str, Any] = {each.name: values.get(each.name) for each in fields(cls)}
+        if known["mask"] is not None:
+            known["mask"] = cls.from_values(known["mask"])
+        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class Record:
             data.setdefault("again", "")
             values = {each.name: data[each.name] for each in fields(cls)}
             for end in ("source", "target"):
-                values[end] = Input(**{name: data[end].get(name) for name in ("path", "size", "mtime_ns")})
+                values[end] = Input.from_values(data[end])
             record = cls(**values | {"notes": tuple(data["notes"])})
             record.to_json()  # JSON reads numbers that it cannot write
             error, inputs = record.error or "", (record.source.path, record.target.path)

@@ -186,7 +186,10 @@ class _Stages:
 
     def read(self, pair: Pair) -> _Work:
         paths = pair.source, pair.target
-        source, target = (Input(os.fspath(path)) if pair.fault else Input.of(path) for path in paths)
+        files_of = self._settings.files_of
+        source, target = (
+            Input(os.fspath(path)) if pair.fault else Input.of(*files_of(path)) for path in paths
+        )
         work = _Work(pair, {"source": source, "target": target, "error": pair.fault, "seconds": {}})
         if not pair.fault:
             with work.stage("read"):

@@ -203,8 +203,9 @@ def _changed(
     if pair.fault is not None:
         return None if record.error == pair.fault else "the list changed"
     for name, then, path in (("source", record.source, pair.source), ("target", record.target, pair.target)):
-        if then != Input.of(path):
-            return f"the {name} changed"
+        if then != (now := Input.of(*settings.files_of(path))):
+            what = name if replace(then, mask=now.mask) != now else f"{name}'s mask"
+            return f"the {what} changed"
     try:
         found = {name: os.stat(out / name) for name in record.outputs}
         same = all(found[name].st_size == size for name, size in record.outputs.items())

@@ -414,6 +414,21 @@ def test_a_mask_that_is_read_is_an_input(tmp_path, mask_from) -> None:
     assert mask.read_bytes() == drawn
 
 
+@pytest.mark.parametrize("whose", ["source", "target"])
+def test_a_mask_that_was_added_changed_or_removed_is_noticed(folders, out, whose) -> None:
+    jobs = match_folders(*folders)
+    settings = fake_settings(mask_from="file")
+    align_batch(jobs, out, settings)
+    mask = folders[0 if whose == "source" else 1] / "frame2_mask.png"
+    for change in (lambda: picture(mask, 90), lambda: picture(mask, 91, (8, 8)), mask.unlink):
+        change()
+        summary = align_batch(jobs, out, settings)
+        assert (summary.done, summary.again) == (1, {f"the {whose}'s mask changed": 1})
+        assert align_batch(jobs, out, settings).skipped == 6
+    picture(mask)
+    assert align_batch(jobs, out, fake_settings()).again == {"the source's mask changed": 6}
+
+
 def test_a_result_of_an_earlier_run_that_is_an_input_now_is_kept(tmp_path, out) -> None:
     """The flow of a pair is no longer made, its image is the source of the next run."""
 
