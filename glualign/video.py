@@ -35,6 +35,8 @@ ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """Codec by extension: those that the builds of OpenCV on PyPI bring along."""
 FRAMES_OF = ".glualign-frames.json"
 """File that says which video the frames in a folder are of: its name, size, time of the last change."""
+_TOLERATED = 0.05
+"""Share of the frames by which headers may be wrong: some hold the duration only."""
 SCALE_PAIRS = 12
 """Pairs, spread evenly over the clip, whose longest motion sets the scale."""
 
@@ -71,6 +73,15 @@ class Clip:
     def count(self) -> int:
         """Number of frames, counted by decoding them: what headers say is often wrong."""
         return sum(1 for _ in self)
+
+    def shortfall(self, count: int) -> str | None:
+        """What to say of a clip of ``count`` frames whose header promises clearly more."""
+        with _opened(self.path) as capture:
+            whole = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        promised = len(range(self.first, whole if self.last is None else min(self.last, whole), self.every))
+        if promised - count < max(2.0, _TOLERATED * promised):
+            return None
+        return f"{self.path}: {count} of {promised} frames could be read; it is cut short or damaged"
 
 
 def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
@@ -199,7 +210,8 @@ def write_video(
                     write_image(place / f"{count + 1:06d}.png", picture)
                 elif writer is None:
                     codec = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
-                    writer = cv2.VideoWriter(str(place), codec, rate, (width, height))
+                    with _name_for_opencv(place) as name:
+                        writer = cv2.VideoWriter(name, codec, rate, (width, height))
                     if not writer.isOpened():
                         raise OutputError(
                             f"{path}: this build of OpenCV cannot encode {width} x {height} pixels as "
@@ -276,7 +288,8 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     level = logging.getLogLevel()
     logging.setLogLevel(0)
     try:
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        with _name_for_opencv(path) as name:
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     finally:
         logging.setLogLevel(level)
     try:
@@ -287,3 +300,17 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+@contextmanager
+def _name_for_opencv(path: Path) -> Iterator[str]:
+    """The name of a file, or, where it is not valid Unicode, which crashes OpenCV, of a link to it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="glualign-") as folder:
+            link = Path(folder, f"video{path.suffix.encode('ascii', 'ignore').decode()}")
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)

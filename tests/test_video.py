@@ -1,5 +1,6 @@
 """Clips whose motion is known: a texture that moves by the same number of pixels from frame to frame."""
 
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,66 @@ def test_frames_are_those_of_the_range(clip: Path) -> None:
     whole, part = list(Clip(clip)), list(Clip(clip, 2, 11, 3))
     for frame, expected in zip(part, whole[2:11:3], strict=True):
         np.testing.assert_array_equal(frame, expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")
+@pytest.mark.parametrize("suffix", video.ENCODINGS)
+def test_names_that_are_not_valid_unicode_are_read_and_written(tmp_path: Path, suffix: str) -> None:
+    """In a process of its own: OpenCV crashes on them."""
+    program = (
+        "import os, sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from glualign.video import Clip, write_video\n"
+        "path = Path(os.fsdecode(b'd\\xe9'), os.fsdecode(b'clip\\xff' + sys.argv[1].encode()))\n"
+        "write_video(path, [np.full((48, 64, 3), v, np.uint8) for v in (20, 120, 220)], 5.0)\n"
+        "print([int(frame.mean()) for frame in Clip(path)])"
+    )
+    command = [sys.executable, "-c", program, suffix]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == pytest.approx([20, 120, 220], abs=6)
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [b"d\xe9"]
+
+
+def cut(clip: Path, share: float) -> Path:
+    data = clip.read_bytes()
+    clip.write_bytes(data[: int(share * len(data))])
+    return clip
+
+
+def test_a_clip_with_fewer_frames_than_its_header_promises_is_told(clip: Path) -> None:
+    assert Clip(clip).shortfall(12) is None
+    assert Clip(clip).shortfall(11) is None  # a header may count one too many
+    assert Clip(clip, 2, 11, 3).shortfall(3) is None
+    count = Clip(cut(clip, 0.5)).count()
+    assert 0 < count < 11
+    assert (
+        Clip(clip).shortfall(count)
+        == f"{clip}: {count} of 12 frames could be read; it is cut short or damaged"
+    )
+    assert Clip(clip, last=count).shortfall(count) is None
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("command", ["video", "batch"])
+def test_a_clip_that_was_cut_short_is_told_by_the_commands(
+    clip: Path, tmp_path: Path, command: str, quiet: bool
+) -> None:
+    cut(clip, 0.4)
+    options = [
+        "-o",
+        str(tmp_path / "out"),
+        "--preset",
+        "fast",
+        "--max-side",
+        "64",
+        *(["-q"] if quiet else []),
+    ]
+    arguments = [str(clip), "--max-flow", "3"] if command == "video" else ["--sequence", str(clip)]
+    result = CliRunner().invoke(cli, [command, *arguments, *options])
+    assert result.exit_code in (0, 3), result.output
+    assert ("of 12 frames could be read; it is cut short or damaged" in result.stderr) != quiet
 
 
 @pytest.mark.parametrize("style", VIDEO_STYLES)

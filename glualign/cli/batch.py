@@ -211,9 +211,14 @@ def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool,
                 from glualign.batch.manifest import hold
                 from glualign.video import Clip, extract_frames
 
-                Clip(Path(frames)).rate()  # what is no video leaves nothing
+                clip = Clip(Path(frames))
+                clip.rate()  # what is no video leaves nothing
                 click.get_current_context().with_resource(hold(out / BOOKKEEPING, options["shard"]))
-                frames = str(extract_frames(Path(frames), out, shared=options["shard"] is not None))
+                folder = extract_frames(clip.path, out, shared=options["shard"] is not None)
+                found = sequence(folder, onto=options["onto"], **where)
+                if not options["quiet"] and (shortfall := clip.shortfall(len(found) + 1)):
+                    warn(shortfall)
+                return found
             return sequence(frames, onto=options["onto"], **where)
         case None, None, None, None, str(pairs):
             return read_pairs(pairs)

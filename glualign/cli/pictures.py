@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import counted, status
+from glualign.cli.console import counted, status, warn
 from glualign.cli.flow_files import errors_about
 from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option, showing
 from glualign.cli.pair import Pairing
@@ -296,6 +296,8 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
+    if not options["quiet"] and (shortfall := clip.shortfall(count)):
+        warn(shortfall)
     if not path.suffix:
         check_frames(path, count - 1)
     if filming.transform == "auto":
