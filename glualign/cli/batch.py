@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,10 +130,13 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
     from glualign.batch import Shard, align_batch, current_records
+    from glualign.batch.listing import BOOKKEEPING
+    from glualign.batch.manifest import hold
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
 
     out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
+    held = os.path.isfile(options["sequence"] or "")  # OUT is, by `_pairs`, for the frames of a video
     if options["shard"] is not None:
         options["shard"] = Shard.parse(options["shard"])
     pairs = _pairs(out, masked=reading.mask_from == "file", **options)
@@ -161,27 +165,18 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             redo=options["redo"],
             fail_fast=options["fail_fast"],
             shard=options["shard"],
-            held=os.path.isfile(options["sequence"] or ""),  # by `_pairs`, for the frames of a video
+            held=held,
             on_progress=display.progress,
             stop=lambda: bool(signals),
         )
     display.summary(summary, out)
-    complete = not (options["shard"] or summary.remaining)
-    if options["merge"] and complete:
-        from glualign.batch.combine import merge_images
-
-        display.wrote("merged", merge_images(current_records(out, pairs), out, options["merge"]))
-    if scene and complete:
-        from glualign.batch.combine import join_matches
-        from glualign.matches import write_matches
-
-        joined = out / f"matches.{options['matches']}"
-        write_matches(joined, join_matches(current_records(out, pairs), out, settings.flow_extension))
-        display.wrote("matches", joined)
     if options["report"]:
         from glualign.report.contact_sheet import write_contact_sheet
 
         write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
+    if options["merge"] or scene:
+        with nullcontext() if held or options["shard"] else hold(out / BOOKKEEPING):
+            _join(pairs, out, settings, summary, display, options)
     if signals or summary.failed:
         raise click.exceptions.Exit(128 + signals[0] if signals else 3)
 
@@ -255,6 +250,39 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
     )
 
 
+def _join(
+    pairs: PairList,
+    out: Path,
+    settings: Settings,
+    summary: Summary,
+    display: Display,
+    options: Mapping[str, Any],
+) -> None:
+    """Make one image, or one scene, of the results of all pairs; what was made of earlier ones goes first."""
+    from glualign.batch import current_records
+    from glualign.batch.combine import join_matches, merge_images
+    from glualign.matches import write_matches
+
+    merge, scene = options["merge"], out / f"matches.{options['matches']}"
+    joined = [out / "merged.png", out / "merged.tif"] if merge else []
+    joined += [scene] if options["matches"] in SCENE_FORMATS else []
+    if options["shard"]:
+        display.remark(f"{joined[0]} is made by the same command without --shard")
+        return
+    for path in joined:
+        path.unlink(missing_ok=True)
+    if summary.failed == summary.total:
+        display.remark(f"no pair is done: there is no {joined[0]}")
+    if summary.remaining or summary.failed == summary.total:
+        return
+    records = current_records(out, pairs)
+    if merge:
+        display.wrote("merged", merge_images(records, out, merge))
+    if scene in joined:
+        write_matches(scene, join_matches(records, out, settings.flow_extension))
+        display.wrote("matches", scene)
+
+
 class Display:
     """A bar on a terminal, a line for each pair elsewhere, JSON lines for machines.
 
@@ -291,7 +319,7 @@ class Display:
             self._event("start", counts)
             if logs:
                 note("{todo} pairs to do, {done} done before, {failed} failed before".format(**counts))
-            if progress.again and not self._json:
+            if progress.again and self._shows:
                 reasons = "; ".join(f"{count} {reason}" for reason, count in progress.again.items())
                 warn(f"{sum(progress.again.values())} pairs are done again: {reasons}")
             return
@@ -336,6 +364,11 @@ class Display:
         self._event(what, {"file": path})
         if self._shows:
             click.echo(f"{what}: {path}")
+
+    def remark(self, text: str) -> None:
+        """Warn of what the command does not do."""
+        if self._shows:
+            warn(text)
 
     def _event(self, name: str, values: Mapping[str, Any]) -> None:
         if self._json:  # in ASCII, so that file names of any bytes pass through any pipe

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -148,6 +149,30 @@ def test_a_burst_is_merged_into_one_image_with_less_noise(tmp_path, out, picture
     assert merged.dtype == np.uint16
     inner = (slice(8, -8), slice(8, -8))
     assert np.std((merged - clean)[inner]) < 0.6 * 600
+
+
+@pytest.mark.parametrize(("option", "name"), [("--merge", "merged.png"), ("--matches", "matches.txt")])
+def test_what_was_joined_of_former_results_does_not_outlive_them(folders, out, option, name) -> None:
+    sources, targets = folders
+    arguments = [sources / "*.png", "--target", targets / "a.png", "-o", out]
+    joined = [option, "mean" if name == "merged.png" else "txt"]
+    part = batch(*arguments, *joined, "--shard", "1/2")
+    assert f"{out / name} is made by the same command without --shard" in part.stderr
+    assert batch(*arguments, *joined).exit_code == 0
+    assert (out / name).exists()
+    for image in sources.glob("*.png"):
+        image.write_bytes(b"")
+    result = batch(*arguments, *joined, "--report")
+    assert result.exit_code == 3
+    assert f"no pair is done: there is no {out / name}" in result.stderr
+    assert not (out / name).exists()
+    assert "2 in error" in re.sub(r"<[^>]*>|\s+", " ", (out / "report.html").read_text())
+
+
+def test_quiet_prints_failures_only(folders, out) -> None:
+    for transform in ("dense", "translation"):  # the second time all pairs are done again
+        result = batch(*folders, "-o", out, "-q", "--transform", transform)
+        assert (result.exit_code, result.output) == (0, "")
 
 
 def test_merge_needs_one_target(folders, out) -> None:
