@@ -23,6 +23,8 @@ from glualign.errors import GlualignError, OutputError
 PathLike = str | os.PathLike[str]
 PIPE_LIMIT = 4 << 30
 """Bytes read from a pipe before it is refused: it has to be held in memory."""
+FRAMES_ASIDE = ".glualign-frames-"
+"""How folders begin in which the frames of a video are written aside, in the output folder of a batch."""
 _NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.ENOSYS}
 
 

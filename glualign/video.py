@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from glualign.errors import ImageError, OutputError
-from glualign.files import atomic_path, write_text
+from glualign.files import FRAMES_ASIDE, atomic_path, write_text
 from glualign.flow import Flow
 from glualign.images import write_image
 from glualign.viz.canvas import Picture
@@ -104,7 +104,7 @@ def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
         if os.path.lexists(folder) and (shared or others or not replaced):
             raise refusal
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".glualign-") as name:
+        with tempfile.TemporaryDirectory(dir=out, prefix=FRAMES_ASIDE) as name:
             frames = Path(name, "new")
             count = 0
             for count, frame in enumerate(Clip(video), start=1):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from glualign.arrays import Bytes, Doubles, Floats
 from glualign.batch.listing import BOOKKEEPING
-from glualign.batch.manifest import Record
+from glualign.batch.manifest import MERGE_ASIDE, Record
 from glualign.errors import BatchError
 from glualign.flow import read_flow, to_source
 from glualign.images import Image, read_image, write_image
@@ -58,7 +58,7 @@ def merge_images(records: Sequence[Record], out: Path, how: Merge) -> Path:
             f"{done[0].source.path}: {kind} pixels cannot be merged; convert to 8 or 16 bit or float"
         )
     merged = np.zeros(shape, kind)
-    with tempfile.TemporaryDirectory(dir=out / BOOKKEEPING, prefix="merge-") as scratch:
+    with tempfile.TemporaryDirectory(dir=out / BOOKKEEPING, prefix=MERGE_ASIDE) as scratch:
         pixels = np.memmap(Path(scratch) / "pixels", kind, "w+", shape=(len(done), *shape))
         weights = np.memmap(Path(scratch) / "weights", np.uint8, "w+", shape=(len(done), *shape[:2]))
         for number, record in enumerate(done):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +18,12 @@ from glualign import __version__
 from glualign.batch.listing import name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
-from glualign.files import atomic_path, flush_to_disk, reading
+from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, reading
 
 Status = Literal["done", "failed"]
 
+MERGE_ASIDE = "merge-"
+"""How folders begin, beside the locks, in which the images of a batch wait to be merged."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems without locks (some Lustre and FUSE mounts) answer; work goes on unlocked there."""
 
@@ -219,8 +222,9 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     """Keep other runs out of ``folder`` while the block runs; the system drops the lock of a dead process.
 
     A whole run excludes everything; shards exclude whole runs and the same shard, not each other. The lock
-    files stay behind and mean nothing by themselves. Symbolic links are not followed: one in place of the
-    folder or of a lock would let two runs lock different files.
+    files stay behind and mean nothing by themselves; what runs that were killed wrote aside, beside the locks
+    and in the parent of ``folder``, is removed by a whole run. Symbolic links are not followed: one in place
+    of the folder or of a lock would let two runs lock different files.
 
     Raises:
         BatchError: another run is at work there, the lock file cannot be made, or the file system fails in
@@ -247,6 +251,9 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
         except OSError as error:
             raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
         try:
+            if shard is None:
+                for left in (*folder.glob(f"{MERGE_ASIDE}*"), *folder.parent.glob(f"{FRAMES_ASIDE}*")):
+                    shutil.rmtree(left, ignore_errors=True)
             yield
         except BrokenPipeError:  # of whoever reads the progress
             raise

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from glualign.errors import CheckpointError, DownloadError
 from glualign.files import atomic_path, reading, write_text
 
 _MAX_MEMBER_BYTES = 1 << 30
+_ASIDE = ".download-"
+_DEAD_AFTER = 2 * Limits().seconds
+"""Age in seconds of a folder of a download that nobody is at work on any more."""
 HashState = Literal["known", "as recorded", "unlike registry", "no record", "differs"]
 """Equal to the registry's hash; to the one noted when the file came into the cache; to that, though the
 registry knows another (a file imported by hand); nothing to compare with; different from both."""
@@ -66,8 +70,11 @@ def fetch(
         raise DownloadError(f"{entry.name}: {registry.OFFLINE_VARIABLE} forbids downloads; {do}")
     try:
         entry.path.parent.mkdir(parents=True, exist_ok=True)
+        for left in entry.path.parent.glob(f"{_ASIDE}*"):
+            if time.time() - left.stat().st_mtime > _DEAD_AFTER:
+                shutil.rmtree(left, ignore_errors=True)
         # A folder that no other user can write to: nothing can be planted where the file arrives.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=entry.path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=entry.path.parent) as folder:
             arrived = Path(folder) / entry.file
             with arrived.open("xb", buffering=0) as stream:
                 download(entry.drive, stream, limits=limits, progress=progress)

@@ -116,6 +116,23 @@ def test_whole_runs_exclude_everything_and_shards_each_other_only_if_equal(tmp_p
         assert (tmp_path / "lock").exists()
 
 
+def test_a_whole_run_removes_what_dead_ones_wrote_aside(tmp_path) -> None:
+    private = tmp_path / ".glualign"
+    left = [private / "merge-x", tmp_path / ".glualign-frames-x" / "new"]
+    kept = [private / "aside-1-of-2", tmp_path / ".glualign-abc", tmp_path / "merge-x"]
+    for folder in (*left, *kept):
+        folder.mkdir(parents=True)
+        (folder / "pixels").touch()
+    with hold(private, Shard(1, 2)):
+        assert all(folder.exists() for folder in left)
+        with pytest.raises(BatchError), hold(private):
+            pass
+        assert all(folder.exists() for folder in left)
+    with hold(private):
+        assert not any(folder.exists() for folder in left)
+    assert all((folder / "pixels").exists() for folder in kept)
+
+
 WRONG = [
     None,
     True,

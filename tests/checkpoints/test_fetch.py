@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tarfile
+import time
 import zipfile
 from dataclasses import replace
 
@@ -121,6 +122,15 @@ def test_refusals_say_what_to_do_by_hand(drive, cache, hurry, page, words):
     assert f"glualign weights import FILE --name {NAME}" in message
     assert "\n" not in message
     assert left_over(cache) == []
+
+
+def test_what_a_killed_download_left_is_removed_by_a_later_one(drive, cache, hurry):
+    for name, hours in ((".download-dead", 3), (".download-alive", 1)):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "GLUNet_static.pth").touch()
+        os.utime(cache / name, (time.time() - 3600 * hours,) * 2)
+    fetch(NAME, limits=hurry)
+    assert [path.name for path in cache.glob(".download-*")] == [".download-alive"]
 
 
 def test_a_page_that_claims_to_be_a_file_is_not_kept(drive, cache, hurry):
