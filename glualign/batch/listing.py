@@ -44,7 +44,7 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
     """All images in a folder, or all that a glob such as ``scans/**/*.tif`` matches, or one file.
 
     Hidden files and folders (a leading dot) and what is in ``skip`` are left out: folders (the output folder
-    may lie inside the sources), and patterns of file names such as ``*_mask.png``. Links to files are
+    may lie inside the sources), files, and patterns of file names such as ``*_mask.png``. Links to files are
     followed, links to folders are not: they may form a loop. A link that leads nowhere is listed. A
     `BatchError` says that nothing is there, or that no image is among what is there.
     """
@@ -58,7 +58,7 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
     if not os.path.isdir(root):
         raise BatchError(f"{where}: no such folder")
     recursive = recursive or (pattern is not None and len(pattern) > 1)
-    skipped = {os.path.realpath(folder) for folder in skip}
+    skipped = {os.path.realpath(path) for path in skip}
     left_out = [".*", *(path.name for path in skip if "*" in path.name)]
 
     def fail(error: OSError) -> None:
@@ -66,8 +66,11 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
 
     found = []
     for folder, folders, files in os.walk(root, onerror=fail):
+        real = os.path.realpath(folder)
         for name in files:
             path = Path(folder, name)
+            if os.path.join(real, name) in skipped:
+                continue
             is_file = os.path.isfile(path) or not os.path.exists(path)  # no pipes and devices
             if is_file and not any(fnmatchcase(name, each) for each in left_out):
                 found.append(path.relative_to(root).as_posix())

@@ -224,6 +224,18 @@ def current_records(out: Path, pairs: PairList) -> list[Record]:
     return [record for record in found if record and not record.again]
 
 
+def own_files(out: Path) -> set[Path]:
+    """What earlier runs wrote into ``out``: results that its manifests name, and files about the runs."""
+    manifests = [path for path in (out / "manifest.jsonl", *_parts(out)) if path.exists()]
+    if not manifests:
+        return set()
+    found = {out / name for name in (*_FILES, "matches_keypoints")}
+    for path in manifests:
+        found |= {path, *_summaries(path)}
+        found |= {out / name for record in read_records(path) for name in record.outputs}
+    return found
+
+
 def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:
     """What earlier runs recorded, and the manifests of shards that this run takes over."""
     whole = read_records(run_file(out, "manifest.jsonl"))
@@ -242,7 +254,7 @@ def _parts(out: Path) -> list[Path]:
 
 
 def _summaries(part: Path) -> list[Path]:
-    """The summaries of the shard whose manifest is ``part``."""
+    """The summaries that belong to the manifest ``part``."""
     stem = part.stem.replace("manifest", "summary")
     return [part.with_name(f"{stem}.{kind}") for kind in ("json", "csv")]
 

@@ -183,16 +183,17 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
 
 def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool, **options: Any) -> PairList:
     """The pairs that the arguments name, in exactly one of the four ways."""
-    from glualign.batch import match_folders, onto_target, read_pairs, sequence
+    from glualign.batch import match_folders, onto_target, own_files, read_pairs, sequence
 
     if targets is not None and Path(targets).is_file():
         raise click.UsageError(
             f"{targets} is a file; to align every source onto it, give --target {targets}."
         )
-    where: dict[str, Any] = {
-        "recursive": options["recursive"],
-        "skip": [out, *([Path("*_mask.png")] if masked else [])],
-    }
+    skip = [out, *([Path("*_mask.png")] if masked else [])]
+    listed = (Path(os.path.realpath(given)) for given in (sources, targets, options["sequence"]) if given)
+    if any(Path(os.path.realpath(out)) in (path, *path.parents) for path in listed):
+        skip += own_files(out)
+    where: dict[str, Any] = {"recursive": options["recursive"], "skip": skip}
     match sources, targets, options["target"], options["sequence"], options["pairs"]:
         case str(), str(), None, None, None:
             return match_folders(sources, targets, **where)

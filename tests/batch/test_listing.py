@@ -99,6 +99,12 @@ def test_odd_globs_match_nothing_or_what_they_say(tree, pattern) -> None:
         list_images(f"{tree}/{pattern}")
 
 
+def test_files_are_left_out_like_folders(tree) -> None:
+    whole = list_images(tree)
+    left = list_images(f"{tree}/.", skip=[tree / whole.names[0]])
+    assert (left.names, left.ignored) == (whole.names[1:], whole.ignored)
+
+
 def test_brackets_may_be_part_of_a_folder_that_exists(tree) -> None:
     picture(tree / "scan [1]" / "x.png")
     assert list_images(f"{tree}/scan [1]/*.png").names == ("x.png",)

@@ -189,6 +189,28 @@ def test_sequence_into_a_folder_inside_it(folders) -> None:
         assert list(results(out)) == ["b_flow.png", "b_warped.png"]
 
 
+@pytest.mark.parametrize("way", ["folders", "target", "glob", "sequence"])
+def test_results_among_the_sources_are_no_sources(folders, way) -> None:
+    sources, targets = folders
+    arguments = {
+        "folders": [sources, targets],
+        "target": [sources, "--target", targets / "a.png", "--merge", "mean"],
+        "glob": [sources / "*.png", "--target", targets / "a.png", "--matches", "txt"],
+        "sequence": ["--sequence", sources],
+    }[way]
+    first = batch(*arguments, "-o", sources, "--report")
+    assert first.exit_code == 0, first.output
+    written = set(results(sources))
+    (sources / "new.txt").touch()
+    again = batch(*arguments, "-o", sources, "--report")
+    assert again.exit_code == 0, again.output
+    assert "0 in this run" in again.stdout
+    assert set(results(sources)) == written
+    named = json.loads((sources / "summary.json").read_text())["unmatched"]
+    others = [line.split(": ")[0] for line in named if "only frame" not in line]
+    assert others == ([] if way == "glob" else [str(sources / "new.txt")])
+
+
 def test_pairs_from_standard_input_and_names_of_results(folders, out) -> None:
     sources, targets = folders
     rows = f"source,target,output\n{sources / 'a.png'},{targets / 'a.png'},x/first\n"
