@@ -279,24 +279,27 @@ def _row_fault(row: Row) -> str | None:
 def _told_apart(
     pairs: Sequence[Pair], unmatched: Iterable[str] = (), *, asked: Collection[int] = ()
 ) -> PairList:
-    """Tell equal keys apart by the source's extension, then the target's stem, then a number.
+    """Tell a key from an equal one before it by the source's extension, the target's stem, or a number.
 
-    Keys at the positions ``asked`` stay. The outcome depends on the list alone, not on what is on disk.
+    The first of equal keys stays, so that pairs added at the end of a list rename no results; so do those at
+    the positions ``asked``. The outcome depends on the list alone, not on what is on disk.
     """
     keys = [pair.key for pair in pairs]
-    free = [i for i in range(len(keys)) if i not in asked]
-    for ending in (lambda pair: pair.source.suffix, lambda pair: f"_to_{pair.target.stem}"):
-        often = Counter(map(folded, keys))
-        for i in free:
-            if often[folded(keys[i])] > 1:
-                keys[i] += ending(pairs[i])
-    taken, numbers = {folded(keys[i]) for i in asked}, Counter[str]()
-    for i in free:
+    holders: dict[str, Pair | None] = {folded(keys[i]): None for i in asked}  # None: named by the user
+    numbers = Counter[str]()
+    for i, pair in enumerate(pairs):
+        if i in asked:
+            continue
+        for told in (lambda pair: pair.source.suffix, lambda pair: f"_to_{pair.target.stem}"):
+            if (taken := folded(keys[i])) in holders:
+                holder = holders[taken]
+                if holder is None or folded(told(holder)) != folded(told(pair)):
+                    keys[i] += told(pair)
         key = keys[i]
-        while folded(keys[i]) in taken:
+        while folded(keys[i]) in holders:
             numbers[folded(key)] += 1
             keys[i] = f"{key}_{numbers[folded(key)] + 1}"
-        taken.add(folded(keys[i]))
+        holders[folded(keys[i])] = pair
     named = (replace(pair, key=key) for pair, key in zip(pairs, keys, strict=True))
     return PairList(tuple(named), tuple(unmatched))
 

@@ -91,6 +91,22 @@ def test_keys_are_unique_whatever_the_list(names) -> None:
     assert len({pair.key.casefold() for pair in pairs.pairs}) == len(names)
 
 
+def test_equal_keys_are_told_apart_by_what_differs() -> None:
+    rows = [("a.jpg", "t"), ("a.png", "t"), ("a.png", "u"), ("a.jpg", "u"), ("a.jpg", "t"), ("a.jpg", "t")]
+    named = ["a", "a.png", "a.png_to_u", "a_to_u", "a_2", "a_3"]
+    assert keys(from_rows(Row(source, f"{target}.png") for source, target in rows)) == named
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a.png", "a.jpg", "A.png", "a_2.png"]), st.sampled_from("tu")), min_size=2
+    )
+)
+def test_rows_added_at_the_end_rename_nothing(rows) -> None:
+    listed = [Row(source, target) for source, target in rows]
+    assert keys(from_rows(listed))[:-1] == keys(from_rows(listed[:-1]))
+
+
 def test_sequence_onto_previous_and_onto_first(tmp_path) -> None:
     for i in (1, 2, 10):
         picture(tmp_path / f"f{i}.png")
@@ -121,7 +137,7 @@ def test_csv_paths_start_at_the_list_and_outputs_are_honoured(tmp_path) -> None:
     text = 'source,target,output\nx/1.png,y/1.png,\n"x/a, b.png",y/1.png,named/pair.png\nx/1.png,y/2.png,\n'
     (tmp_path / "list.csv").write_text(text)
     pairs = read_pairs(tmp_path / "list.csv")
-    assert keys(pairs) == ["x/1.png_to_1", "named/pair", "x/1.png_to_2"]
+    assert keys(pairs) == ["x/1", "named/pair", "x/1_to_2"]
     assert pairs.pairs[1].source == tmp_path / "x" / "a, b.png"
 
 
