@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from glualign import outputs
-from glualign.errors import DeviceError
+from glualign.alignment import fill_of
+from glualign.errors import DeviceError, OptionError
 from glualign.files import mask_beside
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, Image, MaskFrom, read_image
-from glualign.quality import MinQuality, falls_short
+from glualign.matching.options import choose_options
+from glualign.quality import MIN_QUALITIES, MinQuality, falls_short
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
@@ -39,7 +41,8 @@ class Settings:
             the small kernels of one pair, and 1 elsewhere, where sharing gains nothing.
 
     Raises:
-        ImageError, FlowError: a file format is unknown.
+        OptionError: a value is not one of those, or out of range.
+        ImageError, FlowError: a file format is unknown, or ``fill`` is no colour.
         OutputError: two kinds of output have one name, or a kind is unknown.
     """
 
@@ -63,6 +66,16 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
+        choices = {
+            "mask_from": (None, *get_args(MaskFrom)),
+            "interpolation": (None, *get_args(Interpolation)),
+            "min_quality": MIN_QUALITIES,
+        }
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise OptionError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+        fill_of(self.fill)
+        choose_options(self.preset, dict(self.align))
         warped = Path(f"NAME{self.extension or '.png'}")
         outputs.check_formats(self._files(Path(), "NAME", ".png") | {"warped": warped})
 

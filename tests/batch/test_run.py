@@ -29,7 +29,14 @@ from glualign.batch import (
     sequence,
 )
 from glualign.batch.manifest import Input
-from glualign.errors import BatchError, CheckpointError, GlualignError, OutputError
+from glualign.errors import (
+    BatchError,
+    CheckpointError,
+    GlualignError,
+    ImageError,
+    OptionError,
+    OutputError,
+)
 from glualign.images import read_image, write_image
 
 
@@ -546,6 +553,22 @@ def test_reasons_for_doing_pairs_again_are_counted(folders, out) -> None:
     }
     again = align_batch(match_folders(sources, targets), out, fake_settings(options={"fill": "target"}))
     assert again.again == {"made with other options (fill)": 6}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"mask_from": "zzz"}, OptionError, "mask_from must be one of None, alpha, file, not 'zzz'"),
+        ({"min_quality": "x"}, OptionError, "min_quality must be one of none, failed, doubtful, good"),
+        ({"interpolation": "area"}, OptionError, "interpolation must be one of None, nearest"),
+        ({"preset": "slow"}, OptionError, "preset 'slow' is unknown"),
+        ({"align": {"transform": "bend"}}, OptionError, "transform must be one of"),
+        ({"fill": "no colour"}, ImageError, "fill 'no colour' is not one of"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_once(wrong, error, words) -> None:
+    with pytest.raises(error, match=words):
+        Settings(**wrong)
 
 
 def test_what_auto_meant_is_part_of_the_options(monkeypatch) -> None:
