@@ -149,17 +149,28 @@ def video_pictures(
     scale = max_flow
     if style != "warped" and scale is None:
         sample = islice(_pairs(clip, onto_first), 0, None, max(1, (count - 1) // SCALE_PAIRS))
-        scale = max(scale_of(aligner.align(source, target).flow) for source, target in sample)
+        with _errors_about(clip.path):
+            scale = max(scale_of(aligner.align(source, target).flow) for source, target in sample)
     ready: dict[int, Any] = {}
     for source, target in _pairs(clip, onto_first):
         # The first frame is every pair's target; else a frame is a source and then the next pair's target.
         used = [target] if onto_first else [source, target]
-        ready = {id(frame): ready.get(id(frame)) or aligner.prepare(frame) for frame in used}
+        with _errors_about(clip.path):
+            ready = {id(frame): ready.get(id(frame)) or aligner.prepare(frame) for frame in used}
         alignment = aligner.align(ready.get(id(source), source), ready[id(target)])
         if style == "warped":
             yield np.asarray(alignment.warped.pixels, np.uint8)
         else:
             yield _drawn(alignment.flow, target, style, scale or 1.0)
+
+
+@contextmanager
+def _errors_about(path: Path) -> Iterator[None]:
+    """Name the file in errors about its frames, which are arrays."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(str(error).replace("array: ", f"{path}: ", 1)) from error
 
 
 def _pairs(clip: Clip, onto_first: bool) -> Iterator[tuple[Picture, Picture]]:

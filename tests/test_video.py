@@ -285,6 +285,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert sorted(clip.parent.iterdir()) == before
 
 
+@pytest.mark.parametrize("options", [[], ["--style", "warped"], ["--max-flow", "3"]])
+def test_a_video_too_small_to_match_is_named(tmp_path: Path, options: list[str]) -> None:
+    write_video(tmp_path / "small.avi", [np.full((8, 64, 3), value, np.uint8) for value in (20, 120)], 5.0)
+    status, output = run(tmp_path / "small.avi", "-o", tmp_path / "out.avi", *options)
+    assert (status, output.startswith(f"glualign: error: {tmp_path / 'small.avi'}: 64x8 is too small")) == (
+        1,
+        True,
+    )
+
+
 def test_the_command_draws_the_flow_of_a_clip(clip: Path, tmp_path: Path) -> None:
     status, output = run(
         clip, "-o", tmp_path / "flow.mp4", "--range", "0:3", "--max-side", 256, "--max-flow", 6

@@ -77,6 +77,9 @@ class Writer:
                     f"{self.out}: the disk is full or read-only; pairs done so far are kept. "
                     "Make room and give the same command again"
                 ) from error
+            if isinstance(error, OSError):
+                where = error.filename2 or final
+                raise OutputError(f"{where}: cannot be written ({error.strerror or error})") from error
             if isinstance(error, OutputError):
                 raise OutputError(str(error).replace(str(folder), str(final))) from error
             raise
@@ -167,8 +170,12 @@ class _Work:
         except BatchError:
             raise
         except Exception as error:
-            kind = "" if isinstance(error, GlualignError) else f"{type(error).__name__}: "
-            self.facts["error"] = kind + " ".join(str(error).split())
+            text = str(error)
+            if isinstance(error, OSError) and error.filename and error.strerror:
+                text = f"{error.filename}: {error.strerror}"
+            elif not isinstance(error, GlualignError):
+                text = f"{type(error).__name__}: {text}"
+            self.facts["error"] = " ".join(text.split())
         finally:
             self.facts["seconds"][name] = round(time.perf_counter() - started, 4)
 

@@ -481,6 +481,25 @@ def test_a_name_too_long_for_its_results_fails_alone(folders, out) -> None:
     assert ".glualign" not in summary.failures["x" * 250]
 
 
+def test_a_result_that_cannot_be_put_in_place_is_one_line_about_it(folders, out) -> None:
+    picture(folders[0] / "sub" / "a.png")
+    picture(folders[1] / "sub" / "a.png")
+    (out / "frame1_warped.png").mkdir(parents=True)
+    (out / "sub").touch()
+
+    def unreadable(path: Path):
+        if path.stem == "frame2":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_image(path)
+
+    summary = align_batch(match_folders(*folders), out, fake_settings(reader=unreadable))
+    assert summary.failures == {
+        "frame1": f"{out / 'frame1_warped.png'}: cannot be written (Is a directory)",
+        "frame2": f"{folders[0] / 'frame2.png'}: Permission denied",
+        "sub/a": f"{out / 'sub'}: cannot be written (File exists)",
+    }
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes need POSIX")
 def test_pipes_devices_and_folders_in_a_list_fail_and_do_not_hang(folders, out, tmp_path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
