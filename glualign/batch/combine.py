@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -135,10 +135,8 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
         FlowError, ImageError: a file cannot be read.
     """
     done = _done(records, out)
-    paths = {path for record in done for path in (record.source.path, record.target.path)}
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-    images = {path: _KeyPoints() for path in sorted(paths)}
-    names = {path: Path(os.path.relpath(path, folder)).as_posix() for path in images}
+    names = names_in_scene({path for record in done for path in (record.source.path, record.target.path)})
+    images = {path: _KeyPoints() for path in names}
     pairs = {}
     for record in done:
         flow = read_flow(_output_of(record, out, "flow", flow_extension), max_pixels=None)
@@ -159,6 +157,18 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
             indices, confident = indices[chosen], confident[chosen]
         pairs[names[record.source.path], names[record.target.path]] = indices, confident
     return Scene({names[path]: points.positions for path, points in images.items()}, pairs)
+
+
+def names_in_scene(paths: Collection[str]) -> dict[str, str]:
+    """Names of images by their absolute paths, in the order of these: below the folder that holds them all.
+
+    A `BatchError` says that there is no such folder.
+    """
+    try:
+        folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    except ValueError as error:
+        raise BatchError("images on several drives are no scene; copy them below one folder") from error
+    return {path: Path(os.path.relpath(path, folder)).as_posix() for path in sorted(paths)}
 
 
 class _KeyPoints:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from glualign.cli.console import warn
 from glualign.cli.flow_files import SOURCE_SIZE, errors_about, read, read_sized
-from glualign.cli.options import FORMAT, MASK, PATH, Reading, Telling, Writing, command, option
+from glualign.cli.options import FORMAT, MASK, PATH, Reading, Telling, Writing, command, given_options, option
 from glualign.errors import FlowError, GlualignError
 
 if TYPE_CHECKING:
@@ -143,11 +142,8 @@ def _refuse_idle(points: list[bool]) -> None:
     what, idle = (
         ("Keypoints", drawing) if all(points) else ("Images", () if any(points) else ("points_from",))
     )
-    context = click.get_current_context()
-    for each in context.command.params:
-        if each.name in idle and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE:
-            name = "/".join(each.opts[:1] + each.secondary_opts)
-            raise click.UsageError(f"{what} have no use for {name}; leave it out.")
+    if useless := given_options(idle):
+        raise click.UsageError(f"{what} have no use for {useless[0]}; leave it out.")
 
 
 def _warp(

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import fact_rows, interruptible, note, print_json, print_table, progress_on, warn
-from glualign.cli.options import FOLDER, PATH, QUIET, Aligning, Reading, Writing, command, min_quality, option
+from glualign.cli.options import (
+    FOLDER,
+    PATH,
+    QUIET,
+    Aligning,
+    Reading,
+    Writing,
+    command,
+    given_options,
+    min_quality,
+    option,
+)
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Progress, Settings, Summary
@@ -139,9 +150,17 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     held = os.path.isfile(options["sequence"] or "")  # OUT is, by `_pairs`, for the frames of a video
     if options["shard"] is not None:
         options["shard"] = Shard.parse(options["shard"])
+    ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
+    for needed, has_it, only_there in (
+        ("--sequence", options["sequence"], ["onto"]),
+        ("--engine ray", options["engine"] == "ray", [f"ray_{name}" for name in ray]),
+    ):
+        if not has_it and (useless := given_options(only_there)):
+            raise click.UsageError(f"{useless[0]} has no use without {needed}; leave it out.")
     pairs = _pairs(out, masked=reading.mask_from == "file", **options)
     if options["dry_run"]:
-        for pair in pairs.pairs:
+        part = pairs.shard(options["shard"]) if options["shard"] else pairs
+        for pair in part.pairs:
             if pair.fault:
                 warn(pair.fault)
             else:
@@ -153,7 +172,8 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     if options["merge"] and len({pair.target for pair in pairs.pairs}) > 1:
         raise click.UsageError("--merge needs sources with one target (--target FILE).")
     settings = _settings(writing, aligning, reading, options)
-    ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
+    if scene:
+        _check_scene(pairs, out / f"matches.{options['matches']}")
     display = Display(quiet=options["quiet"], as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
     with interruptible("pair") as signals, display.bar:
@@ -233,9 +253,6 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
         named["device"] = "cuda"  # of the actors; this machine may have none
     kinds = {*options["kinds"], *(("warped", "confidence") if options["merge"] else ())}
     if options["matches"] in SCENE_FORMATS:
-        from glualign.matches import check_matches_path
-
-        check_matches_path(f"matches.{options['matches']}")
         kinds |= {"flow", "mask", "confidence"}
     elif options["matches"]:
         kinds |= {"matches"}
@@ -249,6 +266,16 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
         **vars(writing),
         **{name: options[name] for name in ("extension", "min_quality", "batch_size")},
     )
+
+
+def _check_scene(pairs: PairList, path: Path) -> None:
+    """Refuse a file of matches that cannot hold the names of the images, before they are aligned."""
+    from glualign.batch.combine import names_in_scene
+    from glualign.matches import check_matches_path
+
+    sound = (pair for pair in pairs.pairs if pair.fault is None)
+    images = {os.path.abspath(image) for pair in sound for image in (pair.source, pair.target)}
+    check_matches_path(path, list(names_in_scene(images).values()))
 
 
 def _join(

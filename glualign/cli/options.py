@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from glualign.cli.console import fact_rows, files_for_dashes, print_json, print_table, warn
 from glualign.errors import ImageError
@@ -162,6 +163,16 @@ def check_format(output: str, extension: str) -> None:
             f"{output} is not {extension}, as --format says; leave that out, or end the name in {extension}, "
             "that of a folder in a slash."
         )
+
+
+def given_options(names: Collection[str]) -> list[str]:
+    """The flags of those of the running command's parameters ``names`` that the command line holds."""
+    context = click.get_current_context()
+    return [
+        "/".join(each.opts[:1] + each.secondary_opts)
+        for each in context.command.params
+        if each.name in names and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    ]
 
 
 DEVICE = option(

@@ -228,6 +228,37 @@ def test_dry_run_prints_the_pairs_and_touches_nothing(folders, out) -> None:
     assert not out.exists()
 
 
+def test_dry_run_prints_the_pairs_of_a_part(folders, out) -> None:
+    parts = [batch(*folders, "-o", out, "--dry-run", "--shard", f"{i}/2").stdout for i in (1, 2)]
+    assert [[json.loads(line)["output"] for line in part.splitlines()] for part in parts] == [
+        ["a", "sub/a"],
+        ["b"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--onto", "first"], "--onto has no use without --sequence"),
+        (["--ray-workers", 2], "--ray-workers has no use without --engine ray"),
+        (["--ray-gpus", 0], "--ray-gpus has no use without --engine ray"),
+    ],
+)
+def test_options_without_use_are_refused(folders, out, arguments, words) -> None:
+    result = batch(*folders, "-o", out, *arguments)
+    assert (result.exit_code, words in result.output, out.exists()) == (2, True, False), result.output
+
+
+def test_names_that_a_scene_cannot_hold_are_refused_before_the_run(folders, out) -> None:
+    sources, targets = folders
+    (sources / "a.png").rename(sources / "a b.png")
+    (targets / "a.png").rename(targets / "a b.png")
+    result = batch(*folders, "-o", out, "--matches", "txt")
+    assert result.exit_code == 1
+    assert "cannot hold a name with spaces (s/a b.png)" in result.output
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
