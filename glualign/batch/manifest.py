@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import stat
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
@@ -19,13 +17,12 @@ from glualign.batch.listing import name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
 from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, reading
+from glualign.locks import locked
 
 Status = Literal["done", "failed"]
 
 MERGE_ASIDE = "merge-"
 """How folders begin, beside the locks, in which the images of a batch wait to be merged."""
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What file systems without locks (some Lustre and FUSE mounts) answer; work goes on unlocked there."""
 
 
 @dataclass(frozen=True)
@@ -221,10 +218,8 @@ class Manifest:
 def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     """Keep other runs out of ``folder`` while the block runs; the system drops the lock of a dead process.
 
-    A whole run excludes everything; shards exclude whole runs and the same shard, not each other. The lock
-    files stay behind and mean nothing by themselves; what runs that were killed wrote aside, beside the locks
-    and in the parent of ``folder``, is removed by a whole run. Symbolic links are not followed: one in place
-    of the folder or of a lock would let two runs lock different files.
+    A whole run excludes everything; shards exclude whole runs and the same shard, not each other. What runs
+    that were killed wrote aside, beside the locks and in the parent of ``folder``, is removed by a whole run.
 
     Raises:
         BatchError: another run is at work there, the lock file cannot be made, or the file system fails in
@@ -234,14 +229,7 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     locks = {"lock": False} if shard is None else {"lock": True, f"lock-{shard}": False}
     with ExitStack() as stack:
         try:
-            for link in filter(Path.is_symlink, (folder, *(folder / name for name in locks))):
-                raise OSError(errno.ELOOP, f"{link.name} is a symbolic link")
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, shared in locks.items():
-                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-                descriptor = os.open(folder / name, flags, 0o666)
-                stack.callback(os.close, descriptor)
-                _lock(descriptor, shared=shared)
+            stack.enter_context(locked(folder, locks))
         except BlockingIOError as error:
             which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
             raise BatchError(
@@ -260,22 +248,3 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
         except OSError as error:
             where, what = error.filename or folder.parent, error.strerror or error
             raise BatchError(f"{where}: {what}; give the command again") from error
-
-
-def _lock(descriptor: int, *, shared: bool) -> None:
-    """Lock a file, or raise a `BlockingIOError`. On Windows a whole run and a shard do not see each other."""
-    try:
-        if sys.platform == "win32":  # which has no shared form of this lock
-            import msvcrt
-
-            if not shared:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except PermissionError as error:
-        raise BlockingIOError from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise

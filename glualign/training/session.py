@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from glualign.devices import choose_device
 from glualign.errors import DeviceError, TrainingError
 from glualign.evaluation.datasets import open_dataset
 from glualign.files import PathLike, reading
+from glualign.locks import locked
 from glualign.training.folder import CHECKPOINT_NAME
 from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
@@ -91,8 +92,16 @@ def train(
         raise TrainingError("a resumed run goes on from its own checkpoint; leave --init out")
     if not resume and (folder / CHECKPOINT_NAME).exists():
         raise TrainingError(f"{folder}: already holds a run; continue it with --resume, or name another")
-    with joined_processes(recipe.run.device) as processes:
-        folder.mkdir(parents=True, exist_ok=True)
+    with joined_processes(recipe.run.device) as processes, ExitStack() as stack:
+        if processes.rank == 0:
+            try:
+                stack.enter_context(locked(folder / ".glualign", {"lock": False}))
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f"{folder}: another run is training there; name another folder"
+                ) from error
+            except OSError as error:
+                raise TrainingError(f"{folder}: cannot be written ({error.strerror})") from error
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
         store = open_photos(photos, cache)

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
+from glualign.locks import locked
 from glualign.training.folder import load_state, read_rows
 
 
@@ -178,3 +179,9 @@ def test_sigterm_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -
     steps = load_state(folder).progress.step
     assert 3 <= steps < 500
     assert read_rows(folder / "train.csv")[-1]["step"] == steps
+
+
+def test_a_folder_is_trained_into_by_one_run_at_a_time(photos: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "r" / ".glualign", {"lock": False}):
+        output = refusal("tiny", "--photos", photos, "-o", tmp_path / "r")
+    assert "r: another run is training there" in output
