@@ -37,7 +37,7 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
     def decorate(compute: Callable[..., Flow]) -> click.Command:
         @wraps(compute)
         def run(output: str, telling: Telling, format: str | None, **given: Any) -> None:
-            from glualign.flow.files import MAX_FLOW_PIXELS, write_flow
+            from glualign.flow.files import MAX_FLOW_PIXELS, WITH_SOURCE_SIZE, write_flow
             from glualign.outputs import check_outputs
 
             files = [given[str(each.name)] for each in inputs]
@@ -45,6 +45,10 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
             with errors_about(*files):
                 flow = compute(**given)
             write_flow(output, flow, max_pixels=MAX_FLOW_PIXELS)  # what could not be read again helps nobody
+            lost = flow.source_size not in (None, flow.size)
+            if lost and Path(output).suffix.lower() not in WITH_SOURCE_SIZE and not telling.quiet:
+                size, formats = "{1}x{0}".format(*flow.source_frame), " ".join(WITH_SOURCE_SIZE)
+                warn(f"{output}: does not say that its source is {size}; use {formats}, or --source-size")
             telling.tell({"output": output, **_flow_facts(flow)})
 
         return command(*inputs, *OUT, *options, Telling, short_help=short_help, stdout=".flo")(run)

@@ -67,7 +67,7 @@ def read_flow(path: str | os.PathLike[str], *, max_pixels: int | None = MAX_FLOW
 def write_flow(path: str | os.PathLike[str], flow: Flow | Array, *, max_pixels: int | None = None) -> None:
     """Write a flow atomically in the format of the extension; unknown pixels as the format marks them.
 
-    ``.npz``, ``.nrrd``, ``.mha`` and ``.flo5`` also store the source size and the direction. KITTI
+    `WITH_SOURCE_SIZE` also store the source size, where it is known, and the direction. KITTI
     ``.png`` rounds to 1/64 px. With ``max_pixels``, what `read_flow` would refuse at that limit is refused
     before it is written: larger sizes, and a field without a known pixel.
 
@@ -240,9 +240,11 @@ def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 
 
 def _write_npz(path: Path, flow: Flow) -> None:
-    data, size = flow.data.astype("<f4", copy=False), np.array(flow.source_frame, np.int64)
+    arrays: dict[str, Any] = {"flow": flow.data.astype("<f4", copy=False), "direction": np.array(DIRECTION)}
+    if flow.source_size is not None:
+        arrays["source_size"] = np.array(flow.source_size, np.int64)
     packed = io.BytesIO()  # of a full disk, older versions of NumPy leave an error behind in their archive
-    np.savez_compressed(packed, flow=data, source_size=size, direction=np.array(DIRECTION))
+    np.savez_compressed(packed, **arrays)
     path.write_bytes(packed.getbuffer())
 
 
@@ -304,3 +306,5 @@ _FORMATS: dict[str, tuple[_Reader, _Writer]] = {
     ".mha": (libraries.read_itk, libraries.write_itk),
 }
 FLOW_EXTENSIONS = tuple(_FORMATS)
+WITH_SOURCE_SIZE = (".npz", ".flo5", ".nrrd", ".mha")
+"""Formats that store the size of the source."""

@@ -80,7 +80,8 @@ def write_flo5(path: Path, flow: Flow) -> None:
     # In memory: HDF5 crashes where the disk is full.
     with h5py.File(path, "w", driver="core", backing_store=False) as file:
         file.create_dataset("flow", data=flow.data, compression="gzip", compression_opts=5, shuffle=True)
-        file.attrs["source_size"] = flow.source_frame
+        if flow.source_size is not None:
+            file.attrs["source_size"] = flow.source_size
         file.attrs["direction"] = DIRECTION
         file.flush()
         data = file.id.get_file_image()
@@ -150,7 +151,8 @@ def write_itk(path: Path, flow: Flow) -> None:
     itk = import_extra("SimpleITK", "itk", "this format needs SimpleITK; install it with")
     image = itk.GetImageFromArray(flow.data, isVector=True)
     image.SetMetaData(_DIRECTION_KEY, DIRECTION)
-    image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_frame))
+    if flow.source_size is not None:
+        image.SetMetaData(_SIZE_KEY, "{} {}".format(*flow.source_size))
     try:
         with _silence():
             itk.WriteImage(image, str(path), useCompression=True)

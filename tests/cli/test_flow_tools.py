@@ -170,3 +170,13 @@ def test_a_guessed_source_size_that_does_not_fit_is_told(tmp_path):
     assert "does not say" not in run("invert", tmp_path / "small.npz", tmp_path / "b.npz").stderr
     given = run("invert", tmp_path / "small.flo", tmp_path / "c.npz", "--source-size", "150x120")
     assert "does not say" not in given.stderr
+
+
+def test_a_source_size_is_stored_where_it_is_known_and_its_loss_told(tmp_path, flow_file):
+    assert run("convert", flow_file, tmp_path / "a.npz").exit_code == 0
+    assert read_flow(tmp_path / "a.npz").source_size is None, "what .flo does not say is not made up"
+    run("convert", flow_file, tmp_path / "b.npz", "--source-size", "80x70")
+    assert read_flow(tmp_path / "b.npz").source_size == (70, 80)
+    told = run("convert", tmp_path / "b.npz", tmp_path / "b.flo").stderr
+    assert "b.flo: does not say that its source is 80x70; use .npz" in told
+    assert run("convert", flow_file, tmp_path / "c.flo").stderr == ""
