@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -189,12 +190,14 @@ def test_a_signal_leaves_no_file_of_standard_input(tmp_path, flow_file, number, 
     while not list((tmp_path / "tmp").iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert list((tmp_path / "tmp").iterdir())
-    time.sleep(0.5)  # until it waits for the input: a signal on the way there is noticed with the first byte
+    time.sleep(0.5)  # until it waits for the input
     process.send_signal(number)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    process.stdin.close()  # a signal that came on the way there is noticed now
     assert process.wait(60) == code
     assert process.stderr.read() == b"glualign: interrupted\n"
     assert not list((tmp_path / "tmp").iterdir())
-    process.stdin.close()
     process.stderr.close()
 
 
