@@ -19,6 +19,7 @@ from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, from_transform
+from glualign.geometry import size_of
 from glualign.images import Image, as_image
 from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
@@ -200,7 +201,7 @@ class Aligner:
             source, target = _opened(source), _opened(target)
         with self._timed(steps, "flow"):
             source = source.image if isinstance(source, PreparedImage) else source
-            size = (target.pixels.shape[0], target.pixels.shape[1])
+            size = size_of(target.pixels)
             known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
             if known.size != size:
                 raise FlowError(

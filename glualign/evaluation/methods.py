@@ -12,15 +12,14 @@ import cv2
 import numpy as np
 
 from glualign import __version__
+from glualign.arrays import Field, Matrix
 from glualign.errors import DatasetError, FlowError, GlualignError
 from glualign.evaluation.datasets.base import Pixels, Sample
-from glualign.evaluation.metrics import size_of
 from glualign.geometry import (
-    Field,
-    Matrix,
     apply_transform,
     pixel_grid,
     resizing_matrix,
+    size_of,
     transform_fault,
     transform_flow,
 )

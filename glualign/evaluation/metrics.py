@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Doubles, Mask
+from glualign.arrays import Doubles, Field, Mask, Matrix, Points, Size
 from glualign.errors import DatasetError
-from glualign.geometry import Field, Matrix, Points, Size, inside, pixel_grid, resize_flow, sample
+from glualign.geometry import inside, pixel_grid, resize_flow, sample, size_of
 
 PIXEL_THRESHOLDS = (1.0, 3.0, 5.0, 10.0)
 ALPHAS = (0.05, 0.1)
@@ -73,11 +73,6 @@ def end_point_errors(estimate: Vectors, truth: Vectors, longer_side: float) -> E
     magnitude = np.linalg.norm(truth.astype(np.float64), axis=1)
     epe = np.linalg.norm(estimate.astype(np.float64) - truth, axis=1)
     return Errors(np.where(np.isfinite(epe), epe, magnitude + longer_side), magnitude, float(longer_side))
-
-
-def size_of(image: npt.NDArray[np.generic]) -> Size:
-    """(height, width) of an image or a field."""
-    return image.shape[0], image.shape[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import torch
 
+from glualign.arrays import Field, Size
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.tables import header
-from glualign.geometry import Field, Size
 from glualign.matching.predictor import FlowPredictor, Pixels
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from glualign.arrays import Doubles
+from glualign.arrays import Doubles, Points
 from glualign.errors import FlowError, OptionError
 from glualign.flow.field import Flow, Weights, draw_points
-from glualign.geometry import SCALE_LIMIT, Points, pixel_grid
+from glualign.geometry import SCALE_LIMIT, pixel_grid
 
 # Least absolute deviations by reweighting: an affine map to start from that gross errors hardly move.
 _AFFINE_STEPS = 15

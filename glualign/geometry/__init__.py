@@ -7,21 +7,13 @@ pixel centres. `glualign.network.warping.pixel_grid` is the torch twin of `pixel
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from glualign.arrays import Array, Doubles, Floats, Mask
-
-Matrix = Doubles
-"""``(3, 3)`` float64."""
-Points = Doubles
-"""``(N, 2)`` float64, columns x and y in pixels."""
-Field = Floats
-"""``(H, W, 2)`` float32: x and y of a displacement or of a position."""
-Size = tuple[int, int]
-"""``(height, width)``."""
+from glualign.arrays import Array, Doubles, Field, Floats, Mask, Matrix, Points, Size
 
 EDGE_TOLERANCE = 1e-3
 """Pixels outside the frame that still count as on it: algebra in float32 leaves errors of this size."""
@@ -77,6 +69,21 @@ def strips(size: Size) -> Iterator[tuple[int, int]]:
     step = max(1, _STRIP_PIXELS // max(1, width))
     for top in range(0, height, step):
         yield top, min(top + step, height)
+
+
+def size_of(image: Array) -> Size:
+    """``(height, width)`` of an image or a field."""
+    return image.shape[0], image.shape[1]
+
+
+def chain(*matrices: Matrix) -> Matrix:
+    """The product of transforms, of which the last is applied first."""
+    return np.asarray(reduce(np.matmul, matrices), np.float64)
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The transform in the other direction."""
+    return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
 def resizing_matrix(before: Size, after: Size) -> Matrix:
@@ -259,7 +266,7 @@ def to_source_pixels(residual: Field, transform: Matrix) -> Field:
         ``(H, W, 2)`` float32 in source pixels: target pixel ``x`` shows ``transform(x + residual(x))``; NaN
         where the transform has no position.
     """
-    for top, bottom in strips((residual.shape[0], residual.shape[1])):
+    for top, bottom in strips(size_of(residual)):
         rows = residual[top:bottom]
         x, y = positions(rows, top)
         there_x, there_y = transformed(transform, x, y)
@@ -278,12 +285,12 @@ def forward_backward_error(
     ``x + f(x)`` leaves the area of the source's pixels, or of those that have data (``exists``; None: all).
     """
     out = np.empty(forward.shape[:2], np.float32)
-    for top, bottom in strips((forward.shape[0], forward.shape[1])):
+    for top, bottom in strips(size_of(forward)):
         rows = forward[top:bottom]
         x, y = positions(rows / cell, top)
         miss = rows + sample(backward, x, y, outside="edge")
         error = np.sqrt(miss[..., 0] ** 2 + miss[..., 1] ** 2)
-        left = ~inside(x, y, (backward.shape[0], backward.shape[1]), edge="areas")
+        left = ~inside(x, y, size_of(backward), edge="areas")
         error[left & np.isfinite(x)] = np.inf
         if exists is not None:
             known = np.isfinite(error)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from glualign.arrays import Doubles
-from glualign.geometry import Matrix, Points, Size
+from glualign.arrays import Doubles, Matrix, Points, Size
 from glualign.geometry.robust import TransformModel
 
 SHARPNESS = 1 / 0.06

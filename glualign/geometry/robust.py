@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from glualign.arrays import Bytes, Doubles
+from glualign.arrays import Bytes, Doubles, Matrix, Points
 from glualign.errors import FlowError
-from glualign.geometry import Matrix, Points, apply_transform, transform_fault
+from glualign.geometry import apply_transform, size_of, transform_fault
 
 TransformModel = Literal["homography", "affine", "similarity", "translation"]
 MINIMAL_POINTS: dict[TransformModel, int] = {"homography": 4, "affine": 3, "similarity": 2, "translation": 1}
@@ -132,7 +132,7 @@ def keypoint_homography(
     if matrix is None or inliers < fewest:
         raise FlowError(f"{inliers} inliers among {len(good)} matches")
     # The appearance of a key point is not that of its mirror image.
-    fault = transform_fault(matrix, (target.shape[0], target.shape[1]), mirror=False)
+    fault = transform_fault(matrix, size_of(target), mirror=False)
     if fault:
         raise FlowError(f"the homography {fault}")
     return matrix

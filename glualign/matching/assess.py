@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from glualign.alignment import Alignment, holds_data
-from glualign.arrays import Floats, Mask
+from glualign.arrays import Floats, Mask, Matrix
 from glualign.flow import Flow, folding_share
-from glualign.geometry import Matrix
 from glualign.images import Image
 from glualign.matching.options import Transform
 from glualign.quality import Quality, Verdict

@@ -11,10 +11,10 @@ from operator import attrgetter
 import cv2
 import numpy as np
 
-from glualign.arrays import Array, Floats, Mask
+from glualign.arrays import Array, Field, Floats, Mask, Matrix, Points, Size
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, draw_points, fit_drawn
-from glualign.geometry import Field, Matrix, Points, Size, apply_transform, resize_flow, resizing_matrix
+from glualign.geometry import apply_transform, chain, resize_flow, resizing_matrix, size_of
 from glualign.geometry.robust import keypoint_homography
 from glualign.images import reduce_image
 from glualign.matching.options import AlignOptions
@@ -111,9 +111,9 @@ def _keypoint_motion(pair: PairMatcher) -> Matrix | None:
         homography = keypoint_homography(source, target)
     except FlowError:
         return None
-    to_source = resizing_matrix((source.shape[0], source.shape[1]), pair.source_size)
-    from_working = resizing_matrix(pair.working, (target.shape[0], target.shape[1]))
-    return np.asarray(to_source @ homography @ from_working, np.float64)
+    to_source = resizing_matrix(size_of(source), pair.source_size)
+    from_working = resizing_matrix(pair.working, size_of(target))
+    return chain(to_source, homography, from_working)
 
 
 def _best_of_match(
@@ -144,7 +144,7 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
         except FlowError:
             continue
         if fit.inlier_share >= least:
-            return np.asarray(result.transform @ fit.matrix, np.float64)
+            return chain(result.transform, fit.matrix)
     return None
 
 
@@ -153,7 +153,7 @@ def draw_cells(field: Field, frame: Size, weights: Floats | Mask) -> tuple[Point
 
     Drawn in proportion to ``weights``, those of the cells.
     """
-    cells = (field.shape[0], field.shape[1])
+    cells = size_of(field)
     drawn = draw_points(Flow(resize_flow(field, cells, frame=frame)), weights, POINTS)
     target, source = (apply_transform(resizing_matrix(cells, frame), points) for points in drawn)
     return target, source

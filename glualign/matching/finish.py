@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from glualign.alignment import Alignment, holds_data
-from glualign.arrays import Floats
+from glualign.arrays import Field, Floats, Matrix, Size
 from glualign.flow import Flow, fit_tps, fit_transform, from_transform
-from glualign.geometry import Field, Matrix, Size, forward_backward_error, resize_flow, to_source_pixels
+from glualign.geometry import chain, forward_backward_error, resize_flow, to_source_pixels
 from glualign.matching.assess import TRUSTED_ERROR, Figures, assess, confidence_of
 from glualign.matching.estimate import FusedMatch, expected_error, full_error
 from glualign.matching.global_model import MODELS, simplest_model
@@ -175,7 +175,7 @@ def _changed(
 
 
 def _dense(estimate: _Estimate, best: FusedMatch, pair: PairMatcher) -> _Candidate:
-    to_source = np.asarray(best.result.transform @ pair.from_target, np.float64)
+    to_source = chain(best.result.transform, pair.from_target)
     flow = resize_flow(estimate.flow, pair.target_size, frame=estimate.frame)
     return _Candidate(Flow(to_source_pixels(flow, to_source), pair.source_size), estimate)
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from glualign.arrays import Bytes, Doubles, Floats
+from glualign.arrays import Bytes, Doubles, Field, Floats, Matrix, Points, Size
 from glualign.errors import FlowError
 from glualign.flow import Fit, TransformModel, fit_drawn
-from glualign.geometry import Field, Matrix, Points, Size, apply_transform, corner_motion, resizing_matrix
+from glualign.geometry import apply_transform, chain, corner_motion, inverse, resizing_matrix, size_of
 from glualign.geometry.mean_shift import shift_model
 from glualign.images import reduce_image
 from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch, draw_cells
@@ -92,10 +92,10 @@ def simplest_model(
         best: the hypothesis that the flow is of.
     """
     pair, dense = edges.pair, best.similarity
-    from_working = np.linalg.inv(pair.from_target)
+    from_working = inverse(pair.from_target)
     target, there = draw_cells(field, frame, weights)
     target = apply_transform(resizing_matrix(frame, pair.target_size), target)
-    source = apply_transform(np.asarray(best.result.transform @ resizing_matrix(frame, pair.working)), there)
+    source = apply_transform(chain(best.result.transform, resizing_matrix(frame, pair.working)), there)
     # Edges that hardly agree explain nothing.
     for model in MODELS if dense.total > LEAST else ():
         try:
@@ -104,10 +104,10 @@ def simplest_model(
             continue
         if fit.inlier_share < FEWEST_INLIERS:
             continue
-        shown = edges.compare(np.asarray(fit.matrix @ from_working, np.float64))
+        shown = edges.compare(chain(fit.matrix, from_working))
         if shown.total >= LEAST_RATIO_TO_MOVE * dense.total:
             moved = register(pair, fit.matrix, model)
-            found = edges.compare(np.asarray(moved @ from_working, np.float64))
+            found = edges.compare(chain(moved, from_working))
             if found.total > LEAST_RATIO_MOVED * shown.total:
                 fit, shown = fit._replace(matrix=moved), found
         if explains(shown, dense):
@@ -160,9 +160,9 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
     ``matrix`` itself where fewer than `FEWEST_WINDOWS` windows show texture.
     """
     target = np.dstack(edge_directions(reduce_image(pair.target_pixels, LONGER_SIDE)))
-    size = (target.shape[0], target.shape[1])
+    size = size_of(target)
     to_full = resizing_matrix(size, pair.target_size)
-    found = np.asarray(matrix @ to_full, np.float64)
+    found = chain(matrix, to_full)
     for reach, widths in ROUNDS:
         warped, exists = pair.warp_source(found, size)
         inner = np.asarray(
@@ -173,10 +173,10 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
         if len(centres) < FEWEST_WINDOWS:
             return matrix
         motion = shift_model(centres, scores, model, size, widths)
-        found = np.asarray(found @ motion, np.float64)
+        found = chain(found, motion)
         if corner_motion(motion, size) < SETTLED:
             break
-    result = found @ np.linalg.inv(to_full)
+    result = chain(found, inverse(to_full))
     return np.asarray(result / result[2, 2], np.float64)
 
 

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glualign.arrays import Doubles, Floats, Mask
+from glualign.arrays import Doubles, Field, Floats, Mask, Matrix, Size
 from glualign.errors import ImageError
 from glualign.flow import Flow
 from glualign.geometry import (
-    Field,
-    Matrix,
-    Size,
     apply_transform,
+    chain,
     forward_backward_error,
+    inverse,
     pixel_grid,
     resizing_matrix,
     sample,
@@ -153,9 +152,9 @@ class PairMatcher:
     def change_transform(self, result: MatchResult, transform: Matrix) -> MatchResult:
         """The flow of a match on top of another global motion, without matching again."""
         centres = result.centres
-        to_new = np.asarray(np.linalg.inv(transform) @ result.transform, np.float64)
+        to_new = chain(inverse(transform), result.transform)
         forward = apply_transform(to_new, centres + result.forward) - centres
-        there = apply_transform(np.asarray(np.linalg.inv(to_new), np.float64), centres)
+        there = apply_transform(inverse(to_new), centres)
         at = (there + 0.5) / result.stride - 0.5
         backward = there + sample(result.backward, at[..., 0], at[..., 1], outside="edge") - centres
         moved, returned = (
@@ -182,12 +181,12 @@ class PairMatcher:
 
         The result is ``(h, w, 2)``, target -> source under the ``transform``, in working pixels.
         """
-        position = apply_transform(np.asarray(np.linalg.inv(self.from_target), np.float64), centres)
+        position = apply_transform(inverse(self.from_target), centres)
         if isinstance(motion, Flow):
             position += sample(motion.data, position[..., 0], position[..., 1], outside="edge")
         else:
             position = apply_transform(motion, position)
-        to_frame = np.asarray(np.linalg.inv(transform), np.float64)
+        to_frame = inverse(transform)
         return np.asarray(apply_transform(to_frame, position) - centres, np.float32)
 
     def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:

@@ -12,14 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glualign.arrays import Bytes
-from glualign.geometry import (
-    Field,
-    Size,
-    resize_flow,
-    resizing_matrix,
-    to_source_pixels,
-)
+from glualign.arrays import Bytes, Field, Size
+from glualign.geometry import resize_flow, resizing_matrix, to_source_pixels
 from glualign.images import reduce_image
 from glualign.network.config import COARSE_SIZE
 from glualign.network.correlation import global_correlation

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from glualign.arrays import Bytes, Floats, Mask
-from glualign.geometry import Field, Size, corner_motion, forward_backward_error, resize_flow, resizing_matrix
+from glualign.arrays import Bytes, Field, Floats, Mask, Size
+from glualign.geometry import corner_motion, forward_backward_error, resize_flow, resizing_matrix, size_of
 from glualign.images import reduce_image
 from glualign.matching.estimate import FusedMatch, full_error
 from glualign.matching.pair import PairMatcher
@@ -50,7 +50,7 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
         return None
     side = min(pair.target.max_side or LARGEST_SIDE, LARGEST_SIDE)
     target = _grey(reduce_image(pair.target_pixels, side))
-    size: Size = (target.shape[0], target.shape[1])
+    size: Size = size_of(target)
     before = resize_flow(best.flow, size, frame=pair.working)
     warped, exists = pair.warp_source(best.result.transform @ resizing_matrix(size, pair.working), size)
     source = _grey(warped)

@@ -16,8 +16,8 @@ from functools import cached_property, partial
 import cv2
 import numpy as np
 
-from glualign.arrays import Floats, Mask
-from glualign.geometry import Field, Matrix, Size, pixel_grid, resize_flow, resizing_matrix
+from glualign.arrays import Field, Floats, Mask, Matrix, Size
+from glualign.geometry import pixel_grid, resize_flow, resizing_matrix, size_of
 from glualign.images import reduce_image
 from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import Pixels
@@ -72,7 +72,7 @@ class EdgeSimilarity:
     def __init__(self, pair: PairMatcher) -> None:
         self.pair = pair
         self.target = reduce_image(pair.target_pixels, COMPARED_SIDE)
-        self.size: Size = (self.target.shape[0], self.target.shape[1])
+        self.size: Size = size_of(self.target)
         self._target = x, y = edge_directions(self.target)
         self._strength = x * x + y * y
         missing = pair.target.image.missing
@@ -100,7 +100,7 @@ class EdgeSimilarity:
 
 def warp_pixels(image: Pixels, flow: Field, interpolation: int = cv2.INTER_LINEAR) -> Pixels:
     """An image ``(h, w[, 3])`` uint8 as a flow ``(h, w, 2)`` target -> image shows it, black beyond it."""
-    at = pixel_grid((flow.shape[0], flow.shape[1])) + flow
+    at = pixel_grid(size_of(flow)) + flow
     x, y = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
     return np.asarray(cv2.remap(image, x, y, interpolation), np.uint8)
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from glualign.evaluation.datasets.base import Dataset, Pixels, Sample
 from glualign.evaluation.methods import Method
-from glualign.evaluation.metrics import PointTruth, scattered, size_of
+from glualign.evaluation.metrics import PointTruth, scattered
 from glualign.evaluation.runner import PairResult, load
 from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, table_cells
 from glualign.flow import Flow, warp
+from glualign.geometry import size_of
 from glualign.images import reduce_image
 from glualign.report.page import picture_url, write_page
 from glualign.viz.styles import colorize

@@ -17,7 +17,7 @@ from glualign.arrays import Floats, Mask
 from glualign.errors import FlowError, ImageError
 from glualign.files import PathLike, atomic_path
 from glualign.flow import Flow, consistency, jacobian_determinant, warp
-from glualign.geometry import strips
+from glualign.geometry import size_of, strips
 from glualign.viz.canvas import PAPER, Drawing, Picture, check_size, faded, pen_for, readable
 from glualign.viz.colors import Colormap, checked_maximum, flow_to_rgb, longest, palette, scale_of
 from glualign.viz.lines import arrows, deformed_grid
@@ -56,7 +56,7 @@ def wheel(flow: Flow, max_flow: float | None = None) -> Drawing:
 def colorize(values: Floats, low: float, high: float, name: Colormap = "viridis") -> Picture:
     """Colour ``(H, W)`` values from ``low`` to ``high``, larger and smaller ones like these, NaN striped."""
     rgb = np.empty((*values.shape, 3), np.uint8)
-    for top, bottom in strips((values.shape[0], values.shape[1])):
+    for top, bottom in strips(size_of(values)):
         share = (values[top:bottom].astype(np.float32) - low) * (255 / ((high - low) or 1.0))
         level = np.rint(np.nan_to_num(np.clip(share, 0, 255)))
         rgb[top:bottom] = palette(name)[level.astype(np.uint8)]
@@ -125,7 +125,7 @@ def mask_overlay(image: Picture, mask: Mask) -> Drawing:
 
     A `FlowError` says that the sizes differ.
     """
-    check_size("the image", image, (mask.shape[0], mask.shape[1]))
+    check_size("the image", image, size_of(mask))
     line = pen_for(*mask.shape).line
     picture, outside = image.copy(), ~mask
     if outside.any():

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from glualign.arrays import Bytes, Doubles
+from glualign.arrays import Bytes, Doubles, Matrix, Size
 from glualign.errors import DatasetError
-from glualign.evaluation.metrics import DenseTruth, Truth, size_of
+from glualign.evaluation.metrics import DenseTruth, Truth
 from glualign.files import read_bytes, reading
 from glualign.flow import read_flow
-from glualign.geometry import Matrix, Size
+from glualign.geometry import size_of
 from glualign.images import read_image, to_rgb8
 
 Pixels = Bytes

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from glualign.arrays import Doubles
+from glualign.arrays import Doubles, Points
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
-from glualign.evaluation.metrics import PointTruth, scattered, size_of
+from glualign.evaluation.metrics import PointTruth, scattered
 from glualign.files import read_bytes
-from glualign.geometry import Points
+from glualign.geometry import size_of
 
 # What alpha is multiplied with in PCK: the longer side of the source image, or of the object's box in it.
 Side = Literal["image", "box"]
