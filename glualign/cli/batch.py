@@ -246,14 +246,15 @@ def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool,
 
 def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: Mapping[str, Any]) -> Settings:
     from glualign.batch import Settings
+    from glualign.batch.combine import JOINED_KINDS, MERGED_KINDS
 
     align = aligning.arguments(show=not options["quiet"] and options["engine"] != "ray")
     named = {name: align.pop(name) for name in ("model", "device", "precision", "preset")}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
-    kinds = {*options["kinds"], *(("warped", "confidence") if options["merge"] else ())}
+    kinds = {*options["kinds"], *(MERGED_KINDS if options["merge"] else ())}
     if options["matches"] in SCENE_FORMATS:
-        kinds |= {"flow", "mask", "confidence"}
+        kinds |= {*JOINED_KINDS}
     elif options["matches"]:
         kinds |= {"matches"}
     return Settings(
