@@ -62,8 +62,7 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
     model is unknown or its file unusable, a `GlualignError` that an option is unknown or out of range.
     """
     from glualign.aligner import Aligner
-    from glualign.checkpoints.load import load_model
-    from glualign.checkpoints.registry import sha256_of
+    from glualign.checkpoints.registry import find_weights, sha256_of
     from glualign.matching.options import PRESETS
 
     model, at, preset = text.rpartition("@")
@@ -75,15 +74,15 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
         aligner = Aligner.from_pretrained(model, **options)
     except (TypeError, ValueError) as error:
         raise GlualignError(f"{model}: the aligner does not take these options: {error}") from error
-    loaded = load_model(model)
+    weights = find_weights(model)
     settings = {
         "glualign": __version__,
-        "sha256": sha256_of(loaded.path),
+        "sha256": sha256_of(weights.path),
         "device": aligner.predictor.device.type,
         "precision": str(aligner.predictor.dtype).removeprefix("torch."),
         **{key: str(value) for key, value in asdict(aligner.options).items()},
     }
-    name = loaded.name if loaded.path.name != loaded.name else loaded.path.stem
+    name = weights.name if weights.path.name != weights.name else weights.path.stem
 
     def full(source: Pixels, target: Pixels) -> Field:
         return aligner.align(source, target).flow.data
