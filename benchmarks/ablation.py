@@ -7,13 +7,11 @@ All variants run on every pair, pair by pair, so that the machine's other work f
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -24,8 +22,6 @@ from torch import Tensor
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.methods import open_model
 from glualign.evaluation.metrics import PairMetrics, measure
-from glualign.evaluation.tables import environment
-from glualign.files import write_text
 from glualign.network.glunet import GLUNet, WorkingFeatures
 
 
@@ -107,8 +103,7 @@ def main() -> None:
         ]
         figures = [f"{median:.2f}", *(f"{100 * value:.1f}" for value in shares)]
         rows.append([name, *figures, f"{statistics.median(seconds[name]):.2f}"])
-    content = {"kind": "ablation", "rows": rows, "pairs": limit, "date": date.today().isoformat()}
-    write_text(arguments.json, json.dumps({**content, "machine": environment()}, indent=1) + "\n")
+    common.write_result(arguments.json, "ablation", pairs=limit, rows=rows)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import json
 import statistics
-from datetime import date
 from pathlib import Path
 
 import common
 
 from glualign.evaluation.runner import read_csv
-from glualign.evaluation.tables import environment
-from glualign.files import write_text
 
 NAMES = {"xfeat": "XFeat", "aliked+lightglue": "ALIKED + LightGlue"}
 
@@ -47,9 +44,7 @@ def main() -> None:
             for each in figures
         )
         rows.append([group, str(first["n"]), *cells])
-    content = {"kind": "learned_matchers", "rows": rows, "methods": [*NAMES.values()]}
-    content |= {"date": date.today().isoformat(), "machine": environment()}
-    write_text(arguments.json, json.dumps(content, indent=1) + "\n")
+    common.write_result(arguments.json, "learned_matchers", methods=[*NAMES.values()], rows=rows)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,13 @@ Exits with 1 when a difference is above its tolerance.
 
 from __future__ import annotations
 
-import json
 import sys
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import common
 
-from glualign.evaluation.tables import environment
-from glualign.files import write_text
 from tests.golden.golden_cases import FOLDER, differences, load_case, tolerance
 
 TITLES = {"glunet": "GLU-Net", "semantic": "Semantic-GLU-Net", "dm": "GLU-Net in DenseMatching"}
@@ -53,8 +49,7 @@ def main() -> int:
             rows.append([name, title, *figures])
             print(layout.format(*rows[-1]), flush=True)
     if arguments.json:
-        content = {"kind": "parity", "date": date.today().isoformat(), "machine": environment(), "rows": rows}
-        write_text(arguments.json, json.dumps(content, indent=1) + "\n")
+        common.write_result(arguments.json, "parity", rows=rows)
     return 1 if failed else 0
 
 

@@ -8,8 +8,6 @@ Every pair is aligned once; its pixels with ground truth, at most 20,000 of them
 
 from __future__ import annotations
 
-import json
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,8 +17,6 @@ import numpy as np
 from glualign import Aligner
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.metrics import PointTruth, Truth
-from glualign.evaluation.tables import environment
-from glualign.files import write_text
 
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 PER_PAIR = 20_000
@@ -85,16 +81,8 @@ def main() -> None:
         print(f"{span}  {share}  {row['median']:6.2f}  {row['p90']:8.2f} px")
     if arguments.json:
         sets = sorted({row[0] for row in found})
-        content = {
-            "kind": "reliability",
-            "date": date.today().isoformat(),
-            "preset": arguments.preset,
-            "sets": sets,
-            "pairs": len(found),
-            "machine": environment(),
-            "rows": rows,
-        }
-        write_text(arguments.json, json.dumps(content, indent=2) + "\n")
+        more = {"preset": arguments.preset, "sets": sets, "pairs": len(found)}
+        common.write_result(arguments.json, "reliability", **more, rows=rows)
 
 
 if __name__ == "__main__":

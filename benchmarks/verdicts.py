@@ -8,10 +8,8 @@ A related pair is right when its median error is below 5 px where the source is 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ import numpy as np
 from rendered_pairs import RenderedPair, related, unrelated
 
 from glualign import Aligner
-from glualign.evaluation.tables import environment
-from glualign.files import write_text
 from glualign.geometry import inside, positions
 
 RIGHT = 5.0
@@ -65,15 +61,8 @@ def main() -> None:
     for name, counts in table.items():
         print(name, counts)
     if arguments.json:
-        content = {
-            "date": str(date.today()),
-            "model": arguments.model,
-            "preset": arguments.preset,
-            "environment": environment(),
-            "verdicts": table,
-            "pairs": rows,
-        }
-        write_text(arguments.json, json.dumps(content, indent=1) + "\n")
+        more = {"model": arguments.model, "preset": arguments.preset, "verdicts": table}
+        common.write_result(arguments.json, "verdicts", **more, pairs=rows)
 
 
 if __name__ == "__main__":
