@@ -50,6 +50,12 @@ def name_outputs(
         "gcps": ".points",
         "matches": f"_matches{matches_extension}",
     }
+    if isinstance(kinds, str):
+        raise OutputError(f"{kinds!r}: give a list of kinds of output, such as [{kinds!r}]")
+    if wrong := next(
+        (each for each in (extension, flow_extension, matches_extension) if each[:1] != "."), ""
+    ):
+        raise OutputError(f"{wrong!r}: an extension begins with a dot, such as '.{wrong}'")
     if unknown := sorted(set(kinds) - set(names)):
         raise OutputError(f"{', '.join(unknown)}: not a kind of output; use {', '.join(names)}")
     if {"flow", "flow_image"} <= set(kinds) and folded(names["flow"]) == folded(names["flow_image"]):

@@ -145,6 +145,8 @@ def test_an_image_is_an_array(shifted):
         lambda a, _: a.render(fill="greenish"),
         lambda a, _: a.render(interpolation="best"),
         lambda a, folder: a.save(folder, outputs=["wrapped"]),
+        lambda a, folder: a.save(folder, outputs="warped"),
+        lambda a, folder: a.save(folder, extension="png"),
         lambda a, folder: a.save(folder, extension=".gif"),
         lambda a, folder: a.save(folder, extension=".jpg", fill="transparent"),
         lambda a, folder: a.save(folder, quality=500),

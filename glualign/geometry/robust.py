@@ -44,7 +44,9 @@ def fit_points(target: Points, source: Points, model: TransformModel, *, thresho
     if model not in MINIMAL_POINTS:
         raise FlowError(f"transform {model!r} is not one of {', '.join(MINIMAL_POINTS)}")
     if len(target) < MINIMAL_POINTS[model]:
-        raise FlowError(f"a {model} needs {MINIMAL_POINTS[model]} points, got {len(target)}")
+        raise FlowError(
+            f"{len(target)} points do not determine the {model}, which needs {MINIMAL_POINTS[model]}"
+        )
     # OpenCV 4.8 takes no columns of a wider table.
     target, source = np.ascontiguousarray(target), np.ascontiguousarray(source)
     matrix: Matrix | None

@@ -89,6 +89,9 @@ class PreparedImage:
     max_side: int | None  # larger images are reduced to this longer side first
     checksum: int  # of the weights that made the features
 
+    def __repr__(self) -> str:
+        return f"<PreparedImage of {self.image!r}>"
+
 
 def prepare_images(
     predictor: FlowPredictor, images: Sequence[Image | PreparedImage], *, max_side: int | None

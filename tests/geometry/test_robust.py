@@ -35,7 +35,7 @@ def test_points_that_determine_nothing_are_refused():
     line = np.column_stack([np.arange(20.0), np.arange(20.0)])
     with pytest.raises(FlowError, match="no affine fits the points"):
         fit_points(line, line, "affine", threshold=1.0)
-    with pytest.raises(FlowError, match="a similarity needs 2 points, got 1"):
+    with pytest.raises(FlowError, match="1 points do not determine the similarity, which needs 2"):
         fit_points(line[:1], line[:1], "similarity", threshold=1.0)
 
 
