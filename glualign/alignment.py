@@ -254,10 +254,12 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
         return warped.replace(pixels)
     warped = warped.as_colours().replace(ignored=None)
     pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
-    full = max(1.0, float(np.nanmax(pixels))) if kind.kind == "f" else float(np.iinfo(kind).max)
+    opaque = white = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
+    if kind.kind == "f":  # heights and the like go beyond 1
+        white = float(pixels.max(initial=1.0, where=np.isfinite(pixels)))
     if fill == "transparent":
         if not warped.has_alpha:
-            pixels = np.dstack([pixels, np.full(valid.shape, full, kind)])
+            pixels = np.dstack([pixels, np.full(valid.shape, opaque, kind)])
             extra = (*extra, 2) if extra is not None else None
         pixels[~valid] = 0
         return warped.replace(pixels, extrasamples=extra, nodata=None)  # alpha says it
@@ -268,8 +270,8 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
         shown: Array = to_rgb8(target)[~valid] if fill == "target" else np.array([ImageColor.getrgb(fill)])
         if warped.colours == 1:
             shown = (shown @ _LUMA)[:, None]
-        scaled = shown * (full / 255)
+        scaled = shown * (white / 255)
     bands = pixels.reshape(*valid.shape, -1)
     bands[~valid, : warped.colours] = scaled if kind.kind == "f" else np.rint(scaled)
-    bands[~valid, warped.colours :] = full if warped.has_alpha else 0
+    bands[~valid, warped.colours :] = opaque if warped.has_alpha else 0
     return warped.replace(pixels)

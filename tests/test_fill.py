@@ -109,6 +109,10 @@ def test_white_among_floats_beyond_1_is_their_largest():
     heights = Image(np.float32(ramp("float32", 1).pixels * 400))
     found = fill_invalid(heights, VALID, "white", TARGET).pixels
     assert (found[~VALID] == heights.pixels.max()).all()
+    clear = fill_invalid(heights, VALID, "transparent", TARGET).pixels[..., 1]
+    np.testing.assert_array_equal(clear, VALID)
+    nothing = heights.replace(np.full_like(heights.pixels, np.nan))
+    assert (fill_invalid(nothing, VALID, "white", TARGET).pixels[~VALID] == 1).all()
 
 
 def test_what_is_transparent_needs_no_value_for_no_data():
