@@ -28,10 +28,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     matchers = json.loads(arguments.matchers.read_text(encoding="utf-8"))
-    results = sorted(read_csv(arguments.pairs), key=lambda each: each.pair)
+    results = [each for each in read_csv(arguments.pairs) if each.method == "compact"]
+    if len({each.run for each in results}) > 1:
+        raise SystemExit(f"{arguments.pairs}: holds runs of several settings; measure one")
+    results.sort(key=lambda each: each.pair)
     rows = []
     for group, first in next(iter(matchers.values())).items():
-        ours = [each for each in results if each.group == group and each.method == "compact"][: first["n"]]
+        ours = [each for each in results if each.group == group][: first["n"]]
         measured = [each.metrics for each in ours if each.metrics]
         compact = {
             "median_aepe": statistics.median(each.aepe for each in measured),

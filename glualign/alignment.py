@@ -103,15 +103,8 @@ class Alignment:
         if (turn := exif.orientation(self.target.exif)) != 1:
             block = warped.exif or exif.oriented(turn)
             warped = warped.replace(exif=exif.patched(block, {exif.ORIENTATION: turn}))
-        if self.target.georeference and warped.nodata is None and not warped.has_alpha:
-            # A map says what is not covered.
-            nodata = float("nan") if warped.pixels.dtype.kind == "f" else self.target.nodata
-            warped = warped.replace(warped.pixels, nodata=nodata)
-            if warped.nodata is not None and warped.pixels.dtype.kind in "iu":
-                # What has this value by chance is moved by one, as GDAL does.
-                by = 1 if warped.nodata < np.iinfo(warped.pixels.dtype).max else -1
-                bands = warped.pixels.reshape(*warped.size, -1)
-                bands[shown] += np.where(bands[shown] == warped.nodata, by, 0).astype(bands.dtype)
+        if self.target.georeference and warped.nodata is None and fill_of(fill) != "transparent":
+            warped = _marked(warped, shown, self.target.nodata)
         if (hole := self.target.missing) is not None:
             shown &= ~hole
         elif warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
@@ -193,21 +186,57 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
     hole = image.missing
     if hole is not None and image.nodata is None and image.pixels.dtype.kind == "f":
         image = image.replace(image.pixels, nodata=float("nan"))
-    lacking = image.pixels == image.nodata if image.extrasamples and image.nodata is not None else None
-    if lacking is None or np.array_equal(lacking.any(axis=2), lacking.all(axis=2)):
+    lacking = None
+    if image.extrasamples and image.nodata is not None:
+        lacking = image.pixels == image.nodata
+        lacking &= ~lacking.all(axis=2, keepdims=True)
+    if lacking is not None and lacking.any():
+        pixels, valid = _warp_by_band(image, flow, how, lacking)
+    else:
         pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
         pixels[~valid] = image.blank
-    else:  # some bands of a pixel hold data, others do not
-        pixels = np.full((*flow.size, image.channels), image.nodata, image.pixels.dtype)
-        valid = np.zeros(flow.size, np.bool_)
-        for band in range(image.channels):
-            missing = lacking[..., band] if hole is None else lacking[..., band] | hole
-            values, seen = warp(image.pixels[..., band], flow, interpolation=how, missing=missing)
-            pixels[seen, band] = values[seen]
-            valid |= seen
     # Which side of the source was up says nothing of the target's grid.
     block = exif.patched(image.exif, {exif.ORIENTATION: 1}) if image.exif else None
     return image.replace(pixels, exif=block, georeference={}, dpi=None, ignored=None), valid
+
+
+def _warp_by_band(image: Image, flow: Flow, how: Interpolation, lacking: Mask) -> tuple[Array, Mask]:
+    """`warp` of an image of which some pixels hold data in some bands only, ``lacking`` ``(H, W, C)`` bool.
+
+    A pixel is valid where one of its bands is.
+    """
+    alone = lacking.any(axis=(0, 1))
+    pixels = np.full((*flow.size, image.channels), image.blank, image.pixels.dtype)
+    valid = np.zeros(flow.size, np.bool_)
+    for bands in filter(len, (np.flatnonzero(~alone), *np.flatnonzero(alone)[:, None])):
+        missing = np.asarray(lacking[..., bands].any(axis=2))
+        if image.missing is not None:
+            missing |= image.missing
+        own = image.pixels[..., bands]
+        values, seen = warp(own, flow, interpolation=how, alpha=False, missing=missing)
+        for band, value in zip(bands, np.moveaxis(values, 2, 0), strict=True):
+            pixels[seen, band] = value[seen]
+        valid |= seen
+    return pixels, valid
+
+
+def _marked(warped: Image, shown: Mask, nodata: float | None) -> Image:
+    """An image on the grid of a map, with the value by which that says what is not covered (float: NaN).
+
+    Values that have it by chance are moved by one, as GDAL does; labels that have it, and images with alpha,
+    are left as they are, without such a value. The pixels may be changed in place.
+    """
+    if warped.has_alpha:
+        return warped
+    marked = warped.replace(nodata=float("nan") if warped.pixels.dtype.kind == "f" else nodata)
+    if marked.nodata is None or warped.pixels.dtype.kind == "f":
+        return marked
+    bands = warped.pixels.reshape(*warped.size, -1)
+    taken = (bands == marked.nodata) & shown[..., None]
+    if warped.is_labels:
+        return warped if taken.any() else marked
+    bands[taken] = int(marked.nodata) + (1 if marked.nodata < np.iinfo(bands.dtype).max else -1)
+    return marked
 
 
 def holds_data(source: Image, target: Image, flow: Flow) -> Mask:

@@ -80,6 +80,8 @@ def find_matches(
     Raises:
         OptionError: ``most`` is less than 1.
     """
+    if most is not None and most < 1:
+        raise OptionError(f"{most} matches at most; ask for at least one")
     eligible = alignment.trusted & (alignment.confidence >= least_confidence)
     if points is None:
         target = spread(

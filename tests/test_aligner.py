@@ -118,7 +118,7 @@ def test_pairs_aligned_together_are_as_if_alone(aligner, wall):
 def test_targets_prepared_at_other_sizes_are_matched_at_those(aligner, wall):
     """Images of one size, one of them prepared by an aligner that works at another."""
     target = warp_homography(wall, GENTLE, wall.shape[:2])
-    small = glualign.Aligner.from_pretrained(preset="fast", precision="fp32", max_side=256).prepare(target)
+    small = glualign.Aligner.from_pretrained(preset="fast", max_side=256).prepare(target)
     alone = [aligner.align(wall, each).flow.data for each in (small, target)]
     together = aligner.align_many([(wall, small), (wall, target)])
     for found, expected in zip(together, alone, strict=True):
@@ -130,7 +130,9 @@ def test_images_prepared_by_another_model_are_refused(aligner, wall):
     with torch.no_grad():
         next(network.model.decoder4.parameters()).add_(1)
     foreign = glualign.Aligner(network).prepare(wall)
-    for pair in ((foreign, wall), (wall, foreign)):
+    other = "bf16" if aligner.predictor.dtype == torch.float32 else "fp32"
+    half = glualign.Aligner.from_pretrained(precision=other)
+    for pair in ((foreign, wall), (wall, foreign), (wall, half.prepare(wall))):
         with pytest.raises(ImageError, match="prepared by another model"):
             aligner.align(*pair)
 

@@ -176,3 +176,16 @@ def test_what_has_the_value_of_no_data_by_chance_stays_valid():
     assert found.nodata == 0
     assert found.missing is None
     assert (found.pixels == (1, 1, 250)).all()
+    clear = aligned(Image(pixels), target, shift=(0, 0)).render(fill="transparent")
+    assert clear.nodata is None
+    assert (clear.pixels == (0, 0, 250, 255)).all(), "alpha says it"
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (1, 2)])
+def test_a_class_is_never_moved_to_another(classes):
+    target = Image(np.ones((20, 30), np.uint8), georeference=AREA, nodata=0)
+    pixels = np.where(np.arange(30) < 9, *classes).astype(np.uint8) * np.ones((20, 1), np.uint8)
+    source = Image(pixels, is_labels=True, palette=bytes(range(9)))
+    found = aligned(source, target, shift=(0, 0)).warped
+    np.testing.assert_array_equal(found.pixels, pixels)
+    assert found.nodata == (0 if 0 not in classes else None)

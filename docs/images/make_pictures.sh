@@ -15,13 +15,14 @@ for pair in "graf1.png graf3.png" "rubberwhale1.png rubberwhale2.png"; do
 done
 $glualign flow examples/graf3.png examples/graf1.png -o "$work/graf_back.flo" -q
 
-graf="$work/graf1_flow.flo -q --size 800 --quality 86 --target examples/graf3.png --source examples/graf1.png"
-masked="$graf --mask $work/graf1.mask.png"
+graf="$work/graf1_flow.flo -q --size 800 --quality 86"
+below="$graf --target examples/graf3.png"
+masked="$below --source examples/graf1.png --mask $work/graf1.mask.png"
 $glualign viz "$work/rubberwhale1_flow.flo" -q -o "$out/wheel.png"
-$glualign viz $masked --style arrows -o "$out/arrows.jpg"
-$glualign viz $masked --style grid -o "$out/grid.jpg"
-$glualign viz $masked --style magnitude -o "$out/magnitude.jpg"
-$glualign viz $masked --style jacobian -o "$out/jacobian.jpg"
+$glualign viz $below --style arrows -o "$out/arrows.jpg"
+$glualign viz $below --source examples/graf1.png --style grid -o "$out/grid.jpg"
+$glualign viz $graf --style magnitude -o "$out/magnitude.jpg"
+$glualign viz $graf --mask "$work/graf1.mask.png" --style jacobian -o "$out/jacobian.jpg"
 $glualign viz $masked --style mask -o "$out/mask.jpg"
 $glualign viz $graf --style error --backward "$work/graf_back.flo" -o "$out/error.jpg"
 $glualign viz $masked --style blend -o "$out/blend.jpg"

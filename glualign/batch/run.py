@@ -149,8 +149,9 @@ def align_batch(
                 path.unlink()
         for record in results:
             record = replace(record, options=options)
-            aligned = record.outputs or record.quality  # a pair in error keeps what it has
-            outdated = records.get(record.key, record).outputs if aligned else {}
+            outdated = records.get(record.key, record).outputs
+            if not (record.outputs or record.quality):  # a pair in error keeps what it has
+                record = replace(record, outputs=outdated)
             for name in set(outdated) - set(record.outputs):  # what the new options no longer produce
                 with suppress(OSError):
                     if identity(out / name) not in inputs:

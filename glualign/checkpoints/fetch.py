@@ -71,8 +71,9 @@ def fetch(
     try:
         entry.path.parent.mkdir(parents=True, exist_ok=True)
         for left in entry.path.parent.glob(f"{_ASIDE}*"):
-            if time.time() - left.stat().st_mtime > _DEAD_AFTER:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(OSError):  # another process may be faster
+                if time.time() - left.stat().st_mtime > _DEAD_AFTER:
+                    shutil.rmtree(left)
         # A folder that no other user can write to: nothing can be planted where the file arrives.
         with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=entry.path.parent) as folder:
             arrived = Path(folder) / entry.file

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import warn
-from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, option
+from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, given_options, option
 from glualign.errors import FlowError
 
 if TYPE_CHECKING:
@@ -201,7 +201,8 @@ def read(path: str, source_size: Pixels = None) -> Flow:
 def read_sized(path: str, source_size: Pixels) -> Flow:
     """`read` for what depends on the source's size; warns where that is a guess that does not fit well."""
     flow = read(path, source_size)
-    if flow.source_size is None and flow.valid().mean() < _MOSTLY_VALID:
+    guessed = flow.source_size is None and not given_options(["quiet"])
+    if guessed and flow.valid().mean() < _MOSTLY_VALID:
         guess = f"{flow.width} x {flow.height}"
         warn(f"{path}: does not say how large its source is; --source-size says it, else it is {guess}")
     return flow

@@ -10,7 +10,17 @@ import click
 
 from glualign.cli.console import counted, status, warn
 from glualign.cli.flow_files import errors_about
-from glualign.cli.options import FILE, QUALITY, QUIET, Aligning, command, matching, option, showing
+from glualign.cli.options import (
+    FILE,
+    QUALITY,
+    QUIET,
+    Aligning,
+    command,
+    given_options,
+    matching,
+    option,
+    showing,
+)
 from glualign.cli.pair import Pairing
 
 if TYPE_CHECKING:
@@ -26,7 +36,7 @@ _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
 _USED_BY = {
     "max_flow": ("wheel", "magnitude", "error"),
     "target": ("arrows", "grid", "mask", *PAIR_STYLES),
-    "source": PAIR_STYLES,
+    "source": ("grid", "mask", *PAIR_STYLES),  # of those of a flow, for its size
     "backward": ("error",),
     "confidence": ("confidence",),
     "mask": ("mask", "jacobian", *PAIR_STYLES),
@@ -103,8 +113,7 @@ def viz(flow_path: str, output: str, style: Any, size: int | None, quiet: bool, 
     needed |= {pair: ["source", "target"] for pair in PAIR_STYLES}
     if missing := [f"--{name}" for name in needed.get(style, ()) if not options[name]]:
         raise click.UsageError(f"--style {style} needs {' and '.join(missing)}.")
-    given = [name for name in _USED_BY if options[name] is not None]
-    if idle := [f"--{name.replace('_', '-')}" for name in given if style not in _USED_BY[name]]:
+    if idle := given_options([name for name, styles in _USED_BY.items() if style not in styles]):
         raise click.UsageError(f"--style {style} has no use for {' and '.join(idle)}; leave it out.")
     if style == "flicker" and Path(output).suffix.lower() not in ANIMATIONS:
         raise click.UsageError(f"--style flicker writes {', '.join(ANIMATIONS)}, not {Path(output).name!r}.")
@@ -156,7 +165,7 @@ def read_mask(path: str, flow: Flow) -> Mask:
     import numpy as np
 
     values = read_grey_map(path, flow)
-    return np.asarray(values > values.max() / 2)
+    return np.asarray(values >= max(values.max() / 8, 1e-6))
 
 
 @command(

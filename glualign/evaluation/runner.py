@@ -57,32 +57,33 @@ def evaluate(
     if len(runs) != len(methods):
         names = ", ".join(method.name for method in methods)
         raise DatasetError(f"{names}: two methods have the same name; name each one once")
-    known: dict[tuple[str, ...], PairResult] = {}
+    earlier: dict[tuple[str, ...], PairResult] = {}
     unfinished = csv_path.with_name(f"{csv_path.name}.partial") if csv_path else None
     if unfinished and unfinished.is_file() and not resume:
         raise DatasetError(
             f"{unfinished}: is of an unfinished run; --resume continues it, or remove the file"
         )
     if csv_path and unfinished:
-        earlier = [read_csv(path) if resume and path.is_file() else [] for path in (csv_path, unfinished)]
+        parts = [read_csv(path) if resume and path.is_file() else [] for path in (csv_path, unfinished)]
         # Rewritten rather than appended to: an interrupted run may have left half a line at its end.
-        write_text(unfinished, as_csv(earlier[1]))
-        known = {(r.run, r.method, r.pair): r for part in earlier for r in part if not r.error}
+        write_text(unfinished, as_csv(parts[1]))
+        for each in (*parts[0], *parts[1]):
+            if not each.error or (each.run, each.method, each.pair) not in earlier:
+                earlier[each.run, each.method, each.pair] = each
     results: list[PairResult] = []
     for pair in dataset.pairs:
         loaded = cache(partial(load, pair))
         for method in methods:
-            result = known.get((runs[method.name], method.name, pair.name))
-            if result is None:
+            result = earlier.pop((runs[method.name], method.name, " ".join(pair.name.split())), None)
+            if result is None or result.error:
                 result = _measured(pair, method, runs[method.name], loaded)
                 if unfinished:
                     _append(unfinished, as_csv([result], header=False))
-            known.pop((runs[method.name], method.name, pair.name), None)
             results.append(result)
             if listener:
                 listener(result)
     if csv_path and unfinished:
-        write_text(csv_path, as_csv([*results, *known.values()]))
+        write_text(csv_path, as_csv([*results, *earlier.values()]))
         unfinished.unlink(missing_ok=True)
     return results
 

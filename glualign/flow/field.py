@@ -292,7 +292,7 @@ def folding_share(flow: Flow) -> float:
     determinant = jacobian_determinant(flow)
     known = np.count_nonzero(np.isfinite(determinant))
     folds = min(np.count_nonzero(determinant <= 0), np.count_nonzero(determinant >= 0))
-    return folds / known if known else float("nan")
+    return float(folds / known) if known else float("nan")
 
 
 def _check_chain(first: Flow, second: Flow) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import math
 import struct
 import threading
 import zlib
@@ -27,6 +26,7 @@ _DIRECT = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "F")
 _CONVERSIONS = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 _LIMIT_LOCK = threading.Lock()
 INCH = 0.0254  # metres
+_DENSEST = 100_000.0  # pixels per inch that every format can hold
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _USUAL_GAMMA = 0.4545  # 1 / 2.2, near that of sRGB
@@ -144,13 +144,16 @@ def from_pillow(picture: PillowImage.Image) -> Image:
     # Pillow draws the later frames of a GIF in RGB.
     is_labels = mode in ("P", "PA", "1") or pixels.dtype == np.int32 or (is_gif and mode.startswith("RGB"))
     image = Image(pixels, icc=icc, palette=palette, palette_alpha=alpha, is_labels=is_labels, notes=notes)
-    return image.replace(dpi=checked_dpi(*picture.info.get("dpi", (0, 0))))
+    return image.replace(dpi=checked_dpi(picture.info.get("dpi")))
 
 
-def checked_dpi(*dpi: float) -> tuple[float, float] | None:
-    """Two densities in pixels per inch, where they are such: files hold any number."""
-    across, down = (round(float(each), 4) for each in dpi)
-    return (across, down) if all(0 < each < math.inf for each in (across, down)) else None
+def checked_dpi(dpi: Any) -> tuple[float, float] | None:
+    """Two densities in pixels per inch, where they are such: files hold anything."""
+    try:
+        across, down = (round(float(each), 4) for each in dpi)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (across, down) if all(0 < each < _DENSEST for each in (across, down)) else None
 
 
 def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> tuple[PillowImage.Image, bytes | None]:
@@ -243,7 +246,7 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         packed = bodies.get(b"iCCP", b"").partition(b"\0")[2][1:]
         profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
     across, down, unit = struct.unpack(">IIB", bodies.get(b"pHYs", b"").ljust(9, b"\0")[:9])
-    dpi = checked_dpi(across * INCH, down * INCH) if unit == 1 else None  # in pixels per metre
+    dpi = checked_dpi((across * INCH, down * INCH)) if unit == 1 else None  # in pixels per metre
     return Image(pixels, icc=profile, exif=block, dpi=dpi, notes=notes)
 
 

@@ -19,6 +19,7 @@ ORIENTATION = 0x0112
 EXIF_IFD = 0x8769
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _RESOLUTION, _RESOLUTION_UNIT, _INCH = (0x011A, 0x011B), 0x0128, 2
+_UNKNOWN = (72.0, 72.0)
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 
 
@@ -52,14 +53,16 @@ def oriented(value: int) -> bytes:
 def for_pixels(exif: bytes, size: tuple[int, int], dpi: tuple[float, float] | None) -> bytes:
     """The block to write with an image of this size: dimensions and density set, thumbnail unlinked.
 
+    A density that is not known is 72, as EXIF says.
+
     The thumbnail shows the picture before it was warped, and file managers would go on showing it.
     """
     entries = _entries(exif)
-    block = patched(exif, {_RESOLUTION_UNIT: _INCH} if dpi else {})
+    block, dpi = patched(exif, {_RESOLUTION_UNIT: _INCH}), dpi or _UNKNOWN
     for _, tag, kind, _, value in entries:
         if tag == EXIF_IFD:
             block = patched(block, {_PIXEL_WIDTH: size[1], _PIXEL_HEIGHT: size[0]}, value)
-        elif dpi and tag in _RESOLUTION and kind == _RATIONAL and value + 8 <= len(block):
+        elif tag in _RESOLUTION and kind == _RATIONAL and value + 8 <= len(block):
             ratio = Fraction(dpi[_RESOLUTION.index(tag)]).limit_denominator(10_000)
             parts = struct.pack("<II" if exif[:1] == b"I" else ">II", ratio.numerator, ratio.denominator)
             block = block[:value] + parts + block[value + 8 :]

@@ -350,7 +350,7 @@ def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Pixels per inch that the page gives; of a ratio without unit, None."""
     units = _INCHES.get(_tag(page, _RESOLUTION_UNIT, 2), 0.0)
     over, under = zip(*(_tag(page, tag, (0, 1)) for tag in _RESOLUTION), strict=True)
-    return decode.checked_dpi(*(units * a / max(1, b) for a, b in zip(over, under, strict=True)))
+    return decode.checked_dpi([units * a / max(1, b) for a, b in zip(over, under, strict=True)])
 
 
 def _gdal_metadata(page: tifffile.TiffPage) -> str:

@@ -87,7 +87,7 @@ class PreparedImage:
     working: Size  # at which it is matched as a target
     features: Encoded  # of the image at that size
     max_side: int | None  # larger images are reduced to this longer side first
-    checksum: int  # of the weights that made the features
+    checksum: int  # of the predictor that made the features
 
     def __repr__(self) -> str:
         return f"<PreparedImage of {self.image!r}>"
@@ -110,9 +110,10 @@ def prepare_images(
 
 
 def _own(prepared: PreparedImage, predictor: FlowPredictor) -> PreparedImage:
-    """An image that a model of these weights has prepared."""
+    """An image that a model of these weights has prepared, on that device in that precision."""
     if prepared.checksum != predictor.checksum:
-        raise ImageError(f"{prepared.image.name}: was prepared by another model; prepare it by this one")
+        how = "by another model, or in another precision"
+        raise ImageError(f"{prepared.image.name}: was prepared {how}; prepare it by this one")
     return prepared
 
 

@@ -46,14 +46,14 @@ class FlowPredictor:
             published code runs.
 
     Attributes:
-        checksum: of the weights.
+        checksum: of the weights, and of how and where they are used.
     """
 
     def __init__(
         self, model: GLUNet, *, device: torch.device, dtype: torch.dtype, as_published: bool = False
     ) -> None:
         self.config = model.config
-        self.checksum = 0
+        self.checksum = zlib.crc32(f"{device} {dtype} {as_published}".encode())
         for weights in model.state_dict().values():
             data = weights.cpu().contiguous().view(-1).view(torch.uint8).numpy()
             self.checksum = zlib.crc32(data, self.checksum)

@@ -47,11 +47,12 @@ def _pair(record: Record, out: Path, read: Callable[[Path], Image]) -> dict[str,
         _thumbnail(caption, Path(image.path), Path(image.path).as_uri(), read)
         for caption, image in (("source", record.source), ("target", record.target))
     ]
-    for name in record.outputs:
+    outputs = record.outputs if record.verdict else {}  # of a pair in error, those are of a former run
+    for name in outputs:
         if PurePosixPath(name).suffix.lower() in EXTENSIONS:
             caption = PurePosixPath(name).stem.rpartition("_")[2]
             pictures.append(_thumbnail(caption, out / name, _link(name), read_image))
-    files = [(PurePosixPath(name).name, _link(name)) for name in record.outputs]
+    files = [(PurePosixPath(name).name, _link(name)) for name in outputs]
     return {"record": record, "verdict": record.verdict or IN_ERROR, "pictures": pictures, "files": files}
 
 

@@ -23,6 +23,7 @@ from glualign.batch import (
     from_rows,
     match_folders,
     onto_target,
+    own_files,
     pipeline,
     read_pairs,
     read_records,
@@ -526,6 +527,16 @@ def test_what_is_done_with_a_worse_verdict_than_is_asked_now_is_done_again(tmp_p
     assert (summary.done, summary.verdicts["doubtful"]) == (1, 1)
     summary = align_batch(pairs, out, fake_settings(options={"min_quality": "good"}, min_quality="good"))
     assert (summary.failed, contents(out)) == (1, {})
+
+
+def test_a_pair_in_error_keeps_its_files_and_they_stay_its_own(folders, out) -> None:
+    sources, targets = folders
+    jobs = match_folders(sources, targets)
+    align_batch(jobs, out, fake_settings())
+    (sources / "frame0.png").write_bytes(b"")
+    assert align_batch(jobs, out, fake_settings()).failed == 1
+    assert {out / "frame0_warped.png", out / "frame0_flow.npy"} <= own_files(out)
+    assert (out / "frame0_warped.png").is_file()
 
 
 @pytest.mark.parametrize("verdict", ["good", "doubtful", "failed"])

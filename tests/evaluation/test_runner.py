@@ -86,6 +86,19 @@ def test_resume_keeps_the_lines_of_other_methods_and_pairs(pairs, tmp_path):
     ]
 
 
+def test_resume_keeps_the_failed_lines_of_other_methods(tmp_path):
+    root, csv = make_pairs(tmp_path / "data"), tmp_path / "results.csv"
+    (root / "moved" / "p1").rename(root / "moved" / "p  1")
+    (root / "moved" / "p2" / "H_target_to_source.txt").write_text("broken")
+    dataset = open_dataset("pairs", root)
+    evaluate(dataset, [Offset("one")], csv_path=csv)
+    for _ in range(2):
+        evaluate(dataset, [Offset("two")], csv_path=csv, resume=True)
+    lines = sorted((r.method, r.pair, bool(r.error)) for r in read_csv(csv))
+    pairs = [("moved/p 1", False), ("moved/p0", False), ("moved/p2", True)]
+    assert lines == [(name, *pair) for name in ("one", "two") for pair in pairs]
+
+
 def test_an_unfinished_run_is_not_lost_by_leaving_out_resume(pairs, tmp_path):
     csv = tmp_path / "results.csv"
     partial_path(csv).write_text("something")

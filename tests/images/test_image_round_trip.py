@@ -419,3 +419,25 @@ def test_large_8_bit_png_are_written_without_a_copy_of_their_pixels(tmp_path, mo
         write_image(tmp_path / "a.png", pixels)
     stored = np.asarray(PillowImage.open(tmp_path / "a.png"))
     np.testing.assert_array_equal(stored, pixels)
+
+
+@pytest.mark.parametrize("value", [4_000_000_000, 0])
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif"])
+def test_a_density_that_cannot_be_is_left_out(tmp_path, extension, value, exif):
+    tifffile.imwrite(tmp_path / "a.tif", noise("uint8", 3), resolution=(value, 300), resolutionunit=3)
+    image = read_image(tmp_path / "a.tif")
+    assert image.dpi is None
+    write_image(tmp_path / f"b{extension}", image.replace(exif=exif))
+    picture = PillowImage.fromarray(noise("uint8", 3))
+    for wrong in (300, None, "wide", (300,)):
+        picture.info["dpi"] = wrong
+        assert as_image(picture).dpi is None
+
+
+def test_the_density_of_the_source_is_not_written_for_a_target_without_one(tmp_path):
+    block = PillowImage.Exif()
+    block[ExifTags.Base.XResolution], block[ExifTags.Base.YResolution] = 300.0, 300.0
+    exif = block.tobytes().removeprefix(b"Exif\0\0")
+    write_image(tmp_path / "a.jpg", Image(noise("uint8", 3), exif=exif))
+    with PillowImage.open(tmp_path / "a.jpg") as picture:
+        assert picture.getexif()[ExifTags.Base.XResolution] == 72, "by EXIF: not known"
