@@ -54,7 +54,7 @@ def fit_points(target: Points, source: Points, model: TransformModel, *, thresho
         matrix, inliers = magsac_homography(target, source, threshold)
         if 2 * inliers < len(target):  # OpenCV's samples hold no reflection
             mirrored, more = magsac_homography(target, source * [-1.0, 1.0], threshold)
-            if mirrored is not None and more > inliers:
+            if mirrored is not None and 2 * more >= len(target):
                 matrix = np.diag([-1.0, 1.0, 1.0]) @ mirrored
     elif model == "translation":
         offset = np.random.default_rng(0).permutation(source - target)[:_SCORED_POINTS]
