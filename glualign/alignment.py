@@ -292,8 +292,8 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
             extra = (*extra, 2) if extra is not None else None
         pixels[~valid] = 0
         return warped.replace(pixels, extrasamples=extra, nodata=None)  # alpha says it
-    own = target.as_colours()
-    if fill == "target" and (own.pixels.dtype, own.colours) == (kind, warped.colours):
+    own = target.as_colours() if fill == "target" else None
+    if own is not None and (own.pixels.dtype, own.colours) == (kind, warped.colours):
         scaled = own.pixels.reshape(*valid.shape, -1)[~valid, : own.colours]
     else:
         shown: Array = to_rgb8(target)[~valid] if fill == "target" else np.array([ImageColor.getrgb(fill)])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Pixels = tuple[int, int] | None
 CHECKPOINTS = (".safetensors", ".pth", ".tar", ".pt", ".ckpt", ".bin")
 _MOSTLY_VALID = 0.95
-"""Share of a flow that leads into its source, below which the size of that is doubted."""
+"""Share of a flow that leads into its source, below which the size of that is doubted; set, not tuned."""
 STORED = "as stored in the file, else the flow's own size"
 SOURCE_SIZE = option(
     "--source-size WxH  Size in pixels of the source image; .flo, .pfm, .npy and KITTI .png do not store it.",

@@ -219,8 +219,7 @@ def warp(
             build_report(alignment, page, command=click.get_current_context().obj)
     for note in () if telling.quiet else notes:
         warn(f"{source}: {note}")
-    positioned = {"gcps": (moving,), "matches": (moving, fixed)}
-    for image in {each for kind in positioned if options[kind] for each in positioned[kind]}:
+    for image in (moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ():
         _warn_of_turned(image, quiet=telling.quiet)
     pairing.tell(alignment, written, telling)
 

@@ -162,10 +162,13 @@ def read_grey_map(path: str, flow: Flow) -> Floats:
 
 def read_mask(path: str, flow: Flow) -> Mask:
     """A mask of the flow's size, bool: false where it is black, whatever stands for white."""
-    import numpy as np
+    from glualign.images import read_image
+    from glualign.images.image import black
+    from glualign.viz.canvas import check_size
 
-    values = read_grey_map(path, flow)
-    return np.asarray(values >= max(values.max() / 8, 1e-6))
+    mask = read_image(path)
+    check_size(path, mask.pixels, flow.size)
+    return ~black(mask)
 
 
 @command(

@@ -162,8 +162,7 @@ class Image:
     def ignore(self, mask: Array | Image) -> Image:
         """The image with pixels ignored where ``mask``, of the same size, is black or, with alpha, clear.
 
-        Black is less than an eighth of the mask's largest value: 0 in masks of 0 and 1 or 0 and 255, and what
-        JPEG makes of it. NaN is black; of 64-bit integers, all but 0 is kept.
+        `black` says what that is; of 64-bit integers, all but 0 is kept.
 
         Raises:
             ImageError: the mask has another size, or leaves nothing.
@@ -171,17 +170,13 @@ class Image:
         if not isinstance(mask, Image):
             mask = np.asarray(mask)
             mask = from_array(mask != 0 if mask.dtype.name in ("int64", "uint64") else mask)
-        name, values = mask.name if mask.path else "the mask", np.asarray(mask.as_colours())
-        if values.shape[:2] != self.size:
+        name = mask.name if mask.path else "the mask"
+        if mask.size != self.size:
             raise ImageError(
-                f"{name}: a mask of {values.shape[1]} x {values.shape[0]} pixels does not fit {self.name}, "
+                f"{name}: a mask of {mask.width} x {mask.height} pixels does not fit {self.name}, "
                 f"which has {self.width} x {self.height}; give one of the same size"
             )
-        bands = values.reshape(*self.size, -1)[..., : mask.colours]
-        least = max(np.fmax.reduce(bands, axis=None) / 8, 0.5 if bands.dtype.kind != "f" else 1e-6)
-        ignored = ~(bands >= least).any(axis=2)
-        if mask.has_alpha:
-            ignored |= ~(values[..., -1] > 0)
+        ignored = black(mask)
         if self.ignored is not None:
             ignored |= self.ignored
         if ignored.all():
@@ -208,6 +203,20 @@ class Image:
             table = np.column_stack([table, np.frombuffer(self.palette_alpha.ljust(256, b"\xff"), np.uint8)])
         colours = {"palette": None, "palette_alpha": b"", "is_labels": False}
         return self.replace(table[self.pixels], nodata=None, ignored=self.missing, **colours)
+
+
+def black(mask: Image) -> Mask:
+    """``(H, W)`` bool, true where a mask is black or, with alpha, clear.
+
+    Black is less than an eighth of the largest value: 0 in masks of 0 and 1 or 0 and 255, and what JPEG makes
+    of it. NaN is black.
+    """
+    colours = mask.as_colours()
+    bands = colours.pixels.reshape(*mask.size, -1)
+    shown = bands[..., : mask.colours]
+    least = max(np.fmax.reduce(shown, axis=None) / 8, 0.5 if shown.dtype.kind != "f" else 1e-6)
+    found = ~(shown >= least).any(axis=2)
+    return np.asarray(found | ~(bands[..., -1] > 0) if mask.has_alpha else found)
 
 
 def from_array(array: Array) -> Image:

@@ -106,10 +106,12 @@ def prepare_images(
     features = iter(predictor.encode(small, working) if small else ())
     checksum = predictor.checksum
     made = (PreparedImage(*each, working, next(features), max_side, checksum) for each in new)
-    return [_own(image, predictor) if isinstance(image, PreparedImage) else next(made) for image in images]
+    return [
+        _checked(image, predictor) if isinstance(image, PreparedImage) else next(made) for image in images
+    ]
 
 
-def _own(prepared: PreparedImage, predictor: FlowPredictor) -> PreparedImage:
+def _checked(prepared: PreparedImage, predictor: FlowPredictor) -> PreparedImage:
     """An image that a model of these weights has prepared, on that device in that precision."""
     if prepared.checksum != predictor.checksum:
         how = "by another model, or in another precision"
@@ -134,7 +136,7 @@ class PairMatcher:
         self.predictor, self.target, self.working = predictor, target, target.working
         self.source_features: Encoded | None = None
         if isinstance(source, PreparedImage):
-            source = _own(source, predictor)
+            source = _checked(source, predictor)
             self.source, self.source_pixels = source.image, source.pixels
             if (source.working, source.max_side) == (target.working, target.max_side):
                 self.source_features = source.features
