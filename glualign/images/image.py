@@ -211,8 +211,8 @@ def black(mask: Image) -> Mask:
     Black is less than an eighth of the largest value: 0 in masks of 0 and 1 or 0 and 255, and what JPEG makes
     of it. NaN is black.
     """
-    colours = mask.as_colours()
-    bands = colours.pixels.reshape(*mask.size, -1)
+    mask = mask.as_colours()
+    bands = mask.pixels.reshape(*mask.size, -1)
     shown = bands[..., : mask.colours]
     least = max(np.fmax.reduce(shown, axis=None) / 8, 0.5 if shown.dtype.kind != "f" else 1e-6)
     found = ~(shown >= least).any(axis=2)
@@ -320,8 +320,6 @@ def display_notes(image: Image) -> tuple[str, ...]:
 
 def _continue_into(rgb: Bytes, hole: Mask) -> None:
     """Fill ``hole`` with a smooth continuation of what surrounds it, in place."""
-    import cv2
-
     from glualign.geometry import fill_unknown
 
     rgb[hole] = 0

@@ -37,3 +37,12 @@ def test_an_alpha_of_nan_is_clear():
     mask = np.ones((20, 30, 2), np.float32)
     mask[..., 1] = np.where(KEPT, 1, np.nan)
     np.testing.assert_array_equal(IMAGE.ignore(mask).missing, ~KEPT)
+
+
+@pytest.mark.parametrize("alpha", [b"", b"\xff\xff\x00"])
+def test_entries_of_a_palette_are_judged_by_their_colours(alpha):
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
+    # Black, green, and blue, which the second case makes clear.
+    mask = Image(indices, palette=bytes([0, 0, 0, 0, 255, 0, 0, 0, 255]), palette_alpha=alpha)
+    found = Image(np.full((3, 4, 3), 9, np.uint8)).ignore(mask).missing
+    np.testing.assert_array_equal(found, (indices == 0) | (indices == 2) if alpha else indices == 0)
