@@ -23,7 +23,7 @@ from glualign.geometry import size_of
 from glualign.images import Image, as_image
 from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
-from glualign.matching.estimate import estimate
+from glualign.matching.estimate import best_hypothesis
 from glualign.matching.finish import assess_fitted, finish
 from glualign.matching.options import SMALLEST_SIDE, AlignOptions, Preset, Transform, choose_options
 from glualign.matching.pair import PairMatcher, PreparedImage, match_pairs, prepare_images
@@ -179,12 +179,11 @@ class Aligner:
             for index, matcher, first in zip(members, matchers, firsts, strict=True):
                 steps = dict(shared)
                 with self._timed(steps, "match"):
-                    edges = EdgeSimilarity(matcher)
-                    best = estimate(matcher, edges, self.options, first)
+                    best = best_hypothesis(EdgeSimilarity(matcher), self.options, first)
                 with self._timed(steps, "refine"):
-                    refined = refine(best, matcher) if self.options.refine else None
+                    refined = refine(best) if self.options.refine else None
                 with self._timed(steps, "flow"):
-                    found = finish(best, matcher, edges, refined, self.options.transform)
+                    found = finish(best, refined or best.measured, self.options.transform)
                 steps["total"] = sum(steps.values())
                 results[index] = replace(found, model=self.model, device=self.device, timings=steps)
         return [results[index] for index in range(len(pairs))]

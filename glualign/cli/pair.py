@@ -322,7 +322,8 @@ def _warn_of_turned(image: Image, *, quiet: bool) -> None:
 
 def figures(quality: Quality) -> list[str]:
     """What was measured, in words, with what is usual."""
-    from glualign.matching.assess import CONTENT_AGREES, CONVINCING, UNRELATED
+    from glualign.matching.assess import CONTENT_AGREES, CONVINCING
+    from glualign.matching.similarity import UNRELATED
 
     usual = f"unrelated images: mostly below {UNRELATED}, alike: from {CONVINCING}"
     lines = [f"edge similarity {quality.edge_similarity:.2f} ({usual})"]

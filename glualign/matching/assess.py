@@ -11,6 +11,7 @@ from glualign.arrays import Floats, Mask, Matrix
 from glualign.flow import Flow, folding_share
 from glualign.images import Image
 from glualign.matching.options import Transform
+from glualign.matching.similarity import UNRELATED
 from glualign.quality import Quality, Verdict
 
 TRUSTED_ERROR = 5.0
@@ -18,10 +19,6 @@ TRUSTED_ERROR = 5.0
 CONFIDENCE_SCALE = 4.0
 """Working pixels of expected error at which the confidence is 1/e; benchmarks/reliability.py shows what it is
 worth."""
-UNRELATED = 0.12
-"""Edge similarity up to which images look unrelated. On the drawn pairs of benchmarks/verdicts.py right
-alignments have 0.50 and more, unrelated pairs 0.29 at most, 17 of 26 below this limit. Two walls of one
-pattern have 0.96, forms and tables on one grid 0.67 to 0.72: see `CONTENT_AGREES`."""
 CONVINCING = 0.4
 """Edge similarity, or consistency of both directions, of a right alignment of images that look alike."""
 CONTENT_AGREES = 0.18

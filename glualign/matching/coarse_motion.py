@@ -102,8 +102,8 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
     if scored := _score(pair, [plain]):
         best = _rectified(pair, scored[0])
     else:  # nearly all of the source is to be ignored
-        shown = pair.warp_source(plain, FRAME)[0]
-        best = _Hypothesis(plain, None, 0.0, pair.predictor.coarse_cells([shown]))
+        cells = pair.predictor.coarse_cells([pair.warp_source(plain, FRAME)])
+        best = _Hypothesis(plain, None, 0.0, cells)
     finer = None
     if search and pair.predictor.config.pretrained and CHECKED_FINER[0] <= best.score < CHECKED_FINER[1]:
         finer = pair.predictor.coarse_cells([pair.target_pixels], FINER)
@@ -152,27 +152,27 @@ def _score(pair: PairMatcher, transforms: list[Matrix], *, finer: Tensor | None 
 
     With the ``finer`` cells of the target they are scored by those, too.
     """
-    shown = [(transform, *pair.warp_source(transform, FRAME)) for transform in transforms]
-    shown = [each for each in shown if each[2].mean() >= LEAST_SEEN]
+    areas = [(transform, pair.source_area(transform, FRAME)) for transform in transforms]
+    shown = [(transform, area) for transform, area in areas if area.mean() >= LEAST_SEEN]
     if not shown:
         return []
     predictor = pair.predictor
-    cells = predictor.coarse_cells([image for _, image, _ in shown])
+    cells = predictor.coarse_cells([pair.warp_source(transform, FRAME) for transform, _ in shown])
     similarities = [predictor.similarities(cells, pair.target.features.coarse.level4)]
     if finer is not None:
         to_frame = resizing_matrix(FINER, FRAME)
-        larger = [pair.warp_source(transform @ to_frame, FINER)[0] for transform, _, _ in shown]
+        larger = [pair.warp_source(transform @ to_frame, FINER) for transform, _ in shown]
         similarities.append(predictor.similarities(predictor.coarse_cells(larger, FINER), finer))
     found = []
-    for index, (transform, _, exists) in enumerate(shown):
+    for index, (transform, area) in enumerate(shown):
         matches = [mutual_matches(each[index]) for each in similarities]
         target, source = (np.concatenate(points) for points in zip(*matches, strict=True))
-        shows = sample(exists, *source.T) > 0.5
+        shows = sample(area, *source.T) > 0.5
         residual, agreed = fit_motion(target[shows], source[shows])
         agreed /= sum(each.shape[2] for each in similarities) / len(CENTRES)
         # The cells that could agree: those that the motion brings to where the source is.
         there = CENTRES if residual is None else apply_transform(residual, CENTRES)
-        visible = (sample(exists, *there.T) > 0.5).sum()
+        visible = (sample(area, *there.T) > 0.5).sum()
         score = significance(agreed, visible)
         found.append(_Hypothesis(transform, residual, score, cells[index : index + 1]))
     return found

@@ -5,7 +5,7 @@ A hypothesis is a match's flow, fused cell by cell with the global motion under 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 
 import cv2
@@ -19,7 +19,7 @@ from glualign.geometry.robust import keypoint_homography
 from glualign.images import reduce_image
 from glualign.matching.options import AlignOptions
 from glualign.matching.pair import CONSISTENT, MatchResult, PairMatcher
-from glualign.matching.similarity import EdgeSimilarity, Similarity
+from glualign.matching.similarity import UNRELATED, EdgeSimilarity, Similarity
 
 KEY_POINTS_BELOW = 0.25
 """Edge similarity below which the homography through key points is tried, too: homogr/BostonLib, whose source
@@ -29,7 +29,7 @@ POINTS = 2000
 to 0.04 px."""
 KEY_POINT_SIDE = 1200
 """Pixels; larger images are reduced to this longer side before key points are detected; set, not tuned."""
-TRUSTED = 2.0
+VOTING_ERROR = 2.0
 """Working pixels of forward-backward error below which a cell votes on the global motion."""
 INLIER = 1.2
 """Working pixels around the transform within which a vote supports it."""
@@ -64,8 +64,6 @@ SMALL = 1.0
 """Working pixels of motion beside a global one that explains less, which are not left to edges. With 0, 1 and
 1.5 the median of the graffiti wall is 2.18, 1.65 and 1.73 px, that of four Middlebury scenes 0.33, 0.33 and
 0.31."""
-LEAST = 0.12
-"""Total edge similarity, that of unrelated images, below which a global motion alone is no alternative."""
 LEAST_OF_EITHER = 0.18
 """Total edge similarity that the flow or the motion must reach for edges to choose between them. Without it a
 pair by day and night has 17 px instead of 11, one of two cars 10 instead of 13, and no other public pair
@@ -74,32 +72,39 @@ BY_SCORE = attrgetter("score")
 
 
 @dataclass(frozen=True, eq=False)
+class MeasuredFlow:
+    """A flow on top of the global motion of a match, with what was measured of it."""
+
+    flow: Field  # (h, w, 2), target -> transformed source, in pixels of the frame
+    frame: Size  # the working size, or that of refinement
+    error: Floats  # (h, w), expected, in working pixels
+    returned: Floats  # (h, w), forward-backward error in working pixels; see `MatchResult.way_back`
+    similarity: Similarity  # under the flow
+
+
+@dataclass(frozen=True, eq=False)
 class FusedMatch:
     """One hypothesis about a pair: a global motion and a flow on top of it, on ``(h, w)`` cells."""
 
     result: MatchResult  # the match under that global motion
-    flow: Field  # (h, w, 2) working pixels, that of the match, or zero where the global motion is better
+    edges: EdgeSimilarity  # of the pair
+    measured: MeasuredFlow  # of the flow of the match, or of none where the global motion alone is better
     backward: Field  # (h, w, 2), the same for the transformed source -> target
-    returned: Floats  # `MatchResult.way_back` of the flow
-    error: Floats  # expected, in working pixels
-    similarity: Similarity  # under the flow
     # By which hypotheses are compared. A free flow bends itself to fit edges: one that reaches no more than
     # the global motion of a nearly flat scene scores below it.
     score: float
 
 
-def estimate(
-    pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, first: MatchResult
-) -> FusedMatch:
+def best_hypothesis(edges: EdgeSimilarity, options: AlignOptions, first: MatchResult) -> FusedMatch:
     """The best of the first match and, with a search, one under the homography through key points.
 
     The latter where edges disagree.
     """
-    best = _best_of_match(pair, edges, options, first)
-    if options.search and best.similarity.total < KEY_POINTS_BELOW:
-        homography = _keypoint_motion(pair)
+    best = _best_of_match(edges, options, first)
+    if options.search and best.measured.similarity.total < KEY_POINTS_BELOW:
+        homography = _keypoint_motion(edges.pair)
         if homography is not None:
-            other = _best_of_match(pair, edges, options, pair.match_transformed(homography))
+            other = _best_of_match(edges, options, edges.pair.match_transformed(homography))
             best = max(best, other, key=BY_SCORE)
     return best
 
@@ -116,16 +121,15 @@ def _keypoint_motion(pair: PairMatcher) -> Matrix | None:
     return chain(to_source, homography, from_working)
 
 
-def _best_of_match(
-    pair: PairMatcher, edges: EdgeSimilarity, options: AlignOptions, result: MatchResult
-) -> FusedMatch:
+def _best_of_match(edges: EdgeSimilarity, options: AlignOptions, result: MatchResult) -> FusedMatch:
     """A match under its own global motion, or under the one that its flow supports."""
     dense = edges.compare(result.transform, result.forward)
     best = fuse(result, edges, dense, global_motion=options.fuse_global_motion)
     motion = fit_global_motion(result) if options.fuse_global_motion else None
-    if motion is None or (motion_only := edges.compare(motion)).total <= LEAST:
+    if motion is None or (motion_only := edges.compare(motion)).total < UNRELATED:
         return best
-    return max(best, fuse(pair.change_transform(result, motion), edges, dense, motion_only), key=BY_SCORE)
+    changed = edges.pair.change_transform(result, motion)
+    return max(best, fuse(changed, edges, dense, motion_only), key=BY_SCORE)
 
 
 def fit_global_motion(result: MatchResult) -> Matrix | None:
@@ -133,7 +137,7 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
 
     A homography when enough cells support it, else an affine map, else a similarity; None without support.
     """
-    trusted = result.error < TRUSTED
+    trusted = result.error < VOTING_ERROR
     if trusted.sum() * result.stride**2 < FEWEST_VOTES:
         return None
     frame = (trusted.shape[0] * result.stride, trusted.shape[1] * result.stride)
@@ -176,10 +180,9 @@ def fuse(
     if global_motion and motion_only is None:
         motion_only = edges.compare(result.transform)
     most = 0.0 if motion_only is None else max(dense.total, motion_only.total)
-    if motion_only is None or motion_only.total < LEAST or most < LEAST_OF_EITHER:
-        flow = result.forward
-        same = flow, result.backward, result.way_back(flow), result.error
-        return FusedMatch(result, *same, dense, dense.total)
+    if motion_only is None or motion_only.total < UNRELATED or most < LEAST_OF_EITHER:
+        same = MeasuredFlow(result.forward, edges.pair.working, result.error, result.error, dense)
+        return FusedMatch(result, edges, same, result.backward, dense.total)
     flat_scene = motion_only.total > FLAT_SCENE * dense.total
     weight = _blending_weight(result, dense, motion_only, FLAT_SCENE_MARGIN if flat_scene else MARGIN)
     flow = result.forward * weight[..., None]
@@ -190,8 +193,8 @@ def fuse(
     score = similarity.total
     if flat_scene:
         score += FLAT_SCENE_ADVANTAGE * (1.0 - score)
-    backward = result.backward * weight[..., None]
-    return FusedMatch(result, flow, backward, returned, error, similarity, score)
+    blended = MeasuredFlow(flow, edges.pair.working, error, returned, similarity)
+    return FusedMatch(result, edges, blended, result.backward * weight[..., None], score)
 
 
 def expected_error(
@@ -228,7 +231,7 @@ def _blending_weight(
     """``(h, w)`` 0 to 1: share of the network's flow in each cell."""
     # Compared where both show the source: a flow finds something for every pixel, a motion may rightly not.
     both = dense.covered & motion_only.covered
-    dense, motion_only = replace(dense, covered=both), replace(motion_only, covered=both)
+    dense, motion_only = dense.within(both), motion_only.within(both)
     cells = result.error.shape[::-1]
     local = motion_only.local(WINDOW)
     missing = np.clip(1 - local, 0.01, LITTLE_MISSING) / LITTLE_MISSING

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from glualign.alignment import Alignment, holds_data
-from glualign.arrays import Field, Floats, Matrix, Size
+from glualign.arrays import Field, Floats, Matrix
 from glualign.flow import Flow, fit_tps, fit_transform, from_transform
-from glualign.geometry import chain, forward_backward_error, resize_flow, to_source_pixels
+from glualign.geometry import chain, resize_flow, to_source_pixels
 from glualign.matching.assess import TRUSTED_ERROR, Figures, assess, confidence_of
-from glualign.matching.estimate import FusedMatch, expected_error, full_error
+from glualign.matching.estimate import FusedMatch, MeasuredFlow, expected_error, full_error
 from glualign.matching.global_model import MODELS, simplest_model
 from glualign.matching.options import Transform
 from glualign.matching.pair import PairMatcher, cell_centres
-from glualign.matching.refinement import Refined
 from glualign.matching.similarity import EdgeSimilarity, Similarity, content_correlation
-
-
-class _Estimate(NamedTuple):
-    """A flow of cells and what is known about it; errors are in working pixels."""
-
-    flow: Field  # (h, w, 2), target -> transformed source, in pixels of the frame
-    frame: Size
-    expected: Floats  # (h, w) error
-    returned: Floats  # (h, w) `MatchResult.way_back`
-    similarity: Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,46 +23,40 @@ class _Candidate:
     """A flow of every pixel that may be the result."""
 
     flow: Flow
-    estimate: _Estimate
+    measured: MeasuredFlow
     motion: Transform = "dense"
     matrix: Matrix | None = None
     inlier_share: float | None = None
 
 
-def finish(
-    best: FusedMatch,
-    pair: PairMatcher,
-    edges: EdgeSimilarity,
-    refined: Refined | None,
-    transform: Transform = "auto",
-) -> Alignment:
+def finish(best: FusedMatch, measured: MeasuredFlow, transform: Transform = "auto") -> Alignment:
     """The flow of every pixel, or of the ``transform`` fitted to it, with what can be said about it.
 
-    Confidence, trust and every figure are those of the flow that is returned.
+    ``measured`` is the flow of the hypothesis, or its refinement. Confidence, trust and every figure are
+    those of the flow that is returned.
 
     Raises:
         FlowError: the transform cannot be fitted.
     """
+    pair = best.edges.pair
     source, target = pair.source, pair.target.image
     equal = source.pixels.dtype == target.pixels.dtype and np.array_equal(source.pixels, target.pixels)
     if equal and transform in ("auto", "dense"):
-        candidate = _unmoved(transform, best, pair, edges)
+        candidate = _unmoved(transform, best)
+    elif transform == "auto":
+        candidate = _simplest(measured, best)
     else:
-        estimate = _refined(refined, best, pair) if refined else _estimate(best, pair)
-        if transform == "auto":
-            candidate = _simplest(estimate, best, pair, edges)
-        else:
-            candidate = _dense(estimate, best, pair)
-            if transform != "dense":
-                candidate = _fitted(candidate, transform, best, pair, edges)
-    error = full_error(candidate.estimate.expected, pair.target_size)
-    returned, similarity = candidate.estimate.returned, candidate.estimate.similarity
-    measured, unit = returned[np.isfinite(returned)], max(pair.target_size) / max(pair.working)
+        candidate = _dense(measured, best)
+        if transform != "dense":
+            candidate = _fitted(candidate, transform, best)
+    error = full_error(candidate.measured.error, pair.target_size)
+    returned, similarity = candidate.measured.returned, candidate.measured.similarity
+    known, unit = returned[np.isfinite(returned)], max(pair.target_size) / max(pair.working)
     figures = Figures(
-        median_error=float(np.median(measured)) * unit if measured.size else None,
+        median_error=float(np.median(known)) * unit if known.size else None,
         consistency=best.result.consistency,
         edge_similarity=similarity.total,
-        content_correlation=content_correlation(edges.target, similarity),
+        content_correlation=content_correlation(best.edges.target, similarity),
         inlier_share=candidate.inlier_share,
         motion=candidate.motion,
     )
@@ -135,74 +117,54 @@ def fit_model(
     return fitted, fit.matrix, fit.inlier_share
 
 
-def _unmoved(transform: Transform, best: FusedMatch, pair: PairMatcher, edges: EdgeSimilarity) -> _Candidate:
+def _unmoved(transform: Transform, best: FusedMatch) -> _Candidate:
     """No motion, for certain: both images have equal pixels."""
-    matrix = np.eye(3)
-    cells = pair.on_cells(matrix, best.result.transform, best.result.centres)
-    estimate = _changed(cells, best, pair, edges)
-    estimate.expected[:] = 0
+    matrix, pair = np.eye(3), best.edges.pair
+    measured = _measured(pair.on_cells(matrix, best.result.transform, best.result.centres), best)
+    measured.error[:] = 0
     flow = from_transform(matrix, pair.target_size, pair.source_size)
     if transform == "dense":
-        return _Candidate(flow, estimate)
-    return _Candidate(flow, estimate, MODELS[0], matrix, 1.0)
+        return _Candidate(flow, measured)
+    return _Candidate(flow, measured, MODELS[0], matrix, 1.0)
 
 
-def _estimate(best: FusedMatch, pair: PairMatcher) -> _Estimate:
-    return _Estimate(best.flow, pair.working, best.error, best.returned, best.similarity)
-
-
-def _refined(refined: Refined, best: FusedMatch, pair: PairMatcher) -> _Estimate:
-    frame = refined.exists.shape
-    unit = np.float32(max(pair.working) / max(frame))
-    returned = forward_backward_error(refined.flow, refined.backward, exists=refined.exists)
-    return _Estimate(refined.flow, frame, refined.error * unit, returned * unit, best.similarity)
-
-
-def _changed(
-    cells: Field,
-    best: FusedMatch,
-    pair: PairMatcher,
-    edges: EdgeSimilarity,
-    similarity: Similarity | None = None,
-    *,
-    imposed: bool = False,
-) -> _Estimate:
+def _measured(
+    cells: Field, best: FusedMatch, similarity: Similarity | None = None, *, imposed: bool = False
+) -> MeasuredFlow:
     """Another flow of the cells in working pixels, measured by the match's way back and by edges."""
-    similarity = similarity or edges.compare(best.result.transform, cells)
+    similarity = similarity or best.edges.compare(best.result.transform, cells)
     returned = best.result.way_back(cells)
-    expected = expected_error(returned, best.result, similarity, imposed=imposed)
-    return _Estimate(cells, pair.working, expected, returned, similarity)
+    error = expected_error(returned, best.result, similarity, imposed=imposed)
+    return MeasuredFlow(cells, best.edges.pair.working, error, returned, similarity)
 
 
-def _dense(estimate: _Estimate, best: FusedMatch, pair: PairMatcher) -> _Candidate:
+def _dense(measured: MeasuredFlow, best: FusedMatch) -> _Candidate:
+    pair = best.edges.pair
     to_source = chain(best.result.transform, pair.from_target)
-    flow = resize_flow(estimate.flow, pair.target_size, frame=estimate.frame)
-    return _Candidate(Flow(to_source_pixels(flow, to_source), pair.source_size), estimate)
+    flow = resize_flow(measured.flow, pair.target_size, frame=measured.frame)
+    return _Candidate(Flow(to_source_pixels(flow, to_source), pair.source_size), measured)
 
 
-def _simplest(estimate: _Estimate, best: FusedMatch, pair: PairMatcher, edges: EdgeSimilarity) -> _Candidate:
+def _simplest(measured: MeasuredFlow, best: FusedMatch) -> _Candidate:
     """The simplest global model that explains the pair, with parts that move otherwise; else the flow."""
-    flow, frame, expected, returned, _ = estimate
-    if not (expected < TRUSTED_ERROR).any():
-        return _dense(estimate, best, pair)
-    weights = np.where(np.isfinite(returned), confidence_of(expected), np.float32(0))
-    found = simplest_model(flow, frame, weights, edges, best)
+    if not (measured.error < TRUSTED_ERROR).any():
+        return _dense(measured, best)
+    weights = np.where(np.isfinite(measured.returned), confidence_of(measured.error), np.float32(0))
+    found, pair = simplest_model(measured, weights, best), best.edges.pair
     if found is None:
-        return _dense(estimate, best, pair)
+        return _dense(measured, best)
     if found.flow is not None:
-        return _dense(_changed(found.flow, best, pair, edges), best, pair)
+        return _dense(_measured(found.flow, best), best)
     matrix, inlier_share = found.fit
     cells = pair.on_cells(matrix, best.result.transform, best.result.centres)
-    explained = _changed(cells, best, pair, edges, found.similarity)
     whole = from_transform(matrix, pair.target_size, pair.source_size)
-    return _Candidate(whole, explained, found.model, matrix, inlier_share)
+    return _Candidate(whole, _measured(cells, best, found.similarity), found.model, matrix, inlier_share)
 
 
-def _fitted(
-    dense: _Candidate, transform: Transform, best: FusedMatch, pair: PairMatcher, edges: EdgeSimilarity
-) -> _Candidate:
+def _fitted(dense: _Candidate, transform: Transform, best: FusedMatch) -> _Candidate:
     """A global model fitted to a flow of every pixel, whose memory it takes."""
-    error = full_error(dense.estimate.expected, pair.target_size)
+    pair = best.edges.pair
+    error = full_error(dense.measured.error, pair.target_size)
     error[~holds_data(pair.source, pair.target.image, dense.flow)] = np.inf
     any_trusted = bool((error < TRUSTED_ERROR).any())
     weights = confidence_of(error, out=error)
@@ -210,5 +172,4 @@ def _fitted(
     del error, weights  # images may have hundreds of megapixels
     motion = flow if matrix is None else matrix
     cells = pair.on_cells(motion, best.result.transform, best.result.centres)
-    estimate = _changed(cells, best, pair, edges, imposed=True)
-    return _Candidate(flow, estimate, transform, matrix, inlier_share)
+    return _Candidate(flow, _measured(cells, best, imposed=True), transform, matrix, inlier_share)

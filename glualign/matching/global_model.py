@@ -7,21 +7,20 @@ has to find its own best place, which many cannot across modalities.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from glualign.arrays import Bytes, Doubles, Field, Floats, Matrix, Points, Size
+from glualign.arrays import Bytes, Doubles, Field, Floats, Matrix, Points
 from glualign.errors import FlowError
 from glualign.flow import Fit, TransformModel, fit_drawn
 from glualign.geometry import apply_transform, chain, corner_motion, inverse, resizing_matrix, size_of
 from glualign.geometry.mean_shift import shift_model
 from glualign.images import reduce_image
-from glualign.matching.estimate import EXPLAINED, LEAST, FusedMatch, draw_cells
+from glualign.matching.estimate import EXPLAINED, FusedMatch, MeasuredFlow, draw_cells
 from glualign.matching.pair import PairMatcher
-from glualign.matching.similarity import BORDER, EdgeSimilarity, Similarity, edge_directions
+from glualign.matching.similarity import BORDER, UNRELATED, Similarity, edge_directions
 
 MODELS: tuple[TransformModel, ...] = ("similarity", "affine", "homography")
 FEWEST_INLIERS = 1 / 3
@@ -76,28 +75,25 @@ class Explained(NamedTuple):
     flow: Field | None = None
 
 
-def simplest_model(
-    field: Field, frame: Size, weights: Floats, edges: EdgeSimilarity, best: FusedMatch
-) -> Explained | None:
+def simplest_model(measured: MeasuredFlow, weights: Floats, best: FusedMatch) -> Explained | None:
     """A global model that shows the target's edges as well as the flow does, everywhere; None without one.
 
     Each model is tried as it fits the flow or, where that nearly explains the pair and edges agree better
     then, as `register` moves it; then the homography with parts that move otherwise.
 
     Args:
-        field: ``(h, w, 2)``, the flow target -> transformed source, in pixels of a ``frame``.
-        frame: size of both.
-        weights: ``(h, w)``, its confidence.
-        edges: of the pair.
+        measured: a flow of the pair, that of the hypothesis or its refinement.
+        weights: ``(h, w)``, the confidence of its cells.
         best: the hypothesis that the flow is of.
     """
-    pair, dense = edges.pair, best.similarity
+    edges, dense = best.edges, best.measured.similarity
+    pair, frame = edges.pair, measured.frame
     from_working = inverse(pair.from_target)
-    target, there = draw_cells(field, frame, weights)
+    target, there = draw_cells(measured.flow, frame, weights)
     target = apply_transform(resizing_matrix(frame, pair.target_size), target)
     source = apply_transform(chain(best.result.transform, resizing_matrix(frame, pair.working)), there)
     # Edges that hardly agree explain nothing.
-    for model in MODELS if dense.total > LEAST else ():
+    for model in MODELS if dense.total > UNRELATED else ():
         try:
             fit = fit_drawn(target, source, model, pair.target_size)
         except FlowError:
@@ -113,9 +109,9 @@ def simplest_model(
         if explains(shown, dense):
             return Explained(model, fit, shown)
         # Not beside a refined flow, which is on another grid.
-        if model == "homography" and field is best.flow:
+        if model == "homography" and measured is best.measured:
             plane = pair.on_cells(fit.matrix, best.result.transform, best.result.centres)
-            if (flow := flow_beside(plane, field, shown, dense)) is not None:
+            if (flow := flow_beside(plane, measured.flow, shown, dense)) is not None:
                 return Explained(model, fit, shown, flow)
     return None
 
@@ -135,10 +131,9 @@ def flow_beside(plane: Field, flow: Field, model: Similarity, dense: Similarity)
         if figures[part, cv2.CC_STAT_AREA] >= SMALLEST_PART * apart.size:
             # With the edges around it.
             here = cv2.dilate((labels == part).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-            by_flow, by_model = (replace(each, covered=each.covered & here) for each in (dense, model))
-            if by_flow.total > by_model.total + PART_MARGIN:
+            if dense.within(here).total > model.within(here).total + PART_MARGIN:
                 moving |= here
-    if not explains(*(replace(each, covered=each.covered & ~moving) for each in (model, dense))):
+    if not explains(model.within(~moving), dense.within(~moving)):
         return None
     share = cv2.resize(cv2.blur(moving.astype(np.float32), (5, 5)), plane.shape[1::-1])[..., None]
     return np.asarray(plane + share * (flow - plane), np.float32)
@@ -147,7 +142,7 @@ def flow_beside(plane: Field, flow: Field, model: Similarity, dense: Similarity)
 def explains(model: Similarity, dense: Similarity) -> bool:
     """Whether a model shows the edges as well as a flow, in all and in every part of the frame."""
     both = dense.covered & model.covered
-    model, dense = replace(model, covered=both), replace(dense, covered=both)
+    model, dense = model.within(both), dense.within(both)
     if model.total < EXPLAINED * dense.total:
         return False
     contradicted = both & (dense.local(AREA) > model.local(AREA) + CONTRADICTING_SIMILARITY)
@@ -164,11 +159,9 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
     to_full = resizing_matrix(size, pair.target_size)
     found = chain(matrix, to_full)
     for reach, widths in ROUNDS:
-        warped, exists = pair.warp_source(found, size)
-        inner = np.asarray(
-            cv2.erode(exists.astype(np.uint8), np.ones((BORDER, BORDER)), borderValue=0), np.uint8
-        )
-        source = np.dstack(edge_directions(warped)) * inner[..., None]
+        area = pair.source_area(found, size).astype(np.uint8)
+        inner = np.asarray(cv2.erode(area, np.ones((BORDER, BORDER)), borderValue=0), np.uint8)
+        source = np.dstack(edge_directions(pair.warp_source(found, size))) * inner[..., None]
         centres, scores = _scores(target, source, inner, reach)
         if len(centres) < FEWEST_WINDOWS:
             return matrix

@@ -24,6 +24,7 @@ from glualign.geometry import (
     resizing_matrix,
     sample,
     shown_area,
+    size_of,
 )
 from glualign.images import Image, reduce_image, to_rgb8
 from glualign.matching.predictor import FARTHEST, Encoded, FlowPredictor, Pixels
@@ -58,12 +59,15 @@ class MatchResult:
     transform: Matrix
     forward: Field  # (h, w, 2) float32, target -> transformed source, working pixels
     backward: Field  # (h, w, 2) float32, transformed source -> target, working pixels
-    # Forward-backward error in working pixels; infinite beyond the source or where nothing counts.
-    error: Floats
     exists: Mask | None  # (H', W') working pixels at which the transform shows the source; None: all
     stride: int  # working pixels from cell to cell
     counted: Mask  # cells of the target that hold data
     centres: Doubles  # (h, w, 2), of the cells, in working pixels
+
+    @cached_property
+    def error(self) -> Floats:
+        """Forward-backward error in working pixels; infinite beyond the source or where nothing counts."""
+        return self.way_back(self.forward)
 
     @cached_property
     def consistency(self) -> float:
@@ -103,7 +107,7 @@ def prepare_images(
     new = [(image, to_rgb8(image)) for image in images if isinstance(image, Image)]
     small = [reduce_image(pixels, max_side) for _, pixels in new]
     working = working_size(*small[0].shape[:2]) if small else (0, 0)
-    features = iter(predictor.encode(small, working) if small else ())
+    features = iter(predictor.encode(small, working))
     checksum = predictor.checksum
     made = (PreparedImage(*each, working, next(features), max_side, checksum) for each in new)
     return [
@@ -166,21 +170,19 @@ class PairMatcher:
         moved, returned = (
             np.nan_to_num(flow, nan=FARTHEST).astype(np.float32) for flow in (forward, backward)
         )
-        return self.result(transform, moved, returned, self.warp_source(transform, self.working)[1])
+        return self.result(transform, moved, returned, self.source_area(transform, self.working))
 
     def result(
         self, transform: Matrix, forward: Field, backward: Field, exists: Mask | None = None
     ) -> MatchResult:
-        """A match with the forward-backward error of its two flows."""
+        """The match of two flows, which leads nowhere where the source does not exist."""
         stride = self.working[0] // forward.shape[0]
-        error = forward_backward_error(forward, backward, cell=stride, exists=exists)
-        counted = np.ones(error.shape, np.bool_)
+        counted = np.ones(size_of(forward), np.bool_)
         if self.target.image.missing is not None:
             missing = self.target.image.missing.astype(np.float32)
             counted = cv2.resize(missing, counted.shape[::-1], interpolation=cv2.INTER_AREA) < 0.5
-            error[~counted] = np.inf
         centres = cell_centres(self.working, stride)
-        return MatchResult(transform, forward, backward, error, exists, stride, counted, centres)
+        return MatchResult(transform, forward, backward, exists, stride, counted, centres)
 
     def on_cells(self, motion: Flow | Matrix, transform: Matrix, centres: Doubles) -> Field:
         """A motion target -> source on cells with these ``centres``, ``(h, w, 2)`` working pixels.
@@ -195,8 +197,8 @@ class PairMatcher:
         to_frame = inverse(transform)
         return np.asarray(apply_transform(to_frame, position) - centres, np.float32)
 
-    def warp_source(self, transform: Matrix, size: Size) -> tuple[Pixels, Mask]:
-        """The source warped by ``transform`` (frame of ``size`` -> source), and where it exists."""
+    def warp_source(self, transform: Matrix, size: Size) -> Pixels:
+        """The source warped by ``transform`` (frame of ``size`` -> source), black beyond it."""
         centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2, 1.0])
         with np.errstate(all="ignore"):  # the length there of a pixel of the frame
             scale = np.sqrt(np.abs(np.linalg.det(transform) / (centre @ transform[2]) ** 3))
@@ -209,35 +211,43 @@ class PairMatcher:
         image = next(each for each in self._levels[level:] if max(each.shape) <= LARGEST_READ)
         to_level = resizing_matrix(self.source_size, image.shape[:2]) @ transform
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        shown = cv2.warpPerspective(image, to_level, size[::-1], flags=flags)
+        return np.asarray(cv2.warpPerspective(image, to_level, size[::-1], flags=flags), np.uint8)
+
+    def source_area(self, transform: Matrix, size: Size) -> Mask:
+        """Where the source warped by ``transform`` (frame of ``size`` -> source) shows its data."""
         exists = shown_area(transform, size, self.source_size)
         if self._missing is not None:
             to_mask = resizing_matrix(self.source_size, self._missing.shape[:2]) @ transform
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             exists &= cv2.warpPerspective(self._missing, to_mask, size[::-1], flags=flags) == 0
-        return np.asarray(shown, np.uint8), exists
+        return exists
+
+    def source_for(self, transform: Matrix | None) -> tuple[Matrix, Encoded | Pixels, Mask | None]:
+        """How the source is matched under a transform; None: only resized, as published.
+
+        The transform, the source's features where they are known, or its pixels, and where it has data; None:
+        everywhere.
+        """
+        if transform is not None:
+            source = self.warp_source(transform, self.working)
+            return transform, source, self.source_area(transform, self.working)
+        area = None if self._missing is None else self.source_area(self.to_source, self.working)
+        known = self.source_features or reduce_image(self.source_pixels, self.target.max_side)
+        return self.to_source, known, area
 
 
 def match_pairs(pairs: Sequence[PairMatcher], motions: Sequence[CoarseMotion]) -> list[MatchResult]:
     """Match pairs of one predictor and one working size in both directions, as one batch."""
     predictor, working = pairs[0].predictor, pairs[0].working
-    known, images, exists, level4, used = [], [], [], [], []
-    for pair, (transform, own) in zip(pairs, motions, strict=True):
-        shown, features = None, pair.source_features if transform is None else None
-        used.append(pair.to_source if transform is None else transform)
-        if transform is not None or pair._missing is not None:
-            warped, shown = pair.warp_source(used[-1], working)
-        if features is None:
-            whole = transform is None
-            level4.append(own)
-            images.append(reduce_image(pair.source_pixels, pair.target.max_side) if whole else warped)
-        known.append(features)
-        exists.append(shown)
-    every = [each for each in level4 if each is not None]
-    given = torch.cat(every) if every and len(every) == len(level4) else None
+    used = [pair.source_for(motion.transform) for pair, motion in zip(pairs, motions, strict=True)]
+    transforms, sources, areas = zip(*used, strict=True)
+    images = [source for source in sources if isinstance(source, np.ndarray)]
+    new = [motion for motion, source in zip(motions, sources, strict=True) if isinstance(source, np.ndarray)]
+    known = [motion.level4 for motion in new if motion.level4 is not None]
+    level4 = torch.cat(known) if known and len(known) == len(images) else None
     # Not in one batch with the targets: on a CPU that saves 3 % of the frozen networks, and the features of
     # the working size take half as long again, because they leave the cache.
-    encoded = iter(predictor.encode(images, working, level4=given) if images else ())
-    sources = [features or next(encoded) for features in known]
-    forward, backward = predictor.match(sources, [pair.target.features for pair in pairs])
-    return list(map(PairMatcher.result, pairs, used, forward, backward, exists))
+    encoded = iter(predictor.encode(images, working, level4=level4))
+    features = [next(encoded) if isinstance(source, np.ndarray) else source for source in sources]
+    forward, backward = predictor.match(features, [pair.target.features for pair in pairs])
+    return list(map(PairMatcher.result, pairs, transforms, forward, backward, areas))

@@ -92,6 +92,8 @@ class FlowPredictor:
         A target's can be matched with any number of sources. ``level4`` ``(B, C, 16, 16)`` where it is known;
         published networks make it from level 3, which they need in any case.
         """
+        if not images:
+            return []
         with self._computing():
             at_256 = self._prepared(images)
             if level4 is None or not self.config.pretrained:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
-from glualign.arrays import Bytes, Field, Floats, Mask, Size
-from glualign.geometry import corner_motion, forward_backward_error, resize_flow, resizing_matrix, size_of
+from glualign.arrays import Bytes, Floats, Size
+from glualign.geometry import (
+    chain,
+    corner_motion,
+    forward_backward_error,
+    inverse,
+    resize_flow,
+    resizing_matrix,
+    size_of,
+)
 from glualign.images import reduce_image
-from glualign.matching.estimate import FusedMatch, full_error
-from glualign.matching.pair import PairMatcher
+from glualign.matching.estimate import FusedMatch, MeasuredFlow, full_error
 from glualign.matching.similarity import warp_pixels
 
 LARGEST_SIDE = 2048
@@ -29,31 +34,22 @@ pixel between neighbouring views (Middlebury 0.32 -> 0.19 px), and drifts by a p
 ones (PCK-1 of the graffiti wall 64 -> 55 %)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Refined:
-    """A refined flow under the global motion of a match, in pixels of the size ``(h, w)`` of refinement."""
-
-    flow: Field  # (h, w, 2), target -> transformed source
-    backward: Field  # (h, w, 2), transformed source -> target
-    error: Floats  # expected
-    exists: Mask  # where the transformed source is
-
-
-def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
+def refine(best: FusedMatch) -> MeasuredFlow | None:
     """Refine a hypothesis; None when the images are not alike enough for brightness to guide.
 
     A pixel keeps the refined flow where both images look alike, no hole in one is near, and the refined
     directions agree better than the network's did.
     """
-    motion = np.linalg.inv(pair.to_source) @ best.result.transform
+    pair, coarse = best.edges.pair, best.measured
+    motion = chain(inverse(pair.to_source), best.result.transform)
     if corner_motion(motion, pair.working) > LARGEST_MOTION * max(pair.working):
         return None
     side = min(pair.target.max_side or LARGEST_SIDE, LARGEST_SIDE)
     target = _grey(reduce_image(pair.target_pixels, side))
     size: Size = size_of(target)
-    before = resize_flow(best.flow, size, frame=pair.working)
-    warped, exists = pair.warp_source(best.result.transform @ resizing_matrix(size, pair.working), size)
-    source = _grey(warped)
+    before = resize_flow(coarse.flow, size, frame=coarse.frame)
+    transform = chain(best.result.transform, resizing_matrix(size, pair.working))
+    source, exists = _grey(pair.warp_source(transform, size)), pair.source_area(transform, size)
     alike = (_correlation(target, warp_pixels(source, before)) > ALIKE) & exists
     holes = None if pair.source.missing is None else ~exists
     if (missing := pair.target.image.missing) is not None:
@@ -70,13 +66,16 @@ def refine(best: FusedMatch, pair: PairMatcher) -> Refined | None:
     start = resize_flow(best.backward, size, frame=pair.working)
     backward = np.asarray(search.calc(source, target, start), np.float32)
     error = forward_backward_error(after, backward, exists=exists)
-    old = full_error(best.error, size) * np.float32(max(size) / max(pair.working))
+    old = full_error(coarse.error, size) * np.float32(max(size) / max(pair.working))
     kept = cv2.blur((alike & (error < np.maximum(old, 1.0))).astype(np.float32), (9, 9))
     # Soft edges between kept and old flow: a hard one would tear the picture.
     weight = np.clip(2 * kept - 0.5, 0, 1)[..., None]
     flow = (before * (1 - weight) + after * weight).astype(np.float32)
     combined = np.where(weight[..., 0] > 0.5, np.minimum(error, max(size)), old).astype(np.float32)
-    return Refined(flow, backward, combined, exists)
+    returned = forward_backward_error(flow, backward, exists=exists)
+    unit = np.float32(max(pair.working) / max(size))
+    similarity = best.edges.compare(best.result.transform, resize_flow(flow, pair.working, frame=size))
+    return MeasuredFlow(flow, size, combined * unit, returned * unit, similarity)
 
 
 def _grey(image: Bytes) -> Bytes:

@@ -84,7 +84,7 @@ class KnownPair(PairMatcher):
         for flow in (forward, backward):
             lost = np.nan_to_num(np.linalg.norm(flow, axis=2), nan=np.inf) > self.reach
             flow[lost] = rng.normal(0, 60, (int(lost.sum()), 2))
-        _, exists = self.warp_source(transform, self.working)
+        exists = self.source_area(transform, self.working)
         flows = (flow.astype(np.float32) for flow in (forward, backward))
         return self.result(transform, *flows, exists)
 

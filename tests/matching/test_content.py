@@ -36,7 +36,8 @@ def aligned(source, target, truth):
     """The quality of a pair under its true motion, which edges confirm."""
     pair = known_pair(source, target, truth)
     edges = EdgeSimilarity(pair)
-    found = finish(fuse(pair.match_transformed(pair.to_source), edges), pair, edges, None)
+    best = fuse(pair.match_transformed(pair.to_source), edges)
+    found = finish(best, best.measured)
     assert found.quality.edge_similarity >= CONVINCING
     return found.quality
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glualign.geometry import rotation_scale_matrix
-from glualign.matching.estimate import estimate, fit_global_motion
+from glualign.matching.estimate import best_hypothesis, fit_global_motion
 from glualign.matching.options import AlignOptions
 from glualign.matching.similarity import EdgeSimilarity
 from tests.matching.known_pairs import example, known_pair, pair_without_network, true_flow, warp_homography
@@ -60,18 +60,18 @@ def test_a_motion_that_the_match_sees_only_in_part_is_continued_by_the_global_on
     pair = known_pair(source, target, truth, reach=40)
     edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
     assert first.consistency < 0.5
-    alone = estimate(pair, edges, AlignOptions(search=False, fuse_global_motion=False), first)
+    alone = best_hypothesis(edges, AlignOptions(search=False, fuse_global_motion=False), first)
     assert alone.result is first
-    found = estimate(pair, edges, AlignOptions(), first)
+    found = best_hypothesis(edges, AlignOptions(), first)
     assert distance(pair, found.result.transform, truth) < 1.0
-    assert found.similarity.total > 0.6
+    assert found.measured.similarity.total > 0.6
 
 
 def test_a_first_match_whose_edges_agree_is_not_followed_by_another(wall):
     pair = known_pair(wall, warp_homography(wall, GENTLE, wall.shape[:2]), GENTLE)
     first = pair.match_transformed(np.asarray(GENTLE @ np.linalg.inv(pair.from_target)))
     pair.match_transformed = None
-    found = estimate(pair, EdgeSimilarity(pair), AlignOptions(), first)
+    found = best_hypothesis(EdgeSimilarity(pair), AlignOptions(), first)
     assert distance(pair, found.result.transform, GENTLE) < 0.5
 
 
@@ -79,8 +79,8 @@ def test_key_points_find_what_the_first_match_does_not_where_a_search_is_wanted(
     source, target, truth = turned(wall, 120, scale=1.3)
     pair = known_pair(source, target, truth, reach=3)
     edges, first = EdgeSimilarity(pair), pair.match_transformed(pair.to_source)
-    lost = estimate(pair, edges, AlignOptions(search=False), first)
-    assert lost.similarity.total < 0.25
-    found = estimate(pair, edges, AlignOptions(), first)
+    lost = best_hypothesis(edges, AlignOptions(search=False), first)
+    assert lost.measured.similarity.total < 0.25
+    found = best_hypothesis(edges, AlignOptions(), first)
     assert distance(pair, found.result.transform, truth) < 1.0
-    assert found.similarity.total > 0.6
+    assert found.measured.similarity.total > 0.6

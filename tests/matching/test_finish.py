@@ -30,7 +30,7 @@ def finished(wall, *, shift=(0.0, 0.0), returned=(0.0, 0.0), transform="dense", 
     result.backward[:] += np.float32(returned)
     edges = EdgeSimilarity(pair)
     best = fuse(result, edges, global_motion=False)
-    return finish(best, pair, edges, refine(best, pair) if refined else None, transform)
+    return finish(best, (refined and refine(best)) or best.measured, transform)
 
 
 def test_a_true_match_becomes_the_true_flow_of_every_pixel(wall):
@@ -84,12 +84,13 @@ def test_refinement_takes_a_flow_half_a_pixel_off_to_the_truth(wall):
     assert coarse > 0.6
     assert fine < 0.15
     assert after.quality.median_error < 0.2
+    assert after.quality.edge_similarity > before.quality.edge_similarity + 0.01
 
 
 def test_refinement_leaves_unlike_images_alone(wall):
     pair = known_pair(example("leuvenA.jpg", 384)[: wall.shape[0]], wall, np.eye(3))
     best = fuse(pair.match_transformed(pair.to_source), EdgeSimilarity(pair), global_motion=False)
-    assert refine(best, pair) is None
+    assert refine(best) is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_the_verdict_on_real_images_under_a_true_and_a_useless_match(wall, sourc
     pair = known_pair(images[source], target, GENTLE, reach=reach)
     edges = EdgeSimilarity(pair)
     best = fuse(pair.match_transformed(pair.to_source), edges)
-    found = finish(best, pair, edges, None)
+    found = finish(best, best.measured)
     assert found.quality.verdict == verdict
     assert found.trusted.any() == (verdict != "failed")
 
@@ -137,10 +138,10 @@ def test_refinement_leaves_what_does_not_look_alike(wall):
     result = pair.match_transformed(pair.to_source)
     result.forward[:] += np.float32((0.8, -0.6))
     best = fuse(result, EdgeSimilarity(pair), global_motion=False)
-    refined = refine(best, pair)
-    before = resize_flow(best.flow, refined.exists.shape, frame=pair.working)
+    refined = refine(best)
+    before = resize_flow(best.measured.flow, refined.frame, frame=pair.working)
     change = np.linalg.norm(refined.flow - before, axis=2)
-    columns = refined.exists.shape[1]
+    columns = refined.frame[1]
     assert change[:, : columns // 3].mean() > 0.5
     assert change[:, columns * 2 // 3 :].mean() < 0.05
 
@@ -162,7 +163,7 @@ def test_nothing_is_trusted_where_neither_edges_nor_directions_agree(wall, monke
     best = fuse(pair.match_transformed(pair.to_source), edges)
     monkeypatch.setattr("glualign.matching.similarity.Similarity.total", total)
     monkeypatch.setattr("glualign.matching.pair.MatchResult.consistency", consistency)
-    found = finish(best, pair, edges, None)
+    found = finish(best, best.measured)
     unrelated = total < 0.12 and consistency < 0.4
     assert found.trusted.any() == (not unrelated)
     assert (found.quality.verdict == "failed") == unrelated

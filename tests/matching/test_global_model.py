@@ -30,7 +30,7 @@ def chosen(source, target, flow):
     result = pair.result(pair.to_source, cells, np.zeros_like(cells))
     best = fuse(result, edges, global_motion=False)
     weights = np.ones(cells.shape[:2], np.float32)
-    return simplest_model(best.flow, pair.working, weights, edges, best)
+    return simplest_model(best.measured, weights, best)
 
 
 @pytest.mark.parametrize("model", list(TRUTHS))

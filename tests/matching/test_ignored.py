@@ -118,9 +118,9 @@ def test_brightness_guides_nothing_beside_a_hole(scene, aligner):
     [prepared] = prepare_images(aligner.predictor, [as_image(target).ignore(keep)], max_side=384)
     pair = PairMatcher(aligner.predictor, as_image(source).ignore(keep), prepared)
     best = fuse(pair.match_transformed(pair.to_source), EdgeSimilarity(pair), global_motion=False)
-    refined = refine(best, pair)
+    refined = refine(best)
     assert refined is not None
-    before = resize_flow(best.flow, refined.exists.shape, frame=pair.working)
-    near = cv2.resize(keep, refined.exists.shape[::-1], interpolation=cv2.INTER_AREA) < 255
+    before = resize_flow(best.measured.flow, refined.frame, frame=pair.working)
+    near = cv2.resize(keep, refined.frame[::-1], interpolation=cv2.INTER_AREA) < 255
     assert np.abs(refined.flow - before)[near].max() == 0
     assert np.abs(refined.flow - before).max() > 0.1

@@ -82,6 +82,7 @@ def test_a_transform_that_shrinks_the_source_does_not_alias():
     source = np.zeros((256, 256, 3), np.uint8)
     source[:, ::2] = 255
     pair = pair_without_network(source, source)
-    shown, exists = pair.warp_source(np.diag([4.0, 4.0, 1.0]), (60, 60))
+    transform = np.diag([4.0, 4.0, 1.0])
+    shown, exists = pair.warp_source(transform, (60, 60)), pair.source_area(transform, (60, 60))
     assert exists.all()
     assert abs(float(shown[5:-5, 5:-5].mean()) - 127.5) < 8
