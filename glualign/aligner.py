@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +14,12 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from glualign.alignment import Alignment, warp_image
+from glualign.arrays import Matrix
 from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, from_transform
-from glualign.geometry import size_of
+from glualign.geometry import chain, size_of
 from glualign.images import Image, as_image
 from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
@@ -159,31 +159,38 @@ class Aligner:
             ImageError: as `align`; nothing is aligned then.
             FlowError: as `align`.
         """
+        return self._align_many(pairs, self.options)
+
+    def _align_many(
+        self,
+        pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]],
+        options: AlignOptions,
+    ) -> list[Alignment]:
         read: dict[str, float] = {}
         with self._timed(read, "read", share=max(1, len(pairs))):
             opened = [(_opened(source), _opened(target)) for source, target in pairs]
         groups: dict[tuple[int, int, int | None], list[int]] = {}
         for index, (_, target) in enumerate(opened):
-            max_side = target.max_side if isinstance(target, PreparedImage) else self.options.max_side
+            max_side = target.max_side if isinstance(target, PreparedImage) else options.max_side
             groups.setdefault((*target.pixels.shape[:2], max_side), []).append(index)
         results: dict[int, Alignment] = {}
         for members in groups.values():
             shared = dict(read)
             with self._timed(shared, "match", share=len(members)):
                 images = [opened[index][1] for index in members]
-                targets = prepare_images(self.predictor, images, max_side=self.options.max_side)
+                targets = prepare_images(self.predictor, images, max_side=options.max_side)
                 sources = [opened[index][0] for index in members]
                 matchers = [PairMatcher(self.predictor, *pair) for pair in zip(sources, targets, strict=True)]
-                how = {"search": self.options.search, "mirror": self.options.mirror}
+                how = {"search": options.search, "mirror": options.mirror}
                 firsts = match_pairs(matchers, [find_coarse_motion(each, **how) for each in matchers])
             for index, matcher, first in zip(members, matchers, firsts, strict=True):
                 steps = dict(shared)
                 with self._timed(steps, "match"):
-                    best = best_hypothesis(EdgeSimilarity(matcher), self.options, first)
+                    best = best_hypothesis(EdgeSimilarity(matcher), options, first)
                 with self._timed(steps, "refine"):
-                    refined = refine(best) if self.options.refine else None
+                    refined = refine(best) if options.refine else None
                 with self._timed(steps, "flow"):
-                    found = finish(best, refined or best.measured, self.options.transform)
+                    found = finish(best, refined or best.measured, options.transform)
                 steps["total"] = sum(steps.values())
                 results[index] = replace(found, model=self.model, device=self.device, timings=steps)
         return [results[index] for index in range(len(pairs))]
@@ -202,6 +209,7 @@ class Aligner:
             source = source.image if isinstance(source, PreparedImage) else source
             size = size_of(target.pixels)
             known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
+            matrix = None if isinstance(init, Flow) else np.asarray(init, np.float64)
             if known.size != size:
                 raise FlowError(
                     f"init is for a target of {known.width} x {known.height} pixels, the target is "
@@ -211,15 +219,12 @@ class Aligner:
             if not reached.all():
                 moved = moved.replace(ignored=~reached)
         # A model that is asked for is fitted to the composition, not to what is left after ``init``.
-        transform = self.options.transform
-        rest = copy.copy(self)
-        left: Transform = "auto" if transform == "auto" and not isinstance(init, Flow) else "dense"
-        rest.options = replace(self.options, transform=left)
+        left: Transform = "auto" if self.options.transform == "auto" and matrix is not None else "dense"
         with self._timed(steps, "match"):
             [prepared] = prepare_images(self.predictor, [target], max_side=self.options.max_side)
-        found = rest.align_many([(moved, prepared)])[0]
+        [found] = self._align_many([(moved, prepared)], replace(self.options, transform=left))
         with self._timed(steps, "flow"):
-            composed = self._composed(found, init, known, source, prepared)
+            composed = self._composed(found, known, matrix, source, prepared)
         for step, seconds in found.timings.items():
             steps[step] = steps.get(step, 0.0) + (seconds if step != "total" else 0.0)
         steps["total"] = sum(steps.values())
@@ -228,16 +233,16 @@ class Aligner:
     def _composed(
         self,
         found: Alignment,
-        init: Flow | npt.ArrayLike,
         known: Flow,
+        known_matrix: Matrix | None,
         source: Image,
         prepared: PreparedImage,
     ) -> Alignment:
-        """What was found between the target and a source that ``known``, the flow of ``init``, had moved."""
+        """What was found between the target and a source that ``known`` (maybe of a matrix) had moved."""
         transform = self.options.transform
-        matrix, flow = found.transform, compose(found.flow, Flow(known.data, source.size))
-        if matrix is not None:
-            matrix = np.asarray(init, np.float64) @ matrix
+        matrix, flow = None, compose(found.flow, Flow(known.data, source.size))
+        if known_matrix is not None and found.transform is not None:
+            matrix = chain(known_matrix, found.transform)
             matrix = matrix / matrix[2, 2]
             flow = from_transform(matrix, flow.size, source.size)
         error = error_of(found.confidence)
