@@ -21,7 +21,8 @@ _FLAGS = {
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
 }
-_OPENCV_TYPES = ("uint8", "uint16", "int16", "float32")
+# Of other types it rounds positions to 1/32 px.
+_EXACT_TYPES = ("uint8", "uint16", "float32")
 # cv2.remap refuses images and maps of 32,767 pixels a side and more.
 _REMAP_LIMIT = 32_000
 # Source pixels needed on each side of a position: 4 for Lanczos over 8 x 8.
@@ -136,7 +137,7 @@ def _interpolated(
     if with_alpha:
         crop = crop.astype(wide)
         crop[..., :-1] *= crop[..., -1:]
-    elif kind.name not in _OPENCV_TYPES:
+    elif kind.name not in _EXACT_TYPES:
         crop = crop.astype(wide)
     found = _remapped(crop, map_x, map_y, flag)
     if with_alpha:
@@ -148,9 +149,8 @@ def _interpolated(
 
 
 def _remapped(pixels: Array, x: Floats, y: Floats, flag: int) -> Array:
-    """Values ``(h, w, C)`` of ``(H, W, C)`` pixels of a type that remap takes, at float32 positions."""
-    if flag == cv2.INTER_CUBIC and pixels.dtype == np.float64:
-        # Which OpenCV 5.0 gets wrong, even at whole pixels. What float32 loses is interpolated by itself.
+    """Values ``(h, w, C)`` of ``(H, W, C)`` pixels, of `_EXACT_TYPES` or float64, at float32 positions."""
+    if pixels.dtype == np.float64:  # what float32 loses is interpolated by itself
         high = pixels.astype(np.float32)
         parts = (_remapped(part, x, y, flag) for part in (high, (pixels - high).astype(np.float32)))
         return np.asarray(np.add(*parts, dtype=np.float64))

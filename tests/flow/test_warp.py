@@ -175,6 +175,17 @@ def test_every_number_of_channels_is_sampled_as_exactly_as_one(channels):
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
+@pytest.mark.parametrize("kind", ["uint16", "int16", "int32", "uint32", "float64"])
+def test_every_type_is_sampled_as_exactly_as_float32(kind, interpolation):
+    ramp = np.tile(np.arange(0, 6400, 100), (20, 1))
+    flow = shift_flow(20, 64, 0.26, 0.41)
+    exact, _ = warp(ramp.astype(np.float32), flow, interpolation=interpolation)
+    found, valid = warp(ramp.astype(kind), flow, interpolation=interpolation)
+    limit = 0.01 if kind == "float64" else 0.51
+    np.testing.assert_allclose(found[valid], exact[valid], atol=limit)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
 @pytest.mark.parametrize("hole", [-9999.0, np.nan], ids=["number", "nan"])
 def test_pixels_without_data_are_mixed_into_no_height(interpolation, hole):
     heights = np.broadcast_to(100 + np.arange(40, dtype=np.float32), (30, 40)).copy()
