@@ -44,7 +44,7 @@ def main() -> None:
             if source.size != target.size:
                 continue
             # Nothing is matched, so there are no features.
-            prepared = PreparedImage(target, to_rgb8(target), target.size, None, None)  # type: ignore[arg-type]
+            prepared = PreparedImage(target, to_rgb8(target), target.size, None, None, 0)  # type: ignore[arg-type]
             pair = PairMatcher(None, source, prepared)  # type: ignore[arg-type]
             for size in DISTURBED_BY:
                 disturbed = _disturbed(target.size, size, rng)

@@ -64,3 +64,11 @@ def test_results_carry_machine_versions_and_commit(root):
         assert content["machine"]["versions"]["torch"], path
         assert content["machine"]["commit"], path
         assert content["rows"], path
+
+
+def test_aligned_pairs_are_registered(root, tmp_path):
+    write_image(tmp_path / "set" / "x_a.png", texture(96, 128, 1))
+    write_image(tmp_path / "set" / "x_b.png", texture(96, 128, 1))
+    result = run(root, "benchmarks/registration.py", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "in the median of 4" in result.stdout
