@@ -21,7 +21,7 @@ from torch import Tensor
 
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.methods import open_model
-from glualign.evaluation.metrics import PairMetrics, measure
+from glualign.evaluation.metrics import PairMetrics, mean_of, measure, summarise
 from glualign.network.glunet import GLUNet, WorkingFeatures
 
 
@@ -97,13 +97,10 @@ def main() -> None:
     rows = []
     for name, groups in found.items():
         median = statistics.median(each.aepe for group in groups.values() for each in group)
-        shares = [
-            statistics.fmean(statistics.fmean(share(each) for each in group) for group in groups.values())
-            for share in (lambda each: each.pck[0], lambda each: each.pck[2], lambda each: each.pck_alpha[0])
-        ]
-        figures = [f"{median:.2f}", *(f"{100 * value:.1f}" for value in shares)]
-        rows.append([name, *figures, f"{statistics.median(seconds[name]):.2f}"])
-    common.write_result(arguments.json, "ablation", pairs=limit, rows=rows)
+        mean = mean_of([summarise(group) for group in groups.values()])
+        shares = [f"{100 * value:.1f}" for value in (mean.pck[0], mean.pck[2], mean.pck_alpha[0])]
+        rows.append([name, f"{median:.2f}", *shares, f"{statistics.median(seconds[name]):.2f}"])
+    common.write_result(arguments.json, "ablation", "What each step is worth", pairs=limit, rows=rows)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,7 @@ run, in which the memory is read after each pair. Prints one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -23,8 +20,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import common
+
 from glualign.aligner import Aligner
 from glualign.batch import PairList, Progress, Row, Settings, align_batch, from_rows
+from glualign.evaluation.tables import environment
 from glualign.images import read_image
 
 Clock = dict[str, float]
@@ -98,7 +98,7 @@ def one_by_one(jobs: PairList, out: Path, preset: str) -> Clock:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=60, help="pairs to use")
     parser.add_argument("--block", type=int, default=10, help="pairs before the next way takes its turn")
@@ -146,7 +146,7 @@ def main() -> None:
     }
     share = sorted(clocks["network"]["wall"] / clocks["batch"]["wall"] for clocks in blocks)
     report = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": environment(),
         "device": aligner.device,
         "preset": arguments.preset,
         "pairs": len(jobs),

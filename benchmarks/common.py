@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
+import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from glualign.evaluation.tables import environment
-from glualign.files import write_text
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # glualign and the tests of this tree, whatever is installed
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -21,10 +20,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, formatter_class=how)
 
 
-def write_result(path: Path, kind: str, **content: Any) -> None:
+def write_result(path: Path, kind: str, title: str, **content: Any) -> None:
     """Write what was measured as JSON: what it is, when and where it was measured, and the ``content``."""
-    head = {"kind": kind, "date": date.today().isoformat(), "machine": environment()}
-    write_text(path, json.dumps({**head, **content}, indent=1) + "\n")
+    from glualign.evaluation import tables
+
+    tables.write_document(path, {**tables.header(kind, title), **content})
 
 
 def set_constants(module: ModuleType, given: Sequence[str]) -> None:

@@ -9,14 +9,11 @@ inverse of what the pair has.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import common
 import numpy as np
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # glualign of this tree
 
 from glualign.evaluation.datasets.base import load_homography, load_rgb
 

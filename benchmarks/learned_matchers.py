@@ -47,7 +47,8 @@ def main() -> None:
             for each in figures
         )
         rows.append([group, str(first["n"]), *cells])
-    common.write_result(arguments.json, "learned_matchers", methods=[*NAMES.values()], rows=rows)
+    title, methods = "Learned matchers with a homography", [*NAMES.values()]
+    common.write_result(arguments.json, "learned_matchers", title, methods=methods, rows=rows)
 
 
 if __name__ == "__main__":

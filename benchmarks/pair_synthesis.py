@@ -1,13 +1,15 @@
 """How many training pairs a second one core synthesises, stratum by stratum.
 
-Run: python benchmarks/pair_synthesis.py PHOTOS [--size 256] [--count 100] [--cache DIR]
+    python benchmarks/pair_synthesis.py PHOTOS [--size 256] [--count 100] [--cache DIR]
+
+On a machine with other work the CPU time is what counts.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 
+import common
 import cv2
 
 from glualign.training.photos import open_photos
@@ -15,7 +17,7 @@ from glualign.training.synthesis import STRATA, PairSynthesis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("photos")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--count", type=int, default=100)
@@ -29,10 +31,10 @@ def main() -> None:
     print(f"{len(photos)} photographs, {options.count} pairs of {side} x {side} per stratum, one core")
     for name in STRATA:
         synthesis = PairSynthesis(photos, indices, 1, {name: 1.0})
-        synthesis.pair(0, options.size)
+        synthesis.pair(0, side)
         wall, cpu = time.perf_counter(), time.process_time()
         for k in range(options.count):
-            synthesis.pair(k, options.size)
+            synthesis.pair(k, side)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         total_cpu += cpu
         wall_rate, cpu_rate = options.count / wall, options.count / cpu

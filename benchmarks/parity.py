@@ -12,8 +12,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import common
 
 from tests.golden.golden_cases import FOLDER, differences, load_case, tolerance
@@ -49,7 +47,7 @@ def main() -> int:
             rows.append([name, title, *figures])
             print(layout.format(*rows[-1]), flush=True)
     if arguments.json:
-        common.write_result(arguments.json, "parity", rows=rows)
+        common.write_result(arguments.json, "parity", "Equality with the official networks", rows=rows)
     return 1 if failed else 0
 
 

@@ -82,7 +82,7 @@ def main() -> None:
     if arguments.json:
         sets = sorted({row[0] for row in found})
         more = {"preset": arguments.preset, "sets": sets, "pairs": len(found)}
-        common.write_result(arguments.json, "reliability", **more, rows=rows)
+        common.write_result(arguments.json, "reliability", "True error by confidence", **more, rows=rows)
 
 
 if __name__ == "__main__":

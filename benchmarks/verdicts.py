@@ -62,7 +62,7 @@ def main() -> None:
         print(name, counts)
     if arguments.json:
         more = {"model": arguments.model, "preset": arguments.preset, "verdicts": table}
-        common.write_result(arguments.json, "verdicts", **more, pairs=rows)
+        common.write_result(arguments.json, "verdicts", "Verdicts on drawn pairs", **more, pairs=rows)
 
 
 if __name__ == "__main__":

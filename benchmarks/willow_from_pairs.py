@@ -9,9 +9,9 @@ Every folder holds source.*, target.* and points_target_source.txt: rows of targ
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 
+import common
 import numpy as np
 
 
@@ -27,5 +27,13 @@ def write_list(pairs: Path, path: Path) -> None:
             writer.writerow([*images, *np.concatenate([*source, target_x, target_y])])
 
 
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("list", type=Path, help="the csv to write")
+    arguments = parser.parse_args()
+    write_list(arguments.pairs, arguments.list)
+
+
 if __name__ == "__main__":
-    write_list(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()
