@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,6 +39,11 @@ class RenderedPair:
     flow: npt.NDArray[np.float32] | None
 
 
+def rounded_down(values: npt.NDArray[Any]) -> Pixels:
+    """Grey levels as 8 bits; those outside 0..255 as the nearest."""
+    return np.asarray(np.clip(values, 0, 255), np.uint8)
+
+
 # ---- scenes
 
 
@@ -58,9 +64,8 @@ def colours(values: npt.NDArray[np.float32], rng: np.random.Generator) -> Pixels
     """A smooth random palette over values of 0 to 1."""
     stops = rng.uniform(20, 235, (5, 3))
     position = values * (len(stops) - 1)
-    return np.stack(
-        [np.interp(position, np.arange(len(stops)), stops[:, k]) for k in range(3)], axis=2
-    ).astype(np.uint8)
+    channels = [np.interp(position, np.arange(len(stops)), stops[:, k]) for k in range(3)]
+    return rounded_down(np.stack(channels, axis=2))
 
 
 def terrain(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -68,7 +73,7 @@ def terrain(rng: np.random.Generator, height: int, width: int) -> Pixels:
     heights = noise(rng, height, width)
     shade = cv2.Sobel(heights, cv2.CV_32F, 1, 1, ksize=5)
     image = colours(heights, rng).astype(np.float32) + 180 * np.tanh(2 * shade)[..., None]
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return rounded_down(image)
 
 
 def leaves(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -80,7 +85,7 @@ def leaves(rng: np.random.Generator, height: int, width: int) -> Pixels:
         colour = tuple(int(v) for v in rng.integers(0, 256, 3))
         cv2.ellipse(image, centre, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
     grain = (noise(rng, height, width, 16)[..., None] - 0.5) * 40
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    return rounded_down(image + grain)
 
 
 def city(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -101,7 +106,7 @@ def city(rng: np.random.Generator, height: int, width: int) -> Pixels:
                     cv2.rectangle(image, (x, y), (x + step // 2, y + step // 2), light, -1)
             left += across + int(rng.integers(0, 12))
     grain = (noise(rng, height, width, 8)[..., None] - 0.5) * 30
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    return rounded_down(image + grain)
 
 
 def bricks(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -112,7 +117,7 @@ def bricks(rng: np.random.Generator, height: int, width: int) -> Pixels:
         for x in range(-24 * (row % 2), width, 48):
             tone = np.array([150, 70, 55]) + rng.normal(0, 8, 3)
             image[y + 2 : y + 19, max(0, x + 2) : max(0, x + 47)] = tone
-    return np.clip(image + stains - 30, 0, 255).astype(np.uint8)
+    return rounded_down(image + stains - 30)
 
 
 def _page(height: int, width: int) -> Pixels:
@@ -187,29 +192,30 @@ def night(image: Pixels, rng: np.random.Generator) -> Pixels:
         y, x, reach = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(40, 90)
         light += 0.5 * np.exp(-np.square(grid - (x, y)).sum(axis=2) / reach**2)
     dark = image.astype(np.float32) * light[..., None] * (1.0, 0.8, 0.6) + rng.normal(0, 5, image.shape)
-    return np.clip(dark, 0, 255).astype(np.uint8)
+    return rounded_down(dark)
 
 
 def thermal(image: Pixels, rng: np.random.Generator) -> Pixels:
     """One channel, other tones of which some are reversed, blurred."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None, 1.2)
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 1.2)
     curve = np.interp(np.arange(256), [0, 90, 160, 255], [200, 120, 170, 30]).astype(np.uint8)
     seen = curve[grey].astype(np.float32) + rng.normal(0, 3, grey.shape)
-    return np.repeat(np.clip(seen, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(rounded_down(seen)[..., None], 3, axis=2)
 
 
 def season(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Other colours, and patches of something white."""
     mixed = image.astype(np.float32) @ rng.dirichlet((2, 2, 2), 3).T
-    snow = np.clip(4 * (noise(rng, *image.shape[:2], 64) - 0.55), 0, 0.8)[..., None]
-    return np.clip(mixed * (1 - snow) + 240 * snow, 0, 255).astype(np.uint8)
+    height, width = image.shape[:2]
+    snow = np.clip(4 * (noise(rng, height, width, 64) - 0.55), 0, 0.8)[..., None]
+    return rounded_down(mixed * (1 - snow) + 240 * snow)
 
 
 def exposure(image: Pixels, rng: np.random.Generator) -> Pixels:
     """Brighter, softer, with some noise."""
     bright = 255 * (image.astype(np.float32) / 255) ** 0.6
-    soft = cv2.GaussianBlur(bright, None, 0.8) + rng.normal(0, 3, image.shape)
-    return np.clip(soft, 0, 255).astype(np.uint8)
+    soft = cv2.GaussianBlur(bright, (0, 0), 0.8) + rng.normal(0, 3, image.shape)
+    return rounded_down(soft)
 
 
 APPEARANCES = {"exposure": exposure, "season": season, "thermal": thermal, "night": night}
@@ -223,7 +229,7 @@ def homography_flow(rng: np.random.Generator, strength: float) -> npt.NDArray[np
     corners = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]], np.float32)
     moved = corners + rng.uniform(-strength, strength, (4, 2)).astype(np.float32) * WIDTH
     matrix = cv2.getPerspectiveTransform(corners, moved)
-    return transform_flow(matrix, (HEIGHT, WIDTH))
+    return transform_flow(np.asarray(matrix, np.float64), (HEIGHT, WIDTH))
 
 
 def rotation_flow(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float32]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,7 +73,7 @@ def principal_components(network: GLUNet, images: Tensor) -> Tensor:
     features = [network.backbone(image).flatten(2)[0].T for image in torch.split(images, 1)]
     # Not centred: each image's features are, by its own mean.
     stacked = torch.cat(features).double()
-    _, vectors = torch.linalg.eigh(stacked.T @ stacked)
+    vectors: Tensor = torch.linalg.eigh(stacked.T @ stacked)[1]
     return vectors[:, -network.config.descriptor_channels :].T.flip(0).float()
 
 
@@ -121,7 +122,7 @@ def _fold(out: State, ours: str, published: State, convolution: str, norm: str, 
 
 
 @torch.no_grad()
-def parity(lite: State, xfeat: State, xfeat_code: Path) -> dict[str, np.ndarray]:
+def parity(lite: State, xfeat: State, xfeat_code: Path) -> dict[str, Any]:
     """Outputs of the original networks on a small random image; ``xfeat_code`` is a package's model.py."""
     from efficientnet_lite_pytorch import EfficientNet
 

