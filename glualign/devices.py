@@ -11,7 +11,7 @@ from glualign.errors import DeviceError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
@@ -47,11 +47,11 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
             names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
             fast = any(getattr(torch.cpu, name, bool)() for name in names)
         return torch.bfloat16 if fast else torch.float32
-    if precision not in _DTYPES:
+    if precision not in DTYPES:
         raise DeviceError(f"precision {precision!r} is unknown; use auto, fp32, bf16 or fp16")
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("precision 'fp16' is not available on the CPU; use bf16 or fp32")
-    return _DTYPES[precision]
+    return DTYPES[precision]
 
 
 def precision_note(precision: str, device: torch.device) -> str:

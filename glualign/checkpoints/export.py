@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glualign import __version__
 from glualign.checkpoints.load import CONFIG_KEY, build, load_model
+from glualign.devices import DTYPES
 from glualign.errors import CheckpointError
 from glualign.files import write_bytes
 from glualign.network.config import GLUNetConfig
@@ -21,7 +22,6 @@ Storage = Literal["fp16", "bf16", "fp32"]
 _VERSION_KEY = "glualign.version"
 # Written anew into every file.
 _OWN_KEYS = (CONFIG_KEY, _VERSION_KEY, "format")
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def save_checkpoint(
@@ -53,7 +53,7 @@ def save_checkpoint(
     stored = {}
     for key, tensor in state.items():
         # Copies: safetensors refuses tensors that share memory.
-        kind = tensor.dtype if tensor.ndim < 2 else _DTYPES[dtype]
+        kind = tensor.dtype if tensor.ndim < 2 else DTYPES[dtype]
         stored[key] = tensor.to("cpu", kind, copy=True).contiguous()
         if not torch.isfinite(stored[key]).all():
             raise CheckpointError(f"{path}: {key} exceeds the range of fp16; store it as bf16 or fp32")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from glualign.arrays import Field, Size
-from glualign.devices import Precision, choose_device, choose_dtype, describe_device
+from glualign.devices import DTYPES, Precision, choose_device, choose_dtype, describe_device
 from glualign.evaluation.tables import header
 from glualign.matching.predictor import FlowPredictor, Pixels
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
@@ -46,9 +46,9 @@ def reference_contender(device: torch.device, config: GLUNetConfig = CONFIGS["gl
 def model_contender(name: str, model: GLUNet, precision: Precision, device: torch.device) -> Contender:
     """A model as glualign runs it: one forward pass, target to source, at the size of the target."""
     dtype = choose_dtype(precision, device)
-    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    used = next(known for known, each in DTYPES.items() if each == dtype)
     predictor = FlowPredictor(model, device=device, dtype=dtype)
-    return Contender(name, names[dtype], "channels last", predictor.predict)
+    return Contender(name, used, "channels last", predictor.predict)
 
 
 def time_contenders(
