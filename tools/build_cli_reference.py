@@ -6,17 +6,15 @@ python tools/build_cli_reference.py --check    exit with 1 if a page differs fro
 
 from __future__ import annotations
 
-import argparse
 import inspect
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from pages import DOCS, write_or_check
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
-sys.path.insert(0, str(ROOT))  # the commands of this tree, whatever is installed
+from glualign.cli.main import SECTIONS, cli
+
 HEADER = (
     "<!-- Written by tools/build_cli_reference.py from the commands; edit their help texts instead. -->\n"
 )
@@ -24,8 +22,6 @@ HEADER = (
 
 def pages() -> dict[Path, str]:
     """Every page of the reference, by path."""
-    from glualign.cli.main import SECTIONS, cli
-
     context = cli.make_context("glualign", [], resilient_parsing=True)
     written = {}
     index = [HEADER, "# Command-line reference\n", *_description(cli), "## Commands\n"]
@@ -97,33 +93,8 @@ def _cell(text: str) -> str:
 
 def main() -> None:
     """Write the pages, or compare them with what is there."""
-    parser = argparse.ArgumentParser(description="Write the command-line reference from the commands.")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if a page is out of date"
-    )
-    check = parser.parse_args().check
     wanted = pages()
-    stale = [path for path in (DOCS / "cli").glob("*.md") if path not in wanted]
-    write_or_check(wanted, stale, check=check, command="tools/build_cli_reference.py")
-
-
-def write_or_check(
-    wanted: Mapping[Path, str], stale: Sequence[Path] = (), *, check: bool, command: str
-) -> None:
-    """Write the pages that differ and remove the stale ones; with ``check``, exit with 1 if there are any."""
-    changed = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
-    for path in [*stale, *changed]:
-        done = "out of date" if check else "removed" if path in stale else "written"
-        print(f"{path.relative_to(ROOT)}: {done}")
-    if check:
-        if stale or changed:
-            sys.exit(f"The reference differs from the code: run python {command}")
-        return
-    for path in stale:
-        path.unlink()
-    for path in changed:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path], encoding="utf-8")
+    write_or_check(__doc__, wanted, [path for path in (DOCS / "cli").glob("*.md") if path not in wanted])
 
 
 if __name__ == "__main__":

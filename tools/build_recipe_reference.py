@@ -6,14 +6,13 @@ python tools/build_recipe_reference.py --check    exit with 1 if the page differ
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from build_cli_reference import DOCS, write_or_check
+from pages import DOCS, write_or_check
 
 from glualign.network.config import CHOICES, CONFIGS, LIMITS, MAX_CHANNELS, GLUNetConfig
 from glualign.training.photos import KINDS
@@ -129,15 +128,5 @@ def _listed(names: Any) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def main() -> None:
-    """Write the page, or compare it with what is there."""
-    parser = argparse.ArgumentParser(description="Write the reference of recipes from the dataclasses.")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if the page is out of date"
-    )
-    wanted = {DOCS / "recipes.md": page()}
-    write_or_check(wanted, check=parser.parse_args().check, command="tools/build_recipe_reference.py")
-
-
 if __name__ == "__main__":
-    main()
+    write_or_check(__doc__, {DOCS / "recipes.md": page()})

@@ -1,17 +1,9 @@
 """Documentation that is generated is up to date, and links lead somewhere."""
 
-import importlib.util
 import subprocess
 import sys
 
 import pytest
-
-
-def tool(root, name):
-    spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("script", ["build_cli_reference.py", "build_recipe_reference.py"])
@@ -26,15 +18,15 @@ def test_the_references_are_up_to_date(root, script):
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_a_changed_page_is_noticed(root, tmp_path, monkeypatch):
-    reference = tool(root, "build_cli_reference")
+def test_a_changed_page_is_noticed(tool, tmp_path, monkeypatch):
+    reference = tool("build_cli_reference")
     page = next(iter(reference.pages()))
     copy = {tmp_path / path.name: text for path, text in reference.pages().items()}
     for path, text in copy.items():
         path.write_text(text, encoding="utf-8")
     monkeypatch.setattr(reference, "pages", lambda: copy)
     monkeypatch.setattr(reference, "DOCS", tmp_path)
-    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    monkeypatch.setattr(tool("pages"), "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["build_cli_reference.py", "--check"])
     reference.main()
     (tmp_path / page.name).write_text("edited by hand", encoding="utf-8")
@@ -49,13 +41,13 @@ def test_every_key_of_a_recipe_has_a_meaning(root):
         assert len(row.strip("| ").rsplit(" | ", 1)[1]) > 5, row
 
 
-def test_internal_links_resolve(root):
-    links = tool(root, "check_links")
+def test_internal_links_resolve(tool):
+    links = tool("check_links")
     assert [f"{path.name}: {link}" for path in links.documents() for link in links.broken_links(path)] == []
 
 
-def test_a_broken_link_is_found(root, tmp_path):
-    links = tool(root, "check_links")
+def test_a_broken_link_is_found(tool, tmp_path):
+    links = tool("check_links")
     page = tmp_path / "page.md"
     page.write_text(
         "# One two\n[a](#one-two) [b](#three) [c](gone.md) ![d](gone.png)\n```\n[e](code.md)\n```\n"

@@ -1,6 +1,5 @@
 """tools/make.py: the script behind the two commands of the README."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -9,11 +8,8 @@ import pytest
 
 
 @pytest.fixture
-def make(root):
-    spec = importlib.util.spec_from_file_location("make", root / "tools" / "make.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def make(tool):
+    return tool("make")
 
 
 def test_it_needs_nothing_but_python(root):
