@@ -24,7 +24,7 @@ from hpatches_from_pairs import convert
 
 RESULTS = ROOT / "benchmarks" / "results"
 STEPS = ("hpatches", "speed", "pairs")
-BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
+BASELINES = ("identity", "sift", "dis")
 
 
 def main() -> None:
@@ -41,22 +41,19 @@ def main() -> None:
         if "hpatches" in steps:
             convert(arguments.data / "oxford_graf", Path(scratch))
             for size in ("hpatches-240", "hpatches"):
-                evaluate(size, Path(scratch), f"{size}-graf", arguments, ("identity", "sift", "dis"))
+                evaluate(size, Path(scratch), f"{size}-graf", arguments)
         if "speed" in steps:
             glualign("bench", "--threads", "1", "--threads", "2", "--json", str(RESULTS / "speed.json"))
         if "pairs" in steps:
-            evaluate("pairs", arguments.data, "pairs", arguments, BASELINES)
+            evaluate("pairs", arguments.data, "pairs", arguments)
     subprocess.run([sys.executable, "tools/build_benchmark_tables.py"], cwd=ROOT, check=True)
 
 
-def evaluate(
-    dataset: str, root: Path, name: str, arguments: argparse.Namespace, baselines: tuple[str, ...]
-) -> None:
-    models = ["compact@fast", "compact", *arguments.model]
-    command = ["evaluate", dataset, str(root), "--json", str(RESULTS / f"{name}.json")]
+def evaluate(dataset: str, root: Path, name: str, arguments: argparse.Namespace) -> None:
+    command = ["evaluate", dataset, str(root), "--precision", "fp32", "--json", str(RESULTS / f"{name}.json")]
     command += ["--csv", str(RESULTS / ".runs" / f"{name}.csv"), *(["--resume"] if arguments.resume else [])]
-    command += [part for model in models for part in ("--model", model)]
-    command += [part for baseline in baselines for part in ("--baseline", baseline)]
+    command += [f"--model={model}" for model in ("compact@fast", "compact", *arguments.model)]
+    command += [f"--baseline={baseline}" for baseline in BASELINES]
     glualign(*command)
 
 
