@@ -110,7 +110,6 @@ def main() -> None:
     jobs = find_pairs(arguments.folder, arguments.count)
     aligner = Aligner.from_pretrained("compact", preset=arguments.preset)
     aligner.align(jobs.pairs[0].source, jobs.pairs[0].target)  # the first pass pays for allocations
-    names = ("network", "batch", "singles", "batch of singles")
     blocks: list[dict[str, Clock]] = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -141,8 +140,7 @@ def main() -> None:
         whole = in_batch(aligner, jobs, scratch / "whole", note)
     total = {
         name: {kind: sum(clocks[name][kind] for clocks in blocks) for kind in ("wall", "cpu")}
-        for name in names
-        if name in blocks[0]
+        for name in blocks[0]
     }
     share = sorted(clocks["network"]["wall"] / clocks["batch"]["wall"] for clocks in blocks)
     report = {

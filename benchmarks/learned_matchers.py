@@ -11,11 +11,11 @@ pairs-points --csv` wrote: errors at the same places.
 from __future__ import annotations
 
 import json
-import statistics
 from pathlib import Path
 
 import common
 
+from glualign.evaluation.metrics import summarise
 from glualign.evaluation.runner import read_csv
 
 NAMES = {"xfeat": "XFeat", "aliked+lightglue": "ALIKED + LightGlue"}
@@ -34,13 +34,9 @@ def main() -> None:
     results.sort(key=lambda each: each.pair)
     rows = []
     for group, first in next(iter(matchers.values())).items():
-        ours = [each for each in results if each.group == group][: first["n"]]
-        measured = [each.metrics for each in ours if each.metrics]
-        compact = {
-            "median_aepe": statistics.median(each.aepe for each in measured),
-            "pck5": statistics.fmean(each.pck[2] for each in measured),
-            "pck05": statistics.fmean(each.pck_alpha[0] for each in measured),
-        }
+        chosen = [each for each in results if each.group == group][: first["n"]]
+        ours = summarise([each.metrics for each in chosen if each.metrics])
+        compact = {"median_aepe": ours.median, "pck5": ours.pck[2], "pck05": ours.pck_alpha[0]}
         figures = [*(matchers[method][group] for method in NAMES), compact]
         cells = (
             f"{each['median_aepe']:.2f}; {100 * each['pck5']:.0f}; {100 * each['pck05']:.0f}"

@@ -9,6 +9,7 @@ import compileall
 import importlib
 import pkgutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -42,7 +43,7 @@ def main() -> None:
     print(f"Python {python}: {imported} modules imported, {left} need PyTorch, {helped} help texts")
 
 
-def each_help(command: click.Command, context: click.Context):  # type: ignore[no-untyped-def]
+def each_help(command: click.Command, context: click.Context) -> Iterator[str]:
     """The help texts of a command and of all commands below it."""
     yield command.get_help(context)
     if isinstance(command, click.Group):
