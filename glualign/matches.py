@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.arrays import Array, Doubles, Floats
-from glualign.errors import MissingExtraError, OptionError, OutputError
+from glualign.errors import OptionError, OutputError, import_extra
 from glualign.files import PathLike, atomic_path, write_bytes, write_text
 from glualign.flow import to_source
 
@@ -84,9 +83,7 @@ def find_matches(
         raise OptionError(f"{most} matches at most; ask for at least one")
     eligible = alignment.trusted & (alignment.confidence >= least_confidence)
     if points is None:
-        target = spread(
-            np.where(eligible, alignment.confidence, -1.0), MOST if most is None else most
-        ).astype(np.float64)
+        target = spread(np.where(eligible, alignment.confidence, -1.0), most or MOST).astype(np.float64)
     else:
         target = np.asarray(points, np.float64).reshape(-1, 2)
         target = target[np.isfinite(target).all(axis=1)]
@@ -154,8 +151,8 @@ def check_matches_path(path: PathLike, names: Sequence[str] = ()) -> None:
             raise OutputError(f"{path}: cannot hold the name {name!a}, which is not valid Unicode") from error
     if suffix == ".txt" and (spaced := next((name for name in names if re.search(r"\s", name)), None)):
         raise OutputError(f"{path}: COLMAP's list cannot hold a name with spaces ({spaced}); write .h5")
-    if suffix == ".h5" and find_spec("h5py") is None:
-        raise MissingExtraError(f"{path}: .h5 needs h5py: pip install 'glualign[hdf5]'")
+    if suffix == ".h5":
+        import_extra("h5py", "hdf5", f"{path}: .h5 needs h5py")
 
 
 def pixels_at(points: Doubles, size: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -165,15 +162,10 @@ def pixels_at(points: Doubles, size: tuple[int, ...]) -> tuple[npt.NDArray[np.in
 
 
 def spread(trust: Array, most: int) -> npt.NDArray[np.int64]:
-    """``(N, 2)`` x and y of the largest value of every cell of a grid with about ``most`` cells in use.
-
-    An `OptionError` says that ``most`` is less than 1.
-    """
-    if most < 1:
-        raise OptionError(f"{most} matches at most; ask for at least one")
+    """``(N, 2)`` x and y of the largest value of every cell of a grid with about ``most`` cells in use."""
     y, x = np.nonzero(trust >= 0)
     values = trust[y, x]
-    step = max(1.0, np.sqrt(len(x) / max(1, most)))
+    step = max(1.0, np.sqrt(len(x) / most))
     while True:
         cells = (y / step).astype(np.int64) * trust.shape[1] + (x / step).astype(np.int64)
         best = np.lexsort((-values, cells))
