@@ -63,10 +63,13 @@ def inside(x: Array, y: Array, size: Size, *, edge: Literal["centres", "areas"] 
     return np.asarray(horizontally & (y >= -reach) & (y <= height - 1 + reach))
 
 
-def strips(size: Size) -> Iterator[tuple[int, int]]:
-    """``(top, bottom)`` of strips of a field whose float64 intermediates fit the cache of a processor."""
+def strips(size: Size, pixels: int | None = None) -> Iterator[tuple[int, int]]:
+    """``(top, bottom)`` of strips of so many ``pixels`` at most, or of one row.
+
+    None: of so few that float64 intermediates of a field fit the cache of a processor.
+    """
     height, width = size
-    step = max(1, _STRIP_PIXELS // max(1, width))
+    step = max(1, (pixels or _STRIP_PIXELS) // max(1, width))
     for top in range(0, height, step):
         yield top, min(top + step, height)
 

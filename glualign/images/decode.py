@@ -16,8 +16,9 @@ import numpy as np
 
 from glualign.arrays import Array
 from glualign.errors import ImageError, MissingExtraError, import_extra
+from glualign.geometry import strips
 from glualign.images import exif
-from glualign.images.image import STRIP_PIXELS, Image
+from glualign.images.image import Image
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -31,7 +32,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _USUAL_GAMMA = 0.4545  # 1 / 2.2, near that of sRGB
 # Deflate cannot shrink more than this (RFC 1951: 258 bytes in 2 bits), so shorter data cannot hold the image.
-_MAX_DEFLATE_RATIO = 1032
+MAX_DEFLATE_RATIO = 1032
 
 
 def check_size(width: int, height: int, max_pixels: int | None, pixel_bytes: int = 1) -> None:
@@ -134,11 +135,10 @@ def from_pillow(picture: PillowImage.Image) -> Image:
         raise ImageError(f"pixel mode {mode} is not supported; convert it to grey or RGB first")
     width, height = picture.size
     # In strips: one call for all samples would hold the image three times.
-    step = max(1, STRIP_PIXELS // max(1, width))
     pixel = np.asarray(picture.crop((0, 0, 1, 1)))
     pixels = np.empty((height, width, *pixel.shape[2:]), pixel.dtype.newbyteorder("="))
-    for top in range(0, height, step):
-        pixels[top : top + step] = np.asarray(picture.crop((0, top, width, min(top + step, height))))
+    for top, bottom in strips((height, width)):
+        pixels[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)))
     if mode == "I" and pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 65535:
         pixels = pixels.astype(np.uint16)  # 16-bit grey in older Pillow
     # Pillow draws the later frames of a GIF in RGB.
@@ -219,7 +219,7 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
             raise ImageError(f"the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
         at = end
     raw_bytes = ((width * _PNG_SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
-    if raw_bytes > _MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
+    if raw_bytes > MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
         raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
     notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
     bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks if name != b"IDAT"}

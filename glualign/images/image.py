@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from glualign.arrays import Array, Bytes, Doubles, Mask
 from glualign.errors import ImageError
+from glualign.geometry import fill_unknown, strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +30,6 @@ DEPTHS = {
     "float32": "float",
     "float64": "64-bit float",
 }
-STRIP_PIXELS = 1 << 20
-"""Pixels converted at a time: the float intermediate of a whole 200-megapixel image would be 2.4 GB."""
 _SAMPLE_PIXELS = 1 << 19
 # Percentiles that become black and white: a few outliers (hot pixels, spikes) must not set the range.
 _PERCENTILES = (0.5, 99.5)
@@ -191,6 +190,11 @@ class Image:
         """The image, whose pixels are those of ``target``, where that lies on the map and on paper."""
         return self.replace(georeference=target.georeference, dpi=target.dpi)
 
+    @property
+    def palette_table(self) -> Bytes:
+        """``(256, 3)`` colours of the palette; black behind its end."""
+        return np.frombuffer((self.palette or b"").ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
+
     def as_colours(self) -> Image:
         """The image with the colours of its palette, RGB or RGBA; itself when it has none.
 
@@ -198,7 +202,7 @@ class Image:
         """
         if self.palette is None:
             return self
-        table = np.frombuffer(self.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
+        table = self.palette_table
         if self.palette_alpha:
             table = np.column_stack([table, np.frombuffer(self.palette_alpha.ljust(256, b"\xff"), np.uint8)])
         colours = {"palette": None, "palette_alpha": b"", "is_labels": False}
@@ -259,16 +263,15 @@ def to_rgb8(image: Image) -> Bytes:
     if image.pixels.dtype == np.uint8 and image.pixels.shape[2:] == (3,) and hole is None:
         return np.ascontiguousarray(image.pixels)
     out = np.empty((*image.size, 3), np.uint8)
-    step = max(1, STRIP_PIXELS // image.width)
     channels, stretched = _shown(image, hole)
     low, high = stretched or (np.zeros(1), _FULL_RANGE.get(image.pixels.dtype.name, 1.0))
-    for top in range(0, image.height, step):
-        rows = image.pixels[top : top + step].reshape(-1, image.width, image.channels)[..., channels]
+    for top, bottom in strips(image.size):
+        rows = image.pixels[top:bottom].reshape(-1, image.width, image.channels)[..., channels]
         if rows.dtype != np.uint8:
             finite = np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
             unit = (finite - low) / np.where(high > low, high - low, 1.0)
             rows = np.clip(unit, 0.0, 1.0) * 255.0 + 0.5
-        out[top : top + step] = rows.astype(np.uint8)
+        out[top:bottom] = rows.astype(np.uint8)
     if hole is not None and not hole.all():
         _continue_into(out, hole)
     return out
@@ -320,14 +323,9 @@ def display_notes(image: Image) -> tuple[str, ...]:
 
 def _continue_into(rgb: Bytes, hole: Mask) -> None:
     """Fill ``hole`` with a smooth continuation of what surrounds it, in place."""
-    from glualign.geometry import fill_unknown
-
     rgb[hole] = 0
-    height, width = hole.shape
-    scale = min(1.0, 512 / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    share = cv2.resize((~hole).astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    colour = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)
+    share = reduce_image((~hole).astype(np.float32), 512)[..., None]
+    colour = reduce_image(rgb, 512) / np.maximum(share, 1e-6)
     filled = fill_unknown(colour, share[..., 0] > 0)
-    smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.resize(filled, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
     rgb[hole] = np.clip(smooth[hole] + 0.5, 0, 255).astype(np.uint8)

@@ -15,6 +15,7 @@ import numpy as np
 
 from glualign.arrays import Array
 from glualign.errors import ImageError, MissingExtraError
+from glualign.geometry import size_of, strips
 from glualign.images import decode, exif
 from glualign.images.image import Image
 
@@ -282,13 +283,13 @@ def straight_alpha(pixels: Array) -> Array:
     """Premultiplied colours divided by their alpha, the last channel."""
     full = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
     out = pixels.copy()
-    for top in range(0, len(pixels), 256):
-        rows = pixels[top : top + 256].astype(np.float64)
+    for top, bottom in strips(size_of(pixels)):
+        rows = pixels[top:bottom].astype(np.float64)
         alpha = rows[..., -1:]
         colour = np.divide(rows[..., :-1] * full, alpha, out=np.zeros_like(rows[..., :-1]), where=alpha > 0)
         if pixels.dtype.kind == "u":
             colour = np.minimum(colour + 0.5, full)
-        out[top : top + 256, :, :-1] = colour.astype(pixels.dtype)
+        out[top:bottom, :, :-1] = colour.astype(pixels.dtype)
     return out
 
 

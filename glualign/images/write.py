@@ -13,6 +13,7 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError, MissingExtraError
 from glualign.files import atomic_path
+from glualign.geometry import size_of, strips
 from glualign.images import exif, tiff
 from glualign.images.decode import INCH, PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
@@ -213,9 +214,8 @@ def png_parts(
         yield chunk(b"pHYs", struct.pack(">IIB", *(round(each / INCH) for each in dpi), 1))
     if text:
         yield chunk(b"tEXt", b"Comment\0" + text.encode("latin-1", "replace"))
-    step = max(1, _STRIP_BYTES // (pixels.shape[1] * pixel_bytes))
-    for top in range(0, len(pixels), step):
-        strip = np.ascontiguousarray(pixels[top : top + step], pixels.dtype.newbyteorder(">"))
+    for top, bottom in strips(size_of(pixels), _STRIP_BYTES // pixel_bytes):
+        strip = np.ascontiguousarray(pixels[top:bottom], pixels.dtype.newbyteorder(">"))
         rows = strip.reshape(len(strip), -1).view(np.uint8)
         filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
         filtered[:, 0] = _SUB
@@ -236,10 +236,8 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
 
     pixels, extras, predictor = image.pixels, image.extrasamples, image.pixels.dtype.kind in "iu"
     if image.palette is not None:
-        photometric = "palette"
-        table = np.frombuffer(image.palette.ljust(768, b"\0"), np.uint8)[:768].reshape(256, 3)
-        colormap = table.T.astype(np.uint16) * np.uint16(257)
-        predictor = False
+        photometric, predictor = "palette", False
+        colormap = image.palette_table.T.astype(np.uint16) * np.uint16(257)
     else:
         photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
         extras = (2,) if image.has_alpha else extras

@@ -139,7 +139,7 @@ def test_16_bit_colour_in_jpeg_2000_is_refused_rather_than_reduced(tmp_path, ahe
 def test_webp_and_tiff_above_the_limit_of_pillow(tmp_path, monkeypatch):
     """Pillow refuses more than 179 megapixels; the only limit here is max_pixels."""
     monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 500)
-    monkeypatch.setattr("glualign.images.decode.STRIP_PIXELS", 500)
+    monkeypatch.setattr("glualign.geometry._STRIP_PIXELS", 500)
     for extension in (".webp", ".tif", ".gif"):
         PillowImage.fromarray(PIXELS[..., 0]).save(tmp_path / f"a{extension}")
         assert read_image(tmp_path / f"a{extension}").size == (40, 56)
