@@ -58,7 +58,7 @@ def test_a_region_that_moves_on_its_own_does_not_bend_the_spline(truth):
 
 def test_an_affine_flow_is_reproduced_exactly():
     flow = from_transform(AFFINE, SIZE)
-    fitted, inlier_share = fit_tps(flow, smoothing=10.0)
+    fitted, inlier_share = fit_tps(flow)
     np.testing.assert_allclose(fitted.data, flow.data, atol=1e-4)
     assert inlier_share == 1
 
@@ -71,14 +71,6 @@ def test_unknown_parts_continue_smoothly():
     assert found.known.all()
     assert found.source_size == (50, 70)
     np.testing.assert_allclose(found.data, flow.data, atol=0.01)
-
-
-def test_a_smoother_spline_bends_less(truth):
-    def bend(smoothing):
-        fitted, _ = fit_tps(Flow(truth), smoothing=smoothing)
-        return np.abs(np.diff(fitted.data, n=2, axis=1)).max()
-
-    assert bend(1e3) < 0.05 * bend(1e-4)
 
 
 def test_evaluation_in_parts_changes_nothing(truth, monkeypatch):
@@ -105,7 +97,6 @@ def test_too_few_points_are_refused():
     data[::40, ::20] = 1
     with pytest.raises(FlowError, match="36 control points needs 36 known pixels; got 24"):
         fit_tps(Flow(data))
-    assert fit_tps(Flow(data), controls=(2, 3))[1] == 1
 
 
 def test_points_on_a_line_are_refused():
@@ -119,9 +110,3 @@ def test_a_flow_that_collapses_the_picture_is_refused():
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     with pytest.raises(FlowError, match="changes the scale more than 50"):
         fit_tps(Flow(np.stack([-columns, -rows], axis=-1).astype(np.float32)))
-
-
-@pytest.mark.parametrize("wrong", [{"controls": (1, 6)}, {"smoothing": -1}])
-def test_spline_options_out_of_range(truth, wrong):
-    with pytest.raises(ValueError, match="controls must be at least 2 x 2"):
-        fit_tps(Flow(truth), **wrong)
