@@ -23,8 +23,10 @@ from glualign.errors import FlowError, GlualignError
 from glualign.files import atomic_path, reading
 from glualign.flow import libraries
 from glualign.flow.field import Flow
-from glualign.flow.libraries import DIRECTION, MAX_DEFLATE_RATIO, CheckGrid, Field, check_direction
+from glualign.flow.libraries import DIRECTION, CheckGrid, StoredFlow, check_direction
 from glualign.geometry import strips
+from glualign.images.decode import MAX_DEFLATE_RATIO, PNG_SIGNATURE, claimed_size, decode_png
+from glualign.images.write import png_parts
 
 MAX_FLOW_PIXELS = 300_000_000
 # Middlebury's rule: a component beyond this marks the pixel as unknown.
@@ -106,7 +108,7 @@ def _format(path: Path) -> tuple[_Reader, _Writer]:
     return found
 
 
-def _read_flo(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def _read_flo(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """Middlebury's: "PIEH", int32 width and height, then float32 u, v row by row, little-endian.
 
     Unknown pixels have a component beyond 1e9, or NaN, which some tools write.
@@ -128,7 +130,7 @@ def _write_flo(path: Path, flow: Flow) -> None:
             stream.write(np.where(np.isnan(rows), _FLO_UNKNOWN, rows).astype("<f4").tobytes())
 
 
-def _read_pfm(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def _read_pfm(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """A portable float map: three channels u, v, 0, rows from bottom to top, NaN where unknown."""
     match = _PFM_HEADER.match(stream.read(256))
     if match is None:
@@ -159,13 +161,11 @@ def _samples(stream: BinaryIO, kind: str, shape: tuple[int, int, int], check_gri
     return values.view(kind).reshape(shape)
 
 
-def _read_kitti(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def _read_kitti(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """KITTI's 16-bit PNG: red = u * 64 + 2^15, green = v * 64 + 2^15, blue not 0 where known.
 
     Blue is 1 where the flow is known; some tools write 255.
     """
-    from glualign.images.decode import PNG_SIGNATURE, claimed_size, decode_png
-
     head = stream.read(24)
     if not head.startswith(PNG_SIGNATURE):
         raise FlowError("is no PNG, and so no KITTI flow")
@@ -184,8 +184,6 @@ def _read_kitti(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
 
 def _write_kitti(path: Path, flow: Flow) -> None:
     """Rounded to 1/64 px; what lies beyond -512 to 511.98 px is refused."""
-    from glualign.images.write import png_parts
-
     known = flow.known
     values = np.rint(flow.data[known].astype(np.float64) * _KITTI_SCALE + _KITTI_OFFSET)
     if values.size and (values.min() < 0 or values.max() > 65535):
@@ -209,7 +207,7 @@ class _Stored(NamedTuple):
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
-def _read_npy(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def _read_npy(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     size = stream.seek(0, 2)
     return _from_arrays({"flow": _Stored(lambda: path.open("rb"), size, size)}, check_grid)
 
@@ -219,7 +217,7 @@ def _write_npy(path: Path, flow: Flow) -> None:
         np.save(stream, flow.data.astype("<f4", copy=False), allow_pickle=False)
 
 
-def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """An archive with ``flow`` (H, W, 2), ``u`` and ``v`` (H, W), or just one array; never unpickled.
 
     Channels may come first. ``valid`` (H, W) marks known pixels, and ``direction`` is ours, where they exist.
@@ -248,7 +246,7 @@ def _write_npz(path: Path, flow: Flow) -> None:
     path.write_bytes(packed.getbuffer())
 
 
-def _from_arrays(arrays: dict[str, _Stored], check_grid: CheckGrid) -> Field:
+def _from_arrays(arrays: dict[str, _Stored], check_grid: CheckGrid) -> StoredFlow:
     """The field among arrays; the shape that each announces is checked before its values are read."""
     shapes = {
         name: _shape(name, arrays[name]) for name in ("u", "v", "valid", "source_size") if name in arrays
@@ -293,7 +291,7 @@ def _shape(name: str, stored: _Stored) -> tuple[int, ...]:
     return shape if dtype.kind in "biuf" and dtype.itemsize <= 8 else ()
 
 
-_Reader = Callable[[Path, BinaryIO, CheckGrid], Field]
+_Reader = Callable[[Path, BinaryIO, CheckGrid], StoredFlow]
 _Writer = Callable[[Path, Flow], Any]
 _FORMATS: dict[str, tuple[_Reader, _Writer]] = {
     ".flo": (_read_flo, _write_flo),

@@ -22,13 +22,12 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import FlowError, import_extra
 from glualign.flow.field import Flow
+from glualign.images.decode import MAX_DEFLATE_RATIO
 
 CheckGrid = Callable[..., None]
 """Called with width and height; refuses what is not positive or exceeds the limit."""
-Field = tuple[Array, Any]
+StoredFlow = tuple[Array, Any]
 """``(H, W, 2)`` real numbers, and the size of the source as two integers, or None where it is not stored."""
-# Deflate cannot shrink more than this (RFC 1951), so a shorter stream cannot hold the field.
-MAX_DEFLATE_RATIO = 1032
 DIRECTION = "target -> source: target pixel (x, y) shows source position (x + u, y + v), in pixels"
 
 # HDF5's numbers of the filters deflate, shuffle, Fletcher's checksum and LZF; others are plugins or rare.
@@ -48,7 +47,7 @@ def check_direction(stated: Any) -> None:
         )
 
 
-def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """Read a ``.flo5`` whose values lie in the file itself."""
     h5py = import_extra("h5py", "hdf5", "this format needs h5py; install it with")
     try:
@@ -104,7 +103,7 @@ def _check_storage(path: Path, data: Any) -> None:
         raise FlowError("is truncated or was never written (it claims more values than it holds)")
 
 
-def read_itk(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> Field:
+def read_itk(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """Read a displacement field; one in 3-D is read when it has one slice and no motion across it."""
     itk = import_extra("SimpleITK", "itk", "this format needs SimpleITK; install it with")
     packed_from = _check_header(path, stream)
