@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -87,8 +87,8 @@ def read_image(
     return image
 
 
-def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, **options: Any) -> Image:
-    """An `Image` of a path (read with ``options`` of `read_image`), an array, a Pillow image or an `Image`.
+def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image) -> Image:
+    """An `Image` of a path (read by `read_image`), an array, a Pillow image or an `Image`.
 
     An array is copied, so that its owner may fill it with the next frame of a video.
 
@@ -100,7 +100,7 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
     if isinstance(value, np.ndarray):
         return from_array(value.copy())
     if isinstance(value, (str, os.PathLike)):
-        return read_image(value, **options)
+        return read_image(value)
     from PIL import Image as PillowImage
 
     if not isinstance(value, PillowImage.Image):
@@ -110,7 +110,7 @@ def as_image(value: Image | str | os.PathLike[str] | Array | PillowImage.Image, 
     image = decode.from_pillow(value)
     if len(value.getexif()):
         image = image.replace(exif=value.getexif().tobytes().removeprefix(exif.PREFIX))
-    return _upright(image) if options.get("apply_orientation", True) else image
+    return _upright(image)
 
 
 def _upright(image: Image) -> Image:
