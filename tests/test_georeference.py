@@ -111,7 +111,10 @@ def test_the_unit_of_the_values_stays_with_them(tmp_path):
 def test_what_only_tiff_holds_is_told(tmp_path):
     image = Image(np.full((4, 6), 7, np.uint8), nodata=255.0, gdal_metadata=UNITS.format(""))
     assert write_image(tmp_path / "a.tif", image) == ()
-    nodata, unit = write_image(tmp_path / "a.png", image)
+    place = {33550: (0.5, 0.5, 0.0), 33922: (0.0, 0.0, 0.0, 300000.0, 5000000.0, 0.0)}
+    assert write_image(tmp_path / "c.tif", image.replace(georeference=place)) == ()
+    nodata, unit, lost = write_image(tmp_path / "a.png", image.replace(georeference=place))
+    assert lost == "the georeference is left out; write .tif to keep it"
     assert nodata == "its no-data value 255 is left out; write .tif to keep it"
     assert unit.startswith("its GDAL metadata (scale, offset, names of bands) are left out")
     write_image(tmp_path / "b.tif", image.replace(gdal_metadata="<x>" + STATISTICS.format(3) + "</x>"))

@@ -177,8 +177,6 @@ def _warp(
         map_affine(place.georeference, place.name)
         moved = resized(place.georeference, place.size, warped.size)
         warped = warped.replace(warped.pixels, georeference=moved)
-        if not quiet and written.suffix.lower() not in (".tif", ".tiff"):
-            warn(f"{written.name}: holds no georeference, which TIFF alone keeps")
     if more["mask"]:
         write_mask(more["mask"], valid, warped)
     del valid

@@ -53,6 +53,7 @@ _FORMATS = {
 }
 WRITABLE = tuple(_FORMATS)
 _WITH_PALETTE = ("PNG", "TIFF", "BMP")
+_PNM = ("PPM", "PGM", "PNM")
 _JPEG_EXIF_BYTES = 65_533 - len(exif.PREFIX)
 _LARGE = 1 << 27
 """Samples of an 8-bit PNG from which Pillow's copy of it, four bytes a pixel, is avoided."""
@@ -62,7 +63,6 @@ _INTEROPERABILITY = 0xA005
 _CLASSIC_TIFF_LIMIT = 2**32 - 2**26
 _TIFF_HEAD_BYTES = 4096
 """In these tifffile writes the tags of a page."""
-_Description = tuple[list[Any], "dict[int, ImageFileDirectory_v2]"]
 _SUB = 1  # PNG's filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
@@ -72,7 +72,7 @@ def write_image(
     """Write an image atomically, in the format of the extension, with its ICC profile and EXIF.
 
     Nothing is converted silently: an image the format cannot hold (16 bit or alpha in a JPEG, float in a
-    PNG) is refused with the formats that can. BMP and PPM/PGM hold no metadata, so none is written.
+    PNG) is refused with the formats that can. Metadata that the format does not hold is left out, and told.
 
     Args:
         path: ``.jpg .png .webp .tif .bmp .ppm .pgm .avif .heic`` and their variants.
@@ -86,65 +86,91 @@ def write_image(
         ImageError: unknown extension, or the format cannot hold this image.
         OutputError: the file cannot be written.
     """
-    from PIL import Image as PillowImage
-
     location = Path(path)
     picture = from_array(image) if isinstance(image, np.ndarray) else image
     form = check_writable(location, picture)
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"{location}: quality {quality} is outside 1 to 100")
     block = exif.for_pixels(picture.exif, picture.size, picture.dpi) if picture.exif else None
-    notes: tuple[str, ...] = ()
+    notes = _left_out(form, picture)
     if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
-        block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out",)
-    if form is not _TIFF and picture.nodata is not None:
-        notes += (f"its no-data value {picture.nodata:g} is left out; write .tif to keep it",)
-    if form is not _TIFF and picture.gdal_metadata:
-        notes += ("its GDAL metadata (scale, offset, names of bands) are left out; write .tif to keep them",)
-    picture = _held_by(form, picture)
-    pixels = picture.pixels
+        block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out", *notes)
     with atomic_path(location) as temporary:
         try:
-            if form is _TIFF:
-                try:
-                    described = _tiff_tags(block)
-                except Exception:  # Damaged metadata must not stop an image; Pillow meets it with any error.
-                    described, notes = ([], {}), (*notes, "its EXIF is damaged and left out")
-                _write_tiff(temporary, picture, described, exif.orientation(block))
-            elif form.name in ("PPM", "PGM", "PNM"):
-                magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
-                head = b"%s\n%d %d\n%d\n" % (magic, *picture.size[::-1], np.iinfo(depth).max)
-                temporary.write_bytes(head + pixels.astype(depth).tobytes())
-            elif form is _PNG and picture.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
-                with temporary.open("wb") as stream:
-                    stream.writelines(png_parts(pixels, picture.icc, block, picture.dpi))
-            else:
-                options: dict[str, Any] = {"exif": exif.PREFIX + block if block else None}
-                options |= {
-                    "icc_profile": picture.icc,
-                    "dpi": picture.dpi,
-                    "quality": quality or DEFAULT_QUALITY,
-                }
-                # For WebP: keep colours under transparent pixels. For PNG: speed.
-                options |= {"lossless": quality is None, "exact": True, "compress_level": 4}
-                sharp = options["quality"] >= 90  # full colour resolution wherever that says that it matters
-                if form is _JPEG:
-                    options["subsampling"] = 0 if sharp else 2
-                elif sharp and picture.colours == 3:  # the names of AVIF and HEIC
-                    options |= {"subsampling": "4:4:4", "chroma": 444}
-                drawn = PillowImage.fromarray(np.ascontiguousarray(pixels))
-                if picture.palette is not None:
-                    drawn.putpalette(picture.palette)
-                    options["transparency"] = picture.palette_alpha or None
-                given = {key: value for key, value in options.items() if value is not None}
-                drawn.save(temporary, form.name.upper(), **given)
+            return notes + _encode(form, temporary, _held_by(form, picture), block, quality)
         except GlualignError as error:
             raise type(error)(f"{location}: {error}") from error
         except Exception as error:  # Encoders refuse with errors of every kind.
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
                 raise  # The disk is full or the like, which is no fault of the image.
             raise ImageError(f"{location}: cannot be encoded as {form.name} ({error})") from error
+
+
+def _left_out(form: Format, image: Image) -> tuple[str, ...]:
+    """What a file of the format does not say of the image, a short sentence each."""
+    notes: tuple[str, ...] = ()
+    if form is _TIFF:
+        return notes
+    if image.nodata is not None:
+        notes += (f"its no-data value {image.nodata:g} is left out; write .tif to keep it",)
+    if image.gdal_metadata:
+        notes += ("its GDAL metadata (scale, offset, names of bands) are left out; write .tif to keep them",)
+    if image.georeference:
+        notes += ("the georeference is left out; write .tif to keep it",)
+    if form.name in ("BMP", *_PNM):
+        density = image.dpi if form.name in _PNM else None
+        had = {"EXIF": image.exif, "colour profile": image.icc, "density": density}
+        if lost := [what for what, value in had.items() if value]:
+            notes += (f"written without its {' and '.join(lost)}, which {form.name} cannot hold",)
     return notes
+
+
+def _encode(
+    form: Format, path: Path, image: Image, block: bytes | None, quality: int | None
+) -> tuple[str, ...]:
+    """Write an image that the format holds, with EXIF in ``block``; notes on what of that is damaged."""
+    pixels = image.pixels
+    if form is _TIFF:
+        return _write_tiff(path, image, block)
+    if form.name in _PNM:
+        magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
+        head = b"%s\n%d %d\n%d\n" % (magic, image.width, image.height, np.iinfo(depth).max)
+        path.write_bytes(head + pixels.astype(depth).tobytes())
+    elif form is _PNG and image.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
+        with path.open("wb") as stream:
+            stream.writelines(png_parts(pixels, image.icc, block, image.dpi))
+    else:
+        _save_with_pillow(form, path, image, block, quality)
+    return ()
+
+
+def _save_with_pillow(
+    form: Format, path: Path, image: Image, block: bytes | None, quality: int | None
+) -> None:
+    """Write an image with 8 bits a sample in whatever way Pillow writes the format."""
+    from PIL import Image as PillowImage
+
+    options: dict[str, Any] = {
+        "exif": exif.PREFIX + block if block else None,
+        "icc_profile": image.icc,
+        "dpi": image.dpi,
+        "quality": quality or DEFAULT_QUALITY,
+        # For WebP: keep colours under transparent pixels. For PNG: speed.
+        "lossless": quality is None,
+        "exact": True,
+        "compress_level": 4,
+    }
+    sharp = options["quality"] >= 90  # full colour resolution wherever that says that it matters
+    if form is _JPEG:
+        options["subsampling"] = 0 if sharp else 2
+    elif sharp and image.colours == 3:  # the names of AVIF and HEIC
+        options |= {"subsampling": "4:4:4", "chroma": 444}
+    drawn = PillowImage.fromarray(np.ascontiguousarray(image.pixels))
+    if image.palette is not None:
+        drawn.putpalette(image.palette)
+        options["transparency"] = image.palette_alpha or None
+    given = {key: value for key, value in options.items() if value is not None}
+    drawn.save(path, form.name.upper(), **given)
 
 
 def check_writable(path: Path, image: Image) -> Format:
@@ -226,8 +252,8 @@ def png_parts(
     yield chunk(b"IDAT", deflate.flush()) + chunk(b"IEND", b"")
 
 
-def _write_tiff(path: Path, image: Image, described: _Description, orientation: int) -> None:
-    """Write a TIFF of one page, deflated, with everything that travels with pixels.
+def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...]:
+    """Write a TIFF of one page, deflated, with everything that travels with pixels; damaged EXIF is noted.
 
     More than 4 GB of pixels become a BigTIFF, without EXIF and GPS directories: Pillow, which lays these out,
     knows classic TIFF only.
@@ -241,11 +267,15 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
     else:
         photometric, colormap = ("rgb" if image.colours == 3 else "minisblack"), None
         extras = (2,) if image.has_alpha else extras
-    tags, directories = described
+    notes = tuple[str, ...]()
+    try:
+        tags, directories = _tiff_tags(block)
+    except Exception:  # Damaged metadata must not stop an image; Pillow meets it with any error.
+        tags, directories, notes = [], {}, ("its EXIF is damaged and left out",)
     big = pixels.nbytes > _CLASSIC_TIFF_LIMIT
     if big:
         directories = {}
-    tags += [(exif.ORIENTATION, "H", 1, orientation, True)]
+    tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
     if image.icc:
         tags.append((tiff.ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
@@ -275,9 +305,10 @@ def _write_tiff(path: Path, image: Image, described: _Description, orientation: 
     )
     if directories:
         _append_directories(path, directories)
+    return notes
 
 
-def _tiff_tags(block: bytes | None) -> _Description:
+def _tiff_tags(block: bytes | None) -> tuple[list[Any], dict[int, ImageFileDirectory_v2]]:
     """An EXIF block as tifffile's extra tags and inner directories; any error means damage."""
     from PIL import Image as PillowImage
     from PIL.TiffImagePlugin import ImageFileDirectory_v2

@@ -331,7 +331,7 @@ def test_a_georeference_that_the_format_cannot_hold_is_said(tmp_path, flow_file)
     georeference = {33550: scale, 33922: ties}
     write_image(tmp_path / "map.tif", Image(noise(SIZE), georeference=georeference))
     write_image(tmp_path / "in.png", noise(SIZE))
-    for name, words in (("o.png", "o.png: holds no georeference"), ("o.tif", "")):
+    for name, words in (("o.png", "o.png: the georeference is left out"), ("o.tif", "")):
         more = ["-o", tmp_path / name, "--georeference", tmp_path / "map.tif"]
         result = run("apply", flow_file, tmp_path / "in.png", *more)
         assert result.exit_code == 0

@@ -108,6 +108,17 @@ def test_profile_and_exif_are_in_the_file(tmp_path, extension, kind, profile, ex
     assert b"2020:02:03" in again.exif
 
 
+@pytest.mark.parametrize(
+    ("extension", "lost"),
+    [(".bmp", "EXIF and colour profile"), (".ppm", "EXIF and colour profile and density"), (".png", "")],
+)
+def test_metadata_that_a_format_cannot_hold_is_told(tmp_path, extension, lost, profile, exif):
+    image = Image(noise("uint8", 3), exif=exif, icc=profile, dpi=(300.0, 300.0))
+    told = (f"written without its {lost}, which {extension[1:].upper()} cannot hold",) if lost else ()
+    assert write_image(tmp_path / f"a{extension}", image) == told
+    assert write_image(tmp_path / f"a{extension}", image.pixels) == ()
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_damaged_exif_does_not_stop_a_tiff(tmp_path, damaged):
     kind = 16 if damaged else 5  # an integer of 64 bits, which classic TIFF cannot hold, or a ratio
