@@ -201,7 +201,28 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         raise ImageError(f"the PNG header is broken ({width} x {height}, colour type {colour_type})")
     check_size(width, height, max_pixels)
     data = head + stream.read()
-    # Name and whole of every good chunk; names of those that are left out.
+    chunks, damaged = _png_chunks(data)
+    raw_bytes = ((width * _PNG_SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
+    if raw_bytes > MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
+        raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
+    bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks if name != b"IDAT"}
+    if bits == 16:
+        image = _deep_png(chunks, bodies, colour_type)
+    else:
+        mended = PNG_SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
+        image = decode("PNG", mended, page)
+    notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
+    gamma = int.from_bytes(bodies.get(b"gAMA", b""), "big") / 100_000
+    if gamma and abs(gamma - _USUAL_GAMMA) > 0.01 and not bodies.keys() & {b"sRGB", b"iCCP"}:
+        notes += (f"its gamma {gamma:g} is left out: viewers show the result with {_USUAL_GAMMA}",)
+    if bits in (2, 4) and colour_type == 0:
+        notes += scaled(bits, 8)
+    block = (bodies.get(b"eXIf") or _exif_in_text(chunks)).removeprefix(exif.PREFIX) or None
+    return image.replace(exif=block, notes=notes)
+
+
+def _png_chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes]]:
+    """Name and whole of every good chunk; names of damaged ones that the pixels do not need."""
     chunks, damaged, view, at = [], [], memoryview(data), len(PNG_SIGNATURE)
     name = b""
     while name != b"IEND":
@@ -218,36 +239,27 @@ def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         else:
             raise ImageError(f"the PNG is damaged ({name.decode('latin-1')} chunk: wrong checksum)")
         at = end
-    raw_bytes = ((width * _PNG_SAMPLES[colour_type] * bits + 7) // 8 + 1) * height
-    if raw_bytes > MAX_DEFLATE_RATIO * sum(len(c) for name, c in chunks if name == b"IDAT") + 1024:
-        raise ImageError(f"the PNG claims {width} x {height} pixels but holds too little data")
-    notes = tuple(f"its {name.decode()} chunk is damaged and left out" for name in damaged)
-    bodies = {name: bytes(chunk[8:-4]) for name, chunk in chunks if name != b"IDAT"}
-    gamma = int.from_bytes(bodies.get(b"gAMA", b""), "big") / 100_000
-    if gamma and abs(gamma - _USUAL_GAMMA) > 0.01 and not bodies.keys() & {b"sRGB", b"iCCP"}:
-        notes += (f"its gamma {gamma:g} is left out: viewers show the result with {_USUAL_GAMMA}",)
-    if bits in (2, 4) and colour_type == 0:
-        notes += scaled(bits, 8)
-    block = (bodies.get(b"eXIf") or _exif_in_text(chunks)).removeprefix(exif.PREFIX) or None
-    if bits < 16:
-        mended = PNG_SIGNATURE + b"".join(chunk for _, chunk in chunks) if damaged else data
-        return decode("PNG", mended, page).replace(exif=block, notes=notes)
+    return chunks, damaged
+
+
+def _deep_png(chunks: list[tuple[bytes, memoryview]], bodies: dict[bytes, bytes], colour_type: int) -> Image:
+    """Pixels, profile and density of a PNG of 16 bit, of its chunks as a whole and what is in them."""
     # libpng prints warnings about profiles it dislikes; and OpenCV makes alpha of tRNS for colour only.
     needed = PNG_SIGNATURE + b"".join(c for name, c in chunks if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"))
     pixels = with_opencv(needed)
     if colour_type == 4 and pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels = pixels[..., [0, 3]]  # OpenCV expands grey + alpha to four channels.
     if b"tRNS" in bodies and colour_type in (0, 2):
-        bands = pixels.reshape(height, width, -1)
+        bands = np.atleast_3d(pixels)
         clear = (bands == np.frombuffer(bodies[b"tRNS"], ">u2", bands.shape[2])).all(axis=2)
-        pixels = np.concatenate([bands, np.where(clear, 0, 65535).astype(np.uint16)[..., None]], axis=2)
+        pixels = np.dstack([bands, np.where(clear, 0, 65535).astype(np.uint16)])
     profile = None
     with suppress(zlib.error):  # name, 0, compression method, deflated profile
         packed = bodies.get(b"iCCP", b"").partition(b"\0")[2][1:]
         profile = zlib.decompressobj().decompress(packed, 1 << 26) or None
     across, down, unit = struct.unpack(">IIB", bodies.get(b"pHYs", b"").ljust(9, b"\0")[:9])
     dpi = checked_dpi((across * INCH, down * INCH)) if unit == 1 else None  # in pixels per metre
-    return Image(pixels, icc=profile, exif=block, dpi=dpi, notes=notes)
+    return Image(pixels, icc=profile, dpi=dpi)
 
 
 def _exif_in_text(chunks: list[tuple[bytes, memoryview]]) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -29,7 +30,6 @@ _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"),
 }
 _PILLOWS_NAMES = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
-_OWN_READERS = {"TIFF": tiff.read, "PNG": decode.decode_png}
 _HEAD_BYTES = 1 << 16  # a profile may lie in front of the depth
 # Magic, width, height, maximum; comments run from # to the end of the line; one white space ends it.
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -76,7 +76,7 @@ def read_image(
         image = _read(stream, page, max_pixels).replace(path=location)
     if image.pages > 1:
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
-        image = image.replace(notes=(*image.notes, pages))
+        image = _noted(image, pages)
     image = _upright(image) if apply_orientation and image.exif else image
     mask = mask_beside(location)
     if mask_from == "alpha" and (seen := image.as_colours()).has_alpha:
@@ -131,9 +131,7 @@ def _upright(image: Image) -> Image:
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     from PIL import Image as PillowImage
 
-    head = stream.read(_HEAD_BYTES)
-    stream.seek(0)
-    if not head:
+    if not (head := _head(stream)):
         raise ImageError("the file is empty")
     PillowImage.init()
     kind = _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
@@ -146,51 +144,70 @@ def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     if page < 0:
         raise ImageError(f"page {page} does not exist (the first is 0)")
     try:
-        if kind in _OWN_READERS:
-            return _OWN_READERS[kind](stream, page, max_pixels)
-        notes, bits = tuple[str, ...](), 0
-        if kind == "PPM" and (match := _SIZED_PPM.match(head)) and int(match[4]) != 255:
-            if int(match[4]) > 255:
-                return _deep_ppm(stream, match, max_pixels)
-            notes = (f"its values, 0 to {int(match[4])}, are scaled to 255",)
-        if kind == "WEBP":  # its decoder allocates the canvas before it can be asked
-            decode.check_size(*decode.claimed_size(head), max_pixels)
-        if kind == "JPEG2000" and 0 <= (size := head.find(b"\xff\x4f\xff\x51")) < len(head) - 43:
-            channels = int.from_bytes(head[size + 40 : size + 42], "big")
-            depths = head[size + 42 : size + 42 + 3 * channels : 3]
-            bits = max(depth & 127 for depth in depths) + 1
-            if max(depths) > 127:
-                raise ImageError("signed JPEG 2000 is not supported; convert it to TIFF")
-            if channels > 1 and bits > 8:  # which Pillow would reduce to 8
-                raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
-        if kind in ("AVIF", "HEIF") and (match := _DEEP_HEIF.search(head)):
-            bits = match[1][0]
-        image = decode.decode(kind, stream, page, max_pixels)
-        notes += decode.scaled(bits, 8 * image.pixels.itemsize) if bits else ()
-        image = image.replace(notes=(*image.notes, *notes))
-        # Where data end early, decoders repeat the last colour: the whole last row of blocks has it.
-        if kind == "JPEG" and (image.pixels[-8:] == image.pixels[-1, -1]).all():
-            stream.seek(0)
-            data, end, rest = stream.read().rpartition(_END_OF_JPEG)
-            if _lacks_pixels(data, image.pixels, end + rest, _TAILS[:1]):
-                image = image.replace(notes=(*image.notes, "its data end early: one colour fills the rest"))
-        return image
+        image = _READERS.get(kind, partial(decode.decode, kind))(stream, page, max_pixels)
     except (GlualignError, MemoryError):
         raise
     except Exception as error:  # Decoders meet damaged files with errors of every kind.
-        if kind == "JPEG" and "truncated" in str(error):
-            return _jpeg_without_end(stream, max_pixels, error)
         unsupported = isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error))
         if not unsupported or getattr(error, "errno", None):
             raise
         raise ImageError(
             f"this variety of {kind} is not supported ({error}); convert it to PNG or plain TIFF"
         ) from error
+    if page >= image.pages:  # of formats with one
+        raise decode.no_page(page, image.pages)
+    return image
 
 
-def _deep_ppm(stream: BinaryIO, match: re.Match[bytes], max_pixels: int | None) -> Image:
-    """A PGM or PPM of 16 bit, scaled to 65535: Pillow reduces it to 8 bit and OpenCV does not scale it."""
-    kind, width, height, maximum = (int(group) for group in match.groups())
+def _head(stream: BinaryIO) -> bytes:
+    """The first bytes of a file, from whose beginning is read on."""
+    head = stream.read(_HEAD_BYTES)
+    stream.seek(0)
+    return head
+
+
+def _noted(image: Image, *notes: str) -> Image:
+    return image.replace(notes=(*image.notes, *notes))
+
+
+def _read_webp(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    # The decoder allocates the canvas before it can be asked.
+    decode.check_size(*decode.claimed_size(_head(stream)), max_pixels)
+    return decode.decode("WEBP", stream, page, max_pixels)
+
+
+def _read_jpeg2000(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    """With its depth, which Pillow reduces to 8 bit in colour, refused or noted."""
+    head, bits = _head(stream), 0
+    if 0 <= (size := head.find(b"\xff\x4f\xff\x51")) < len(head) - 43:
+        channels = int.from_bytes(head[size + 40 : size + 42], "big")
+        depths = head[size + 42 : size + 42 + 3 * channels : 3]
+        bits = max(depth & 127 for depth in depths) + 1
+        if max(depths) > 127:
+            raise ImageError("signed JPEG 2000 is not supported; convert it to TIFF")
+        if channels > 1 and bits > 8:
+            raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
+    image = decode.decode("JPEG2000", stream, page, max_pixels)
+    return _noted(image, *decode.scaled(bits, 8 * image.pixels.itemsize)) if bits else image
+
+
+def _read_heif(kind: str, stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    match = _DEEP_HEIF.search(_head(stream))
+    image = decode.decode(kind, stream, page, max_pixels)
+    return _noted(image, *decode.scaled(match[1][0], 8 * image.pixels.itemsize)) if match else image
+
+
+def _read_ppm(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    """A PGM or PPM, its values scaled to 255, those of 16 bit to 65535.
+
+    Pillow reduces 16 bit to 8, and OpenCV does not scale it.
+    """
+    match = _SIZED_PPM.match(_head(stream))
+    kind, width, height, maximum = (int(group) for group in match.groups()) if match else (0, 0, 0, 255)
+    most = 255 if maximum <= 255 else 65535
+    notes = (f"its values, 0 to {maximum}, are scaled to {most}",) if maximum != most else ()
+    if match is None or maximum <= 255:
+        return _noted(decode.decode("PPM", stream, page, max_pixels), *notes)
     decode.check_size(width, height, max_pixels)
     if kind in (2, 3) or maximum > 65535:
         raise ImageError("PGM/PPM of more than 8 bit is read as binary of up to 16 bit only; save it so")
@@ -198,8 +215,24 @@ def _deep_ppm(stream: BinaryIO, match: re.Match[bytes], max_pixels: int | None) 
     stream.seek(match.end())
     pixels = np.frombuffer(stream.read(2 * math.prod(shape)), ">u2").astype(np.uint32).reshape(shape)
     scaled = np.minimum((pixels * 65535 + maximum // 2) // maximum, 65535).astype(np.uint16)
-    notes = (f"its values, 0 to {maximum}, are scaled to 65535",) if maximum < 65535 else ()
     return Image(scaled, notes=notes)
+
+
+def _read_jpeg(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
+    """A JPEG, also one that lacks nothing but the marker of its end; a note where its data end early."""
+    try:
+        image = decode.decode("JPEG", stream, page, max_pixels)
+    except OSError as error:
+        if "truncated" not in str(error):
+            raise
+        return _jpeg_without_end(stream, max_pixels, error)
+    # Where data end early, decoders repeat the last colour: the whole last row of blocks has it.
+    if (image.pixels[-8:] == image.pixels[-1, -1]).all():
+        stream.seek(0)
+        data, end, rest = stream.read().rpartition(_END_OF_JPEG)
+        if _lacks_pixels(data, image.pixels, end + rest, _TAILS[:1]):
+            return _noted(image, "its data end early: one colour fills the rest")
+    return image
 
 
 def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception) -> Image:
@@ -221,3 +254,16 @@ def _lacks_pixels(data: bytes, pixels: Array, end: bytes, tails: Sequence[bytes]
     Decoders go on with zeros where data are missing, and skip what comes after the last pixel.
     """
     return any(not np.array_equal(decode.decode("JPEG", data + t + end).pixels, pixels) for t in tails)
+
+
+_READERS: dict[str, Callable[[BinaryIO, int, int | None], Image]] = {
+    "TIFF": tiff.read,
+    "PNG": decode.decode_png,
+    "JPEG": _read_jpeg,
+    "PPM": _read_ppm,
+    "WEBP": _read_webp,
+    "JPEG2000": _read_jpeg2000,
+    "AVIF": partial(_read_heif, "AVIF"),
+    "HEIF": partial(_read_heif, "HEIF"),
+}
+"""Of the formats about which Pillow has to be told something, or is not asked at all."""

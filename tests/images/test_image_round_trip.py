@@ -233,6 +233,14 @@ def test_pages_of_a_tiff(tmp_path):
         read_image(tmp_path / "stack.tif", page=3)
 
 
+@pytest.mark.parametrize("name", ["deep.png", "deep.ppm", "flat.png", "flat.ppm", "flat.jpg"])
+def test_formats_of_one_page_have_no_second(tmp_path, name):
+    write_image(tmp_path / name, noise("uint16" if "deep" in name else "uint8", 3))
+    assert read_image(tmp_path / name).pages == 1
+    with pytest.raises(ImageError, match=r"has 1 page; page 1 does not exist"):
+        read_image(tmp_path / name, page=1)
+
+
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tiff_byte_orders_and_bigtiff(tmp_path, order, big):
