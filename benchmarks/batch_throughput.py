@@ -41,7 +41,7 @@ class Loaded(Settings):
         assert self.aligner is not None
         return self.aligner
 
-    def identity(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """Nothing: every run does every pair again."""
         return {}
 

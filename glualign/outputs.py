@@ -204,14 +204,14 @@ def check_outputs(
     """
     kinds = {kind: Path(path) for kind, path in files.items()} if isinstance(files, Mapping) else {}
     given = [path for path in inputs if path is not None]
-    taken = {name for path in given for name in (os.path.realpath(path), identity(path))} - {None}
+    taken = {name for path in given for name in (os.path.realpath(path), file_number(path))} - {None}
     seen: dict[str, Path] = {}
     for path in kinds.values() or map(Path, files):
         if "\0" in str(path):
             raise OutputError(f"{path}: a file name cannot hold a NUL character")
         if str(path) == "-":
             raise OutputError("-: this result cannot go to standard output; name a file")
-        if taken & {real := os.path.realpath(path), identity(path)}:
+        if taken & {real := os.path.realpath(path), file_number(path)}:
             raise OutputError(f"{path}: is an input and would be overwritten; choose another name with -o")
         if os.path.exists(path) and not os.path.isfile(path):
             raise OutputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}; give a file name")
@@ -248,7 +248,7 @@ def check_formats(kinds: Mapping[str, Path], *, warped: Image | None = None) -> 
             raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
 
 
-def identity(path: PathLike) -> tuple[int, int] | None:
+def file_number(path: PathLike) -> tuple[int, int] | None:
     """What all names of one file have in common; None where there is no file, or no such number."""
     try:
         found = os.stat(path)

@@ -24,7 +24,7 @@ from glualign.batch.pairs import Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
 from glualign.files import PathLike, write_text
-from glualign.outputs import check_outputs, identity
+from glualign.outputs import check_outputs, file_number
 from glualign.quality import VERDICTS
 
 Engine = Callable[[Sequence[Pair], Settings, Writer, Callable[[], bool]], Iterator[Record]]
@@ -110,7 +110,7 @@ def align_batch(
         pairs = from_rows(Row(os.fspath(source), os.fspath(target)) for source, target in pairs)
     out, settings = Path(out), settings or Settings()
     own = pairs if shard is None else pairs.shard(shard)
-    options = settings.identity()
+    options = settings.fingerprint()
     private = out / BOOKKEEPING
     inputs = _keep_inputs(pairs, out, settings, shard)
     with nullcontext() if held else hold(private, shard):
@@ -145,7 +145,7 @@ def align_batch(
         results = engine(todo, settings, Writer(out, aside), halt) if todo else ()
         manifest = Manifest(run_file(out, "manifest.jsonl", shard), records.values())
         for path in (name for part in parts for name in (part, *_summaries(part))):
-            if path.exists() and identity(path) not in inputs:
+            if path.exists() and file_number(path) not in inputs:
                 path.unlink()
         for record in results:
             record = replace(record, options=options)
@@ -154,7 +154,7 @@ def align_batch(
                 record = replace(record, outputs=outdated)
             for name in set(outdated) - set(record.outputs):  # what the new options no longer produce
                 with suppress(OSError):
-                    if identity(out / name) not in inputs:
+                    if file_number(out / name) not in inputs:
                         (out / name).unlink()
             manifest.append(record)
             waiting.discard(record.key)
@@ -263,7 +263,7 @@ def _summaries(part: Path) -> list[Path]:
 def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> Collection[Any]:
     """Refuse a batch of which a result, or a file about the run, would overwrite an input.
 
-    Returns the `identity` of each input where ``out`` is there: some may be results of an earlier run.
+    Returns the `file_number` of each input where ``out`` is there: some may be results of an earlier run.
     """
     if not os.path.isdir(out):
         return ()
@@ -273,11 +273,11 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
     for pair in sound:
         folder, _, stem = pair.key.rpartition("/")
         outputs += [out / folder / name for name in settings.names(stem, pair.source)]
-    there = {number: path for path in outputs if (number := identity(path))}
+    there = {number: path for path in outputs if (number := file_number(path))}
     images = {path for pair in sound for path in (pair.source, pair.target)}
     read = {pairs.file} if pairs.file else set()
     read = read.union(*map(settings.files_of, images))
-    inputs = {number: path for path in read if (number := identity(path))}
+    inputs = {number: path for path in read if (number := file_number(path))}
     if hit := [inputs[number] for number in inputs.keys() & there.keys()]:
         check_outputs(there.values(), hit)
     return inputs.keys()

@@ -79,7 +79,7 @@ class Settings:
         warped = Path(f"NAME{self.extension or '.png'}")
         outputs.check_formats(self._files(Path(), "NAME", ".png") | {"warped": warped})
 
-    def identity(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Mapping[str, Any]:
         """Everything that decides what the outputs look like, as JSON values.
 
         The weights by their hash, ``auto`` by what it means on this machine.

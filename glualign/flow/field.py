@@ -149,7 +149,7 @@ def _interpolated(field: Array, indices: npt.NDArray[np.intp], length: int, *, a
     return np.asarray(near + np.where(weight == 0, np.float32(0), slope * weight))
 
 
-def consistency(forward: Flow, backward: Flow) -> Floats:
+def forward_backward_error(forward: Flow, backward: Flow) -> Floats:
     """Distance in pixels by which going to the source and back misses the target pixel it started from.
 
     ``(H_target, W_target)`` float32; NaN where either is unknown or ``forward`` leaves the source.

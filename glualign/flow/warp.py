@@ -174,9 +174,9 @@ def _cast(values: Array, kind: np.dtype[Any]) -> Array:
     return values.astype(kind)
 
 
-def _nearest(positions: Doubles, length: int) -> npt.NDArray[np.intp]:
+def _nearest(along: Doubles, length: int) -> npt.NDArray[np.intp]:
     """Indices of the pixels on which positions along an axis of ``length`` pixels are."""
-    return np.clip(np.floor(positions + 0.5), 0, length - 1).astype(np.intp)
+    return np.clip(np.floor(along + 0.5), 0, length - 1).astype(np.intp)
 
 
 def _with_means(crop: Array, missing: Mask) -> Array:

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from glualign.arrays import Floats, Mask
 from glualign.errors import FlowError, ImageError
 from glualign.files import PathLike, atomic_path
-from glualign.flow import Flow, consistency, jacobian_determinant, warp
+from glualign.flow import Flow, forward_backward_error, jacobian_determinant, warp
 from glualign.geometry import size_of, strips
 from glualign.viz.canvas import PAPER, Drawing, Picture, check_size, faded, pen_for, readable
 from glualign.viz.colors import Colormap, checked_maximum, flow_to_rgb, longest, palette, scale_of
@@ -188,7 +188,7 @@ def draw(
         case "jacobian":
             return [jacobian(flow, valid)]
         case "error" if backward is not None:
-            return [error(consistency(flow, backward), max_flow)]
+            return [error(forward_backward_error(flow, backward), max_flow)]
         case "confidence" if confidence is not None:
             return [_scaled(confidence, 1, "cividis", "Confidence in the flow")]
         case "mask":

@@ -90,7 +90,7 @@ class FakeSettings(Settings):
     options: Mapping[str, Any] = field(default_factory=dict)
     file_names: Sequence[str] = ("_warped.png", "_flow.npy")
 
-    def identity(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Mapping[str, Any]:
         return self.options
 
     def make_aligner(self) -> FakeAligner:

@@ -607,15 +607,15 @@ def test_what_auto_meant_is_part_of_the_options(monkeypatch) -> None:
     def precision(has_bf16: bool) -> str:
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
             monkeypatch.setattr(torch.cpu, name, lambda: has_bf16, raising=False)
-        return Settings(device="cpu").identity()["precision"]
+        return Settings(device="cpu").fingerprint()["precision"]
 
     assert (precision(True), precision(False)) == ("bfloat16", "float32")
-    identity = Settings(precision="fp32").identity()
-    assert identity["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert len(identity["weights"]) == 64
-    assert json.loads(json.dumps(identity)) == identity
+    known = Settings(precision="fp32").fingerprint()
+    assert known["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert len(known["weights"]) == 64
+    assert json.loads(json.dumps(known)) == known
     if not torch.cuda.is_available():  # workers elsewhere may have one
-        assert Settings(device="cuda:1").identity()["device"] == "cuda"
+        assert Settings(device="cuda:1").fingerprint()["device"] == "cuda"
 
 
 def test_pairs_that_share_a_call_share_a_common_target(folders, out, tmp_path) -> None:

@@ -9,8 +9,8 @@ from glualign.errors import FlowError
 from glualign.flow import (
     Flow,
     compose,
-    consistency,
     folding_share,
+    forward_backward_error,
     from_transform,
     invert,
     jacobian_determinant,
@@ -169,19 +169,19 @@ def test_resize_by_default_scales_the_source_too():
         resize(smooth_flow(), (0, 5))
 
 
-def test_consistency_measures_the_miss():
+def test_forward_backward_error_measures_the_miss():
     forward = smooth_flow()
     backward = invert(forward)
-    assert np.nanmax(consistency(forward, backward)) < 0.1
+    assert np.nanmax(forward_backward_error(forward, backward)) < 0.1
     wrong = Flow(backward.data + np.float32([3, 4]), backward.source_size)
-    miss = consistency(forward, wrong)
+    miss = forward_backward_error(forward, wrong)
     assert np.nanmedian(miss) == pytest.approx(5, abs=0.05)
     assert np.isnan(miss[~forward.valid()]).all()
     # A file may not know the size of the source: it is that of the way back.
     larger = from_transform(np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]), (40, 50), (80, 100))
-    assert np.isfinite(consistency(Flow(larger.data), invert(larger))).mean() > 0.9
+    assert np.isfinite(forward_backward_error(Flow(larger.data), invert(larger))).mean() > 0.9
     with pytest.raises(FlowError):
-        consistency(forward, from_transform(np.eye(3), SIZE, (5, 5)))
+        forward_backward_error(forward, from_transform(np.eye(3), SIZE, (5, 5)))
 
 
 def test_jacobian_is_the_change_of_area():
