@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -12,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
 from PIL import ImageColor
 
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import ImageError
 from glualign.files import PathLike
 from glualign.flow import Flow, Interpolation, warp
-from glualign.images import Image, exif, to_rgb8
+from glualign.images import Image, exif, reduce_image, to_rgb8
 from glualign.quality import Quality
+from glualign.report.page import picture_url
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (BT.601)."""
@@ -36,7 +34,7 @@ class Alignment:
         flow: target -> source, in source pixels.
         trusted: ``(H, W)`` bool on the target grid: valid, and the expected error is below 5 working pixels.
         confidence: ``(H, W)`` float32, 0 to 1: exp(-expected error / 4 working pixels); 0 where not valid.
-        quality: figures and a verdict on the whole.
+        quality: figures and a verdict on the whole; None where a saved flow came without them.
         transform: 3x3 float64, target pixel -> source pixel, where the flow is one global model.
         model: name of the network; empty where it is not known.
         device: where it ran, for people.
@@ -55,22 +53,21 @@ class Alignment:
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        verdict = getattr(self.quality, "verdict", "a saved flow")
+        verdict = self.quality.verdict if self.quality else "a saved flow"
         return f"<Alignment {self.source!r} onto {self.target!r}: {verdict}>"
 
     def _repr_html_(self) -> str:
         """Source, warped source and target side by side, for notebooks."""
+        quality = self.quality
+        found = f"{quality.verdict}, {quality.trusted_share:.0%} trusted" if quality else "a saved flow"
         shown = (
             (self.source, f"source: {escape(self.source.name)}"),
-            (self.warped, f"warped ({self.quality.verdict}, {self.quality.trusted_share:.0%} trusted)"),
+            (self.warped, f"warped ({found})"),
             (self.target, f"target: {escape(self.target.name)}"),
         )
         figures = []
         for image, caption in shown:
-            picture, data = PillowImage.fromarray(to_rgb8(image)), io.BytesIO()
-            picture.thumbnail((320, 320))
-            picture.save(data, "PNG")
-            url = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+            url = picture_url(reduce_image(to_rgb8(image), 320))
             figures.append(f'<figure><img src="{url}"><figcaption>{caption}</figcaption></figure>')
         return f'<div style="display:flex;gap:8px;flex-wrap:wrap">{"".join(figures)}</div>'
 
@@ -157,7 +154,7 @@ class Alignment:
             "target": {"name": self.target.name, "size": list(self.target.size)},
             "model": self.model,
             "device": self.device,
-            "quality": asdict(self.quality),
+            "quality": asdict(self.quality) if self.quality else None,
             "transform": None if self.transform is None else self.transform.tolist(),
             "timings": {step: round(seconds, 4) for step, seconds in self.timings.items()},
         }

@@ -128,7 +128,7 @@ def test_a_notebook_shows_before_and_after(shifted):
     assert "good" in repr(shifted)
     named = replace(shifted, source=image(path=Path("<script>.png")))
     html = named._repr_html_()
-    assert html.count("data:image/png;base64,") == 3
+    assert html.count("data:image/webp;base64,") == 3
     assert "<script>" not in html
     assert "50%" in html or "50 %" in html
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ import glualign
 from glualign.alignment import Alignment
 from glualign.arrays import Mask
 from glualign.errors import FlowError
-from glualign.files import plain
 from glualign.flow import Flow, jacobian_determinant, resize
 from glualign.images import Image, reduce_image, to_rgb8
-from glualign.quality import VERDICTS
+from glualign.quality import VERDICTS, Quality
 from glualign.report.page import picture_url, write_page
 from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import longest, palette, scale_of, wheel_disc
@@ -41,7 +41,7 @@ def saved_alignment(
     """What is known of a pair, seen as 8-bit RGB, with a flow, target -> source, from the file ``name``.
 
     ``mask``, ``(H, W)`` bool, are the pixels that the alignment trusted, ``confidence`` is ``(H, W)`` float32
-    from 0 to 1 or None, and ``summary`` what `read_summary` returns: ``quality`` is a mapping of what it has.
+    from 0 to 1 or None, and ``summary`` what `read_summary` returns, without which the quality is None.
     A `FlowError` says that flow, mask or confidence do not belong to images of these sizes.
     """
     source, target = (Image(to_rgb8(image), path=image.path) for image in (source, target))
@@ -50,7 +50,7 @@ def saved_alignment(
     for what, values in (("the mask", mask), ("the confidence map", confidence)):
         if values is not None:
             check_size(what, values, flow.size)
-    known: dict[str, Any] = {"quality": {}, "transform": None, **(summary or {})}
+    known: dict[str, Any] = {"quality": None, "transform": None, **(summary or {})}
     model = f"{known['model']}, flow from {name}" if known.get("model") else name
     trusted = flow.valid() if mask is None else flow.valid() & mask
     return Alignment(source, target, flow, trusted, confidence, **known | {"model": model})
@@ -63,8 +63,8 @@ def read_summary(path: str | os.PathLike[str], source: Image, target: Image) -> 
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        quality = dict(content["quality"])
-        if quality["verdict"] not in VERDICTS:
+        quality = Quality(**content["quality"])
+        if quality.verdict not in VERDICTS:
             raise ValueError
         matrix = content.get("transform")
         transform = None if matrix is None else np.asarray(matrix, np.float64).reshape(3, 3)
@@ -106,7 +106,7 @@ def build_report(
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(source), height, width)
-    quality = plain(alignment.quality)
+    quality = asdict(alignment.quality) if alignment.quality else {}
     pictures = {
         "target": below,
         "warped": filled(warped, below, valid),

@@ -2,7 +2,7 @@ import html
 import json
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -63,7 +63,8 @@ def test_what_was_kept_beside_a_flow_is_shown(folder):
     mask[:30] = 255
     PillowImage.fromarray(mask).save("mask.png")
     PillowImage.fromarray(mask // 2).save("confidence.png")
-    kept = {"quality": {"verdict": "doubtful", "median_error": 1.25}, "model": "compact", "timings": {}}
+    quality = asdict(Quality("doubtful", 0.9, 0.9, 1.25, 0.7, 0.6, None, None, 0.0))
+    kept = {"quality": quality, "model": "compact", "timings": {}}
     kept |= {"source": {"size": SIZE}, "target": {"size": SIZE}}
     (folder / "warp.json").write_text(json.dumps(kept))
     result = run(

@@ -7,15 +7,9 @@ import numpy as np
 from glualign.alignment import Alignment
 from glualign.flow import from_transform, warp
 from glualign.images import Image
+from glualign.quality import Quality
 
-QUALITY = {
-    "verdict": "good",
-    "valid_share": 0.5,
-    "trusted_share": 0.4,
-    "median_error": 0.42,
-    "inlier_share": 0.913,
-    "folding_share": 0.0,
-}
+QUALITY = Quality("good", 0.5, 0.4, 0.42, 0.7, 0.6, None, 0.913, 0.0)
 
 
 def texture(height, width, seed=0):

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -136,7 +136,7 @@ def test_figures_are_printed_with_units(tmp_path, alignment):
 
 
 def test_what_is_not_known_is_left_out(tmp_path, alignment):
-    quality = {**QUALITY, "median_error": None, "inlier_share": None}
+    quality = replace(QUALITY, median_error=None, inlier_share=None)
     build_report(replace(alignment, quality=quality, transform=None), tmp_path / "report.html")
     text = Page(tmp_path / "report.html").text
     assert "Median error" not in text
@@ -157,6 +157,8 @@ def test_a_saved_flow_gives_a_report_without_verdict(tmp_path, alignment):
     bare = Flow(alignment.flow.data)
     saved = saved_alignment(alignment.source, alignment.target, bare, "flow.flo")
     assert repr(saved).endswith(": a saved flow>")
+    assert "warped (a saved flow)" in saved._repr_html_()
+    assert saved.summary()["quality"] is None
     assert saved.flow.source_size == (160, 220)
     build_report(saved, tmp_path / "report.html")
     text = Page(tmp_path / "report.html").text
@@ -170,7 +172,7 @@ def test_a_saved_flow_keeps_verdict_mask_and_confidence(tmp_path, alignment):
     content = {
         "model": "compact",
         "device": "cpu",
-        "quality": {**QUALITY, "verdict": "doubtful"},
+        "quality": asdict(QUALITY) | {"verdict": "doubtful"},
         "transform": alignment.transform.tolist(),
         "timings": {"network": 3.217},
         **{role: {"size": getattr(alignment, role).size} for role in ("source", "target")},
@@ -206,7 +208,7 @@ SOURCE = Image(np.zeros((20, 30, 3), np.uint8))
 
 def test_a_summary_of_another_pair_is_refused(tmp_path):
     sizes = {"source": {"size": [20, 30]}, "target": {"size": [21, 30]}}
-    (tmp_path / "summary.json").write_text(json.dumps({"quality": {"verdict": "good"}, **sizes}))
+    (tmp_path / "summary.json").write_text(json.dumps({"quality": asdict(QUALITY), **sizes}))
     with pytest.raises(FlowError, match=r"summary\.json: is of another pair"):
         read_summary(tmp_path / "summary.json", SOURCE, SOURCE)
 
@@ -217,10 +219,11 @@ def test_a_summary_of_another_pair_is_refused(tmp_path):
         "",
         "{}",
         "[1]",
-        '{"quality": {"verdict": "<script>"}}',
-        '{"quality": {"verdict": ["good"]}}',
-        '{"quality": {"verdict": "good"}, "transform": [[1, 2], [3]]}',
-        '{"quality": {"verdict": "good"}, "timings": {"network": "long"}}',
+        '{"quality": {"verdict": "good"}}',
+        json.dumps({"quality": {**asdict(QUALITY), "verdict": "<script>"}}),
+        json.dumps({"quality": {**asdict(QUALITY), "verdict": ["good"]}}),
+        json.dumps({"quality": asdict(QUALITY), "transform": [[1, 2], [3]]}),
+        json.dumps({"quality": asdict(QUALITY), "timings": {"network": "long"}}),
         "[" * 100_000,
     ],
 )
