@@ -80,7 +80,7 @@ def write_outputs(
             control points of the source in QGIS's format, for a GeoTIFF target; ``matches``, point matches.
             Files of other kinds are left to the caller.
         alignment: what to write.
-        only_trusted: as in `Alignment.render`; the flow is unknown elsewhere.
+        only_trusted: as in `Alignment.render`; the flow is unknown elsewhere, also in its picture.
         quality: of JPEG, WebP, HEIC and AVIF.
         drawing: further arguments of `Alignment.render`.
 
@@ -99,13 +99,14 @@ def write_outputs(
             drawn = alignment.render(only_trusted=only_trusted, **drawing)
             notes = write_image(path, drawn, quality=quality)
             del drawn  # its pixels, while the other files are made
-        elif kind == "flow":
+        elif kind in ("flow", "flow_image"):
             flow = alignment.flow
             if only_trusted:
                 flow = Flow(np.where(alignment.trusted[..., None], flow.data, np.nan), flow.source_size)
-            write_flow(path, flow)
-        elif kind == "flow_image":
-            write_image(path, flow_to_rgb(alignment.flow))
+            if kind == "flow":
+                write_flow(path, flow)
+            else:
+                write_image(path, flow_to_rgb(flow))
         elif kind in ("mask", "confidence"):
             values = alignment.trusted if kind == "mask" else alignment.confidence
             write_mask(path, values, alignment.target)

@@ -56,6 +56,9 @@ def test_only_trusted_leaves_the_rest_out(shifted, tmp_path):
     shifted.save(tmp_path, outputs=["flow", "mask", "confidence"], only_trusted=True)
     known = np.isfinite(read_flow(tmp_path / "source_flow.flo").data[..., 0])
     np.testing.assert_array_equal(known, shifted.trusted)
+    shifted.save(tmp_path, outputs=["flow_image"], only_trusted=True)
+    black = (read_image(tmp_path / "source_flow.png").pixels == 0).all(axis=2)
+    np.testing.assert_array_equal(black, ~shifted.trusted)
     np.testing.assert_array_equal(read_image(tmp_path / "source_mask.png").pixels == 255, shifted.trusted)
     assert set(np.unique(read_image(tmp_path / "source_confidence.png").pixels)) == {0, 128}
 
