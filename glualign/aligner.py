@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from glualign.alignment import Alignment, warp_image
+from glualign.alignment import Alignment
 from glualign.arrays import Matrix
 from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
@@ -30,6 +30,7 @@ from glualign.matching.pair import PairMatcher, PreparedImage, match_pairs, prep
 from glualign.matching.predictor import FlowPredictor
 from glualign.matching.refinement import refine
 from glualign.matching.similarity import EdgeSimilarity
+from glualign.rendering import warp_image
 
 ImageLike = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
 

@@ -7,11 +7,10 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glualign.alignment import Alignment, fill_invalid
 from glualign.errors import FlowError, ImageError, OutputError
 from glualign.files import PathLike, folded, write_text
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
@@ -19,7 +18,11 @@ from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 from glualign.matches import check_matches_path, find_matches, write_matches
+from glualign.rendering import fill_invalid, warp_image
 from glualign.viz.colors import flow_to_rgb
+
+if TYPE_CHECKING:
+    from glualign.alignment import Alignment
 
 DEFAULT_KINDS = ("warped", "flow", "flow_image", "transform")
 """What is written into a folder; the transform only where one was fitted."""
@@ -29,7 +32,7 @@ _LONGEST_NAME = 255
 def name_outputs(
     folder: PathLike,
     stem: str,
-    extension: str,
+    warped: str | Image,
     *,
     kinds: Collection[str] = DEFAULT_KINDS,
     flow_extension: str = ".flo",
@@ -37,9 +40,10 @@ def name_outputs(
 ) -> dict[str, Path]:
     """Files by kind: ``STEM_warped.EXT``, ``STEM_flow.flo``, ``STEM_flow.png`` ... in ``folder``.
 
-    ``extension`` is that of the warped image, as `warped_extension` chooses it. An unknown kind is an
-    `OutputError`, as are two kinds that would be one file.
+    ``warped`` is the extension of the warped image, or that image from `expected_image`, for which
+    `warped_extension` chooses. An unknown kind is an `OutputError`, as are two kinds that would be one file.
     """
+    extension = warped if isinstance(warped, str) else warped_extension(warped.path or "", warped)
     names = {
         "warped": f"_warped{extension}",
         "flow": f"_flow{flow_extension}",
@@ -133,13 +137,12 @@ def expected_image(
 ) -> Image:
     """An image of the size, depth and channels that the warped source will have, without its pixels."""
     corner = source.replace(source.pixels[:1, :1], ignored=None)
-    if interpolation not in (None, "nearest"):
-        corner = corner.as_colours()
-    filled = fill_invalid(corner, np.zeros((1, 1), np.bool_), fill, corner)
+    warped, _ = warp_image(corner, Flow(np.zeros((1, 1, 2), np.float32)), interpolation)
+    filled = fill_invalid(warped, np.zeros((1, 1), np.bool_), fill, corner)
     return filled.replace(np.broadcast_to(filled.pixels, (*target_size, *filled.pixels.shape[2:])))
 
 
-def warped_extension(name: str, image: Image | None = None) -> str:
+def warped_extension(name: PathLike, image: Image | None = None) -> str:
     """The extension of a warped image: that of the source's file where it can hold it, else PNG, else TIFF.
 
     ``image`` is what has to be written, from `expected_image`; None: judge by the file's name alone.

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from glualign.alignment import fill_invalid, warp_image
 from glualign.errors import ImageError
 from glualign.flow import Flow
 from glualign.images import Image
+from glualign.rendering import fill_invalid, warp_image
 
 VALID = np.arange(24).reshape(4, 6) % 3 != 1
 TARGET = Image(np.full((4, 6, 3), (255, 0, 0), np.uint8))

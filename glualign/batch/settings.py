@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from glualign import outputs
-from glualign.alignment import fill_of
 from glualign.errors import DeviceError, OptionError
 from glualign.files import mask_beside
 from glualign.flow import Interpolation
 from glualign.images import DEFAULT_MAX_PIXELS, Image, MaskFrom, read_image
 from glualign.matching.options import choose_options
 from glualign.quality import MIN_QUALITIES, MinQuality, falls_short
+from glualign.rendering import fill_of
 
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
@@ -126,8 +126,7 @@ class Settings:
         """Write the results of a pair into ``folder``: the files, and notes on what a format left out."""
         drawing: dict[str, Any] = {"interpolation": self.interpolation, "fill": self.fill}
         image = outputs.expected_image(alignment.source, alignment.target.size, **drawing)
-        extension = self.extension or outputs.warped_extension(alignment.source.name, image)
-        files = self._files(folder, stem, extension)
+        files = self._files(folder, stem, self.extension or image)
         written, notes = outputs.write_outputs(files, alignment, quality=self.quality, **drawing)
         return list(written.values()), notes
 
@@ -139,6 +138,6 @@ class Settings:
             return "the verdict on the alignment is failed; its files are kept for you to look at", True
         return None, True
 
-    def _files(self, folder: Path, stem: str, extension: str) -> dict[str, Path]:
+    def _files(self, folder: Path, stem: str, warped: str | Image) -> dict[str, Path]:
         how = {name: getattr(self, name) for name in ("kinds", "flow_extension", "matches_extension")}
-        return outputs.name_outputs(folder, stem, extension, **how)
+        return outputs.name_outputs(folder, stem, warped, **how)

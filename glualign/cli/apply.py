@@ -150,11 +150,11 @@ def _warp(
     flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, quiet: bool, **more: Any
 ) -> dict[str, Any]:
     """Warp one image; what to tell about it."""
-    from glualign.alignment import fill_invalid, warp_image
     from glualign.georeference import map_affine, resized
     from glualign.images import read_image, write_image
     from glualign.images.write import check_writable
     from glualign.outputs import expected_image, write_mask
+    from glualign.rendering import fill_invalid, warp_image
 
     place = read_image(more["georeference"], max_pixels=None) if more["georeference"] else None
     image = read_image(given, **vars(reading))

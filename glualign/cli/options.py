@@ -45,7 +45,7 @@ def matching(pattern: str, wanted: str, value: Callable[[re.Match[str]], Any]) -
 
 
 def _fill(text: str) -> str:
-    from glualign.alignment import fill_of
+    from glualign.rendering import fill_of
 
     try:
         return fill_of(text)

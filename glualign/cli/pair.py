@@ -195,8 +195,7 @@ def warp(
         map_affine(fixed.georeference, target)  # a target without one is refused before the network runs
     expected = outputs.expected_image(moving, fixed.size, writing.interpolation, writing.fill)
     if outputs.is_folder(output := options["output"] or ".", WRITABLE):
-        extension = options["format"] or outputs.warped_extension(source, expected)
-        files = outputs.name_outputs(output, Path(source).stem, extension)
+        files = outputs.name_outputs(output, Path(source).stem, options["format"] or expected)
     else:
         files = {"warped": Path(output)}
     kinds = ("flow", "flow_image", "mask", "confidence", "gcps", "matches", "report")

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glualign.alignment import Alignment, holds_data
+from glualign.alignment import Alignment
 from glualign.arrays import Floats, Mask, Matrix
 from glualign.flow import Flow, folding_share
 from glualign.images import Image
 from glualign.matching.options import Transform
 from glualign.matching.similarity import UNRELATED
 from glualign.quality import Quality, Verdict
+from glualign.rendering import holds_data
 
 TRUSTED_ERROR = 5.0
 """Working pixels of expected error below which a valid pixel is trusted."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glualign.alignment import Alignment, holds_data
+from glualign.alignment import Alignment
 from glualign.arrays import Field, Floats, Matrix
 from glualign.flow import Flow, fit_tps, fit_transform, from_transform
 from glualign.geometry import chain, resize_flow, to_source_pixels
@@ -16,6 +16,7 @@ from glualign.matching.global_model import MODELS, simplest_model
 from glualign.matching.options import Transform
 from glualign.matching.pair import PairMatcher, cell_centres
 from glualign.matching.similarity import EdgeSimilarity, Similarity, content_correlation
+from glualign.rendering import holds_data
 
 
 @dataclass(frozen=True, eq=False)

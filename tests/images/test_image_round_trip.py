@@ -10,11 +10,11 @@ import tifffile
 from PIL import ExifTags, ImageCms, features
 from PIL import Image as PillowImage
 
-from glualign.alignment import warp_image
 from glualign.errors import ImageError
 from glualign.flow import Flow
 from glualign.images import Image, as_image, read_image, to_rgb8, write_image
 from glualign.images.exif import orientation
+from glualign.rendering import warp_image
 
 SHAPES = {1: (5, 7), 2: (5, 7, 2), 3: (5, 7, 3), 4: (5, 7, 4)}
 LOSSLESS = [

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from glualign.alignment import warp_image
 from glualign.errors import ImageError, MissingExtraError
 from glualign.flow import Flow
 from glualign.images import read_image, to_rgb8, write_image
 from glualign.images.exif import upright
+from glualign.rendering import warp_image
 
 GENERATOR = np.random.default_rng(7)
 
