@@ -5,23 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from glualign.arrays import Doubles
 from glualign.errors import FlowError
 from glualign.files import read_bytes
 from glualign.flow.field import Flow, from_transform
 from glualign.flow.files import FLOW_EXTENSIONS, read_flow
 from glualign.geometry import transform_fault
-from glualign.geometry.robust import TransformModel, fit_points
+from glualign.geometry.robust import MINIMAL_POINTS, fit_points
 
 INITIAL_FORMS = (
     "a 3x3 matrix target to source (.txt, .json), a flow, or point pairs (.csv: source x, y, target x, y)"
 )
 # The point pairs from which a model is fitted: of a homography two more than determine it.
-_MODELS: dict[TransformModel, int] = {"homography": 6, "affine": 3, "similarity": 2, "translation": 1}
+_MODELS = {**MINIMAL_POINTS, "homography": 6}
 _PAIR_THRESHOLD = 10.0
 """Source pixels by which a point set by hand may be off before it counts as wrong."""
 _LARGEST_FILE = 16 << 20
@@ -54,25 +56,11 @@ def read_initial(
     try:
         text = read_bytes(path, _LARGEST_FILE, error=FlowError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FlowError(f"{path}: is not text in UTF-8; --init takes {INITIAL_FORMS}") from error
-    as_json = path.suffix.lower() == ".json"
-    wrong = "is not valid JSON" if as_json else "is no table of numbers"
-    try:
-        content: Any = json.loads(text) if as_json else _rows(text)
-        if isinstance(content, dict):
-            _check_sizes(path, sizes, {name: content.get(f"{name}_size") for name in sizes})
-            content = content.get("matrix")
-        wrong = "holds no 3x3 matrix" if as_json else wrong
-        table = np.array(content, np.float64)
-        pairs = table.ndim == 2 and len(table) > 0 and table.shape[1] == 4 and not as_json
-        if table.shape != (3, 3) and not pairs:
-            wrong = wrong if as_json else f"holds {' x '.join(map(str, table.shape))} numbers"
-            raise ValueError
-    except (csv.Error, IndexError, TypeError, ValueError, RecursionError) as error:
-        raise FlowError(f"{path}: {wrong}; --init takes {INITIAL_FORMS}") from error
+        raise _refusal(path, "is not text in UTF-8") from error
+    table = _from_json(path, text, sizes) if path.suffix.lower() == ".json" else _from_text(path, text)
     if not np.isfinite(table).all():
         raise FlowError(f"{path}: holds a number that is not finite")
-    if pairs:
+    if table.shape != (3, 3):
         model = next(model for model, count in _MODELS.items() if len(table) >= count)
         try:
             table = fit_points(table[:, 2:], table[:, :2], model, threshold=_PAIR_THRESHOLD)
@@ -82,6 +70,36 @@ def read_initial(
     if fault:
         raise FlowError(f"{path}: the transform {fault}; it must map target pixels to source pixels")
     return from_transform(table, target_size, source_size)
+
+
+def _from_json(path: Path, text: str, sizes: dict[str, tuple[int, int]]) -> Doubles:
+    """The 3x3 matrix that the document is, or has as ``matrix``."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _refusal(path, "is not valid JSON") from error
+    if isinstance(content, dict):
+        _check_sizes(path, sizes, {name: content.get(f"{name}_size") for name in sizes})
+        content = content.get("matrix")
+    with suppress(TypeError, ValueError, OverflowError):
+        if (matrix := np.array(content, np.float64)).shape == (3, 3):
+            return matrix
+    raise _refusal(path, "holds no 3x3 matrix")
+
+
+def _from_text(path: Path, text: str) -> Doubles:
+    """A 3x3 matrix, or point pairs ``(N, 4)``."""
+    try:
+        table = np.array(_rows(text), np.float64)
+    except (csv.Error, IndexError, ValueError) as error:
+        raise _refusal(path, "is no table of numbers") from error
+    if table.shape != (3, 3) and table.shape[1:] != (4,):
+        raise _refusal(path, f"holds {' x '.join(map(str, table.shape))} numbers")
+    return table
+
+
+def _refusal(path: Path, what: str) -> FlowError:
+    return FlowError(f"{path}: {what}; --init takes {INITIAL_FORMS}")
 
 
 def _rows(text: str) -> list[list[str]]:

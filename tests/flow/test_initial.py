@@ -94,6 +94,7 @@ def test_point_pairs_give_what_they_determine(count, matrix, header, tmp_path):
         ("m.json", "[[1, 0, 0], [0, 1, 0]]", "holds no 3x3 matrix"),
         ("m.json", "{", "is not valid JSON"),
         ("m.json", '{"matrix": "one"}', "holds no 3x3 matrix"),
+        ("m.json", f"[[1{'0' * 400}, 0, 0], [0, 1, 0], [0, 0, 1]]", "holds no 3x3 matrix"),
         ("p.csv", "1,1,1,1\n1,1,1,1\n1,1,1,1", "3 point pairs determine no affine"),
         ("p.csv", "source_x,source_y,target_x,target_y\n1,2,3", "is no table of numbers"),
         ("p.csv", "x,y\n1,2", "is no table of numbers"),
