@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from glualign.arrays import Array, Bytes, Doubles, Mask
 from glualign.errors import ImageError
-from glualign.geometry import fill_unknown, strips
+from glualign.geometry import fill_unknown, size_of, strips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,33 +89,18 @@ class Image:
     turned: int = 1
     pages: int = 1
     notes: tuple[str, ...] = ()
-    # Derived from what is above.
-    height: int = field(init=False)
-    width: int = field(init=False)
-    size: tuple[int, int] = field(init=False)  # (height, width)
-    channels: int = field(init=False)  # 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; bands with extrasamples
-    has_alpha: bool = field(init=False)  # whether the last channel is alpha
-    colours: int = field(init=False)  # channels in front of alpha or further bands: 1 or 3
-    name: str = field(init=False)  # of the file, or "array"
-    depth: str = field(init=False)  # "8-bit", "16-bit", "float" and the like
-    kind: str = field(init=False)  # what a person calls it, e.g. "16-bit RGBA"
-    blank: float = field(init=False)  # of pixels that show nothing: no data, a clear label, or 0
 
     def __post_init__(self) -> None:
-        pixels, bands = self.pixels, self.extrasamples
-        shape, dtype = pixels.shape, pixels.dtype.newbyteorder("=")
-        name = self.path.name if self.path else "array"
-        channels = shape[2] if len(shape) == 3 else 1
-        fits = len(shape) == 2 or (len(shape) == 3 and (bands is not None or channels in (2, 3, 4)))
-        if not fits or dtype.name not in DEPTHS:
+        shape, dtype = self.pixels.shape, self.pixels.dtype.newbyteorder("=")
+        is_colour = len(shape) == 3 and (self.extrasamples is not None or shape[2] in (2, 3, 4))
+        if not (len(shape) == 2 or is_colour) or dtype.name not in DEPTHS:
             raise ImageError(
-                f"{name}: {dtype} pixels of shape {shape} are not an image; expected (H, W) or "
+                f"{self.name}: {dtype} pixels of shape {shape} are not an image; expected (H, W) or "
                 "(H, W, 2 to 4), integers of up to 32 bit or floating point numbers"
             )
-        if pixels.size == 0:
-            raise ImageError(f"{name}: the image has no pixels (shape {shape})")
-        alpha = bands is None and channels in (2, 4)
-        colours, nodata, depth = channels - len(bands or ()) - alpha, self.nodata, DEPTHS[dtype.name]
+        if self.pixels.size == 0:
+            raise ImageError(f"{self.name}: the image has no pixels (shape {shape})")
+        nodata = self.nodata
         if nodata is not None and dtype.kind == "f":
             with np.errstate(over="ignore"):
                 rounded = float(dtype.type(nodata))
@@ -123,17 +108,64 @@ class Image:
         elif nodata is not None:
             limits = np.iinfo(dtype)
             nodata = nodata if nodata == np.rint(nodata) and limits.min <= nodata <= limits.max else None
+        vars(self).update(pixels=self.pixels.astype(dtype, copy=False), nodata=nodata)
+
+    @property
+    def name(self) -> str:
+        """Of the file, or "array"."""
+        return self.path.name if self.path else "array"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)``."""
+        return size_of(self.pixels)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.size[1]
+
+    @property
+    def channels(self) -> int:
+        """1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; with ``extrasamples`` the number of bands."""
+        return self.pixels.shape[2] if self.pixels.ndim == 3 else 1
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.extrasamples is None and self.channels in (2, 4)
+
+    @property
+    def colours(self) -> int:
+        """Channels in front of alpha or further bands: 1 or 3."""
+        return self.channels - len(self.extrasamples or ()) - self.has_alpha
+
+    @property
+    def depth(self) -> str:
+        """Of a sample: "8-bit", "16-bit", "float" and the like."""
+        return DEPTHS[self.pixels.dtype.name]
+
+    @property
+    def kind(self) -> str:
+        """What a person calls it, e.g. "16-bit RGBA"."""
         if self.palette is not None:
-            kind = "palette"
-        elif bands is not None:
-            kind = f"RGB + {len(bands)} bands" if colours == 3 else f"{channels} bands"
-        else:
-            kind = {1: "grey", 2: "grey + alpha", 3: "RGB", 4: "RGBA"}[channels]
-        derived = {"height": shape[0], "width": shape[1], "size": shape[:2], "channels": channels}
-        derived |= {"has_alpha": alpha, "colours": colours, "name": name, "depth": depth, "nodata": nodata}
-        blank = float(max(0, self.palette_alpha.find(0))) if nodata is None or alpha else nodata
-        derived |= {"kind": f"{depth} {kind}", "blank": blank, "pixels": pixels.astype(dtype, copy=False)}
-        vars(self).update(derived)
+            return f"{self.depth} palette"
+        if self.extrasamples is None:
+            return f"{self.depth} {('grey', 'grey + alpha', 'RGB', 'RGBA')[self.channels - 1]}"
+        bands = f"RGB + {len(self.extrasamples)} bands" if self.colours == 3 else f"{self.channels} bands"
+        return f"{self.depth} {bands}"
+
+    @property
+    def blank(self) -> float:
+        """Value of pixels that show nothing: no data, a clear label, or 0."""
+        if self.nodata is not None and not self.has_alpha:
+            return self.nodata
+        return float(max(0, self.palette_alpha.find(0)))
 
     def __repr__(self) -> str:
         return f"<Image {self.name}, {self.width} x {self.height}, {self.kind}>"
