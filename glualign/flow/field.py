@@ -6,7 +6,7 @@ All of it samples bilinearly and keeps unknown pixels unknown.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +33,6 @@ class Flow:
         data: ``(H, W, 2)`` float32 on the target grid, ``u`` to the right and ``v`` downwards in source
             pixels. Unknown pixels are NaN in both components.
         source_size: ``(height, width)`` of the source image; None: not known, and taken to be the target's.
-        height: rows of the target grid; derived from the data, as what follows is.
-        width: columns of the target grid.
-        size: ``(height, width)`` of the target grid.
-        source_frame: ``(height, width)`` of the source: its own size where it is known, else the target's.
 
     Raises:
         FlowError: the array is not ``(H, W, 2)`` real numbers, is empty, or holds infinite values.
@@ -44,10 +40,6 @@ class Flow:
 
     data: Floats
     source_size: tuple[int, int] | None = None
-    height: int = field(init=False)
-    width: int = field(init=False)
-    size: tuple[int, int] = field(init=False)
-    source_frame: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         data: Array = np.asarray(self.data)
@@ -66,13 +58,31 @@ class Flow:
         source = None if self.source_size is None else (int(self.source_size[0]), int(self.source_size[1]))
         if source and min(source) <= 0:
             raise FlowError(f"the source size must be positive; got {self.source_size}")
-        height, width = size = data.shape[:2]
-        vars(self).update(data=data, height=height, width=width, size=size)
-        vars(self).update(source_size=source, source_frame=source or size)
+        vars(self).update(data=data, source_size=source)
 
     def __repr__(self) -> str:
         source = self.source_frame
         return f"<Flow {self.width} x {self.height}, source {source[1]} x {source[0]}>"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` of the target grid."""
+        return geometry.size_of(self.data)
+
+    @property
+    def height(self) -> int:
+        """Rows of the target grid."""
+        return self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the target grid."""
+        return self.size[1]
+
+    @property
+    def source_frame(self) -> tuple[int, int]:
+        """``(height, width)`` of the source: its own size where it is known, else the target's."""
+        return self.source_size or self.size
 
     @property
     def known(self) -> Mask:
