@@ -134,8 +134,7 @@ class Alignment:
         source = self.source.path or Path("source")
         expected = results.expected_image(self.source, self.target.size, **drawing)
         files = results.name_outputs(directory, stem or source.stem, extension or expected, kinds=outputs)
-        inputs = [image.path for image in (self.source, self.target) if image.path is not None]
-        results.check_outputs(files, inputs, warped=expected)
+        results.check_outputs(files, (self.source.path, self.target.path), warped=expected)
         written, _ = results.write_outputs(files, self, only_trusted=only_trusted, quality=quality, **drawing)
         return list(written.values())
 

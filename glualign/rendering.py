@@ -36,7 +36,7 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
         image = image.as_colours()
     hole = image.missing
     if hole is not None and image.nodata is None and image.pixels.dtype.kind == "f":
-        image = image.replace(image.pixels, nodata=float("nan"))
+        image = image.replace(nodata=float("nan"))
     lacking = None
     if image.extrasamples and image.nodata is not None:
         lacking = image.pixels == image.nodata

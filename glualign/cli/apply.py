@@ -176,7 +176,7 @@ def _warp(
     if place is not None:
         map_affine(place.georeference, place.name)
         moved = resized(place.georeference, place.size, warped.size)
-        warped = warped.replace(warped.pixels, georeference=moved)
+        warped = warped.replace(georeference=moved)
     if more["mask"]:
         write_mask(more["mask"], valid, warped)
     del valid

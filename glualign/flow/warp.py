@@ -11,7 +11,7 @@ import numpy.typing as npt
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.geometry import EDGE_TOLERANCE, inside, positions
+from glualign.geometry import EDGE_TOLERANCE, inside, positions, size_of
 
 Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
 
@@ -67,7 +67,7 @@ def warp(
         raise FlowError(f"interpolation {interpolation!r} is not one of {', '.join(_FLAGS)}")
     if pixels.ndim not in (2, 3) or pixels.size == 0:
         raise FlowError(f"cannot warp an array of shape {pixels.shape}; expected (H, W) or (H, W, C)")
-    source_size = (int(pixels.shape[0]), int(pixels.shape[1]))
+    source_size = size_of(pixels)
     # Formats like .flo do not store the source size: then any image is taken at its word.
     expected = flow.source_size or source_size
     if expected != source_size:

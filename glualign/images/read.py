@@ -77,7 +77,7 @@ def read_image(
     if image.pages > 1:
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
         image = _noted(image, pages)
-    image = _upright(image) if apply_orientation and image.exif else image
+    image = _upright(image) if apply_orientation else image
     mask = mask_beside(location)
     if mask_from == "alpha" and (seen := image.as_colours()).has_alpha:
         clear = seen.pixels[..., -1] == 0
