@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import lzma
-import re
 import struct
 import zlib
 from importlib.util import find_spec
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -18,27 +17,23 @@ from glualign.errors import ImageError, MissingExtraError
 from glualign.geometry import size_of, strips
 from glualign.images import decode, exif
 from glualign.images.image import Image
+from glualign.images.tiff_tags import (
+    ICC_PROFILE,
+    PHOTOMETRIC,
+    dpi_of,
+    exif_of,
+    gdal_metadata_of,
+    georeference_of,
+    nodata_of,
+    tag_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import tifffile
 
-GPS_IFD, ICC_PROFILE, GDAL_METADATA, NODATA = 0x8825, 34675, 42112, 42113
-GEO_TAGS = {33550: "d", 33922: "d", 34264: "d", 34735: "H", 34736: "d", 34737: "s"}
-"""Tags of a georeference and their types: scale, tie points, matrix, keys of the coordinate system."""
-_GEO_COUNTS = {33550: 3, 33922: 6, 34264: 16, 34735: 4}
-"""Numbers that one entry of these tags has."""
-DIRECTORIES = {exif.EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
-# Descriptive tags that belong to the picture, as opposed to those that describe how its pixels are stored.
-TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
-# Descriptions that tell programs the layout of the file: true of the stack read, not of the page written.
-_LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<OME|<MetaData)')
-# Minimum, mean and the like, which are not true of other pixels.
-_STATISTICS = re.compile(r'<Item\b[^>]*\bname="STATISTICS_[^>]*>[^<]*</Item>\s*')
-_SUBFILE, _PHOTOMETRIC, _RESOLUTION, _RESOLUTION_UNIT, _DNG_VERSION = 254, 262, (282, 283), 296, 50706
-_INCHES = {2: 1.0, 3: 2.54}
-"""Centimetres and inches in an inch, by the unit of a resolution."""
+_SUBFILE, _DNG_VERSION = 254, 50706
 _SENSOR_DATA = (32803, 34892)
 _PRINTED = {5: "CMYK", 8: "LAB", 9: "LAB"}
 _YCBCR, _LAB_OFFSET = 6, 9
@@ -79,16 +74,16 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
         except Exception as error:  # The pixels are fine.
             note = f"its internal mask cannot be read and is left out ({error})"
             image = image.replace(notes=(*image.notes, note))
-        place, faults = _georeference(page)
+        place, faults = georeference_of(page)
         converted, bits = _is_converted(page), page.bitspersample
-        if 1 < bits < 8 and _tag(page, _PHOTOMETRIC, 1) != 3:
+        if 1 < bits < 8 and tag_value(page, PHOTOMETRIC, 1) != 3:
             faults += decode.scaled(bits, 8)
         return image.replace(
-            exif=_exif(stream, page),
-            icc=image.icc if converted else _tag(page, ICC_PROFILE, b"") or None,
-            nodata=None if converted else _nodata(page),
-            dpi=_dpi(page),
-            gdal_metadata=_gdal_metadata(page),
+            exif=exif_of(stream, page),
+            icc=image.icc if converted else tag_value(page, ICC_PROFILE, b"") or None,
+            nodata=None if converted else nodata_of(page),
+            dpi=dpi_of(page),
+            gdal_metadata=gdal_metadata_of(page),
             georeference=place,
             pages=pages,
             notes=(*image.notes, *faults),
@@ -153,11 +148,11 @@ def _select(
 
     first, page = page_at(next(iter(chain))), page_at(whole[index])
     inner = [page_at(offset) for offset in list(first.subifds or ())[:16] if offset]
-    raw = any(_tag(each, _PHOTOMETRIC, 0) in _SENSOR_DATA for each in (first, page, *inner))
+    raw = any(tag_value(each, PHOTOMETRIC, 0) in _SENSOR_DATA for each in (first, page, *inner))
     if raw or _DNG_VERSION in first.tags:
         raise ImageError("is the raw file of a camera; develop it to TIFF, PNG or JPEG first")
     if chain[page.offset] & 1:
-        page = next((each for each in inner if not _tag(each, _SUBFILE, 0) & 1), page)
+        page = next((each for each in inner if not tag_value(each, _SUBFILE, 0) & 1), page)
     after = list(chain)[list(chain).index(page.offset) + 1 :] if page.offset in chain else []
     own = takewhile(lambda offset: chain[offset] & 5, after)  # reduced, a mask, or both: not the next page
     masks = (page_at(offset) for offset in islice(own, 16) if chain[offset] & 4)
@@ -207,7 +202,7 @@ def _check_segments(stream: BinaryIO, page: tifffile.TiffPage) -> None:
 
 def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
     """The `Image` that ``(H, W, C)`` samples and tags mean."""
-    photometric, bits = _tag(page, _PHOTOMETRIC, 1), page.bitspersample
+    photometric, bits = tag_value(page, PHOTOMETRIC, 1), page.bitspersample
     if pixels.dtype == np.float16:
         pixels = pixels.astype(np.float32)
     if photometric == 3:
@@ -240,7 +235,7 @@ def _interpreted(page: tifffile.TiffPage, pixels: Array) -> Image:
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     """ExtraSamples for each of the bands behind grey or RGB; 0 (unspecified) where the file says nothing."""
-    base = 3 if _tag(page, _PHOTOMETRIC, 1) in (2, _YCBCR) else 1
+    base = 3 if tag_value(page, PHOTOMETRIC, 1) in (2, _YCBCR) else 1
     if count < base:
         raise ValueError(f"{count} of {base} colours")
     said = tuple(int(value) for value in page.extrasamples or ())
@@ -249,7 +244,7 @@ def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
 
 def _is_converted(page: tifffile.TiffPage) -> bool:
     """Whether the colours are CMYK, Lab or YCbCr; of JPEG and its like, decoders give RGB."""
-    photometric = _tag(page, _PHOTOMETRIC, 0)
+    photometric = tag_value(page, PHOTOMETRIC, 0)
     is_raw = page.compression not in (*_JPEG, *_EMBEDDED)
     return photometric in _PRINTED or (photometric == _YCBCR and is_raw)
 
@@ -258,22 +253,22 @@ def _converted(page: tifffile.TiffPage, pixels: Array) -> Image:
     """CMYK and Lab as sRGB, YCbCr as RGB; pixels without data are ignored, for their value changes."""
     from PIL import Image as PillowImage
 
-    photometric = _tag(page, _PHOTOMETRIC, 0)
+    photometric = tag_value(page, PHOTOMETRIC, 0)
     mode = _PRINTED.get(photometric, "YCbCr")
     colours = 4 if mode == "CMYK" else 3
     if pixels.dtype != np.uint8 or pixels.shape[2] < colours:
         raise ImageError(f"{page.bitspersample}-bit {mode} is not supported; convert it to RGB")
     for tag, usual in _YCBCR_USUAL.items() if mode == "YCbCr" else ():
-        ratios = np.reshape(_tag(page, tag, ()), (-1, 2))
+        ratios = np.reshape(tag_value(page, tag, ()), (-1, 2))
         if len(ratios) and not np.allclose(ratios[:, 0], ratios[:, 1] * usual, rtol=1e-3):
             raise ImageError("YCbCr of unusual coefficients or range is not supported; convert it to RGB")
-    nodata = _nodata(page)
+    nodata = nodata_of(page)
     hole = None if nodata is None else (pixels == nodata).all(axis=2)
     values = np.ascontiguousarray(pixels[..., :colours])
     if photometric == _LAB_OFFSET:
         values[..., 1:] ^= 128  # `frombytes` takes a and b signed, as the other Lab of TIFF has them
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
-    picture.info["icc_profile"] = _tag(page, ICC_PROFILE, b"") or None
+    picture.info["icc_profile"] = tag_value(page, ICC_PROFILE, b"") or None
     image = decode.from_pillow(picture)
     dropped = ("its extra channels are dropped",) if pixels.shape[2] > colours else ()
     return image.replace(ignored=hole, notes=(*image.notes, *dropped))
@@ -317,68 +312,3 @@ def _without_codecs(stream: BinaryIO, page: tifffile.TiffPage, error: Exception)
 
 def _compression(page: tifffile.TiffPage) -> str:
     return str(getattr(page.compression, "name", page.compression))
-
-
-def _tag(page: tifffile.TiffPage, tag: int, default: Any) -> Any:
-    """The value of a tag; the default where it is absent or of another type."""
-    found = page.tags.valueof(tag)
-    return type(default)(found) if isinstance(found, type(default)) else default
-
-
-def _nodata(page: tifffile.TiffPage) -> float | None:
-    """GDAL's no-data value, scaled and inverted as the pixels are."""
-    try:
-        value = float(str(page.tags.valueof(NODATA)).strip("\0 "))
-    except ValueError:
-        return None
-    photometric, bits = _tag(page, _PHOTOMETRIC, 1), page.bitspersample
-    if bits < 8 and photometric != 3 and value.is_integer():
-        value = value * 255 // (2**bits - 1)
-    return (1 << max(bits, 8)) - 1 - value if photometric == 0 and page.sampleformat == 1 else value
-
-
-def _georeference(page: tifffile.TiffPage) -> tuple[dict[int, Any], tuple[str, ...]]:
-    """The tags of the georeference, and what is to be told of it; without any where one is damaged."""
-    found = {tag: page.tags[tag].value for tag in GEO_TAGS if tag in page.tags}
-    for tag, count in _GEO_COUNTS.items():
-        values = np.atleast_1d(found.get(tag, ()))
-        if values.dtype.kind not in "iuf" or not np.isfinite(values).all() or values.size % count:
-            return {}, ("its georeference is damaged and left out",)
-    return found, ()
-
-
-def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    """Pixels per inch that the page gives; of a ratio without unit, None."""
-    units = _INCHES.get(_tag(page, _RESOLUTION_UNIT, 2), 0.0)
-    over, under = zip(*(_tag(page, tag, (0, 1)) for tag in _RESOLUTION), strict=True)
-    return decode.checked_dpi([units * a / max(1, b) for a, b in zip(over, under, strict=True)])
-
-
-def _gdal_metadata(page: tifffile.TiffPage) -> str:
-    """GDAL's XML without statistics; empty where it has no other items."""
-    found = page.tags.valueof(GDAL_METADATA) or ""
-    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
-    kept = _STATISTICS.sub("", text)
-    return kept if "<Item" in kept else ""
-
-
-def _exif(stream: BinaryIO, page: tifffile.TiffPage) -> bytes | None:
-    """The page's descriptive tags, orientation, EXIF and GPS directories as one EXIF block, if it has any."""
-    from PIL import Image as PillowImage
-
-    try:
-        found, carried = PillowImage.Exif(), PillowImage.Exif()
-        found.endian, found.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
-        found.load_from_fp(stream, page.offset)
-        for tag in TEXT_TAGS:
-            if tag in found and not (tag == 270 and _LAYOUT_DESCRIPTION.match(str(found[tag]))):
-                carried[tag] = found[tag]
-        for tag in DIRECTORIES:
-            if tag in found:
-                carried[tag] = dict(found.get_ifd(tag))
-        if _tag(page, exif.ORIENTATION, 1) != 1:
-            carried[exif.ORIENTATION] = _tag(page, exif.ORIENTATION, 0)
-        block = carried.tobytes() if len(carried) else b""
-    except Exception:  # Broken metadata must not stop an image whose pixels are fine.
-        return None
-    return block.removeprefix(exif.PREFIX) or None

@@ -14,14 +14,13 @@ from glualign.arrays import Array
 from glualign.errors import GlualignError, ImageError, MissingExtraError
 from glualign.files import atomic_path
 from glualign.geometry import size_of, strips
-from glualign.images import exif, tiff
+from glualign.images import exif, tiff_tags
 from glualign.images.decode import INCH, PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
 
 if TYPE_CHECKING:
     import os
 
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 DEFAULT_QUALITY = 95
 
@@ -59,10 +58,7 @@ _LARGE = 1 << 27
 """Samples of an 8-bit PNG from which Pillow's copy of it, four bytes a pixel, is avoided."""
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _STRIP_BYTES = 1 << 20
-_INTEROPERABILITY = 0xA005
 _CLASSIC_TIFF_LIMIT = 2**32 - 2**26
-_TIFF_HEAD_BYTES = 4096
-"""In these tifffile writes the tags of a page."""
 _SUB = 1  # PNG's filter: difference to the pixel on the left. Paeth is 1 % smaller on 16-bit photographs.
 
 
@@ -269,7 +265,7 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
         extras = (2,) if image.has_alpha else extras
     notes = tuple[str, ...]()
     try:
-        tags, directories = _tiff_tags(block)
+        tags, directories = tiff_tags.exif_tags(block)
     except Exception:  # Damaged metadata must not stop an image; Pillow meets it with any error.
         tags, directories, notes = [], {}, ("its EXIF is damaged and left out",)
     big = pixels.nbytes > _CLASSIC_TIFF_LIMIT
@@ -277,12 +273,14 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
         directories = {}
     tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
     if image.icc:
-        tags.append((tiff.ICC_PROFILE, "B", len(image.icc), image.icc, True))
+        tags.append((tiff_tags.ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
-        tags.append((tiff.NODATA, "s", 0, f"{image.nodata:.17g}", True))
+        tags.append((tiff_tags.NODATA, "s", 0, f"{image.nodata:.17g}", True))
     if image.gdal_metadata:
-        tags.append((tiff.GDAL_METADATA, "s", 0, image.gdal_metadata.encode(), True))
-    tags += [(tag, tiff.GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()]
+        tags.append((tiff_tags.GDAL_METADATA, "s", 0, image.gdal_metadata.encode(), True))
+    tags += [
+        (tag, tiff_tags.GEO_TAGS[tag], len(value), value, True) for tag, value in image.georeference.items()
+    ]
     tifffile.imwrite(
         path,
         pixels,
@@ -299,45 +297,10 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
         metadata=None,
         software=False,
         # By name: tifffile does not write these by number. Their offset follows below.
-        extratags=[*tags, *((tiff.DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
+        extratags=[*tags, *((tiff_tags.DIRECTORIES[tag], "I", 1, 0, True) for tag in directories)],
         resolution=image.dpi,
         resolutionunit=2 if image.dpi else None,
     )
     if directories:
-        _append_directories(path, directories)
+        tiff_tags.append_directories(path, directories)
     return notes
-
-
-def _tiff_tags(block: bytes | None) -> tuple[list[Any], dict[int, ImageFileDirectory_v2]]:
-    """An EXIF block as tifffile's extra tags and inner directories; any error means damage."""
-    from PIL import Image as PillowImage
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    if not block:
-        return [], {}
-    found = PillowImage.Exif()
-    found.load(exif.PREFIX + block)
-    tags = [
-        (tag, "s", 0, str(found[tag]).encode("utf-8", "replace"), True)
-        for tag in tiff.TEXT_TAGS
-        if tag in found
-    ]
-    inner: dict[int, ImageFileDirectory_v2] = {}
-    for tag in tiff.DIRECTORIES:
-        for code, value in found.get_ifd(tag).items() if tag in found else ():
-            if code != _INTEROPERABILITY and not isinstance(value, dict):
-                inner.setdefault(tag, ImageFileDirectory_v2())[code] = value
-    for directory in inner.values():
-        directory.tobytes()
-    return tags, inner
-
-
-def _append_directories(path: Path, directories: dict[int, ImageFileDirectory_v2]) -> None:
-    """Append EXIF and GPS directories to a classic TIFF in which their tags wait for the offsets."""
-    with path.open("r+b") as stream:
-        head = stream.read(_TIFF_HEAD_BYTES)
-        for tag, directory in directories.items():
-            offset = stream.seek(0, 2)
-            stream.write(directory.tobytes(offset))
-            stream.seek(head.index(struct.pack("<HHII", tag, 4, 1, 0)) + 8)
-            stream.write(struct.pack("<I", offset))
