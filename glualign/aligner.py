@@ -130,7 +130,8 @@ class Aligner:
                 motion may reach them.
             source_mask: of the source's size; pixels where it is black (0, False) have no say in matching,
                 motion and verdict, and are not valid. See `Image.ignore`.
-            target_mask: the same for the target. Neither is for a prepared image.
+            target_mask: the same for the target, where such pixels are not trusted. Neither is for a prepared
+                image.
 
         Raises:
             ImageError: an image cannot be read, or is too small or too elongated to be matched, or a mask

@@ -15,7 +15,7 @@ from glualign.files import PathLike
 from glualign.flow import Flow, Interpolation
 from glualign.images import Image, exif, reduce_image, to_rgb8
 from glualign.quality import Quality
-from glualign.rendering import fill_invalid, fill_of, holds_data, mark_nodata, warp_image
+from glualign.rendering import fill_invalid, fill_of, mark_nodata, reaches_data, warp_image
 from glualign.report.page import picture_url
 
 
@@ -27,8 +27,10 @@ class Alignment:
         source: the image that moved.
         target: the image whose pixel grid the result lives on.
         flow: target -> source, in source pixels.
-        trusted: ``(H, W)`` bool on the target grid: valid, and the expected error is below 5 working pixels.
-        confidence: ``(H, W)`` float32, 0 to 1: exp(-expected error / 4 working pixels); 0 where not valid.
+        trusted: ``(H, W)`` bool on the target grid: valid, the target has data there, and the expected error
+            is below 5 working pixels.
+        confidence: ``(H, W)`` float32, 0 to 1: exp(-expected error / 4 working pixels); 0 where not valid or
+            where the target has no data.
         quality: figures and a verdict on the whole; None where a saved flow came without them.
         transform: 3x3 float64, target pixel -> source pixel, where the flow is one global model.
         model: name of the network; empty where it is not known.
@@ -68,8 +70,8 @@ class Alignment:
 
     @cached_property
     def valid(self) -> Mask:
-        """``(H, W)`` bool on the target grid: the source position is known and inside, and both hold data."""
-        return holds_data(self.source, self.target, self.flow)
+        """``(H, W)`` bool on the target grid: the flow is known and leads to where the source has data."""
+        return reaches_data(self.source, self.flow)
 
     @cached_property
     def warped(self) -> Image:
@@ -97,9 +99,7 @@ class Alignment:
             warped = warped.replace(exif=exif.patched(block, {exif.ORIENTATION: turn}))
         if self.target.georeference and warped.nodata is None and fill_of(fill) != "transparent":
             warped = mark_nodata(warped, shown, self.target.nodata)
-        if (hole := self.target.missing) is not None:
-            shown &= ~hole
-        elif warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
+        if warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it
             return warped.on_grid_of(self.target)
         filled = fill_invalid(warped, shown & self.trusted if only_trusted else shown, fill, self.target)
         return filled.on_grid_of(self.target)

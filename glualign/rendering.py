@@ -25,8 +25,9 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
 
     Returns:
         ``(warped, valid)``: the image, and bool ``(H_target, W_target)``, false where the flow is unknown or
-        leaves the source, or where a pixel without data has a part in the sample. Pixels that are not valid
-        hold the no-data value where the image has one, otherwise 0.
+        leaves the source, or where a pixel without data has a part in the sample. Of several bands, each is
+        sampled where it has data, and one is enough. What holds nothing has the no-data value where the image
+        has one (float: NaN), otherwise 0.
 
     Raises:
         FlowError: the flow belongs to a source of another size.
@@ -34,15 +35,11 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
     how = interpolation or ("nearest" if image.is_labels else "linear")
     if how != "nearest":
         image = image.as_colours()
-    hole = image.missing
-    if hole is not None and image.nodata is None and image.pixels.dtype.kind == "f":
+    hole, lacking = image.missing, image.lacking
+    if (hole is not None or lacking is not None) and image.nodata is None and image.pixels.dtype.kind == "f":
         image = image.replace(nodata=float("nan"))
-    lacking = None
-    if image.extrasamples and image.nodata is not None:
-        lacking = image.pixels == image.nodata
-        lacking &= ~lacking.all(axis=2, keepdims=True)
-    if lacking is not None and lacking.any():
-        pixels, valid = _warp_by_band(image, flow, how, lacking)
+    if lacking is not None and (lacking != lacking[..., :1]).any():
+        pixels, valid = _warp_by_band(image, flow, how, lacking, hole)
     else:
         pixels, valid = warp(image.pixels, flow, interpolation=how, alpha=image.has_alpha, missing=hole)
         pixels[~valid] = image.blank
@@ -51,18 +48,17 @@ def warp_image(image: Image, flow: Flow, interpolation: Interpolation | None = N
     return image.replace(pixels, exif=block, georeference={}, dpi=None, ignored=None), valid
 
 
-def _warp_by_band(image: Image, flow: Flow, how: Interpolation, lacking: Mask) -> tuple[Array, Mask]:
-    """`warp` of an image of which some pixels hold data in some bands only, ``lacking`` ``(H, W, C)`` bool.
-
-    A pixel is valid where one of its bands is.
-    """
-    alone = lacking.any(axis=(0, 1))
+def _warp_by_band(
+    image: Image, flow: Flow, how: Interpolation, lacking: Mask, hole: Mask | None
+) -> tuple[Array, Mask]:
+    """`warp` of an image of which some pixels are ``lacking`` some bands; valid where one band is."""
+    alone = (lacking != lacking.all(axis=2, keepdims=True)).any(axis=(0, 1))
     pixels = np.full((*flow.size, image.channels), image.blank, image.pixels.dtype)
     valid = np.zeros(flow.size, np.bool_)
     for bands in filter(len, (np.flatnonzero(~alone), *np.flatnonzero(alone)[:, None])):
         missing = np.asarray(lacking[..., bands].any(axis=2))
-        if image.missing is not None:
-            missing |= image.missing
+        if hole is not None:
+            missing |= hole
         own = image.pixels[..., bands]
         values, seen = warp(own, flow, interpolation=how, alpha=False, missing=missing)
         for band, value in zip(bands, np.moveaxis(values, 2, 0), strict=True):
@@ -90,11 +86,9 @@ def mark_nodata(warped: Image, shown: Mask, nodata: float | None) -> Image:
     return marked
 
 
-def holds_data(source: Image, target: Image, flow: Flow) -> Mask:
-    """``(H_target, W_target)`` bool: the flow is known, leads into the source, and both images have data."""
-    valid = flow.valid() if source.missing is None else warp_image(source, flow)[1]
-    hole = target.missing
-    return valid if hole is None else valid & ~hole
+def reaches_data(source: Image, flow: Flow) -> Mask:
+    """``(H_target, W_target)`` bool: the flow is known and leads to where the source has data."""
+    return flow.valid() if source.missing is None else warp_image(source, flow)[1]
 
 
 def fill_of(text: str) -> str:

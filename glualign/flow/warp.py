@@ -150,10 +150,13 @@ def _interpolated(
 
 def _remapped(pixels: Array, x: Floats, y: Floats, flag: int) -> Array:
     """Values ``(h, w, C)`` of ``(H, W, C)`` pixels, of `_EXACT_TYPES` or float64, at float32 positions."""
-    if pixels.dtype == np.float64:  # what float32 loses is interpolated by itself
-        high = pixels.astype(np.float32)
-        parts = (_remapped(part, x, y, flag) for part in (high, (pixels - high).astype(np.float32)))
-        return np.asarray(np.add(*parts, dtype=np.float64))
+    if pixels.dtype == np.float64:  # in three summands of float32, which hold every bit
+        total = np.zeros((*x.shape, pixels.shape[2]))
+        for _ in range(3):
+            part = pixels.astype(np.float32)
+            total += _remapped(part, x, y, flag)
+            pixels = pixels - part
+        return total
     # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
     count = pixels.shape[2]
     step = next(step for step in (4, 3, 1) if count % step != 2)

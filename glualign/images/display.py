@@ -43,11 +43,12 @@ def to_rgb8(image: Image) -> Bytes:
     not as a copy: do not write to the result.
     """
     image = image.as_colours()
-    hole = image.missing
+    channels = _shown(image)
+    hole = _without_data(image, channels)
     if image.pixels.dtype == np.uint8 and image.pixels.shape[2:] == (3,) and hole is None:
         return np.ascontiguousarray(image.pixels)
     out = np.empty((*image.size, 3), np.uint8)
-    channels, stretched = _shown(image, hole)
+    stretched = _stretched(image, channels, hole)
     low, high = stretched or (np.zeros(1), _FULL_RANGE.get(image.pixels.dtype.name, 1.0))
     for top, bottom in strips(image.size):
         rows = image.pixels[top:bottom].reshape(-1, image.width, image.channels)[..., channels]
@@ -61,11 +62,8 @@ def to_rgb8(image: Image) -> Bytes:
     return out
 
 
-def _shown(image: Image, hole: Mask | None) -> tuple[list[int], tuple[Doubles, Doubles] | None]:
-    """Channels that are shown, one or three, and values that are black and white: None for the full range.
-
-    Alpha is shown where it holds shapes cut out of nothing. Values are percentiles of a sample.
-    """
+def _shown(image: Image) -> list[int]:
+    """Channels that are shown, one or three; alpha where it holds shapes cut out of nothing."""
     colours = image.channels if image.extrasamples is not None else image.colours
     channels = [0, 1, 2] if colours >= 3 else [0]
     if image.has_alpha:
@@ -73,14 +71,29 @@ def _shown(image: Image, hole: Mask | None) -> tuple[list[int], tuple[Doubles, D
         same = (colour == pixels[:: max(1, image.height // 64)][..., :-1]).all()
         if same and (colour == pixels[..., :-1]).all() and np.ptp(pixels[..., -1]) > 0:
             channels = [image.channels - 1]
+    return channels
+
+
+def _without_data(image: Image, channels: list[int]) -> Mask | None:
+    """``(H, W)`` bool, true where a pixel is missing or lacks one of these channels; None: nowhere."""
+    if image.lacking is None:
+        return image.missing
+    found = np.asarray(image.lacking[..., channels].any(axis=2))
+    if image.missing is not None:
+        found |= image.missing
+    return found if found.any() else None
+
+
+def _stretched(image: Image, channels: list[int], hole: Mask | None) -> tuple[Doubles, Doubles] | None:
+    """Values that are black and white, percentiles of a sample outside ``hole``; None for the full range."""
     if image.pixels.dtype == np.uint8:
-        return channels, None
+        return None
     step = max(1, math.isqrt(image.height * image.width // _SAMPLE_PIXELS))
     bands = image.pixels.reshape(*image.size, -1)[::step, ::step]
     sample = bands.reshape(-1, image.channels) if hole is None else bands[~hole[::step, ::step]]
     values = sample[:, channels].astype(np.float64)
     if not len(values):
-        return channels, None
+        return None
     # Bands of unlike units each have a range; the channels of a colour share one.
     axis = 0 if image.extrasamples is not None and image.colours == 1 else None
     low, high = (np.atleast_1d(edge) for edge in np.percentile(values, _PERCENTILES, axis=axis))
@@ -88,13 +101,14 @@ def _shown(image: Image, hole: Mask | None) -> tuple[list[int], tuple[Doubles, D
     low, high = np.where(high <= low, least, low), np.where(high <= low, most, high)
     full = _FULL_RANGE.get(image.pixels.dtype.name, math.nan)
     fits = min(low) >= -_OVERSHOOT * full and max(high) <= (1 + _OVERSHOOT) * full
-    return channels, None if fits and max(high - low) >= _NARROW * full else (low, high)
+    return None if fits and max(high - low) >= _NARROW * full else (low, high)
 
 
 def display_notes(image: Image) -> tuple[str, ...]:
     """What a user should know of how `to_rgb8` shows the image, a short sentence each."""
     image, notes = image.as_colours(), list[str]()
-    shown, stretched = _shown(image, image.missing)
+    shown = _shown(image)
+    stretched = _stretched(image, shown, _without_data(image, shown))
     if image.has_alpha and shown == [image.channels - 1]:
         notes.append("its colours are all the same: matched by its alpha channel")
     elif image.extrasamples is not None and image.channels > len(shown):

@@ -166,18 +166,27 @@ class Image:
         return self.pixels.astype(dtype) if changed or copy else self.pixels
 
     @cached_property
-    def missing(self) -> Mask | None:
-        """``(H, W)`` bool, true where a pixel holds no data; None when all do.
+    def lacking(self) -> Mask | None:
+        """``(H, W, C)`` bool, true where a band holds no data: the no-data value, a NaN or infinity.
 
-        A pixel without data has the no-data value in all of its bands, or a NaN or infinity in any, or is
-        ignored.
+        None when all do. The no-data value may be that of a colour: only a pixel of it in all channels has no
+        data. With alpha, neither has one of a NaN in any.
         """
-        found = np.zeros(self.size, np.bool_) if self.ignored is None else self.ignored.copy()
         bands = self.pixels.reshape(*self.size, -1)
+        found = ~np.isfinite(bands) if bands.dtype.kind == "f" else np.zeros(bands.shape, np.bool_)
+        if self.has_alpha:
+            found |= found.any(axis=2, keepdims=True)
         if self.nodata is not None:
-            found |= (bands == self.nodata).all(axis=2)
-        if bands.dtype.kind == "f":
-            found |= ~np.isfinite(bands).all(axis=2)
+            same = bands == self.nodata
+            found |= same.all(axis=2, keepdims=True) if self.extrasamples is None else same
+        return found if found.any() else None
+
+    @cached_property
+    def missing(self) -> Mask | None:
+        """``(H, W)`` bool, true where a pixel is ignored or holds no data in any band; None when all do."""
+        found = np.zeros(self.size, np.bool_) if self.ignored is None else self.ignored.copy()
+        if self.lacking is not None:
+            found |= self.lacking.all(axis=2)
         return found if found.any() else None
 
     def ignore(self, mask: Array | Image) -> Image:

@@ -13,7 +13,7 @@ from glualign.images import Image
 from glualign.matching.options import Transform
 from glualign.matching.similarity import UNRELATED
 from glualign.quality import Quality, Verdict
-from glualign.rendering import holds_data
+from glualign.rendering import reaches_data
 
 TRUSTED_ERROR = 5.0
 """Working pixels of expected error below which a valid pixel is trusted."""
@@ -53,11 +53,12 @@ def assess(
     ``error`` is what is expected of each pixel, ``(H, W)`` working pixels; its memory becomes the confidence.
     ``matrix`` is that of the flow, where it is a global model.
     """
-    valid = holds_data(source, target, flow)
+    valid = reaches_data(source, flow)
+    known = valid if target.missing is None else valid & ~target.missing
     if figures.edge_similarity < UNRELATED and figures.consistency < CONVINCING:
         # What agrees does so by chance.
         np.maximum(error, np.float32(TRUSTED_ERROR), out=error)
-    trusted = valid & (error < TRUSTED_ERROR)
+    trusted = known & (error < TRUSTED_ERROR)
     quality = Quality(
         verdict=verdict_on(_share_of_shown(trusted, target), figures),
         valid_share=float(valid.mean()),
@@ -66,7 +67,7 @@ def assess(
         **figures._asdict(),
     )
     confidence = confidence_of(error, out=error)
-    confidence[~valid] = 0
+    confidence[~known] = 0
     return Alignment(source, target, flow, trusted, confidence, quality, matrix)
 
 

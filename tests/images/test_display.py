@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from glualign.flow import Flow
 from glualign.images import Image, display_notes, to_rgb8
+from glualign.rendering import warp_image
 
 RAMP = np.tile(np.linspace(0, 1, 400, dtype=np.float64), (50, 1))
 EIGHT_BIT = (RAMP * 255 + 0.5).astype(np.uint8)
@@ -90,3 +92,34 @@ def test_rgb_of_8_bit_is_no_copy():
     """Of a picture of 300 megapixels it would take 900 MB."""
     image = Image(np.zeros((4, 5, 3), np.uint8))
     assert to_rgb8(image) is image.pixels
+
+
+@pytest.mark.parametrize("bands", [3, 5])
+@pytest.mark.parametrize("hole", [np.nan, -9999.0])
+def test_a_band_without_data_takes_no_other_band_along(bands, hole):
+    pixels = np.random.default_rng(0).uniform(500, 900, (40, 50, bands)).astype(np.float32)
+    pixels[10:20, 10:20, -1] = hole
+    nodata = None if np.isnan(hole) else hole
+    image = Image(pixels, extrasamples=(0,) * (bands - 1), nodata=nodata)
+    warped, valid = warp_image(image, Flow(np.zeros((40, 50, 2), np.float32)))
+    np.testing.assert_array_equal(warped.pixels, pixels)
+    assert valid.all()
+    assert image.missing is None
+
+
+def test_what_a_shown_band_lacks_is_no_structure():
+    """The range is that of the data, and a hole continues its surroundings."""
+    pixels = np.full((40, 50, 3), 700, np.int16)
+    pixels[..., 1] += np.arange(50, dtype=np.int16) * 4
+    pixels[10:20, 10:20, 2] = -32768
+    seen = to_rgb8(Image(pixels, extrasamples=(0, 0), nodata=-32768))
+    assert np.abs(np.diff(seen[8:22, 12, 1].astype(int))).max() < 12
+    assert np.ptp(seen[..., 1]) > 240
+
+
+def test_a_colour_that_has_the_no_data_value_in_one_channel_is_a_colour():
+    pixels = np.full((40, 50, 3), 90, np.uint8)
+    pixels[5:9, :, 0] = 0
+    assert Image(pixels, nodata=0).missing is None
+    pixels[5:9] = 0
+    assert Image(pixels, nodata=0).missing.sum() == 4 * 50

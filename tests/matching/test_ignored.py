@@ -6,6 +6,7 @@ import pytest
 
 from glualign import Aligner
 from glualign.errors import ImageError
+from glualign.flow import Flow, warp
 from glualign.geometry import resize_flow
 from glualign.images import Image, as_image, read_image, write_image
 from glualign.matching.estimate import fuse
@@ -57,14 +58,30 @@ def test_a_time_stamp_does_not_disturb_the_flow_beside_it(scene, aligner):
     assert after < before / 2
 
 
-def test_what_is_ignored_is_neither_valid_nor_trusted(scene, aligner):
+def test_what_the_target_ignores_is_drawn_and_not_trusted(scene, aligner):
     source, target, keep = scene
     found = aligner.align(source, target, target_mask=keep > 0)
-    assert not found.valid[keep == 0].any()
-    assert not found.trusted[keep == 0].any()
-    assert (found.confidence[keep == 0] == 0).all()
-    assert (found.warped.pixels[keep == 0] == 0).all()
-    assert found.valid[keep > 0].mean() > 0.8
+    hidden = keep == 0
+    assert not found.trusted[hidden].any()
+    assert (found.confidence[hidden] == 0).all()
+    assert found.trusted[~hidden].mean() > 0.8
+    assert found.valid[hidden].mean() > 0.8
+    # The wall, which the source shows there.
+    shown = hidden & found.valid
+    drawn = warp(source, Flow(np.full((*target.shape[:2], 2), SHIFT, np.float32)))[0]
+    apart = np.abs(found.warped.pixels[shown].astype(int) - drawn[shown])
+    assert np.median(apart) < 3
+    assert found.quality.verdict == "good"
+
+
+def test_what_the_source_ignores_is_not_drawn(scene, aligner):
+    source, target, keep = scene
+    found = aligner.align(source, target, source_mask=keep > 0)
+    hidden = np.roll(keep == 0, (-SHIFT[1], -SHIFT[0]), axis=(0, 1))
+    inner = cv2.erode(hidden.astype(np.uint8), np.ones((7, 7))) > 0
+    assert inner.any()
+    assert not found.valid[inner].any()
+    assert (found.warped.pixels[inner] == 0).all()
     assert found.quality.verdict == "good"
 
 
@@ -107,7 +124,7 @@ def test_masks_come_from_alpha_or_from_a_file_beside_the_image(tmp_path):
 def test_a_prepared_target_has_its_mask_already(scene, aligner):
     source, target, keep = scene
     prepared = aligner.prepare(as_image(target).ignore(keep))
-    assert not aligner.align(source, prepared).valid[keep == 0].any()
+    assert not aligner.align(source, prepared).trusted[keep == 0].any()
     with pytest.raises(ImageError, match="prepared"):
         aligner.align(source, prepared, target_mask=keep)
 
