@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -45,6 +45,8 @@ from glualign.network.global_map import fit_global_map
 from glualign.network.lucas_kanade import RADIUS, STEP_CHANNELS, lucas_kanade_steps
 from glualign.network.warping import pixel_grid, resize_bilinear, warp_features
 
+PyramidLevels = tuple[Tensor, Tensor, Tensor]
+"""What a pyramid answers: features at 1/2, 1/4 and 1/8."""
 COARSE_CELLS = COARSE_SIZE // 16
 """Side of the grid on which every source cell is compared with every target cell."""
 
@@ -69,6 +71,14 @@ class WorkingFeatures(NamedTuple):
     """``(B, C, H'/2, W'/2)``; None for a network that ends at 1/4."""
 
 
+class _LocalLevel(NamedTuple):
+    """What a level from 1/16 to 1/4 corrects a flow with."""
+
+    decoder: nn.Module
+    radius: int  # of the local correlation, in cells
+    refinement: Sequence[nn.Module] = ()  # dilated convolutions, the last of which predicts
+
+
 def extra_layer_count(height: int, width: int, *, from_width: bool = False) -> int:
     """Refinement layers between 32 x 32 and 1/8 of the working size (paper section 3.4).
 
@@ -88,7 +98,8 @@ class GLUNet(nn.Module):
     def __init__(self, config: GLUNetConfig) -> None:
         super().__init__()
         self.config = config
-        window = (2 * config.max_displacement + 1) ** 2
+        radius = config.max_displacement
+        window = (2 * radius + 1) ** 2
         decoder = DenseDecoder if config.decoder == "dense" else ResidualDecoder
         width = config.decoder_width
 
@@ -101,21 +112,26 @@ class GLUNet(nn.Module):
             self.descriptors = nn.Conv2d(PRETRAINED_CHANNELS, config.descriptor_channels, 1, bias=False)
             inputs += 2 + 2 + 2 + 1 + 1  # the matches and the map fitted to them, see `_global_flow`
             self.decoder4_local = decoder(window + 2, width=config.mapping_decoder_width)
+            self._level4 = _LocalLevel(self.decoder4_local, radius)
         self.decoder4 = decoder(inputs, width=config.mapping_decoder_width, mapping=True)
         self.decoder3 = decoder(window + 2, width=width)
-        for index, block in enumerate(refinement_blocks(self.decoder3.features, width=width), start=1):
-            self.add_module(f"dc_conv{index}", block)
+        self._level3 = _LocalLevel(self.decoder3, radius, self._add_refinement("dc_conv", self.decoder3))
         self.decoder2 = decoder(window + 2, width=width)
+        self._level2 = _LocalLevel(self.decoder2, radius)
         self.upfeat2 = nn.ConvTranspose2d(self.decoder2.features, 2, kernel_size=4, stride=2, padding=1)
         twice: Callable[[], nn.Module] = partial(nn.Upsample, scale_factor=2, mode="bilinear")
         if config.upsampling == "transposed":
             twice = partial(nn.ConvTranspose2d, 2, 2, kernel_size=4, stride=2, padding=1)
         self.deconv4, self.deconv2 = twice(), twice()
         near_window = (2 * RADIUS + 1) ** 2
-        self.decoder1 = decoder((near_window if config.pretrained else window) + 4, width=width)
-        if not config.pretrained:
-            for index, block in enumerate(refinement_blocks(self.decoder1.features, width=width), start=1):
-                self.add_module(f"l_dc_conv{index}", block)
+        if config.pretrained:
+            self.decoder1 = decoder(near_window + 4, width=width)
+            self._level1 = _LocalLevel(self.decoder1, RADIUS)
+        else:
+            self.decoder1 = decoder(window + 4, width=width)
+            self._level1 = _LocalLevel(
+                self.decoder1, radius, self._add_refinement("l_dc_conv", self.decoder1)
+            )
         self.pyramid = (ThinPyramid if config.pretrained else VGGPyramid)(config.pyramid_channels)
         if config.half_decoder_width:
             quarter = config.pyramid_channels[1]
@@ -132,11 +148,20 @@ class GLUNet(nn.Module):
         # Whatever the process's default: the arithmetic of flow is that of float32.
         self.to(torch.float32)
 
+    def _add_refinement(self, prefix: str, decoder: DenseDecoder | ResidualDecoder) -> Sequence[nn.Module]:
+        blocks = refinement_blocks(decoder.features, width=self.config.decoder_width)
+        for index, block in enumerate(blocks, start=1):
+            self.add_module(f"{prefix}{index}", block)
+        return blocks
+
     # ---- features of images
 
-    def coarse_features(self, image_256: Tensor) -> CoarseFeatures:
-        """Features of normalised images ``(B, 3, 256, 256)``, for `coarse_flows`."""
-        level3 = self.pyramid(image_256)[2]
+    def coarse_features(self, image_256: Tensor, levels: PyramidLevels | None = None) -> CoarseFeatures:
+        """Features of normalised images ``(B, 3, 256, 256)``, for `coarse_flows`.
+
+        ``levels`` are what the pyramid answers for them, where it was asked already.
+        """
+        _, _, level3 = levels or self.pyramid(image_256)
         if self.config.pretrained:
             return CoarseFeatures(self.backbone(image_256), level3)
         level4 = self.pyramid.get_submodule("level_4")(level3)
@@ -154,9 +179,12 @@ class GLUNet(nn.Module):
         with torch.autocast(level4.device.type, enabled=False):
             return unit_vectors(self.descriptors(level4))
 
-    def working_features(self, image: Tensor) -> WorkingFeatures:
-        """Features of normalised images ``(B, 3, H', W')`` for `fine_flows`, sides multiples of 8."""
-        half, quarter, eighth = self.pyramid(image)
+    def working_features(self, image: Tensor, levels: PyramidLevels | None = None) -> WorkingFeatures:
+        """Features of normalised images ``(B, 3, H', W')`` for `fine_flows`, sides multiples of 8.
+
+        ``levels`` as in `coarse_features`.
+        """
+        half, quarter, eighth = levels or self.pyramid(image)
         if not self.config.half_decoder_width:
             return WorkingFeatures(eighth, quarter)
         joined = torch.cat([F.pixel_unshuffle(image, 2), half], dim=1)
@@ -164,16 +192,7 @@ class GLUNet(nn.Module):
 
     # ---- flow between two images
 
-    def forward(
-        self,
-        source: Tensor,
-        target: Tensor,
-        source_256: Tensor,
-        target_256: Tensor,
-        *,
-        extra_layers: int | None = None,
-        detach: bool = False,
-    ) -> list[Tensor]:
+    def forward(self, source: Tensor, target: Tensor, source_256: Tensor, target_256: Tensor) -> list[Tensor]:
         """Flow from ``target`` to ``source`` at every level, in one pass.
 
         Args:
@@ -181,30 +200,30 @@ class GLUNet(nn.Module):
             target: same shape.
             source_256: the source at 256 x 256.
             target_256: the target at 256 x 256.
-            extra_layers: instead of the number that the working size calls for.
-            detach: stop gradients at the flow that enters each warp (for training with a frozen pyramid).
 
         Returns:
             ``(B, 2, h, w)`` at 16 x 16 and 32 x 32, in pixels of the 256 x 256 image; then at 1/8, 1/4 and,
             with ``half_decoder_width``, 1/2 of the working size, in working pixels.
         """
         coarse = self.coarse_features(source_256), self.coarse_features(target_256)
-        flow4, flow3 = self.coarse_flows(*coarse, detach=detach)
+        flow4, flow3 = self.coarse_flows(*coarse)
         working = self.working_features(source), self.working_features(target)
-        finer = self.fine_flows(*working, flow3, extra_layers=extra_layers, detach=detach)
-        return [flow4, flow3, *finer]
+        return [flow4, flow3, *self.fine_flows(*working, flow3)]
 
     def coarse_flows(
         self, source: CoarseFeatures, target: CoarseFeatures, *, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The flows at 16 x 16 and 32 x 32, in pixels of 256."""
+        """The flows at 16 x 16 and 32 x 32, in pixels of 256.
+
+        ``detach`` stops gradients at the flow that enters each warp (for training with a frozen pyramid).
+        """
         level = partial(self._local_flow, detach=detach)
         source, target = (each._replace(level4=self.described(each.level4)) for each in (source, target))
         flow4 = self._global_flow(source, target)
         if self.config.pretrained:
-            _, flow4 = level(self.decoder4_local, source.level4, target.level4, flow4, stride=16)
+            _, flow4 = level(self._level4, source.level4, target.level4, flow4, stride=16)
         flow = in_float32(self.deconv4, flow4)
-        _, flow3 = level(self.decoder3, source.level3, target.level3, flow, stride=8, refinement="dc_conv")
+        _, flow3 = level(self._level3, source.level3, target.level3, flow, stride=8)
         return flow4 * self.config.div, flow3 * self.config.div
 
     def fine_flows(
@@ -216,7 +235,10 @@ class GLUNet(nn.Module):
         extra_layers: int | None = None,
         detach: bool = False,
     ) -> list[Tensor]:
-        """Adaptive-resolution levels: the flows finer than ``flow3`` in working pixels, the finest last."""
+        """Adaptive-resolution levels: the flows finer than ``flow3`` in working pixels, the finest last.
+
+        ``extra_layers`` replaces the number that the working size calls for; ``detach`` as in `coarse_flows`.
+        """
         level = partial(self._local_flow, detach=detach)
         height, width = (8 * side for side in target.eighth.shape[2:])
         if extra_layers is None:
@@ -227,18 +249,15 @@ class GLUNet(nn.Module):
             stride = 8 * 2 ** (extra_layers - layer)
             size = (height // stride, width // stride)
             reduced = (F.interpolate(side.eighth, size=size, mode="area") for side in (source, target))
-            _, flow = level(self.decoder2, *reduced, resize_bilinear(flow, size), stride=stride)
+            _, flow = level(self._level2, *reduced, resize_bilinear(flow, size), stride=stride)
         flow = resize_bilinear(flow, (height // 8, width // 8))
-        features, flow2 = level(self.decoder2, source.eighth, target.eighth, flow, stride=8)
+        features, flow2 = level(self._level2, source.eighth, target.eighth, flow, stride=8)
         maps = (source.quarter, target.quarter, in_float32(self.deconv2, flow2), self.upfeat2(features))
-        refinement = "" if self.config.pretrained else "l_dc_conv"
-        features, flow1 = level(self.decoder1, *maps, stride=4, refinement=refinement)
+        features, flow1 = level(self._level1, *maps, stride=4)
         flows = [flow2, flow1]
         if source.half is not None and target.half is not None:
-            size = (height // 2, width // 2)
-            more = (target.half, resize_bilinear(features, size))
-            flow = resize_bilinear(flow1, size)
-            flows.append(level(self.decoder0, source.half, target.half, flow, *more, stride=2)[1])
+            coarser = (resize_bilinear(each, (height // 2, width // 2)) for each in (flow1, features))
+            flows.append(self._half_flow(source.half, target.half, *coarser, detach=detach))
         return [flow * self.config.div for flow in flows]
 
     def _global_flow(self, source: CoarseFeatures, target: CoarseFeatures) -> Tensor:
@@ -270,44 +289,58 @@ class GLUNet(nn.Module):
 
     def _local_flow(
         self,
-        decoder: nn.Module,
+        level: _LocalLevel,
         source: Tensor,
         target: Tensor,
         flow: Tensor,
         *more: Tensor,
         stride: int,
-        refinement: str = "",
-        detach: bool = False,
+        detach: bool,
     ) -> tuple[Tensor, Tensor]:
         """Warp, correlate, decode: the decoder's features and the improved flow, in the network's units.
 
         Maps are ``(B, C, H, W)``, with ``stride`` pixels from cell to cell. The decoder sees ``more`` beside
-        the correlation and the flow; at 1/2 it corrects a Lucas-Kanade step. ``refinement`` begins the names
-        of the level's dilated convolutions, if any; ``detach`` stops gradients at the flow that is warped by.
+        the correlation and the flow.
         """
-        to_cells, at_half = self.config.div / stride, stride == 2
+        to_cells = self.config.div / stride
         warped = warp_features(source, (flow.detach() if detach else flow) * to_cells)
-        unit = at_half or self.config.pretrained
-        if unit:
+        if self.config.pretrained:
             warped, target = unit_vectors(warped), unit_vectors(target)
-        near = at_half or (stride == 4 and self.config.pretrained)
-        correlation = local_correlation(target, warped, RADIUS if near else self.config.max_displacement)
-        if not unit:
+        correlation = local_correlation(target, warped, level.radius)
+        if not self.config.pretrained:
             correlation = correlation / target.shape[1]
-        maps, start = [flow, *more], flow
-        if at_half:
-            *steps, difference = lucas_kanade_steps(warped, target)
-            steps = [step / to_cells for step in steps]
-            maps, start = [flow, *steps, difference, *more], flow + steps[0]
+        maps = [flow, *more]
         # In one number format and memory layout, or the first convolution would convert the whole.
-        if at_half or flow.dtype != correlation.dtype:
+        if flow.dtype != correlation.dtype:
             maps = [each.to(correlation.dtype, memory_format=torch.channels_last) for each in maps]
-        features, residual = decoder(torch.cat([F.leaky_relu(correlation, SLOPE), *maps], dim=1))
-        flow = start + residual
-        if refinement:
-            *blocks, head = (self.get_submodule(f"{refinement}{index}") for index in range(1, 8))
+        features, residual = level.decoder(torch.cat([F.leaky_relu(correlation, SLOPE), *maps], dim=1))
+        flow = flow + residual
+        if level.refinement:
+            *blocks, head = level.refinement
             refined = features
             for block in blocks:
                 refined = block(refined)
             flow = flow + in_float32(head, refined)
         return features, flow
+
+    def _half_flow(
+        self, source: Tensor, target: Tensor, flow: Tensor, features: Tensor, *, detach: bool
+    ) -> Tensor:
+        """The flow at 1/2: a Lucas-Kanade step is added to ``flow``, and the decoder corrects the sum.
+
+        ``flow`` and the decoder's ``features`` are those of 1/4, resized.
+        """
+        to_cells = self.config.div / 2
+        warped = unit_vectors(warp_features(source, (flow.detach() if detach else flow) * to_cells))
+        unit_target = unit_vectors(target)
+        correlation = local_correlation(unit_target, warped, RADIUS)
+        *steps, difference = lucas_kanade_steps(warped, unit_target)
+        steps = [step / to_cells for step in steps]
+        # As in `_local_flow`: steps and difference are float32, and channels come first in them.
+        maps = [
+            each.to(correlation.dtype, memory_format=torch.channels_last)
+            for each in (flow, *steps, difference, target, features)
+        ]
+        _, residual = self.decoder0(torch.cat([F.leaky_relu(correlation, SLOPE), *maps], dim=1))
+        corrected: Tensor = flow + steps[0] + residual
+        return corrected
