@@ -88,12 +88,11 @@ class ContrastiveHead(nn.Module):
         """Sum of the losses of the strides in ``features``, ``(2 B, C, N, N)`` each, sources then targets."""
         total = self.log_scales.sum() * 0.0
         metrics: Metrics = {}
-        flow, visible = batch["flow"], batch["visible"].float()
         for (stride, samples), scale in zip(SAMPLES.items(), self.temperatures(), strict=True):
             if stride in features:
                 source, target = unit_vectors(features[stride].float()).chunk(2)
-                truth, seen = level_truth(flow, visible, source.shape[2], source.shape[2] / flow.shape[2])
-                loss, hits = contrastive_loss(source, target, truth, seen, scale, samples)
+                truth = visible_matches(batch, source.shape[2])
+                loss, hits = contrastive_loss(source, target, *truth, scale, samples)
                 total = total + loss
                 metrics[f"hit{stride}"] = hits
         return total, metrics
@@ -161,11 +160,9 @@ class Objective(nn.Module):
         if stage.contrastive > 0 and "negative" in batch:
             level4 = network.described(torch.cat([side.coarse.level4 for side in sides]))
             source4, target4, between4, negative4 = level4.chunk(4)
-            scale, cells = self.head.temperatures()[0], level4.shape[2]
+            scale = self.head.temperatures()[0]
             unmatched = unmatched_loss(negative4, target4, scale)
-            truth = level_truth(
-                batch["flow"], batch["visible"].float(), cells, cells / batch["flow"].shape[2]
-            )
+            truth = visible_matches(batch, level4.shape[2])
             chained, hits = chained_loss((target4, between4, source4), *truth, scale)
             loss = loss + stage.contrastive * (CHAINED * chained + UNMATCHED * unmatched)
             metrics |= {"negative": unmatched.detach(), "hit16": hits}
@@ -181,20 +178,16 @@ class Objective(nn.Module):
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
         """Features of a batch at its working size and at 256 x 256; where these are one, of one pyramid."""
-        network, pyramid = self.network, self.network.pyramid
+        network = self.network
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage.pyramid_rate > 0):
-            half, quarter, eighth = pyramid(images)
-            levels = (half, quarter, eighth) if images.shape[2] == COARSE_SIZE else pyramid(images_256)
-            level4 = (
-                network.backbone(images_256)
-                if network.config.pretrained
-                else unit_vectors(pyramid.get_submodule("level_4")(levels[2]).float())
-            )
-        joint = None
-        if network.config.half_decoder_width and self.stage.kind not in ("features", "coarse"):
-            joint = network.half_features(torch.cat([F.pixel_unshuffle(images, 2), half], dim=1))
-        coarse = CoarseFeatures(level4, levels[2])
-        return _Features(WorkingFeatures(eighth, quarter, joint), coarse, levels[1])
+            levels = network.pyramid(images)
+            levels_256 = levels if images.shape[2] == COARSE_SIZE else network.pyramid(images_256)
+            coarse = network.coarse_features(images_256, levels_256)
+        _, quarter, eighth = levels
+        working = WorkingFeatures(eighth, quarter)
+        if self.stage.kind not in ("features", "coarse"):
+            working = network.working_features(images, levels)
+        return _Features(working, coarse, levels_256[1])
 
     def _flow_loss(self, paths: list[list[Tensor]], batch: Batch) -> tuple[Tensor, Metrics]:
         """Error of the flows of all levels; or of two in turn, over a third image (WarpC, eq. 4)."""
@@ -301,6 +294,12 @@ def level_truth(flow: Tensor, valid: Tensor, size: int, scale: float = 1.0) -> t
     """
     shape = (size, size)
     return resize_bilinear(flow, shape) * scale, (resize_bilinear(valid, shape) > 0.999).float()
+
+
+def visible_matches(batch: Batch, size: int) -> tuple[Tensor, Tensor]:
+    """`level_truth` of visible pixels at a level of ``size`` x ``size`` cells, the flow in these cells."""
+    flow = batch["flow"]
+    return level_truth(flow, batch["visible"].float(), size, size / flow.shape[2])
 
 
 def robust_error(
