@@ -70,7 +70,7 @@ def _rows(part: type) -> Iterator[str]:
             bounds = (1, MAX_CHANNELS) if each.name == "pyramid_channels" else LIMITS.get(each.name)
             value = _value(Annotated[hint, bounds] if bounds else hint)
             value += ", or 0" if each.name == "half_decoder_width" else ""
-            if each.name in CHOICES and hint is not bool:
+            if each.name in CHOICES:
                 value = _listed(CHOICES[each.name])
             default: Any = getattr(CONFIGS["compact"], each.name)
         else:

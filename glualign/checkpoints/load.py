@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,17 +216,17 @@ def _refuse_other_files(head: bytes) -> None:
         raise CheckpointError("is neither safetensors nor a torch file (.pth, .pth.tar)")
 
 
-def _torch_state(content: Any) -> tuple[dict[str, Any], Any, dict[str, str]]:
+def _torch_state(content: Any) -> tuple[dict[str, Any], str | None, dict[str, str]]:
     """State dict, stored configuration and metadata of what a torch file holds."""
     if not isinstance(content, dict):
         raise CheckpointError("holds no state dict (a mapping of names to tensors)")
     if _TRAINING_KEYS.issubset(content):
         # A run of this project: the averaged weights, with its recipe and its progress.
-        if content.get("pyramid") is not None:
+        if content.get("pyramid"):
             raise CheckpointError("the run is still in a features stage; its network is not whole yet")
         if not all(isinstance(content[key], dict) for key in _TRAINING_KEYS):
             raise CheckpointError("damaged training state")
-        stored, config = content["average"], content["recipe"].get("model")
+        stored, config = content["average"], _as_json(content["recipe"].get("model"))
         metadata = {key: _as_json(content[key]) for key in ("recipe", "progress")}
     else:
         # Containers first: beside the state dict they may hold a lone tensor, such as the best loss.
@@ -234,9 +234,7 @@ def _torch_state(content: Any) -> tuple[dict[str, Any], Any, dict[str, str]]:
         states = [s for s in (*inner, content) if any(isinstance(v, StoredTensor) for v in s.values())]
         if not states:
             raise CheckpointError("holds no state dict (a mapping of names to tensors)")
-        stored, config = states[0], content.get("config")
-        facts = json.loads(_as_json(content.get("metadata")))
-        metadata = {key: str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
+        stored, config, metadata = states[0], None, {}
     for key, value in stored.items():
         if not isinstance(key, str) or not isinstance(value, StoredTensor):
             raise CheckpointError(f"entry {key!r:.80} of its state dict is no tensor with a name")
@@ -257,21 +255,15 @@ def _as_json(value: Any) -> str:
     return "".join(parts)
 
 
-def _stored_config(stored: Any) -> GLUNetConfig:
-    """The configuration that a file carries, as JSON text or a mapping."""
+def _stored_config(stored: str) -> GLUNetConfig:
+    """The configuration that a file carries as JSON text."""
     try:
-        values = json.loads(stored if isinstance(stored, str) else _as_json(stored))
+        values = json.loads(stored)
         if not isinstance(values, Mapping):
             raise TypeError("not a mapping of names to values")
-        config = GLUNetConfig.from_dict(values)
-        for field in fields(config):
-            value, usual = getattr(config, field.name), field.default
-            sound = type(value) is type(usual) or (isinstance(usual, float) and type(value) is int)
-            if not sound or (isinstance(usual, float) and not math.isfinite(value)):
-                raise ValueError(f"{field.name} is {value!r:.40}")
+        return GLUNetConfig.from_dict(values)
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"its stored configuration is unusable ({error})") from error
-    return config
 
 
 def detect_config(shapes: Mapping[str, tuple[int, ...]]) -> GLUNetConfig:
@@ -300,4 +292,4 @@ def detect_config(shapes: Mapping[str, tuple[int, ...]]) -> GLUNetConfig:
             "a GLU-Net of unofficial size without its configuration; files written by "
             "`glualign weights export` carry it"
         )
-    return replace(config, model=name)
+    return config

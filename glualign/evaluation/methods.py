@@ -72,7 +72,7 @@ def open_model(text: str, options: Mapping[str, Any]) -> Method:
         model, at, preset = text, "", ""
     try:
         aligner = Aligner.from_pretrained(model, **options)
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise GlualignError(f"{model}: the aligner does not take these options: {error}") from error
     weights = find_weights(model)
     settings = {

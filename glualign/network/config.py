@@ -15,11 +15,9 @@ COARSE_SIZE = 256
 MAX_CHANNELS = 1024
 """Of features and descriptors; more than any network here has."""
 
-SWITCHES = ("semantic", "pretrained", "truncate_to_uint8", "extra_layers_from_width")
-CHOICES: dict[str, tuple[Any, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "decoder": get_args(Decoder),
     "upsampling": get_args(Upsampling),
-    **dict.fromkeys(SWITCHES, (False, True)),
 }
 LIMITS: dict[str, tuple[float, float]] = {
     "decoder_width": (0.05, 4.0),
@@ -80,10 +78,13 @@ class GLUNetConfig:
     extra_layers_from_width: bool = False
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value, kind = getattr(self, each.name), type(each.default)
+            if type(value) is not kind and (type(value), kind) != (int, float):
+                raise ValueError(f"{each.name} must be of type {kind.__name__}, not {value!r:.40}")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                words = " or ".join(map(str, allowed))
-                raise ValueError(f"{name} must be {words}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be {' or '.join(allowed)}, not {getattr(self, name)!r}")
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             optional = name == "half_decoder_width"

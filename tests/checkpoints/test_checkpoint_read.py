@@ -206,6 +206,8 @@ def test_a_state_dict_of_other_things_than_tensors(tmp_path):
         '{"pyramid_channels": [1, 2]}',
         '{"pyramid_channels": "abcd"}',
         '{"div": null}',
+        '{"semantic": 1}',
+        "[" * 100_000,
         '{"max_displacement": 1e12}',
         '{"max_displacement": 4000000000000}',
     ],

@@ -48,8 +48,10 @@ def state():
     }
 
 
-def container(state, **changed):
-    return {"state_dict": dict(state), "config": TINY.to_dict(), "metadata": {"licence": "none"}, **changed}
+def container(state, *, config=None, **changed):
+    """The state of a training run, the one torch file that carries a configuration."""
+    recipe = {"model": TINY.to_dict() if config is None else config}
+    return {"recipe": recipe, "progress": {"pairs": 1}, "average": dict(state), **changed}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,7 @@ def test_tensors_that_are_no_weights(tmp_path, state, legacy):
         odd = odd_tensors(state[key])
     before = resident_peak()
     for tensor in odd.values():
-        changed = container(state, state_dict={**state, key: tensor})
+        changed = container({**state, key: tensor})
         torch.save(changed, path, _use_new_zipfile_serialization=not legacy)
         assert refused(path)
     assert resident_peak() - before < GROWTH
@@ -212,7 +214,7 @@ def test_a_network_of_claimed_size_is_not_built(tmp_path):
         shapes = {key: tensor.shape for key, tensor in GLUNet(config).state_dict().items()}
     state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     path = tmp_path / "x.pth"
-    torch.save({"state_dict": state, "config": config.to_dict()}, path)
+    torch.save(container(state, config=config.to_dict()), path)
     with pytest.raises(CheckpointError, match="claims more than"):
         load_model(path)
 
@@ -233,21 +235,20 @@ def test_configurations_with_values_of_the_wrong_kind(tmp_path, state, field):
 def hostile(state):
     cycle = {}
     cycle["state_dict"] = cycle["again"] = cycle
-    run = {"recipe": {"model": TINY.to_dict()}, "progress": {}, "average": dict(state)}
     pyramid = torch.zeros(1, dtype=torch.int64).expand(10**9)
     return {
         "cycle": cycle,
-        "cycle in the metadata": container(state, metadata=cycle),
-        "metadata that multiplies": container(state, metadata={"a": doubled(30)}),
-        "recipe that multiplies": {**run, "recipe": {"a": doubled(30)}},
-        "deep metadata": container(state, metadata={"a": nested(1500)}),
-        "deep JSON": container(state, config="[" * 100_000),
+        "cycle in the progress": container(state, progress=cycle),
+        "progress that multiplies": container(state, progress={"a": doubled(30)}),
+        "recipe that multiplies": container(state, config={"a": doubled(30)}),
+        "deep progress": container(state, progress={"a": nested(1500)}),
+        "configuration that is text": container(state, config=json.dumps(TINY.to_dict())),
         "configuration of a billion channels": container(state, config={"pyramid_channels": pyramid}),
         "configuration that is a list": container(state, config=[1]),
-        "no averaged weights": {**run, "average": None},
-        "progress that is a number": {**run, "progress": 3},
-        "key that is a number": container(state, state_dict={**state, 5: torch.zeros(1)}),
-        "entry that is text": container(state, state_dict={**state, "a": "b"}),
+        "no averaged weights": container(state, average=None),
+        "progress that is a number": container(state, progress=3),
+        "key that is a number": container({**state, 5: torch.zeros(1)}),
+        "entry that is text": container({**state, "a": "b"}),
     }
 
 
@@ -271,12 +272,12 @@ def test_contents_that_are_no_checkpoint(tmp_path, state, name, legacy):
 def test_metadata_of_any_type_is_kept_as_text(tmp_path, state):
     path = tmp_path / "x.pth"
     facts = {"epe": 1.5, "tensor": torch.zeros(1), 3: [1, None], "many": collections.OrderedDict(a=(1, 2))}
-    torch.save(container(state, metadata=facts), path)
-    assert load_model(path).metadata == {
-        "epe": "1.5",
+    torch.save(container(state, progress=facts), path)
+    assert json.loads(load_model(path).metadata["progress"]) == {
+        "epe": 1.5,
         "tensor": "Tensor",
-        "3": "[1, None]",
-        "many": "{'a': [1, 2]}",
+        "3": [1, None],
+        "many": {"a": [1, 2]},
     }
 
 

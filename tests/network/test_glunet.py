@@ -41,7 +41,7 @@ def test_a_configuration_refuses_what_it_does_not_know():
         GLUNetConfig.from_dict({"colour": "blue"})
     with pytest.raises(ValueError, match="decoder"):
         GLUNetConfig(decoder="sparse")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="pretrained must be False or True, not 'no'"):
+    with pytest.raises(ValueError, match="pretrained must be of type bool, not 'no'"):
         GLUNetConfig.from_dict({"pretrained": "no"})
 
 
