@@ -9,13 +9,15 @@ import shutil
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from glualign.checkpoints import registry
 from glualign.checkpoints.download import Limits, ProgressCallback, download
+from glualign.checkpoints.load import CONFIG_KEY, build, read_checkpoint
 from glualign.checkpoints.registry import RegistryEntry, Weights
 from glualign.errors import CheckpointError, DownloadError
 from glualign.files import atomic_path, reading, write_text
@@ -133,6 +135,35 @@ def verify(name_or_path: str | os.PathLike[str]) -> CheckedFile:
     return _check(registry.find_weights(name_or_path))
 
 
+def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Everything a file of weights says: file, hash, storage, configuration, metadata.
+
+    The tensors are read but not put into a network; `verify` does that. Of a registered checkpoint that is
+    not on this machine, what the registry says. An unknown name or an unreadable file is a `CheckpointError`.
+    """
+    entry = registry.load_registry().get(os.fspath(name_or_path))
+    if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
+        state = f"refused: {entry.reason}" if entry.source == "refused" else "not on this machine"
+        facts = {"name": entry.name, "state": state, "model": entry.model, "address": entry.page}
+        facts |= {key: getattr(entry, key) for key in ("sha256", "sha256_evidence", "code_licence")}
+        return {**{key: value for key, value in facts.items() if value}, "metadata": entry.metadata()}
+    weights = registry.find_weights(name_or_path)
+    checkpoint, note = read_checkpoint(weights.path, weights.entry), registry.read_note(weights.path)
+    types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values())
+    return {
+        "name": weights.name,
+        "file": weights.path,
+        "size": weights.path.stat().st_size,
+        "sha256": registry.sha256_of(weights.path),
+        "storage": checkpoint.kind,
+        "tensors": ", ".join(f"{count} {name}" for name, count in sorted(types.items())),
+        "parameters": checkpoint.parameters,
+        **({"origin": note["origin"]} if note else {}),
+        "config": checkpoint.config.to_dict(),
+        "metadata": {k: v for k, v in checkpoint.metadata.items() if k not in (CONFIG_KEY, "format")},
+    }
+
+
 def _admit(
     file: Path, name: str, entry: RegistryEntry | None, *, origin: str, strict_hash: bool
 ) -> CheckedFile:
@@ -184,8 +215,6 @@ def _check(weights: Weights, file: Path | None = None) -> CheckedFile:
 
     ``file``: where the weights are before they are moved to their path and noted there.
     """
-    from glualign.checkpoints.load import build, read_checkpoint
-
     place = file or weights.path
     checkpoint = read_checkpoint(place, weights.entry)
     build(checkpoint.state, checkpoint.config, str(place))

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -181,38 +180,6 @@ def read_note(path: Path) -> dict[str, str]:
         return {key: str(values[key]) for key in ("sha256", "origin")}
     except (GlualignError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-
-
-def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything a file of weights says: file, hash, storage, configuration, metadata.
-
-    The tensors are read but not put into a network; `glualign.checkpoints.fetch.verify` does that. Of a
-    registered checkpoint that is not on this machine, what the registry says. An unknown name or an
-    unreadable file is a `CheckpointError`.
-    """
-    from glualign.checkpoints.load import CONFIG_KEY, read_checkpoint
-
-    entry = load_registry().get(os.fspath(name_or_path))
-    if entry is not None and (entry.source == "refused" or not entry.path.is_file()):
-        state = f"refused: {entry.reason}" if entry.source == "refused" else "not on this machine"
-        facts = {"name": entry.name, "state": state, "model": entry.model, "address": entry.page}
-        facts |= {key: getattr(entry, key) for key in ("sha256", "sha256_evidence", "code_licence")}
-        return {**{key: value for key, value in facts.items() if value}, "metadata": entry.metadata()}
-    weights = find_weights(name_or_path)
-    checkpoint, note = read_checkpoint(weights.path, weights.entry), read_note(weights.path)
-    types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values())
-    return {
-        "name": weights.name,
-        "file": weights.path,
-        "size": weights.path.stat().st_size,
-        "sha256": sha256_of(weights.path),
-        "storage": checkpoint.kind,
-        "tensors": ", ".join(f"{count} {name}" for name, count in sorted(types.items())),
-        "parameters": checkpoint.parameters,
-        **({"origin": note["origin"]} if note else {}),
-        "config": checkpoint.config.to_dict(),
-        "metadata": {k: v for k, v in checkpoint.metadata.items() if k not in (CONFIG_KEY, "format")},
-    }
 
 
 def describe_all() -> list[dict[str, Any]]:

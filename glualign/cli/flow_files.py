@@ -167,7 +167,7 @@ def info(file: str, as_json: bool, reading: Reading) -> None:
         with suppress(FlowError) if extension == ".png" else nullcontext():
             flow = read(file)
     if extension in CHECKPOINTS:
-        from glualign.checkpoints.registry import describe
+        from glualign.checkpoints.fetch import describe
 
         kind, facts = "checkpoint", describe(file)
     elif flow is not None:

@@ -135,7 +135,7 @@ def info(name: str, as_json: bool) -> None:
     Example:
       glualign weights info compact
     """
-    from glualign.checkpoints.registry import describe
+    from glualign.checkpoints.fetch import describe
 
     Telling(as_json, quiet=False).tell(describe(name))
 
