@@ -22,9 +22,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def write_result(path: Path, kind: str, title: str, **content: Any) -> None:
     """Write what was measured as JSON: what it is, when and where it was measured, and the ``content``."""
-    from glualign.evaluation import tables
+    from glualign.evaluation.provenance import header, write_document
 
-    tables.write_document(path, {**tables.header(kind, title), **content})
+    write_document(path, {**header(kind, title), **content})
 
 
 def set_constants(module: ModuleType, given: Sequence[str]) -> None:

@@ -102,6 +102,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     from glualign.evaluation import tables
     from glualign.evaluation.datasets import open_dataset
     from glualign.evaluation.methods import open_baseline, open_model
+    from glualign.evaluation.provenance import write_document
     from glualign.evaluation.runner import evaluate
     from glualign.outputs import check_ending, check_outputs
 
@@ -133,7 +134,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     groups = tables.group_results(data, results)
     content = tables.document(data, methods, groups, results)
     if json_path:
-        tables.write_document(json_path, content)
+        write_document(json_path, content)
     if html_path:
         from glualign.report.evaluation import panels, write_evaluation
 
@@ -201,7 +202,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
     """
     from glualign.checkpoints.load import load_model
     from glualign.devices import choose_device
-    from glualign.evaluation import speed, tables
+    from glualign.evaluation import provenance, speed, tables
     from glualign.outputs import check_outputs
 
     device, path = choose_device(options["device"]), options["json"]
@@ -218,11 +219,11 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
         timings = speed.time_contenders(
             contenders,
             sizes=dict.fromkeys(sizes),
-            threads=dict.fromkeys(threads) or (tables.usable_cores(),),
+            threads=dict.fromkeys(threads) or (provenance.usable_cores(),),
             repeat=options["repeat"],
         )
     if path:
-        tables.write_document(Path(path), speed.speed_document(timings, options["device"]))
+        provenance.write_document(Path(path), speed.speed_document(timings, options["device"]))
     if not options["quiet"]:
         print_table(tables.speed_cells(timings), tables.SPEED_HEADERS, right=tables.SPEED_RIGHT_ALIGNED)
 

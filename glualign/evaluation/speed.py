@@ -15,7 +15,7 @@ import torch
 
 from glualign.arrays import Field, Size
 from glualign.devices import DTYPES, Precision, choose_device, choose_dtype, describe_device
-from glualign.evaluation.tables import header
+from glualign.evaluation.provenance import header
 from glualign.matching.predictor import FlowPredictor, Pixels
 from glualign.network import CONFIGS, GLUNet, GLUNetConfig
 

@@ -1,26 +1,17 @@
-"""From results to tables: per group and over all pairs, as text and as a JSON document that says where."""
+"""From results to tables: per group and over all pairs, as text and as a JSON document."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
-import os
-import platform
-import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime, timezone
 from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import glualign
 from glualign.evaluation.datasets.base import Dataset
 from glualign.evaluation.methods import Method
 from glualign.evaluation.metrics import (
@@ -32,8 +23,8 @@ from glualign.evaluation.metrics import (
     mean_of,
     summarise,
 )
+from glualign.evaluation.provenance import header
 from glualign.evaluation.runner import PairResult
-from glualign.files import plain, write_text
 
 ALL = ""  # the row of all pairs
 MEAN_OF_GROUPS = "mean of groups"
@@ -45,8 +36,6 @@ RIGHT_ALIGNED = tuple(range(2, 11))
 SPEED_HEADERS = ("size", "threads", "model", "precision", "layout", "s/pair", "fastest", "speed-up")
 SPEED_RIGHT_ALIGNED = (1, 5, 6, 7)
 _MISSING = "-"
-_PACKAGES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "pillow")
-_DIGITS = 6  # digits after the point; more is noise that makes two documents look different
 
 Row = dict[str, Any]
 """One method on one group of pairs, as JSON has it.
@@ -161,58 +150,6 @@ def speed_cells(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def header(kind: str, title: str) -> dict[str, Any]:
-    """What every JSON document of measurements begins with: what, when and where it was measured."""
-    date = datetime.now(timezone.utc).date().isoformat()
-    return {"kind": kind, "title": title, "date": date, "machine": environment()}
-
-
-def environment() -> dict[str, Any]:
-    """Where a number was measured: processor, cores, threads, GPU, platform, versions and commit.
-
-    Nothing in it identifies a person or a machine.
-    """
-    import torch
-
-    installed = {found.metadata["Name"].lower(): found.version for found in distributions()}
-    return {
-        "cpu": _cpu_model(),
-        "cores": usable_cores(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {"glualign": glualign.__version__}
-        | {name: installed[name] for name in _PACKAGES if name in installed},
-        "commit": _commit(),
-    }
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cpu_model() -> str:
-    with suppress(OSError):
-        found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
-        return found[1] if found else platform.machine()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """The commit this package was run from, with a + when its files were changed; None outside a checkout."""
-    git = ["git", "-C", str(Path(glualign.__file__).parent)]
-    commands = (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", "."])
-    with suppress(OSError, subprocess.SubprocessError):
-        head, changes = (
-            subprocess.check_output([*git, *arguments], stderr=subprocess.DEVNULL, text=True).strip()
-            for arguments in commands
-        )
-        return head + "+" * bool(changes)
-    return None
-
-
 def document(
     dataset: Dataset, methods: Sequence[Method], rows: Sequence[Row], results: Sequence[PairResult]
 ) -> dict[str, Any]:
@@ -227,9 +164,3 @@ def document(
         "failures": [{"pair": r.pair, "method": r.method, "error": r.error} for r in results if r.error],
         "unsolved": [{"pair": r.pair, "method": r.method, "note": r.note} for r in results if r.note],
     }
-
-
-def write_document(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON document, atomically; NaN becomes null."""
-    rounded = json.loads(json.dumps(plain(content)), parse_float=lambda text: round(float(text), _DIGITS))
-    write_text(path, json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")

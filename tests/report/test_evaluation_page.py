@@ -6,8 +6,9 @@ import pytest
 
 from glualign.evaluation.datasets import Sample, open_dataset
 from glualign.evaluation.metrics import DenseTruth, PointTruth
+from glualign.evaluation.provenance import write_document
 from glualign.evaluation.runner import evaluate
-from glualign.evaluation.tables import document, group_results, table_cells, write_document
+from glualign.evaluation.tables import document, group_results, table_cells
 from glualign.report.evaluation import error_map, panels, worst_and_median, write_evaluation
 from tests.evaluation.fakes import Offset, make_pairs
 
