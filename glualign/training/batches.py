@@ -22,17 +22,18 @@ from glualign.arrays import Array, Mask
 from glualign.evaluation.metrics import scattered
 from glualign.geometry import apply_transform, fill_unknown, inside, pixel_grid, rotation_scale_matrix
 from glualign.network.config import COARSE_SIZE
-from glualign.training.motion import Matrix
+from glualign.training.motion import Matrix, Rng
 from glualign.training.photometric import Pixels
 from glualign.training.photos import KINDS, Group
-from glualign.training.synthesis import STRATA, PairSynthesis, Stratum, TrainingPair, draw_name, sample
+from glualign.training.synthesis import STRATA, PairSynthesis, Stratum, TrainingPair, draw_name, resample
 
 Batch = dict[str, Tensor]
 REACH = 1 / 40  # of the frame, around a match: pixels so near share its flow
 FAR = 1e6  # pixels, the flow where no match is near
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_MOTIONS = {"classes": STRATA["class"].motion, "video": STRATA["small"].motion}  # of the target of a triplet
 _CHANGES = replace(STRATA["small"].photometric, occlusion=0.0)  # mild: the photographs differ by themselves
+_CLASS, _VIDEO = (Stratum(STRATA[name].motion, _CHANGES) for name in ("class", "small"))
+"""The target of a triplet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,36 +84,70 @@ def draw(
     number, turn = int(rng.integers(len(groups))), int(rng.choice([-1, 1]))
     group = groups[number]
     place = int(rng.integers(len(group)))
-    chosen, matches = [*group[place][:2]][::turn], group[place][2]
+    first, second, matches = group[place]
     if kind == "classes":
         others = groups[(number + int(rng.integers(1, len(groups)))) % len(groups)]
-        chosen[1] = group[(place + int(rng.integers(1, len(group)))) % len(group)][0]
-        chosen.append(others[int(rng.integers(len(others)))][0])
-    photos = [synthesis.photos[each] for each in chosen]
+        second = group[(place + int(rng.integers(1, len(group)))) % len(group)][0]
+        negative = others[int(rng.integers(len(others)))][0]
+        photos = [synthesis.photos[each] for each in (first, second, negative)]
+        return _triplet(synthesis, rng, _CLASS, photos, _crops(rng, photos, size), size)
+    photos = [synthesis.photos[each] for each in (first, second)[::turn]]
     if kind == "aligned":
         return synthesis.pair(index, size, (photos[0], photos[1]))._asdict()
-    mirror, still = bool(rng.integers(2)), pixel_grid((size, size))
-    # Squares of 0.5 to 1 of a photograph's area, views also turned.
-    crops: list[Matrix] = []
+    if kind == "video":
+        crop, _ = _crops(rng, photos, size)  # both frames are cut at one place
+        return _triplet(synthesis, rng, _VIDEO, photos, [crop, crop], size)
+    assert matches is not None
+    return _views(synthesis, rng, photos, matches.reshape(-1, 2, 2)[:, ::turn], size)._asdict()
+
+
+def _triplet(
+    synthesis: PairSynthesis,
+    rng: Rng,
+    stratum: Stratum,
+    photos: Sequence[Pixels],
+    crops: Sequence[Matrix],
+    size: int,
+) -> dict[str, Any]:
+    """A pair of the first photograph; the second as ``between``; the third, if any, as ``negative``."""
+    further = _changed(synthesis, rng, photos, crops, size)[1:]
+    mapping = stratum.motion(rng, size)
+    pair = synthesis.warped(rng, stratum, mapping, (photos[0], photos[0]), crops[0][:2])
+    return pair._asdict() | dict(zip(("between", "negative"), further, strict=False))
+
+
+def _views(
+    synthesis: PairSynthesis, rng: Rng, photos: Sequence[Pixels], ends: Array, size: int
+) -> TrainingPair:
+    """A pair of two views; ``ends`` ``(N, 2, 2)`` of matches are from 0 to 1 over source and target."""
+    crops = _crops(rng, photos, size, turned=True)
+    images = _changed(synthesis, rng, photos, crops, size)
+    places = [ends[:, k] * photo.shape[1::-1] - 0.5 for k, photo in enumerate(photos)]
+    source, target = map(apply_transform, map(np.linalg.inv, crops), places)
+    return TrainingPair(images[0], images[1], *_flow_at(source, target, size))
+
+
+def _crops(rng: Rng, photos: Sequence[Pixels], size: int, *, turned: bool = False) -> list[Matrix]:
+    """3x3 from a frame's to each photograph's pixels: squares of 0.5 to 1 of its area, mirrored together."""
+    mirror, crops = bool(rng.integers(2)), []
     for photo in photos:
-        degrees, scale = rng.uniform(-15, 15) if kind == "views" else 0.0, rng.uniform(0.7, 1.0)
+        degrees, scale = rng.uniform(-15, 15) if turned else 0.0, rng.uniform(0.7, 1.0)
         crop = rotation_scale_matrix(
             (size, size), photo.shape[:2], degrees=degrees, scale=scale, mirror=mirror
         )
         crop[:2, 2] += rng.uniform(-0.1, 0.1, 2) * photo.shape[1::-1]
-        crops.append(crops[0] if kind == "video" and crops else crop)
-    images = [
-        synthesis.changed(sample(photo, cv2.transform(still, crop[:2]), size), rng, _CHANGES)[0]
+        crops.append(crop)
+    return crops
+
+
+def _changed(
+    synthesis: PairSynthesis, rng: Rng, photos: Sequence[Pixels], crops: Sequence[Matrix], size: int
+) -> list[Pixels]:
+    still = pixel_grid((size, size))
+    return [
+        synthesis.changed(resample(photo, cv2.transform(still, crop[:2]), size), rng, _CHANGES)[0]
         for photo, crop in zip(photos, crops, strict=True)
     ]
-    if matches is not None:
-        ends = matches.reshape(-1, 2, 2)[:, ::turn]
-        places = [ends[:, k] * photo.shape[1::-1] - 0.5 for k, photo in enumerate(photos)]
-        source, target = map(apply_transform, map(np.linalg.inv, crops), places)
-        return TrainingPair(images[0], images[1], *_flow_at(source, target, size))._asdict()
-    mapping, stratum = _MOTIONS[kind](rng, size), Stratum(_MOTIONS[kind], _CHANGES)
-    pair = synthesis.warped(rng, stratum, mapping, (photos[0], photos[0]), crops[0][:2])
-    return pair._asdict() | dict(zip(("between", "negative"), images[1:], strict=False))
 
 
 def _flow_at(source: Array, target: Array, size: int) -> tuple[Array, Mask, Mask]:

@@ -6,9 +6,10 @@ import fnmatch
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -60,35 +61,38 @@ class PhotoStore:
         the next one, views do so by a file of matches, and a photograph of a class is a pair by itself. A
         `TrainingError` names the file that is missing or wrong, or says that there are too few photographs.
         """
+        pairs = {"aligned": self._aligned, "views": self._views, "classes": _class, "video": self._frames}
         folders: dict[PurePosixPath, dict[str, int]] = {}
         for index, name in enumerate(map(PurePosixPath, self.names)):
             if kind in ("aligned", name.parent.parent.name):
                 folders.setdefault(name.parent, {})[name.name] = index
         groups: list[Group] = []
         for folder, members in folders.items():
-            if kind == "views":
-                path = self.root / folder / MATCHES_NAME
-                if not path.is_file():
-                    raise TrainingError(f"{path}: no such file; write it with tools/match_views.py")
-                group = self._matched(path, members)
-            elif kind == "aligned":
-                stems = {name.rpartition(".")[0]: index for name, index in members.items()}
-                names = [(stem, f"{stem[:-2]}_b") for stem in stems if stem.endswith("_a")]
-                group = [(stems[a], stems[b], None) for a, b in names if b in stems]
-            else:
-                nexts = [*members.values()][kind == "video" :]
-                group = [(a, b, None) for a, b in zip(members.values(), nexts, strict=False)]
-            if kind != "views":
-                group = [(a, b, None) for a, b, _ in group if (self.shapes[a] == self.shapes[b]).all()]
+            group = pairs[kind](self.root / folder, members)
             groups.append([each for each in group if np.isin(each[:2], indices).all()])
-        groups = [group for group in groups if len(group) > (kind == "classes")]
-        if len(groups) <= (kind == "classes"):  # a triplet needs two of a class, and another class
+        fewest = 2 if kind == "classes" else 1  # a triplet needs two of a class, and another class
+        groups = [group for group in groups if len(group) >= fewest]
+        if len(groups) < fewest:
             fault = f"{self.root}: too few training photographs for {kind} in the mix"
             raise TrainingError(f"{fault}; add some as docs/training.md says, or set its weight to 0")
         return groups
 
-    def _matched(self, path: Path, members: Mapping[str, int]) -> Group:
+    def _aligned(self, _: Path, members: Mapping[str, int]) -> Group:
+        stems = {name.rpartition(".")[0]: index for name, index in members.items()}
+        names = [(stem, f"{stem[:-2]}_b") for stem in stems if stem.endswith("_a")]
+        return self._equal_sizes((stems[a], stems[b]) for a, b in names if b in stems)
+
+    def _frames(self, _: Path, members: Mapping[str, int]) -> Group:
+        return self._equal_sizes(pairwise(members.values()))
+
+    def _equal_sizes(self, pairs: Iterable[tuple[int, int]]) -> Group:
+        return [(a, b, None) for a, b in pairs if (self.shapes[a] == self.shapes[b]).all()]
+
+    def _views(self, folder: Path, members: Mapping[str, int]) -> Group:
         """Pairs of views of a folder with their matches; ``members`` are its photographs by name."""
+        path = folder / MATCHES_NAME
+        if not path.is_file():
+            raise TrainingError(f"{path}: no such file; write it with tools/match_views.py")
         with reading(path, TrainingError) as stream:
             try:
                 text = stream.read().decode("utf-8").splitlines()
@@ -130,6 +134,10 @@ class PhotoStore:
                 "change data.held_out in the recipe so that both parts have some"
             )
         return train, held
+
+
+def _class(_: Path, members: Mapping[str, int]) -> Group:
+    return [(index, index, None) for index in members.values()]
 
 
 def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int = 1024) -> PhotoStore:

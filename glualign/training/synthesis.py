@@ -102,7 +102,7 @@ class PairSynthesis:
         """The pair of a map, sides cut from two photographs of one place, with what a stratum changes."""
         size = len(mapping)
         images = [
-            sample(photo, cv2.transform(positions, to_photo), size)
+            resample(photo, cv2.transform(positions, to_photo), size)
             for photo, positions in zip(photos, (pixel_grid((size, size)), mapping), strict=True)
         ]
         # What each pixel shows: 0 the photograph, 1 and up the objects, or something hidden.
@@ -136,7 +136,7 @@ class PairSynthesis:
         if options.texture_transfer and rng.random() < options.texture_transfer:
             size, other = len(pixels), self._photo(rng)
             crop = _random_crop(rng, other.shape[:2], size)
-            surface = sample(other, cv2.transform(pixel_grid((size, size)), crop), size)
+            surface = resample(other, cv2.transform(pixel_grid((size, size)), crop), size)
             pixels = transfer_texture(pixels, surface, rng)
         return change(pixels, rng, options)
 
@@ -202,7 +202,7 @@ def _random_crop(rng: Rng, shape: tuple[int, ...], size: int) -> Matrix:
     return matrix
 
 
-def sample(photo: Pixels, positions: Map, size: int) -> Pixels:
+def resample(photo: Pixels, positions: Map, size: int) -> Pixels:
     """Sample a photograph at (size, size, 2) positions, from a reduced copy where the map shrinks it."""
     middle = size // 2
     right = positions[middle, middle + 1] - positions[middle, middle]
