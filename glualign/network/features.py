@@ -126,8 +126,8 @@ class EfficientNetLite(nn.Module):
 
         Args:
             image: ``(B, 3, H, W)`` RGB grey levels, 0 to 255; sides that are multiples of 32.
-            wanted: block 7 ends at 1/16 with 80, 10 at 1/16 with 112, 11 and 12 at
-                1/32 with 192.
+            wanted: blocks 3 and 4 end at 1/8 with 40 channels, 5 to 7 at 1/16 with 80, 8 to 10 at 1/16
+                with 112, 11 and 12 at 1/32 with 192.
         """
         x = F.relu6(self.stem(F.pad((image - 127.0) / 128.0, (0, 1, 0, 1))))
         features = []
