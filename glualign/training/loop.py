@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +26,11 @@ from glualign.files import plain, write_bytes
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
-from glualign.training import batches, folder, synthesis, weights
+from glualign.training import batches, run_folder, synthesis, weights
 from glualign.training.objectives import ContrastiveHead, Objective, schedule, teaches
 from glualign.training.photos import KINDS, PhotoStore
+from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageOptions
-
-if TYPE_CHECKING:
-    from glualign.training.session import Processes
 
 CLIP = 1.0  # largest norm of a gradient
 MOST_SKIPPED = 100  # steps in a row without a finite gradient after which a run ends: it will not recover
@@ -62,12 +60,12 @@ class Trainer:
         self.train_photos, self.held_out = self.photos.split(data.held_out, data.held_out_share)
         mixes = [data.mix, *(stage.mix for stage in self.recipe.stages)]
         used = [kind for kind in KINDS if any(mix.get(kind) for mix in mixes)]
-        self.groups = {kind: self.photos.groups(kind, self.train_photos) for kind in used}
+        self.photo_groups = {kind: self.photos.groups(kind, self.train_photos) for kind in used}
         self.network = GLUNet(self.recipe.model)
         weights.initialise(self.network)
         self.head = ContrastiveHead()
         self.normalised = False  # the pyramid has batch norms: it is being learned from nothing
-        self.progress = folder.TrainingProgress()
+        self.progress = run_folder.TrainingProgress()
         self.optimiser: torch.optim.Optimizer | None = None
         self._optimiser_state: dict[str, Any] | None = None
         for module in (self.network, self.head):
@@ -75,6 +73,7 @@ class Trainer:
         self._start_average()
         self.train_log, self.validation_log = self.folder / "train.csv", self.folder / "validation.csv"
         self._last_validation = time.monotonic()
+        self._left_out: set[str] = set()  # why real pairs are left out of validations, as it was logged
         self._deadline = math.inf
 
     def _start_average(self, updates: int = 0) -> None:
@@ -94,8 +93,10 @@ class Trainer:
         Values of the recipe that may change (`recipe_changes`) apply from here on; each is logged. A
         `TrainingError` says that there is no checkpoint, or that it belongs to another recipe.
         """
-        state = folder.load_state(self.folder)
-        for change in folder.recipe_changes(state.recipe, plain(self.recipe), self.folder, state.progress):
+        state = run_folder.load_state(self.folder)
+        for change in run_folder.recipe_changes(
+            state.recipe, plain(self.recipe), self.folder, state.progress
+        ):
             self.log(f"changed in the recipe since the last checkpoint, from here on: {change}")
         if state.photos != self.photos.fingerprint:
             self.log("the photographs are not those the run was started with: its pairs differ from here on")
@@ -108,11 +109,11 @@ class Trainer:
             self.average.load_state_dict(state.average)
             self.head.load_state_dict(state.head)
         except RuntimeError as error:  # of other shapes or names
-            raise TrainingError(f"{self.folder / folder.CHECKPOINT_NAME}: is of another model") from error
+            raise TrainingError(f"{self.folder / run_folder.CHECKPOINT_NAME}: is of another model") from error
         self._optimiser_state = state.optimiser
         if self.processes.rank == 0:
             for path in (self.train_log, self.validation_log):
-                folder.rewind(path, self.progress.pairs)
+                run_folder.rewind(path, self.progress.pairs)
 
     def _add_batch_norms(self) -> None:
         weights.add_batch_norms(self.network.pyramid)
@@ -164,32 +165,19 @@ class Trainer:
         if stage.kind == "features" and not self.normalised and not progress.warm:
             self._add_batch_norms()
         objective = Objective(self.network, self.head, stage)
-        groups = objective.release_parameters()
-        on_cuda = processes.device.type == "cuda"
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=on_cuda)
-        if self._optimiser_state is not None:
-            self.optimiser.load_state_dict(self._optimiser_state)
-            self._optimiser_state = None
-            # A checkpoint brings its own rates along; those of the recipe count.
-            for group, wanted in zip(self.optimiser.param_groups, groups, strict=True):
-                group["peak"] = wanted["peak"]
+        self._start_optimiser(objective)
         module: nn.Module = objective
         if processes.world > 1:
-            devices, unused = [processes.device.index] if on_cuda else None, bool(self.groups)
+            devices = [processes.device.index] if processes.device.type == "cuda" else None
+            unused = bool(self.photo_groups)
             module = DistributedDataParallel(objective, devices, find_unused_parameters=unused)
-        count = sum(p.numel() for g in groups for p in g["params"])
+        count = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         self.log(
             f"stage {progress.stage} ({stage.kind}): steps {progress.step} to {last} of {stage.steps}, "
             f"{count / 1e6:.2f} M parameters"
         )
         objective.set_modes()
-        # Every stage has a seed of its own, so that no stage repeats another's pairs.
-        seed, data = run.seed * 1000 + progress.stage, self.recipe.data
-        mix = {k: v for k, v in (stage.mix or data.mix).items() if teaches(k, stage.kind)}
-        pairs = synthesis.PairSynthesis(self.photos, self.train_photos, seed, mix)
-        place = processes.rank, processes.world
-        dataset = batches.BatchDataset(pairs, stage.batch, stage.sizes, *place, self.groups)
-        made = batches.load_batches(dataset, progress.step, last, data.workers, pin=on_cuda)
+        made = self._batches(stage, last)
         rows: list[dict[str, float]] = []
         tick = saved = time.monotonic()
         skipped, stopping = 0, False
@@ -217,6 +205,28 @@ class Trainer:
                 objective.set_modes()
                 tick = time.monotonic()
         return stopping
+
+    def _start_optimiser(self, objective: Objective) -> None:
+        """Give the parameters that learn in a stage an optimiser, in a checkpoint's state if there is one."""
+        released = objective.release_parameters()
+        on_cuda = self.processes.device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(released, betas=(0.9, 0.99), fused=on_cuda)
+        if self._optimiser_state is not None:
+            self.optimiser.load_state_dict(self._optimiser_state)
+            self._optimiser_state = None
+            # A checkpoint brings its own rates along; those of the recipe count.
+            for group, wanted in zip(self.optimiser.param_groups, released, strict=True):
+                group["peak"] = wanted["peak"]
+
+    def _batches(self, stage: StageOptions, last: int) -> Iterator[batches.Batch]:
+        """The batches of a stage from where it stands to step ``last``."""
+        # Every stage has a seed of its own, so that no stage repeats another's pairs.
+        seed, data = self.recipe.run.seed * 1000 + self.progress.stage, self.recipe.data
+        mix = {k: v for k, v in (stage.mix or data.mix).items() if teaches(k, stage.kind)}
+        pairs = synthesis.PairSynthesis(self.photos, self.train_photos, seed, mix)
+        place, pin = (self.processes.rank, self.processes.world), self.processes.device.type == "cuda"
+        dataset = batches.BatchDataset(pairs, stage.batch, stage.sizes, *place, self.photo_groups)
+        return batches.load_batches(dataset, self.progress.step, last, data.workers, pin)
 
     def _step(self, objective: Objective, module: nn.Module, batch: batches.Batch) -> dict[str, float]:
         """One optimiser step of ``module``, which is the objective, maybe distributed; what was measured.
@@ -272,15 +282,15 @@ class Trainer:
                 self.log("validation stopped before it was done")
                 return
             (flow,) = predictor.predict([(sample.source, sample.target)], max_side=max_side)
-            measured[name].append(measure(sample.truth.errors(flow, max(sample.source.shape))))
+            measured[name].append(measure(sample.truth.errors(flow, sample.longer_side)))
         scores: dict[str, float] = {}
         for name, found in measured.items():
             group = summarise(found, pooled_pck=True)
             values = {"mean": group.aepe, "median": group.median, "pck1": group.pck[0]}
             scores |= {f"{name}_{key}": float(value) for key, value in values.items()}
-        folder.append_row(self.validation_log, {**self._place_in_run(), **scores})
+        run_folder.append_row(self.validation_log, {**self._place_in_run(), **scores})
         medians = [name for name in scores if name.endswith("_median")]
-        folder.plot(folder.read_rows(self.validation_log), medians, self.folder / "validation.png")
+        run_folder.plot(run_folder.read_rows(self.validation_log), medians, self.folder / "validation.png")
         shown = ", ".join(f"{name.removesuffix('_median')} {scores[name]:.2f} px" for name in medians)
         self.log(f"validation, median errors: {shown}")
 
@@ -298,7 +308,9 @@ class Trainer:
             try:
                 yield f"{real.group or real.name}_eval", real.load()
             except GlualignError as error:
-                self.log(f"left out of validation: {error}")
+                if str(error) not in self._left_out:
+                    self._left_out.add(str(error))
+                    self.log(f"left out of validation: {error}")
 
     def _place_in_run(self) -> dict[str, float]:
         return {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
@@ -314,7 +326,7 @@ class Trainer:
         row = {**{k: v / n for k, v, n in found if n}, "pairs_per_second": pairs_per_second}
         if self.processes.rank:
             return
-        folder.append_row(self.train_log, {**self._place_in_run(), **row})
+        run_folder.append_row(self.train_log, {**self._place_in_run(), **row})
         shown = [f"{name} {value:.3g}" for name, value in row.items() if name != "skipped" or value]
         place = f"{self.progress.pairs} pairs, stage {self.progress.stage}, step {self.progress.step}"
         self.log(f"{place}: {', '.join(shown)}")
@@ -323,7 +335,7 @@ class Trainer:
         """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
         if self.processes.rank:
             return
-        state = folder.State(
+        state = run_folder.State(
             recipe=plain(self.recipe),
             photos=self.photos.fingerprint,
             progress=self.progress,
@@ -331,13 +343,13 @@ class Trainer:
             average=self.average.state_dict(),
             average_updates=self.updates,
             head=self.head.state_dict(),
-            pyramid=self.normalised or None,
+            pyramid=self.normalised,
             optimiser=self.optimiser.state_dict() if self.optimiser else self._optimiser_state,
         )
         buffer = io.BytesIO()  # torch has errors of its own for a full disk
         torch.save({**state._asdict(), "progress": vars(self.progress)}, buffer)
-        for name in (folder.CHECKPOINT_NAME, *also):
+        for name in (run_folder.CHECKPOINT_NAME, *also):
             write_bytes(self.folder / name, buffer.getbuffer())
-        rows = folder.read_rows(self.train_log)
+        rows = run_folder.read_rows(self.train_log)
         errors = dict.fromkeys(name for row in rows for name in row if name == "loss" or "epe" in name)
-        folder.plot(rows, [*errors], self.folder / "train.png")
+        run_folder.plot(rows, [*errors], self.folder / "train.png")

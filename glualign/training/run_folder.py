@@ -45,7 +45,7 @@ class State(NamedTuple):
     average: dict[str, Tensor]
     average_updates: int
     head: dict[str, Tensor]
-    pyramid: bool | None  # whether it has batch norms
+    pyramid: bool  # whether it has batch norms
     optimiser: dict[str, Any] | None
 
 

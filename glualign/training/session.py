@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import safetensors.torch
-import torch
-import torch.distributed as dist
 
-from glualign.devices import choose_device
-from glualign.errors import DeviceError, TrainingError
+from glualign.checkpoints.load import load_model
+from glualign.errors import TrainingError
 from glualign.evaluation.datasets import open_dataset
 from glualign.files import PathLike, reading
 from glualign.locks import locked
-from glualign.training.folder import CHECKPOINT_NAME
 from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
+from glualign.training.processes import joined_processes
 from glualign.training.recipe import find_recipe, read_recipe
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process among those that train together."""
-
-    rank: int  # 0 is the one that writes files and prints
-    world: int  # how many there are
-    device: torch.device  # where this one computes
-
-    def agree(self, value: bool) -> bool:
-        """The first process's answer, for decisions that depend on the clock."""
-        if self.world == 1:
-            return value
-        answer = torch.tensor([float(value)], device=self.device)
-        dist.broadcast(answer, 0)
-        return bool(answer.item())
-
-
-@contextmanager
-def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the group when `torchrun` started this process, else be the only one."""
-    variables = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-    rank, world, local = (int(os.environ.get(*variable)) for variable in variables)
-    try:
-        place = choose_device("cpu" if device == "auto" and not torch.cuda.is_available() else device)
-    except DeviceError as error:
-        raise TrainingError(
-            f"run.device of the recipe: {device!r} is unknown or not on this machine; use auto or cpu"
-        ) from error
-    if place == torch.device("cuda"):
-        place = torch.device("cuda", local)
-        torch.cuda.set_device(place)
-    if world > 1:
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        yield Processes(rank, world, place)
-    finally:
-        if world > 1:
-            dist.destroy_process_group()
+from glualign.training.run_folder import CHECKPOINT_NAME
 
 
 def train(
@@ -114,8 +71,6 @@ def train(
         if resume:
             trainer.resume()
         elif init or recipe.run.init:
-            from glualign.checkpoints.load import load_model
-
             trainer.start_from(load_model(init or recipe.run.init).model.state_dict())
         elif recipe.model.pretrained:
             if not recipe.run.backbone:

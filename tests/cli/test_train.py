@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from glualign.cli.main import cli
 from glualign.locks import locked
-from glualign.training.folder import load_state, read_rows
+from glualign.training.run_folder import load_state, read_rows
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 from glualign.errors import TrainingError
 from glualign.geometry import pixel_grid
 from glualign.training.batches import BatchDataset, draw
-from glualign.training.folder import read_rows
 from glualign.training.loop import Trainer
 from glualign.training.photos import KINDS, PhotoStore, open_photos
+from glualign.training.processes import Processes
 from glualign.training.recipe import StageOptions, read_recipe
-from glualign.training.session import Processes
+from glualign.training.run_folder import read_rows
 from glualign.training.synthesis import PairSynthesis
 from tests.training.conftest import scene
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from glualign.errors import TrainingError
-from glualign.training.folder import append_row, plot, read_rows, rewind
+from glualign.training.run_folder import append_row, plot, read_rows, rewind
 
 
 def row(pairs: int, **values: float) -> dict[str, float]:

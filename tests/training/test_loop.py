@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from glualign.errors import TrainingError
+from glualign.errors import DatasetError, TrainingError
+from glualign.evaluation.datasets import Dataset, EvalPair, Sample
 from glualign.training.batches import BatchDataset
-from glualign.training.folder import load_state, read_rows
 from glualign.training.loop import Trainer
 from glualign.training.objectives import Objective, schedule
 from glualign.training.photos import PhotoStore
+from glualign.training.processes import Processes
 from glualign.training.recipe import Recipe, StageKind, StageOptions, read_recipe
-from glualign.training.session import Processes
+from glualign.training.run_folder import load_state, read_rows
 from glualign.training.synthesis import PairSynthesis
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -143,6 +144,21 @@ def test_a_limit_or_a_signal_ends_the_first_validation(
         assert again.progress.pairs == 0
         assert not again.run(steps=1)
         assert read_rows(tmp_path / name / "validation.csv")[0]["pairs"] == 0
+
+
+def test_a_real_pair_that_cannot_be_read_is_said_once(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    def unreadable() -> Sample:
+        raise DatasetError("a/flow.flo: is empty")
+
+    lines: list[str] = []
+    run = trainer(recipe, photos, tmp_path / "run", lines)
+    run.eval_pairs = Dataset("pairs", "Pairs", (EvalPair("a", unreadable),))
+    for _ in range(2):
+        run.validate(StageOptions(kind="coarse", steps=1))
+    assert lines.count("left out of validation: a/flow.flo: is empty") == 1
+    assert len(read_rows(tmp_path / "run" / "validation.csv")) == 2
 
 
 def test_a_run_without_its_last_checkpoint_repeats_the_lost_steps(
