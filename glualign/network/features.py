@@ -35,6 +35,9 @@ XFEAT_CHANNELS = 64
 PRETRAINED_CHANNELS = 40 + 3 * 80 + 3 * 112 + 2 * 192 + XFEAT_CHANNELS
 INSTANCE_EPSILON = 1e-5
 
+PyramidLevels = tuple[Tensor, Tensor, Tensor]
+"""``(B, C, h, w)`` at 1/2, 1/4 and 1/8 of an image."""
+
 
 def conv3x3_relu(*channels: int, strides: Iterable[int] = repeat(1)) -> list[nn.Module]:
     """Alternate 3x3 convolutions and ReLUs through the given channel counts."""
@@ -60,7 +63,7 @@ class VGGPyramid(nn.Module):
         self.level_3 = nn.Sequential(*conv3x3_relu(quarter, eighth, eighth, eighth), pool)
         self.level_4 = nn.Sequential(*conv3x3_relu(eighth, sixteenth, sixteenth, sixteenth), pool)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> PyramidLevels:
         """Features at 1/2 (before the pool), 1/4 and 1/8 (after theirs) of a normalised ``(B, 3, H, W)``."""
         half = self.level_2[:-1](self.level_1(self.level_0(image)))
         quarter = self.level_2[-1](half)
@@ -84,7 +87,7 @@ class ThinPyramid(nn.Module):
         reduce = nn.Conv2d(quarter, eighth, kernel_size=4, stride=2, padding=1)
         self.level_3 = nn.Sequential(reduce, relu, *conv3x3_relu(eighth, eighth, eighth))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> PyramidLevels:
         """Features at 1/2, 1/4 and 1/8, as those of `VGGPyramid`."""
         half = self.level_2(self.level_1(image))
         quarter = self.level_2_quarter(half)

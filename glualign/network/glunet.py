@@ -38,6 +38,7 @@ from glualign.network.decoders import (
 from glualign.network.features import (
     PRETRAINED_CHANNELS,
     PretrainedFeatures,
+    PyramidLevels,
     ThinPyramid,
     VGGPyramid,
 )
@@ -45,8 +46,6 @@ from glualign.network.global_map import fit_global_map
 from glualign.network.lucas_kanade import RADIUS, STEP_CHANNELS, lucas_kanade_steps
 from glualign.network.warping import pixel_grid, resize_bilinear, warp_features
 
-PyramidLevels = tuple[Tensor, Tensor, Tensor]
-"""What a pyramid answers: features at 1/2, 1/4 and 1/8."""
 COARSE_CELLS = COARSE_SIZE // 16
 """Side of the grid on which every source cell is compared with every target cell."""
 

@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -61,14 +61,17 @@ class PhotoStore:
         the next one, views do so by a file of matches, and a photograph of a class is a pair by itself. A
         `TrainingError` names the file that is missing or wrong, or says that there are too few photographs.
         """
-        pairs = {"aligned": self._aligned, "views": self._views, "classes": _class, "video": self._frames}
         folders: dict[PurePosixPath, dict[str, int]] = {}
         for index, name in enumerate(map(PurePosixPath, self.names)):
             if kind in ("aligned", name.parent.parent.name):
                 folders.setdefault(name.parent, {})[name.name] = index
         groups: list[Group] = []
         for folder, members in folders.items():
-            group = pairs[kind](self.root / folder, members)
+            if kind == "views":
+                group = self._views(self.root / folder, members)
+            else:
+                pairs = _PAIRS[kind](members)
+                group = [(a, b, None) for a, b in pairs if (self.shapes[a] == self.shapes[b]).all()]
             groups.append([each for each in group if np.isin(each[:2], indices).all()])
         fewest = 2 if kind == "classes" else 1  # a triplet needs two of a class, and another class
         groups = [group for group in groups if len(group) >= fewest]
@@ -76,17 +79,6 @@ class PhotoStore:
             fault = f"{self.root}: too few training photographs for {kind} in the mix"
             raise TrainingError(f"{fault}; add some as docs/training.md says, or set its weight to 0")
         return groups
-
-    def _aligned(self, _: Path, members: Mapping[str, int]) -> Group:
-        stems = {name.rpartition(".")[0]: index for name, index in members.items()}
-        names = [(stem, f"{stem[:-2]}_b") for stem in stems if stem.endswith("_a")]
-        return self._equal_sizes((stems[a], stems[b]) for a, b in names if b in stems)
-
-    def _frames(self, _: Path, members: Mapping[str, int]) -> Group:
-        return self._equal_sizes(pairwise(members.values()))
-
-    def _equal_sizes(self, pairs: Iterable[tuple[int, int]]) -> Group:
-        return [(a, b, None) for a, b in pairs if (self.shapes[a] == self.shapes[b]).all()]
 
     def _views(self, folder: Path, members: Mapping[str, int]) -> Group:
         """Pairs of views of a folder with their matches; ``members`` are its photographs by name."""
@@ -136,8 +128,20 @@ class PhotoStore:
         return train, held
 
 
-def _class(_: Path, members: Mapping[str, int]) -> Group:
-    return [(index, index, None) for index in members.values()]
+def _aligned(members: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    stems = {name.rpartition(".")[0]: index for name, index in members.items()}
+    for stem, index in stems.items():
+        other = f"{stem[:-2]}_b"
+        if stem.endswith("_a") and other in stems:
+            yield index, stems[other]
+
+
+_PAIRS: dict[str, Callable[[Mapping[str, int]], Iterable[tuple[int, int]]]] = {
+    "aligned": _aligned,
+    "classes": lambda members: zip(members.values(), members.values(), strict=True),
+    "video": lambda members: pairwise(members.values()),
+}
+"""Pairs among the photographs of a folder, by name, for each kind but views."""
 
 
 def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int = 1024) -> PhotoStore:
