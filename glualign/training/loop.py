@@ -94,9 +94,8 @@ class Trainer:
         `TrainingError` says that there is no checkpoint, or that it belongs to another recipe.
         """
         state = run_folder.load_state(self.folder)
-        for change in run_folder.recipe_changes(
-            state.recipe, plain(self.recipe), self.folder, state.progress
-        ):
+        given = plain(self.recipe)
+        for change in run_folder.recipe_changes(state.recipe, given, self.folder, state.progress):
             self.log(f"changed in the recipe since the last checkpoint, from here on: {change}")
         if state.photos != self.photos.fingerprint:
             self.log("the photographs are not those the run was started with: its pairs differ from here on")
@@ -172,10 +171,8 @@ class Trainer:
             unused = bool(self.photo_groups)
             module = DistributedDataParallel(objective, devices, find_unused_parameters=unused)
         count = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-        self.log(
-            f"stage {progress.stage} ({stage.kind}): steps {progress.step} to {last} of {stage.steps}, "
-            f"{count / 1e6:.2f} M parameters"
-        )
+        steps = f"steps {progress.step} to {last} of {stage.steps}"
+        self.log(f"stage {progress.stage} ({stage.kind}): {steps}, {count / 1e6:.2f} M parameters")
         objective.set_modes()
         made = self._batches(stage, last)
         rows: list[dict[str, float]] = []
@@ -209,8 +206,8 @@ class Trainer:
     def _start_optimiser(self, objective: Objective) -> None:
         """Give the parameters that learn in a stage an optimiser, in a checkpoint's state if there is one."""
         released = objective.release_parameters()
-        on_cuda = self.processes.device.type == "cuda"
-        self.optimiser = torch.optim.AdamW(released, betas=(0.9, 0.99), fused=on_cuda)
+        fused = self.processes.device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(released, betas=(0.9, 0.99), fused=fused)
         if self._optimiser_state is not None:
             self.optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
