@@ -24,7 +24,7 @@ import common
 
 from glualign.aligner import Aligner
 from glualign.batch import PairList, Progress, Row, Settings, align_batch, from_rows
-from glualign.evaluation.tables import environment
+from glualign.evaluation.provenance import machine
 from glualign.images import read_image
 
 Clock = dict[str, float]
@@ -144,7 +144,7 @@ def main() -> None:
     }
     share = sorted(clocks["network"]["wall"] / clocks["batch"]["wall"] for clocks in blocks)
     report = {
-        "machine": environment(),
+        "machine": machine(),
         "device": aligner.device,
         "preset": arguments.preset,
         "pairs": len(jobs),
