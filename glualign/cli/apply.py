@@ -89,7 +89,7 @@ def apply(
     results = [
         _move_keypoints(flow_file, given, path, more["source_size"], more["points_from"])
         if _has_points(path)
-        else _warp(flow_file, given, path, writing, reading, quiet=telling.quiet, **more)
+        else _warp(flow_file, given, path, writing, reading, **more)
         for given, path in jobs
     ]
     telling.tell(
@@ -147,7 +147,7 @@ def _refuse_idle(points: list[bool]) -> None:
 
 
 def _warp(
-    flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, quiet: bool, **more: Any
+    flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, **more: Any
 ) -> dict[str, Any]:
     """Warp one image; what to tell about it."""
     from glualign.alignment import fill_invalid, warp_image
@@ -158,7 +158,7 @@ def _warp(
 
     place = read_image(more["georeference"], max_pixels=None) if more["georeference"] else None
     image = read_image(given, **vars(reading))
-    for note in () if quiet else image.notes:
+    for note in image.notes:
         warn(f"{image.name}: {note}")
     flow = read(flow_file, more["source_size"])
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
@@ -177,13 +177,13 @@ def _warp(
         map_affine(place.georeference, place.name)
         moved = resized(place.georeference, place.size, warped.size)
         warped = warped.replace(warped.pixels, georeference=moved)
-        if not quiet and written.suffix.lower() not in (".tif", ".tiff"):
+        if written.suffix.lower() not in (".tif", ".tiff"):
             warn(f"{written.name}: holds no georeference, which TIFF alone keeps")
     if more["mask"]:
         write_mask(more["mask"], valid, warped)
     del valid
     notes = write_image(written, warped, quality=writing.quality)
-    for note in () if quiet else notes:
+    for note in notes:
         warn(f"{written.name}: {note}")
     return {
         "kind": "image",

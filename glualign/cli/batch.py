@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import fact_rows, interruptible, note, print_json, print_table, progress_on, warn
+from glualign.cli.console import (
+    fact_rows,
+    interruptible,
+    is_quiet,
+    note,
+    print_json,
+    print_table,
+    progress_on,
+    warn,
+)
 from glualign.cli.options import (
     FOLDER,
     PATH,
@@ -174,7 +183,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     settings = _settings(writing, aligning, reading, options)
     if scene:
         _check_scene(pairs, out / f"matches.{options['matches']}")
-    display = Display(quiet=options["quiet"], as_json=options["log_json"])
+    display = Display(as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
     with interruptible("pair") as signals, display.bar:
         summary = align_batch(
@@ -232,7 +241,7 @@ def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool,
                 click.get_current_context().with_resource(hold(out / BOOKKEEPING, options["shard"]))
                 folder = extract_frames(clip.path, out, shared=options["shard"] is not None)
                 found = sequence(folder, onto=options["onto"], **where)
-                if not options["quiet"] and (shortfall := clip.shortfall(len(found) + 1)):
+                if shortfall := clip.shortfall(len(found) + 1):
                     warn(shortfall)
                 return found
             return sequence(frames, onto=options["onto"], **where)
@@ -248,7 +257,7 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
     from glualign.batch import Settings
     from glualign.batch.combine import JOINED_KINDS, MERGED_KINDS
 
-    align = aligning.arguments(show=not options["quiet"] and options["engine"] != "ray")
+    align = aligning.arguments(here=options["engine"] != "ray")
     named = {name: align.pop(name) for name in ("model", "device", "precision", "preset")}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
@@ -319,11 +328,11 @@ class Display:
     for the time of the run.
     """
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         self._json = as_json
-        self._shows = not (quiet or as_json)
+        self._shows = not (as_json or is_quiet())
         self._started = time.monotonic()
         rate = TextColumn("{task.fields[rate]}")
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate

@@ -271,20 +271,27 @@ def note(text: str) -> None:
     print(escaped(text), file=sys.stderr, flush=True)
 
 
+def is_quiet() -> bool:
+    """Whether the running command was given ``--quiet``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("quiet"))
+
+
 def warn(message: str) -> None:
-    """Print one warning line on stderr."""
-    note(f"glualign: warning: {message}")
+    """Print one warning line on stderr, unless `is_quiet`."""
+    if not is_quiet():
+        note(f"glualign: warning: {message}")
 
 
-def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) -> Progress:
-    """A progress display on stderr; one that shows nothing without a terminal or ``show``.
+def progress_on(*columns: ProgressColumn, show: bool = True, transient: bool = True) -> Progress:
+    """A progress display on stderr; one that shows nothing if `is_quiet`, without a terminal or ``show``.
 
     What is printed meanwhile appears above it. Descriptions are not escaped.
     """
     from rich.console import Console
     from rich.progress import Progress
 
-    shown = show and sys.stderr.isatty()
+    shown = show and sys.stderr.isatty() and not is_quiet()
     if shown:
         stream: Any = SafeStream(sys.stderr, "standard error", _IN_CODES)
         console = Console(file=stream, force_terminal=True, highlight=False, emoji=False)
@@ -294,30 +301,30 @@ def progress_on(*columns: ProgressColumn, show: bool, transient: bool = True) ->
 
 
 @contextmanager
-def counted(total: int, description: str = "", *, show: bool) -> Iterator[Callable[[], None]]:
+def counted(total: int, description: str = "") -> Iterator[Callable[[], None]]:
     """Show a bar with the time left during the block; yields what to call after each of ``total`` steps."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with progress_on(TextColumn("{task.description}"), *columns, show=show) as bar:
+    with progress_on(TextColumn("{task.description}"), *columns) as bar:
         task = bar.add_task(description, total=total)
         yield lambda: bar.advance(task)
 
 
 @contextmanager
-def status(message: str, *, show: bool = True) -> Iterator[Callable[[str], None]]:
-    """Show a spinner and the seconds spent while the block runs, on a terminal only and only if ``show``.
+def status(message: str) -> Iterator[Callable[[str], None]]:
+    """Show a spinner and the seconds spent while the block runs, on a terminal only.
 
     Yields what to call with the name of each step as it begins; one that is over is shown with its seconds.
     """
-    if not (show and sys.stderr.isatty()):
+    if is_quiet() or not sys.stderr.isatty():
         yield lambda step: None
         return
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     steps: list[tuple[str, float]] = []
     description = TextColumn("{task.description}", markup=False)
-    with progress_on(SpinnerColumn(), description, TimeElapsedColumn(), show=True) as bar:
+    with progress_on(SpinnerColumn(), description, TimeElapsedColumn()) as bar:
         task = bar.add_task(escaped(message), total=None)
 
         def begin(name: str) -> None:

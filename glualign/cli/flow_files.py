@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import warn
-from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, given_options, option
+from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, option
 from glualign.errors import FlowError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
                 flow = compute(**given)
             write_flow(output, flow, max_pixels=MAX_FLOW_PIXELS)  # what could not be read again helps nobody
             lost = flow.source_size not in (None, flow.size)
-            if lost and Path(output).suffix.lower() not in WITH_SOURCE_SIZE and not telling.quiet:
+            if lost and Path(output).suffix.lower() not in WITH_SOURCE_SIZE:
                 size, formats = "{1}x{0}".format(*flow.source_frame), " ".join(WITH_SOURCE_SIZE)
                 warn(f"{output}: does not say that its source is {size}; use {formats}, or --source-size")
             telling.tell({"output": output, **_flow_facts(flow)})
@@ -201,8 +201,7 @@ def read(path: str, source_size: Pixels = None) -> Flow:
 def read_sized(path: str, source_size: Pixels) -> Flow:
     """`read` for what depends on the source's size; warns where that is a guess that does not fit well."""
     flow = read(path, source_size)
-    guessed = flow.source_size is None and not given_options(["quiet"])
-    if guessed and flow.valid().mean() < _MOSTLY_VALID:
+    if flow.source_size is None and flow.valid().mean() < _MOSTLY_VALID:
         guess = f"{flow.width} x {flow.height}"
         warn(f"{path}: does not say how large its source is; --source-size says it, else it is {guess}")
     return flow

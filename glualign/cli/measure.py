@@ -127,7 +127,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     settings = {name: options[name] for name in ("device", "precision")} | dict(options["settings"])
     methods: list[Method] = [open_model(model, settings) for model in dict.fromkeys(models)]
     methods += [open_baseline(name) for name in dict.fromkeys(options["baselines"])]
-    with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
+    with counted(len(data) * len(methods)) as advance:
         how = {"csv_path": csv_path, "resume": options["resume"]}
         results = evaluate(data, methods, listener=lambda result: advance(), **how)
     groups = tables.group_results(data, results)
@@ -214,7 +214,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
         known = [(each.model, each.precision) for each in contenders]
         if (contender.model, contender.precision) not in known:
             contenders.append(contender)
-    with status("timing", show=not options["quiet"]):
+    with status("timing"):
         timings = speed.time_contenders(
             contenders,
             sizes=dict.fromkeys(sizes),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from glualign.cli.console import fact_rows, files_for_dashes, print_json, print_table, warn
+from glualign.cli.console import fact_rows, files_for_dashes, is_quiet, print_json, print_table, warn
 from glualign.errors import ImageError
 from glualign.files import mask_beside
 from glualign.quality import MIN_QUALITIES
@@ -247,11 +247,11 @@ class Aligning:
         "--mirror  Also consider that the source is mirrored, left for right (not with --preset fast)."
     )
 
-    def arguments(self, *, show: bool) -> dict[str, Any]:
-        """Keyword arguments for `Aligner.from_pretrained`; ``show``: warn where the precision is emulated."""
+    def arguments(self, *, here: bool = True) -> dict[str, Any]:
+        """Keyword arguments for `Aligner.from_pretrained`; warns where it emulates the precision ``here``."""
         if self.mirror and self.preset == "fast":
             raise click.UsageError("--mirror needs a search, which --preset fast leaves out.")
-        if show and self.precision == "bf16":
+        if here and self.precision == "bf16":
             from glualign.devices import choose_device, precision_note
 
             if note := precision_note("bf16", choose_device(self.device)):
@@ -332,5 +332,5 @@ class Telling:
         """Print ``record`` as JSON, or ``rows`` (name and value; None: `fact_rows`), or nothing."""
         if self.as_json:
             print_json(record)
-        elif not self.quiet:
+        elif not is_quiet():
             print_table(fact_rows(record) if rows is None else rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import fact_rows, status, warn
+from glualign.cli.console import fact_rows, note, status, warn
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
@@ -64,7 +64,7 @@ class Pairing(Reading, Aligning):
         own = self.model, self.init, self.source_mask, self.target_mask
         return [source, target, *own, *self.companions(source, target)]
 
-    def images(self, source: str, target: str, *, quiet: bool, matched: bool = True) -> tuple[Image, Image]:
+    def images(self, source: str, target: str, *, matched: bool = True) -> tuple[Image, Image]:
         """Read both images and print what there is to know; ``matched``: also how the network sees them."""
         from glualign.images import display_notes, read_image
 
@@ -73,23 +73,23 @@ class Pairing(Reading, Aligning):
         masks = ((source, self.source_mask, self.page), (target, self.target_mask, page))
         for path, mask, number in masks:
             image = read_image(path, **{**reading, "page": number})
-            for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
-                warn(f"{image.name}: {note}")
+            for text in (*image.notes, *(display_notes(image) if matched else ())):
+                warn(f"{image.name}: {text}")
             if mask:
                 upright, limit = self.apply_orientation, self.max_pixels
                 image = image.ignore(read_image(mask, apply_orientation=upright, max_pixels=limit))
             images.append(image)
         return images[0], images[1]
 
-    def align(self, source: Image, target: Image, *, show: bool) -> Alignment:
-        """Align two images, with progress if ``show``; too bad a verdict is an error, with what to try."""
+    def align(self, source: Image, target: Image) -> Alignment:
+        """Align two images, with progress; too bad a verdict is an error, with what to try."""
         from glualign.aligner import Aligner
         from glualign.flow import read_initial
 
         known = read_initial(self.init, target.size, source.size) if self.init else None
-        with status(f"Loading {self.model} ...", show=show):
-            aligner = Aligner.from_pretrained(**self.arguments(show=show))
-        with status(f"Aligning {source.name} to {target.name}:", show=show) as aligner.on_step:
+        with status(f"Loading {self.model} ..."):
+            aligner = Aligner.from_pretrained(**self.arguments())
+        with status(f"Aligning {source.name} to {target.name}:") as aligner.on_step:
             alignment = aligner.align(source, target, init=known)
         quality = alignment.quality
         if falls_short(quality.verdict, self.min_quality):
@@ -120,9 +120,11 @@ class Pairing(Reading, Aligning):
         self.refuse_failed(alignment)
 
     def refuse_failed(self, alignment: Alignment) -> None:
-        """End in `EXIT_FAILED_VERDICT` on a failed verdict, unless any will do."""
+        """End in `EXIT_FAILED_VERDICT` on a failed verdict, said even if quiet, unless any will do."""
         if alignment.quality.verdict == "failed" and self.min_quality != "none":
-            warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
+            note(
+                f"glualign: warning: the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}"
+            )
             raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
 
 
@@ -188,7 +190,7 @@ def warp(
 
     if options["matrix"] and pairing.transform in ("auto", "dense", "tps"):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
-    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    moving, fixed = pairing.images(source, target)
     if options["matches"]:
         check_matches_path(options["matches"], (moving.name, fixed.name))
     if options["gcps"]:
@@ -211,16 +213,16 @@ def warp(
         from glualign.report.page import environment
 
         environment()
-    alignment = pairing.align(moving, fixed, show=not telling.quiet)
-    with status("Writing ...", show=not telling.quiet):
+    alignment = pairing.align(moving, fixed)
+    with status("Writing ..."):
         trusted = options["only_trusted"]
         written, notes = outputs.write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
         if page:
             build_report(alignment, page, command=click.get_current_context().obj)
-    for note in () if telling.quiet else notes:
-        warn(f"{source}: {note}")
+    for text in notes:
+        warn(f"{source}: {text}")
     for image in (moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ():
-        _warn_of_turned(image, quiet=telling.quiet)
+        _warn_of_turned(image)
     pairing.tell(alignment, written, telling)
 
 
@@ -254,8 +256,8 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     files = {kind: Path(name) for kind, name in names.items() if name}
     check_outputs(files, pairing.inputs(source, target))
-    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    alignment = pairing.align(moving, fixed, show=not telling.quiet)
+    moving, fixed = pairing.images(source, target)
+    alignment = pairing.align(moving, fixed)
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
     pairing.tell(alignment, written, telling)
 
@@ -297,11 +299,11 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
     from glualign.outputs import check_outputs
 
     output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
-    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    moving, fixed = pairing.images(source, target)
     check_outputs({"matches": output}, [points, *pairing.inputs(source, target)])
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target")[0] if points else None
-    alignment = pairing.align(moving, fixed, show=not telling.quiet)
+    alignment = pairing.align(moving, fixed)
     found = find_matches(alignment, most=options["most"], least_confidence=least, points=wanted)
     if not len(found.confidence):
         raise GlualignError(
@@ -310,13 +312,13 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
         )
     write_matches(output, found)
     for image in (moving, fixed):
-        _warn_of_turned(image, quiet=telling.quiet)
+        _warn_of_turned(image)
     pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
 
 
-def _warn_of_turned(image: Image, *, quiet: bool) -> None:
+def _warn_of_turned(image: Image) -> None:
     """Say of positions that were written that programs which ignore EXIF find them elsewhere."""
-    if image.turned != 1 and not quiet:
+    if image.turned != 1:
         warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
 
 

@@ -215,7 +215,7 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     check_outputs([output], [flow, mask, confidence, summary, *pairing.inputs(source, target)])
     check_ending(output, ".html", ".htm")
     environment()
-    moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
+    moving, fixed = pairing.images(source, target, matched=not flow)
     if flow:
         field = read_flow(flow)
         with errors_about(source, target, flow, mask, confidence):
@@ -229,8 +229,8 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
                 summary=read_summary(summary, moving, fixed) if summary else None,
             )
     else:
-        alignment = pairing.align(moving, fixed, show=not quiet)
-    with status("Drawing ...", show=not quiet):
+        alignment = pairing.align(moving, fixed)
+    with status("Drawing ..."):
         line = click.get_current_context().obj
         build_report(alignment, output, command=line, title=options["title"], max_side=options["size"])
     if not quiet:
@@ -308,7 +308,7 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
-    if not options["quiet"] and (shortfall := clip.shortfall(count)):
+    if shortfall := clip.shortfall(count):
         warn(shortfall)
     if not path.suffix:
         check_frames(path, count - 1)
@@ -316,11 +316,11 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
         filming = replace(filming, transform="dense")  # not one model in this frame and flow in the next
     if onto == "next" and filming.preset is None and not filming.mirror:
         filming = replace(filming, preset="fast")
-    aligner = Aligner.from_pretrained(**filming.arguments(show=not options["quiet"]))
+    aligner = Aligner.from_pretrained(**filming.arguments())
     pictures = video_pictures(
         clip, aligner, count, style=style, onto_first=onto == "first", max_flow=options["max_flow"]
     )
-    with counted(count - 1, "Aligning", show=not options["quiet"]) as advance:
+    with counted(count - 1, "Aligning") as advance:
         written = write_video(path, pictures, rate, advance)
     if not options["quiet"]:
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"

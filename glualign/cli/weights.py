@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from glualign.cli.console import print_json, print_table, progress_on, warn
+from glualign.cli.console import is_quiet, print_json, print_table, progress_on, warn
 from glualign.cli.options import JSON, Telling, command, matching, option
 from glualign.errors import CheckpointError
 
@@ -46,7 +46,7 @@ def fetch(name: str, force: bool, telling: Telling) -> None:
     from glualign.checkpoints.fetch import fetch
 
     columns = (*Progress.get_default_columns(), DownloadColumn())
-    with progress_on(*columns, show=not telling.quiet, transient=False) as bar:
+    with progress_on(*columns, transient=False) as bar:
         task = bar.add_task("fetching", total=None)
         found = fetch(
             name, force=force, progress=lambda now, total: bar.update(task, completed=now, total=total)
@@ -79,7 +79,7 @@ def verify(name: str | None, telling: Telling) -> None:
             problems.append(f"{found.path}: the SHA-256 is not the one on record; fetch or import it again")
     if telling.as_json:
         print_json({"checked": checked, "problems": problems})
-    elif not telling.quiet and checked:
+    elif not is_quiet() and checked:
         rows = [
             (one.name, one.model, f"{one.parameters:,}", f"{one.size:,}", one.hash_state, one.sha256)
             for one in checked

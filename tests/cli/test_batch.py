@@ -225,6 +225,7 @@ def test_dry_run_prints_the_pairs_and_touches_nothing(folders, out) -> None:
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["output"] for line in lines] == ["a", "b", "sub/a"]
     assert "left over.png: no target" in result.stderr
+    assert batch(*folders, "-o", out, "--dry-run", "-q").stderr == ""
     assert not out.exists()
 
 
