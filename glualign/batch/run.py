@@ -41,7 +41,7 @@ _COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
 
 
 @dataclass(frozen=True)
-class Progress:
+class BatchProgress:
     """Told to ``on_progress`` once when the work is known (``record`` is None) and after each pair."""
 
     todo: int  # pairs to be aligned in this run
@@ -80,7 +80,7 @@ def align_batch(
     fail_fast: bool = False,
     shard: Shard | None = None,
     held: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[BatchProgress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Align many pairs into a folder, as ``glualign batch`` does.
@@ -135,7 +135,7 @@ def align_batch(
                 before[former.status] += 1
             if reason != former.again:
                 records[pair.key] = replace(former, again=reason)
-        progress = Progress(len(todo), before["done"], before["failed"], dict(again))
+        progress = BatchProgress(len(todo), before["done"], before["failed"], dict(again))
         waiting, finished = {pair.key for pair in todo}, list[str]()
 
         def halt() -> bool:

@@ -19,7 +19,17 @@ import click
 
 from glualign.cli.console import warn
 from glualign.cli.flow_files import SOURCE_SIZE, errors_about, read, read_sized
-from glualign.cli.options import FORMAT, MASK, PATH, Reading, Telling, Writing, command, given_options, option
+from glualign.cli.options import (
+    FORMAT,
+    MASK,
+    PATH,
+    Printing,
+    Reading,
+    Writing,
+    command,
+    given_options,
+    option,
+)
 from glualign.errors import FlowError, GlualignError
 
 if TYPE_CHECKING:
@@ -53,12 +63,17 @@ _FEWEST_VALID = 0.5
     ),
     Writing,
     Reading,
-    Telling,
+    Printing,
     stdout=".png",
     short_help="Warp other images, masks or points by a flow file.",
 )
 def apply(
-    inputs: tuple[str, ...], flow_file: str, writing: Writing, reading: Reading, telling: Telling, **more: Any
+    inputs: tuple[str, ...],
+    flow_file: str,
+    writing: Writing,
+    reading: Reading,
+    printing: Printing,
+    **more: Any,
 ) -> None:
     """Apply FLOW (target -> source) to each IMAGE of the source: the result lies on the target's grid.
 
@@ -92,7 +107,7 @@ def apply(
         else _warp(flow_file, given, path, writing, reading, **more)
         for given, path in jobs
     ]
-    telling.tell(
+    printing.print_summary(
         {"flow": flow_file, "results": results},
         [(result["kind"], f"{result['output']}  ({result['summary']})") for result in results],
     )
@@ -149,7 +164,7 @@ def _refuse_idle(points: list[bool]) -> None:
 def _warp(
     flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, **more: Any
 ) -> dict[str, Any]:
-    """Warp one image; what to tell about it."""
+    """Warp one image; what to print about it."""
     from glualign.alignment import fill_invalid, warp_image
     from glualign.georeference import map_affine, resized
     from glualign.images import read_image, write_image
@@ -200,7 +215,7 @@ def _warp(
 def _move_keypoints(
     flow_file: str, given: str, written: Path, source_size: tuple[int, int] | None, points_from: str
 ) -> dict[str, Any]:
-    """Move the points of one file to the other image; what to tell about it."""
+    """Move the points of one file to the other image; what to print about it."""
     import numpy as np
 
     from glualign.files import write_text

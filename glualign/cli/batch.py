@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import (
-    fact_rows,
     interruptible,
     is_quiet,
     note,
     print_json,
     print_table,
     progress_on,
+    summary_rows,
     warn,
 )
 from glualign.cli.options import (
@@ -36,7 +36,7 @@ from glualign.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from glualign.batch import PairList, Progress, Settings, Summary
+    from glualign.batch import BatchProgress, PairList, Settings, Summary
 
 SCENE_FORMATS = ("h5", "txt")  # files of matches that hold all pairs
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
@@ -346,7 +346,7 @@ class Display:
         if self._shows and len(lines) > _LINES_SHOWN:
             warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: BatchProgress) -> None:
         """Show the plan, or a pair that was finished."""
         record = progress.record
         logs = self._shows and self.bar.disable
@@ -379,7 +379,7 @@ class Display:
         if not self._shows:
             return
         verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
-        facts = {
+        values = {
             "Pairs": summary.total,
             "Done": f"{summary.done} in this run, {summary.skipped} before",
             "Verdicts": f"{verdicts}, {summary.errors} in error",
@@ -389,7 +389,7 @@ class Display:
             "Time": f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s",
             "Written to": out,
         }
-        print_table(fact_rows(facts))
+        print_table(summary_rows(values))
         for key, reason in list(summary.failures.items())[:_LINES_SHOWN]:
             click.echo(f"failed: {key}: {reason}")
         if summary.failed > _LINES_SHOWN:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from glualign.errors import GlualignError, OutputError
-from glualign.files import PIPE_LIMIT, plain
+from glualign.files import PIPE_LIMIT, json_values
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -237,7 +237,7 @@ def print_table(
         print("  ".join(form.format(cell) for form, cell in zip(forms, row, strict=True)).rstrip())
 
 
-def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values for a person, of what ``--json`` prints; what is empty is left out."""
     forms = {
         "share": "{:.1%}",
@@ -247,9 +247,9 @@ def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         "parameters": "{:,}",
     }
     rows: list[tuple[str, str]] = []
-    for name, value in facts.items():
+    for name, value in values.items():
         if isinstance(value, Mapping):
-            rows += fact_rows(value)
+            rows += summary_rows(value)
         elif isinstance(value, (list, tuple)) and value and all(isinstance(item, int) for item in value):
             rows.append((name, ", ".join(map(str, value))))
         elif isinstance(value, (list, tuple)):
@@ -263,7 +263,7 @@ def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def print_json(value: Any, *, ascii_only: bool = False) -> None:
     """Print one JSON document: paths as text, numbers that JSON has no word for (NaN, infinity) as null."""
-    print(json.dumps(plain(value), ensure_ascii=ascii_only), flush=True)
+    print(json.dumps(json_values(value), ensure_ascii=ascii_only), flush=True)
 
 
 def note(text: str) -> None:

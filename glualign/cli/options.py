@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from glualign.cli.console import fact_rows, files_for_dashes, is_quiet, print_json, print_table, warn
+from glualign.cli.console import files_for_dashes, is_quiet, print_json, print_table, summary_rows, warn
 from glualign.errors import ImageError
 from glualign.files import mask_beside
 from glualign.quality import MIN_QUALITIES
@@ -322,15 +322,15 @@ class Writing:
 
 
 @dataclass(frozen=True)
-class Telling:
-    """How a command tells what it did; with ``as_json`` progress and warnings are still for a person."""
+class Printing:
+    """How a command prints what it did; with ``as_json`` progress and warnings are still for a person."""
 
     as_json: bool = JSON
     quiet: bool = QUIET
 
-    def tell(self, record: Mapping[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> None:
-        """Print ``record`` as JSON, or ``rows`` (name and value; None: `fact_rows`), or nothing."""
+    def print_summary(self, values: Mapping[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> None:
+        """Print ``values`` as JSON, or ``rows`` (name and value; None: `summary_rows`), or nothing."""
         if self.as_json:
-            print_json(record)
+            print_json(values)
         elif not is_quiet():
-            print_table(fact_rows(record) if rows is None else rows)
+            print_table(summary_rows(values) if rows is None else rows)

@@ -1,4 +1,4 @@
-"""``glualign warp``, ``flow`` and ``matches``: align a pair, write what was asked for, tell of it."""
+"""``glualign warp``, ``flow`` and ``matches``: align a pair, write what was asked for, print a summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import fact_rows, note, status, warn
+from glualign.cli.console import note, status, summary_rows, warn
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
@@ -18,8 +18,8 @@ from glualign.cli.options import (
     OUT,
     PATH,
     Aligning,
+    Printing,
     Reading,
-    Telling,
     Writing,
     command,
     min_quality,
@@ -99,15 +99,15 @@ class Pairing(Reading, Aligning):
             )
         return alignment
 
-    def tell(self, alignment: Alignment, written: Mapping[str, Path], telling: Telling) -> None:
+    def print_summary(self, alignment: Alignment, written: Mapping[str, Path], printing: Printing) -> None:
         """Print the summary, the JSON object or nothing; then `refuse_failed`."""
         quality, timings = alignment.quality, alignment.timings
         steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in timings.items() if name != "total")
-        facts: dict[str, Any] = {
+        values: dict[str, Any] = {
             role: f"{image.name}, {image.width} x {image.height} pixels, {image.kind}"
             for role, image in (("source", alignment.source), ("target", alignment.target))
         }
-        facts |= {
+        values |= {
             "model": f"{alignment.model} on {alignment.device}",
             "time": f"{timings['total']:.2f} s ({steps})",
             "valid": f"{quality.valid_share:.1%} of the target's pixels, {quality.trusted_share:.1%} trusted",
@@ -116,7 +116,7 @@ class Pairing(Reading, Aligning):
             "try": advice(alignment) if quality.verdict == "doubtful" else None,
             "wrote": list(written.values()),
         }
-        telling.tell({**alignment.summary(), "outputs": written}, fact_rows(facts))
+        printing.print_summary({**alignment.summary(), "outputs": written}, summary_rows(values))
         self.refuse_failed(alignment)
 
     def refuse_failed(self, alignment: Alignment) -> None:
@@ -147,12 +147,12 @@ class Pairing(Reading, Aligning):
     Writing,
     ONLY_TRUSTED,
     Pairing,
-    Telling,
+    Printing,
     stdout=".png",
     short_help="Warp SOURCE onto the pixel grid of TARGET.",
 )
 def warp(
-    source: str, target: str, writing: Writing, pairing: Pairing, telling: Telling, **options: Any
+    source: str, target: str, writing: Writing, pairing: Pairing, printing: Printing, **options: Any
 ) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
@@ -223,7 +223,7 @@ def warp(
         warn(f"{source}: {text}")
     for image in (moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ():
         _warn_of_turned(image)
-    pairing.tell(alignment, written, telling)
+    pairing.print_summary(alignment, written, printing)
 
 
 @command(
@@ -233,11 +233,11 @@ def warp(
     CONFIDENCE,
     ONLY_TRUSTED,
     Pairing,
-    Telling,
+    Printing,
     stdout=".flo",
     short_help="Write the flow of a pair to a file.",
 )
-def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
+def flow(source: str, target: str, pairing: Pairing, printing: Printing, **options: Any) -> None:
     """Estimate the flow between SOURCE and TARGET and write it to the file OUT.
 
     The extension of OUT chooses the format: .flo, .png (KITTI, 16 bit), .pfm, .npy, .npz, .flo5, .nrrd, .mha.
@@ -259,7 +259,7 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
     moving, fixed = pairing.images(source, target)
     alignment = pairing.align(moving, fixed)
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
-    pairing.tell(alignment, written, telling)
+    pairing.print_summary(alignment, written, printing)
 
 
 @command(
@@ -276,10 +276,10 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
         "spread."
     ),
     Pairing,
-    Telling,
+    Printing,
     short_help="Write point matches of a pair, for structure from motion.",
 )
-def matches(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
+def matches(source: str, target: str, pairing: Pairing, printing: Printing, **options: Any) -> None:
     """Find points of SOURCE and TARGET that show the same thing, where the flow is trusted.
 
     The extension of FILE chooses the format: .csv (source_x, source_y, target_x, target_y, confidence; apply
@@ -313,7 +313,7 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
     write_matches(output, found)
     for image in (moving, fixed):
         _warn_of_turned(image)
-    pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
+    pairing.print_summary(alignment, {f"matches ({len(found.confidence)})": output}, printing)
 
 
 def _warn_of_turned(image: Image) -> None:

@@ -33,7 +33,7 @@ from glualign.evaluation.metrics import (
     summarise,
 )
 from glualign.evaluation.runner import PairResult
-from glualign.files import plain, write_text
+from glualign.files import json_values, write_text
 
 ALL = ""  # the row of all pairs
 MEAN_OF_GROUPS = "mean of groups"
@@ -231,5 +231,7 @@ def document(
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON document, atomically; NaN becomes null."""
-    rounded = json.loads(json.dumps(plain(content)), parse_float=lambda text: round(float(text), _DIGITS))
+    rounded = json.loads(
+        json.dumps(json_values(content)), parse_float=lambda text: round(float(text), _DIGITS)
+    )
     write_text(path, json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ import glualign
 from glualign.alignment import Alignment
 from glualign.arrays import Mask
 from glualign.errors import FlowError
-from glualign.files import plain
+from glualign.files import json_values
 from glualign.flow import Flow, jacobian_determinant, resize
 from glualign.images import Image, reduce_image, to_rgb8
 from glualign.quality import VERDICTS
@@ -106,7 +106,7 @@ def build_report(
         for mask in (alignment.valid, alignment.trusted)
     )
     unaligned = _fitted(to_rgb8(source), height, width)
-    quality = plain(alignment.quality)
+    quality = json_values(alignment.quality)
     pictures = {
         "target": below,
         "warped": filled(warped, below, valid),

@@ -62,7 +62,7 @@ def test_defaults_in_the_help_are_those_of_the_library():
 
 
 @pytest.mark.parametrize(
-    "part", [options.Aligning, options.Reading, options.Writing, options.Telling, Pairing, Filming]
+    "part", [options.Aligning, options.Reading, options.Writing, options.Printing, Pairing, Filming]
 )
 def test_the_options_of_a_dataclass_have_the_names_of_its_fields(part):
     assert list(parameters(part)) == [field.name for field in fields(part)]
