@@ -150,7 +150,6 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
     from glualign.batch import Shard, align_batch, current_records
-    from glualign.batch.listing import BOOKKEEPING
     from glualign.batch.manifest import hold
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
@@ -204,7 +203,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
 
         write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
     if options["merge"] or scene:
-        with nullcontext() if held or options["shard"] else hold(out / BOOKKEEPING):
+        with nullcontext() if held or options["shard"] else hold(out):
             _join(pairs, out, settings, summary, display, options)
     if signals or summary.failed:
         raise click.exceptions.Exit(128 + signals[0] if signals else 3)
@@ -232,13 +231,12 @@ def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool,
             if Path(frames).is_file():
                 if options["dry_run"]:
                     raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
-                from glualign.batch.listing import BOOKKEEPING
                 from glualign.batch.manifest import hold
                 from glualign.video import Clip, extract_frames
 
                 clip = Clip(Path(frames))
                 clip.rate()  # what is no video leaves nothing
-                click.get_current_context().with_resource(hold(out / BOOKKEEPING, options["shard"]))
+                click.get_current_context().with_resource(hold(out, options["shard"]))
                 folder = extract_frames(clip.path, out, shared=options["shard"] is not None)
                 found = sequence(folder, onto=options["onto"], **where)
                 if shortfall := clip.shortfall(len(found) + 1):
