@@ -19,7 +19,7 @@ from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 from glualign.matches import check_matches_path, find_matches, write_matches
-from glualign.viz.colors import flow_to_rgb
+from glualign.viz.colors import flow_to_rgb, scale_of
 
 DEFAULT_KINDS = ("warped", "flow", "flow_image", "transform")
 """What is written into a folder; the transform only where one was fitted."""
@@ -105,7 +105,7 @@ def write_outputs(
                 flow = Flow(np.where(alignment.trusted[..., None], flow.data, np.nan), flow.source_size)
             write_flow(path, flow)
         elif kind == "flow_image":
-            write_image(path, flow_to_rgb(alignment.flow))
+            write_image(path, flow_to_rgb(alignment.flow, scale_of(alignment.flow)))
         elif kind in ("mask", "confidence"):
             values = alignment.trusted if kind == "mask" else alignment.confidence
             write_mask(path, values, alignment.target)
