@@ -180,10 +180,14 @@ def folded(name: str) -> str:
     return composed(composed(name).casefold())
 
 
+MASK_ENDING = "_mask.png"
+"""How the name of an image's mask goes on after the image's stem."""
+
+
 def mask_beside(path: PathLike) -> Path:
     """Where the mask of an image lies, if it has one: ``NAME_mask.png`` beside it."""
     image = Path(path)
-    return image.parent / f"{image.stem}_mask.png"
+    return image.parent / f"{image.stem}{MASK_ENDING}"
 
 
 def json_values(value: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from glualign.alignment import Alignment, fill_invalid
 from glualign.errors import FlowError, ImageError, OutputError
-from glualign.files import PathLike, folded, write_text
+from glualign.files import MASK_ENDING, PathLike, folded, write_text
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
 from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
@@ -44,7 +44,7 @@ def name_outputs(
         "warped": f"_warped{extension}",
         "flow": f"_flow{flow_extension}",
         "flow_image": "_flow.png",
-        "mask": "_mask.png",
+        "mask": MASK_ENDING,
         "confidence": "_confidence.png",
         "transform": "_transform.txt",
         "gcps": ".points",

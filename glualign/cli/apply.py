@@ -123,8 +123,7 @@ def plan(
 
     files: list[str] = []
     for given in inputs:
-        masks = [Path("*_mask.png")] if masked else []
-        names = list_images(given, skip=masks).names if os.path.isdir(given) else ()
+        names = list_images(given, masks=not masked).names if os.path.isdir(given) else ()
         files += [str(Path(given) / name) for name in names] or [given]
     if is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
         jobs = []

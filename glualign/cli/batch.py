@@ -182,6 +182,10 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     settings = _settings(writing, aligning, reading, options)
     if scene:
         _check_scene(pairs, out / f"matches.{options['matches']}")
+    if options["report"]:
+        from glualign.report.page import check_page
+
+        check_page(out / "report.html")
     display = Display(as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
     with interruptible("pair") as signals, display.bar:
@@ -217,11 +221,11 @@ def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool,
         raise click.UsageError(
             f"{targets} is a file; to align every source onto it, give --target {targets}."
         )
-    skip = [out, *([Path("*_mask.png")] if masked else [])]
+    skip = [out]
     listed = (Path(os.path.realpath(given)) for given in (sources, targets, options["sequence"]) if given)
     if any(Path(os.path.realpath(out)) in (path, *path.parents) for path in listed):
         skip += own_files(out)
-    where: dict[str, Any] = {"recursive": options["recursive"], "skip": skip}
+    where: dict[str, Any] = {"recursive": options["recursive"], "masks": not masked, "skip": skip}
     match sources, targets, options["target"], options["sequence"], options["pairs"]:
         case str(), str(), None, None, None:
             return match_folders(sources, targets, **where)

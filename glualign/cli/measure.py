@@ -103,7 +103,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     from glualign.evaluation.datasets import open_dataset
     from glualign.evaluation.methods import open_baseline, open_model
     from glualign.evaluation.runner import evaluate
-    from glualign.outputs import check_ending, check_outputs
+    from glualign.outputs import check_outputs
 
     names = [options[name] for name in ("csv", "json", "html")]
     csv_path, json_path, html_path = (Path(name) if name else None for name in names)
@@ -118,7 +118,10 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
         if inside and os.path.exists(path) and path.suffix.lower() not in own:
             raise OutputError(f"{path}: is in the data set and would be overwritten; choose another name")
-    check_ending(html_path, ".html", ".htm")
+    if html_path:
+        from glualign.report.page import check_page
+
+        check_page(html_path)
     data = open_dataset(dataset, root, pair_list=options["pair_list"])
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))

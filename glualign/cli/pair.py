@@ -207,12 +207,11 @@ def warp(
     outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
     outputs.check_ending(files.get("transform"), ".txt", ".json")
     outputs.check_ending(files.get("gcps"), ".points", ".csv")
-    outputs.check_ending(files.get("report"), ".html", ".htm")
     if page := files.get("report"):
         from glualign.report.alignment import build_report
-        from glualign.report.page import environment
+        from glualign.report.page import check_page
 
-        environment()
+        check_page(page)
     alignment = pairing.align(moving, fixed)
     with status("Writing ..."):
         trusted = options["only_trusted"]

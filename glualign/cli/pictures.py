@@ -205,16 +205,15 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
       glualign report source.jpg target.jpg flow.flo --mask mask.png --summary warp.json -o report.html
     """
     from glualign.flow import read_flow
-    from glualign.outputs import check_ending, check_outputs
+    from glualign.outputs import check_outputs
     from glualign.report.alignment import build_report, read_summary, saved_alignment
-    from glualign.report.page import environment
+    from glualign.report.page import check_page
 
     flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
     if (mask or confidence or summary) and not flow:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
     check_outputs([output], [flow, mask, confidence, summary, *pairing.inputs(source, target)])
-    check_ending(output, ".html", ".htm")
-    environment()
+    check_page(output)
     moving, fixed = pairing.images(source, target, matched=not flow)
     if flow:
         field = read_flow(flow)

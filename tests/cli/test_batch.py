@@ -219,6 +219,13 @@ def test_pairs_from_standard_input_and_names_of_results(folders, out) -> None:
     assert list(results(out)) == ["x/first_flow.png", "x/first_warped.png"]
 
 
+def test_a_report_that_cannot_be_made_stops_the_batch_before_the_work(folders, out, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    result = batch(*folders, "-o", out, "--report")
+    assert (result.exit_code, "HTML pages need Jinja2" in result.stderr) == (1, True)
+    assert not out.exists()
+
+
 def test_dry_run_prints_the_pairs_and_touches_nothing(folders, out) -> None:
     (folders[0] / "left over.png").touch()
     result = batch(*folders, "-o", out, "--dry-run")
