@@ -6,19 +6,17 @@ This module imports click and nothing heavier, so that ``--help`` stays instant.
 from __future__ import annotations
 
 import copy
-import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from glualign.cli.console import files_for_dashes, is_quiet, print_json, print_table, summary_rows, warn
-from glualign.errors import ImageError
+from glualign.errors import ImageError, OutputError
 from glualign.files import mask_beside
 from glualign.quality import MIN_QUALITIES
 
@@ -155,14 +153,19 @@ def command(
 
 def check_format(output: str, extension: str) -> None:
     """Refuse ``--format`` for a file whose name ends in another format; a folder leaves it open."""
-    suffix, wanted = Path(output).suffix.lower(), extension.lower()
-    folder = output.endswith("/") or os.path.isdir(output) or not re.fullmatch(r"\.[a-z][a-z0-9]*", suffix)
-    same = {".jpeg": ".jpg", ".tiff": ".tif"}
-    if wanted and not folder and same.get(suffix, suffix) != same.get(wanted, wanted):
+    if not extension:
+        return
+    from glualign.outputs import is_folder
+
+    extension = extension.lower()
+    spellings = (".jpg", ".jpeg"), (".tif", ".tiff")
+    try:
+        is_folder(output, next((same for same in spellings if extension in same), (extension,)))
+    except OutputError:
         raise click.UsageError(
             f"{output} is not {extension}, as --format says; leave that out, or end the name in {extension}, "
             "that of a folder in a slash."
-        )
+        ) from None
 
 
 def given_options(names: Collection[str]) -> list[str]:

@@ -22,15 +22,12 @@ from glualign.cli.options import (
     showing,
 )
 from glualign.cli.pair import Pairing
+from glualign.styles import FLOW_STYLES, PAIR_STYLES, VIDEO_STYLES
 
 if TYPE_CHECKING:
     from glualign.arrays import Floats, Mask
     from glualign.flow import Flow
 
-# Spelt out here because the tables of the library would import OpenCV for --help; tests compare them.
-FLOW_STYLES = ("wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask")
-PAIR_STYLES = ("blend", "checkerboard", "difference", "flicker", "side-by-side")
-VIDEO_STYLES = ("wheel", "arrows", "side-by-side", "warped")
 RANGE = "a range of frames such as 100:250, 100: or :250"
 _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
 _USED_BY = {
@@ -262,7 +259,9 @@ class Filming(Aligning):
     option("--every N  Only each N-th frame.", default=1),
     option(
         "--range FIRST:LAST  Frames to take, counted from 0, without the last.",
-        matching(r"(\d*):(\d*)", RANGE, lambda match: (int(match[1] or 0), int(match[2] or 1 << 62))),
+        matching(
+            r"(\d*):(\d*)", RANGE, lambda match: (int(match[1] or 0), int(match[2]) if match[2] else None)
+        ),
         ":",
         name="frames",
         show_default="all",
@@ -296,21 +295,20 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
       glualign video shaky.mp4 -o steady.mp4 --style warped --onto first
     """
     from glualign.aligner import Aligner
-    from glualign.outputs import check_outputs
-    from glualign.video import Clip, check_encoding, check_frames, video_pictures, write_video
+    from glualign.outputs import check_outputs, is_folder
+    from glualign.video import ENCODINGS, Clip, check_frames, video_pictures, write_video
 
-    path = Path(output)
-    check_encoding(path)
-    check_outputs([path if path.suffix else path / "000001.png"], [video, filming.model])
+    folder = is_folder(output, ENCODINGS)
+    check_outputs([Path(output, "000001.png") if folder else output], [video, filming.model])
     first, last = options["frames"]
-    if last <= first:
+    if last is not None and last <= first:
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
     if shortfall := clip.shortfall(count):
         warn(shortfall)
-    if not path.suffix:
-        check_frames(path, count - 1)
+    if folder:
+        check_frames(Path(output), count - 1)
     if filming.transform == "auto":
         filming = replace(filming, transform="dense")  # not one model in this frame and flow in the next
     if onto == "next" and filming.preset is None and not filming.mirror:
@@ -320,7 +318,7 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
         clip, aligner, count, style=style, onto_first=onto == "first", max_flow=options["max_flow"]
     )
     with counted(count - 1, "Aligning") as advance:
-        written = write_video(path, pictures, rate, advance)
+        written = write_video(output, pictures, rate, advance)
     if not options["quiet"]:
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"
         click.echo(f"{output}: {written} pictures{stopped}")

@@ -148,6 +148,7 @@ def test_the_working_side_is_that_of_the_preset_where_none_is_given(preset):
         ("o.png", "", True),
         ("out", ".tif", True),
         ("v1.2", ".tif", True),
+        ("run.version2", ".tif", True),
         ("out.png/", ".tif", True),
         ("-", ".tif", True),
     ],
