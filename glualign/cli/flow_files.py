@@ -71,7 +71,9 @@ def invert(flow_file: str, source_size: Size | None) -> Flow:
     """
     from glualign.flow import invert
 
-    return invert(read_sized(flow_file, source_size))
+    flow = read(flow_file, source_size)
+    warn_of_guess(flow_file, flow)
+    return invert(flow)
 
 
 @flow_tool(
@@ -198,13 +200,11 @@ def read(path: str, source_size: Size | None = None) -> Flow:
     return Flow(flow.data, source_size) if source_size is not None else flow
 
 
-def read_sized(path: str, source_size: Size | None) -> Flow:
-    """`read` for what depends on the source's size; warns where that is a guess that does not fit well."""
-    flow = read(path, source_size)
+def warn_of_guess(path: str, flow: Flow) -> None:
+    """Warn of what depends on the source's size where that is a guess that does not fit well."""
     if flow.source_size is None and flow.valid().mean() < _MOSTLY_VALID:
         guess = f"{flow.width} x {flow.height}"
         warn(f"{path}: does not say how large its source is; --source-size says it, else it is {guess}")
-    return flow
 
 
 def _flow_summary(flow: Flow) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def matches(source: str, target: str, pairing: Pairing, printing: Printing, **op
       glualign matches left.jpg right.jpg -o matches.csv
       glualign matches left.jpg right.jpg -o pair.h5 --max 5000 --min-confidence 0.7
     """
-    from glualign.cli.apply import read_keypoints
+    from glualign.keypoints import read_keypoints
     from glualign.matches import check_matches_path, find_matches, write_matches
     from glualign.outputs import check_outputs
 
