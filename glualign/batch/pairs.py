@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,13 +51,6 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.index}-of-{self.count}"
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read ``I/N``."""
-        if not re.fullmatch(r"\d+/\d+", text):
-            raise BatchError(f"shard {text!r}: write it as I/N, for example 3/16")
-        return cls(*map(int, text.split("/")))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from glualign.cli.console import (
     summary_rows,
     warn,
 )
+from glualign.cli.exit_codes import FAILED_PAIRS
 from glualign.cli.options import (
     FOLDER,
     PATH,
@@ -31,12 +33,15 @@ from glualign.cli.options import (
     Writing,
     command,
     given_options,
+    matching,
     min_quality,
     option,
 )
+from glualign.errors import BatchError
 
 if TYPE_CHECKING:
-    from glualign.batch import BatchProgress, PairList, Settings, Summary
+    from glualign.batch import BatchProgress, PairList, Settings, Shard, Summary
+    from glualign.video import Clip
 
 SCENE_FORMATS = ("h5", "txt")  # files of matches that hold all pairs
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
@@ -49,6 +54,15 @@ def _kinds(text: str) -> list[str]:
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(KINDS)}.")
     return [kind.replace("-", "_") for kind in kinds]
+
+
+def _shard(match: re.Match[str]) -> Shard:
+    from glualign.batch import Shard
+
+    try:
+        return Shard(int(match[1]), int(match[2]))
+    except BatchError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 @command(
@@ -114,7 +128,10 @@ def _kinds(text: str) -> list[str]:
         "--batch-size N  Successive pairs of equal size that share a forward pass; rounding differs with it.",
         show_default="8 on CUDA, else 1",
     ),
-    option("--shard I/N  Do part I (from 1) of N only; a later run without --shard merges."),
+    option(
+        "--shard I/N  Do part I (from 1) of N only; a later run without --shard merges.",
+        matching(r"(\d+)/(\d+)", "a part such as 3/16", _shard),
+    ),
     option("--engine [local|ray]  Run in this process, or on a Ray cluster (extra `ray`).", default="local"),
     option(
         "--ray-address ADDRESS  Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
@@ -149,15 +166,14 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
       glualign batch --pairs pairs.csv -o out/ --report --retry-failed
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
-    from glualign.batch import Shard, align_batch, current_records
+    from glualign.batch import align_batch, current_records
     from glualign.batch.manifest import hold
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
+    from glualign.video import extract_frames
 
-    out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
-    held = os.path.isfile(options["sequence"] or "")  # OUT is, by `_pairs`, for the frames of a video
-    if options["shard"] is not None:
-        options["shard"] = Shard.parse(options["shard"])
+    out, shard, scene = Path(options["output"]), options["shard"], options["matches"] in SCENE_FORMATS
+    _check_selection(options)
     ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
     for needed, has_it, only_there in (
         ("--sequence", options["sequence"], ["onto"]),
@@ -165,9 +181,15 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     ):
         if not has_it and (useless := given_options(only_there)):
             raise click.UsageError(f"{useless[0]} has no use without {needed}; leave it out.")
-    pairs = _pairs(out, masked=reading.mask_from == "file", **options)
+    clip = _video(options)
+    if clip:  # the lock is held to the end of the command
+        click.get_current_context().with_resource(hold(out, shard))
+        options["sequence"] = extract_frames(clip.path, out, shared=shard is not None)
+    pairs = _pairs(out, options, masked=reading.mask_from == "file")
+    if clip and (shortfall := clip.shortfall(len(pairs) + 1)):
+        warn(shortfall)
     if options["dry_run"]:
-        part = pairs.shard(options["shard"]) if options["shard"] else pairs
+        part = pairs.shard(shard) if shard else pairs
         for pair in part.pairs:
             if pair.fault:
                 warn(pair.fault)
@@ -196,8 +218,8 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             engine=process if options["engine"] == "local" else RayEngine(**ray),
             redo=options["redo"],
             fail_fast=options["fail_fast"],
-            shard=options["shard"],
-            held=held,
+            shard=shard,
+            held=clip is not None,
             on_progress=display.progress,
             stop=lambda: bool(signals),
         )
@@ -207,52 +229,58 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
 
         write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
     if options["merge"] or scene:
-        with nullcontext() if held or options["shard"] else hold(out):
+        with nullcontext() if clip or shard else hold(out):
             _join(pairs, out, settings, summary, display, options)
     if signals or summary.failed:
-        raise click.exceptions.Exit(128 + signals[0] if signals else 3)
+        raise click.exceptions.Exit(128 + signals[0] if signals else FAILED_PAIRS)
 
 
-def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool, **options: Any) -> PairList:
-    """The pairs that the arguments name, in exactly one of the four ways."""
-    from glualign.batch import match_folders, onto_target, own_files, read_pairs, sequence
-
+def _check_selection(options: Mapping[str, Any]) -> None:
+    """Refuse arguments that do not name the pairs in exactly one of the four ways."""
+    targets = options["targets"]
     if targets is not None and Path(targets).is_file():
         raise click.UsageError(
             f"{targets} is a file; to align every source onto it, give --target {targets}."
         )
+    names = ("sources", "targets", "target", "sequence", "pairs")
+    given = [name for name in names if options[name] is not None]
+    if given not in (["sources", "targets"], ["sources", "target"], ["sequence"], ["pairs"]):
+        raise click.UsageError(
+            "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, "
+            "--sequence DIR|VIDEO, --pairs FILE."
+        )
+
+
+def _video(options: Mapping[str, Any]) -> Clip | None:
+    """The video whose frames are aligned, if that is what ``--sequence`` names; what is none is refused."""
+    if options["sequence"] is None or not Path(options["sequence"]).is_file():
+        return None
+    if options["dry_run"]:
+        raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
+    from glualign.video import Clip
+
+    clip = Clip(Path(options["sequence"]))
+    clip.rate()
+    return clip
+
+
+def _pairs(out: Path, options: Mapping[str, Any], *, masked: bool) -> PairList:
+    """The pairs that the arguments name."""
+    from glualign.batch import match_folders, onto_target, own_files, read_pairs, sequence
+
+    sources, targets, frames = (options[name] for name in ("sources", "targets", "sequence"))
     skip = [out]
-    listed = (Path(os.path.realpath(given)) for given in (sources, targets, options["sequence"]) if given)
+    listed = (Path(os.path.realpath(folder)) for folder in (sources, targets, frames) if folder)
     if any(Path(os.path.realpath(out)) in (path, *path.parents) for path in listed):
         skip += own_files(out)
-    where: dict[str, Any] = {"recursive": options["recursive"], "masks": not masked, "skip": skip}
-    match sources, targets, options["target"], options["sequence"], options["pairs"]:
-        case str(), str(), None, None, None:
-            return match_folders(sources, targets, **where)
-        case str(), None, str(target), None, None:
-            return onto_target(sources, target, **where)
-        case None, None, None, str(frames), None:
-            if Path(frames).is_file():
-                if options["dry_run"]:
-                    raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
-                from glualign.batch.manifest import hold
-                from glualign.video import Clip, extract_frames
-
-                clip = Clip(Path(frames))
-                clip.rate()  # what is no video leaves nothing
-                click.get_current_context().with_resource(hold(out, options["shard"]))
-                folder = extract_frames(clip.path, out, shared=options["shard"] is not None)
-                found = sequence(folder, onto=options["onto"], **where)
-                if shortfall := clip.shortfall(len(found) + 1):
-                    warn(shortfall)
-                return found
-            return sequence(frames, onto=options["onto"], **where)
-        case None, None, None, None, str(pairs):
-            return read_pairs(pairs)
-    raise click.UsageError(
-        "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, "
-        "--sequence DIR|VIDEO, --pairs FILE."
-    )
+    listing: dict[str, Any] = {"recursive": options["recursive"], "masks": not masked, "skip": skip}
+    if options["pairs"] is not None:
+        return read_pairs(options["pairs"])
+    if frames is not None:
+        return sequence(frames, onto=options["onto"], **listing)
+    if options["target"] is not None:
+        return onto_target(sources, options["target"], **listing)
+    return match_folders(sources, targets, **listing)
 
 
 def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: Mapping[str, Any]) -> Settings:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, interruptible, note, print_table, status
+from glualign.cli.exit_codes import FAILED_PAIRS
 from glualign.cli.options import DEVICE, PRECISION, QUIET, command, matching, option
 from glualign.errors import OutputError
 
@@ -27,7 +28,6 @@ DATASETS = (
     "pf-willow-box", "pf-pascal", "pf-pascal-box", "spair", "spair-box", "eth3d", "megadepth",
 )  # fmt: skip
 BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
-EXIT_WITH_FAILURES = 3
 _LISTED_FAILURES = 20
 EXISTING = click.Path(exists=True, file_okay=False)
 
@@ -154,7 +154,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
             note(f"  {pair} ({', '.join(names)}): {error}")
         if len(failures) > _LISTED_FAILURES:
             note(f"  ... and {len(failures) - _LISTED_FAILURES} more; --csv and --json list all of them")
-        raise click.exceptions.Exit(EXIT_WITH_FAILURES)
+        raise click.exceptions.Exit(FAILED_PAIRS)
 
 
 @command(

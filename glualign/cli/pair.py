@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import note, status, summary_rows, warn
+from glualign.cli.exit_codes import FAILED_VERDICT
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.images import Image
 
-EXIT_FAILED_VERDICT = 4
 PAIR = (click.Argument(["source"], type=PATH), click.Argument(["target"], type=PATH))
 ONLY_TRUSTED = option(
     "--only-trusted  Leave out what is valid but not trusted, as its expected error is too large: filled in "
@@ -120,12 +120,12 @@ class Pairing(Reading, Aligning):
         self.refuse_failed(alignment)
 
     def refuse_failed(self, alignment: Alignment) -> None:
-        """End in `EXIT_FAILED_VERDICT` on a failed verdict, said even if quiet, unless any will do."""
+        """End in `FAILED_VERDICT` on a failed verdict, said even if quiet, unless any will do."""
         if alignment.quality.verdict == "failed" and self.min_quality != "none":
             note(
                 f"glualign: warning: the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}"
             )
-            raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
+            raise click.exceptions.Exit(FAILED_VERDICT)
 
 
 @command(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status, warn
+from glualign.cli.exit_codes import INTERRUPTED
 from glualign.cli.flow_files import errors_about
 from glualign.cli.options import (
     FILE,
@@ -323,4 +324,4 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"
         click.echo(f"{output}: {written} pictures{stopped}")
     if written < count - 1:
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(INTERRUPTED)

@@ -382,7 +382,8 @@ def test_shards_merge(folders, out) -> None:
     result = batch(*folders, "-o", out, "--write", "warped,flow-image")
     assert "0 in this run, 3 before" in result.stdout
     assert len(list(read_records(out / "manifest.jsonl"))) == 3
-    assert batch(*folders, "-o", out, "--shard", "3/2").exit_code == 1
+    for wrong in ("3/2", "0/2", "2", "a/b", "1/0", "-1/2", ""):
+        assert batch(*folders, "-o", out, "--shard", wrong).exit_code == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are for POSIX")
