@@ -15,8 +15,9 @@ from typing import Any, cast
 import click
 
 from glualign import __version__
-from glualign.cli.console import safe_streams, termination_as_interrupt
 from glualign.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED
+from glualign.cli.signals import termination_as_interrupt
+from glualign.cli.streams import safe_streams
 from glualign.errors import GlualignError
 
 # Section of the help -> commands and their modules. These import little more than click at the top, so that

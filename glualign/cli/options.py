@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from glualign.cli.console import files_for_dashes, is_quiet, print_json, print_table, summary_rows, warn
+from glualign.cli.console import is_quiet, print_json, print_table, summary_rows, warn
+from glualign.cli.streams import files_for_dashes
 from glualign.errors import ImageError, OutputError
 from glualign.files import mask_beside
 from glualign.quality import MIN_QUALITIES
