@@ -170,6 +170,10 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     ):
         if not has_it and (useless := given_options(only_there)):
             raise click.UsageError(f"{useless[0]} has no use without {needed}; leave it out.")
+    if options["report"]:
+        from glualign.report.page import check_page
+
+        check_page(out / "report.html")
     clip = _video(options)
     if clip:  # the lock is held to the end of the command
         click.get_current_context().with_resource(hold(out, shard))
@@ -193,10 +197,6 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     settings = _settings(writing, aligning, reading, options)
     if scene:
         _check_scene(pairs, out / f"matches.{options['matches']}")
-    if options["report"]:
-        from glualign.report.page import check_page
-
-        check_page(out / "report.html")
     display = Display(as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
     with interruptible("pair") as signals, display.bar:
