@@ -2,9 +2,5 @@
 PYTHON ?= python3.11
 
 .PHONY: demo test check docs
-demo test check:
+demo test check docs:
 	$(PYTHON) tools/make.py $@
-
-docs:
-	$(PYTHON) tools/make.py setup
-	.venv/bin/python tools/build_cli_reference.py

@@ -23,7 +23,7 @@ from pathlib import Path
 import common
 
 from glualign.aligner import Aligner
-from glualign.batch import PairList, Progress, Row, Settings, align_batch, from_rows
+from glualign.batch import BatchProgress, PairList, Row, Settings, align_batch, from_rows
 from glualign.evaluation.provenance import machine
 from glualign.images import read_image
 
@@ -82,7 +82,7 @@ def network_alone(aligner: Aligner, jobs: PairList) -> Clock:
     return measured(align_all)
 
 
-def in_batch(aligner: Aligner, jobs: PairList, out: Path, seen: Callable[[Progress], None]) -> Clock:
+def in_batch(aligner: Aligner, jobs: PairList, out: Path, seen: Callable[[BatchProgress], None]) -> Clock:
     settings = Loaded(aligner=aligner)
     return measured(lambda: align_batch(jobs, out, settings, redo="all", on_progress=seen))
 
@@ -131,7 +131,7 @@ def main() -> None:
         used: list[dict[str, float]] = []
         aligning: list[float] = []
 
-        def note(progress: Progress) -> None:
+        def note(progress: BatchProgress) -> None:
             used.append(memory())
             if progress.record is not None:
                 aligning.append(progress.record.seconds["align"])

@@ -180,27 +180,31 @@ def folded(name: str) -> str:
     return composed(composed(name).casefold())
 
 
+MASK_ENDING = "_mask.png"
+"""How the name of an image's mask goes on after the image's stem."""
+
+
 def mask_beside(path: PathLike) -> Path:
     """Where the mask of an image lies, if it has one: ``NAME_mask.png`` beside it."""
     image = Path(path)
-    return image.parent / f"{image.stem}_mask.png"
+    return image.parent / f"{image.stem}{MASK_ENDING}"
 
 
-def plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
     """``value`` with dataclasses and mappings as dictionaries, arrays as lists, paths as text.
 
     NaN and infinity become None, because JSON has no word for them.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return json_values(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy here
-        return plain(value.tolist())
+        return json_values(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [json_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glualign.errors import FlowError, ImageError, OutputError
-from glualign.files import PathLike, folded, write_text
+from glualign.files import MASK_ENDING, PathLike, folded, write_text
 from glualign.flow import FLOW_EXTENSIONS, Flow, Interpolation, write_flow
 from glualign.georeference import write_gcps
 from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 from glualign.matches import check_matches_path, find_matches, write_matches
 from glualign.rendering import fill_invalid, warp_image
-from glualign.viz.colors import flow_to_rgb
+from glualign.viz.colors import flow_to_rgb, scale_of
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -48,7 +48,7 @@ def name_outputs(
         "warped": f"_warped{extension}",
         "flow": f"_flow{flow_extension}",
         "flow_image": "_flow.png",
-        "mask": "_mask.png",
+        "mask": MASK_ENDING,
         "confidence": "_confidence.png",
         "transform": "_transform.txt",
         "gcps": ".points",
@@ -110,7 +110,7 @@ def write_outputs(
             if kind == "flow":
                 write_flow(path, flow)
             else:
-                write_image(path, flow_to_rgb(flow))
+                write_image(path, flow_to_rgb(flow, scale_of(flow)))
         elif kind in ("mask", "confidence"):
             values = alignment.trusted if kind == "mask" else alignment.confidence
             write_mask(path, values, alignment.target)

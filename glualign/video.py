@@ -13,15 +13,17 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from glualign.errors import ImageError, OutputError
-from glualign.files import FRAMES_ASIDE, atomic_path, write_text
+from glualign.files import FRAMES_ASIDE, PathLike, atomic_path, write_text
 from glualign.flow import Flow
 from glualign.images import write_image
+from glualign.outputs import is_folder
+from glualign.styles import VideoStyle
 from glualign.viz.canvas import Picture
 from glualign.viz.colors import flow_to_rgb, scale_of
 from glualign.viz.lines import arrows
@@ -30,7 +32,6 @@ from glualign.viz.styles import wheel
 if TYPE_CHECKING:
     from glualign.aligner import Aligner
 
-Style = Literal["wheel", "arrows", "side-by-side", "warped"]
 ENCODINGS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """Codec by extension: those that the builds of OpenCV on PyPI bring along."""
 FRAMES_OF = ".glualign-frames.json"
@@ -94,26 +95,26 @@ def extract_frames(video: Path, out: Path, *, shared: bool = False) -> Path:
     where nothing can be written or the folder holds what may not be replaced.
     """
     folder = out / f"{video.stem}_frames"
+    owner = folder / FRAMES_OF
     refusal = OutputError(f"{folder}: is not of {video} as it is now; move it away, or choose another -o")
     try:
-        found, owner = video.stat(), folder / FRAMES_OF
+        found = video.stat()
         text = json.dumps([video.name, found.st_size, found.st_mtime_ns])
-        if (replaced := owner.is_file()) and owner.read_bytes() == text.encode():
+        former = os.path.lexists(folder)
+        if former and owner.is_file() and owner.read_bytes() == text.encode():
             return folder
-        others = replaced and {file.name for file in folder.iterdir()} - _frames_in(folder)
-        if os.path.lexists(folder) and (shared or others or not replaced):
+        if former and (shared or not owner.is_file() or {*os.listdir(folder)} - _frames_in(folder)):
             raise refusal
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=FRAMES_ASIDE) as name:
-            frames = Path(name, "new")
-            count = 0
-            for count, frame in enumerate(Clip(video), start=1):
-                write_image(frames / f"{count:06d}.png", frame)
-            if count < 2:
-                raise ImageError(f"{video}: a sequence needs two frames, it has {count}")
+        with tempfile.TemporaryDirectory(dir=out, prefix=FRAMES_ASIDE) as aside:
+            frames, number = Path(aside, "new"), 0
+            for number, frame in enumerate(Clip(video), start=1):
+                write_image(frames / f"{number:06d}.png", frame)
+            if number < 2:
+                raise ImageError(f"{video}: a sequence needs two frames, it has {number}")
             write_text(frames / FRAMES_OF, text)
-            if replaced:
-                folder.rename(Path(name, "former"))
+            if former:
+                folder.rename(Path(aside, "former"))
             with suppress(OSError) if shared else nullcontext():  # of another shard, which was faster
                 frames.rename(folder)
         if owner.read_bytes() != text.encode():
@@ -128,7 +129,7 @@ def video_pictures(
     aligner: Aligner,
     count: int,
     *,
-    style: Style = "wheel",
+    style: VideoStyle = "wheel",
     onto_first: bool = False,
     max_flow: float | None = None,
 ) -> Iterator[Picture]:
@@ -146,22 +147,28 @@ def video_pictures(
     """
     if count < 2:
         raise ImageError(f"{clip.path}: flow needs two frames, this range has {count}")
-    scale = max_flow
-    if style != "warped" and scale is None:
-        sample = islice(_pairs(clip, onto_first), 0, None, max(1, (count - 1) // SCALE_PAIRS))
-        with _errors_about(clip.path):
-            scale = max(scale_of(aligner.align(source, target).flow) for source, target in sample)
-    ready: dict[int, Any] = {}
-    for source, target in _pairs(clip, onto_first):
-        # The first frame is every pair's target; else a frame is a source and then the next pair's target.
-        used = [target] if onto_first else [source, target]
-        with _errors_about(clip.path):
-            ready = {id(frame): ready.get(id(frame)) or aligner.prepare(frame) for frame in used}
-        alignment = aligner.align(ready.get(id(source), source), ready[id(target)])
-        if style == "warped":
-            yield np.asarray(alignment.warped.pixels, np.uint8)
-        else:
-            yield _drawn(alignment.flow, target, style, scale or 1.0)
+    scale, strip = max_flow, None
+    with _errors_about(clip.path):
+        if style != "warped" and scale is None:
+            sample = islice(_pairs(clip, onto_first), 0, None, max(1, (count - 1) // SCALE_PAIRS))
+            scale = max(scale_of(aligner.align(*pair).flow) for pair in sample)
+        for source, target in _pairs(clip, onto_first, aligner.prepare):
+            alignment = aligner.align(source, target)
+            if style == "warped":
+                yield np.asarray(alignment.warped.pixels, np.uint8)
+                continue
+            frame = alignment.target.pixels
+            if style == "arrows":
+                yield arrows(alignment.flow, frame, typical=scale).picture
+                continue
+            picture = flow_to_rgb(alignment.flow, scale)
+            if style == "side-by-side":
+                picture = np.concatenate([frame, picture], axis=1)
+            # The legend of a field without motion, so that it has the same lines below every frame.
+            if strip is None:
+                still = Flow(np.zeros((*picture.shape[:2], 2), np.float32))
+                strip = wheel(still, scale).explained()[still.height :]
+            yield np.concatenate([picture, strip])
 
 
 @contextmanager
@@ -173,28 +180,19 @@ def _errors_about(path: Path) -> Iterator[None]:
         raise ImageError(str(error).replace("array: ", f"{path}: ", 1)) from error
 
 
-def _pairs(clip: Clip, onto_first: bool) -> Iterator[tuple[Picture, Picture]]:
-    """Source and target frames: the next frame on each, or each frame on the first."""
+def _pairs(
+    clip: Clip, onto_first: bool, ready: Callable[[Picture], Any] = lambda frame: frame
+) -> Iterator[tuple[Any, Any]]:
+    """Source and target frames: the next on each, or each on the first; targets as ``ready`` makes them."""
     frames = iter(clip)
     if not onto_first:
-        return ((after, before) for before, after in pairwise(frames))
-    first = next(frames)
+        return ((after, before) for before, after in pairwise(map(ready, frames)))
+    first = ready(next(frames))
     return ((frame, first) for frame in frames)
 
 
-def _drawn(flow: Flow, frame: Picture, style: Style, scale: float) -> Picture:
-    if style == "arrows":
-        return arrows(flow, frame, typical=scale).picture
-    picture = flow_to_rgb(flow, scale)
-    if style == "side-by-side":
-        picture = np.concatenate([frame, picture], axis=1)
-    # The legend of a field without motion, so that it has the same lines below every frame.
-    still = Flow(np.zeros((*picture.shape[:2], 2), np.float32))
-    return np.concatenate([picture, wheel(still, scale).explained()[still.height :]])
-
-
 def write_video(
-    path: Path, pictures: Iterable[Picture], rate: float, progress: Callable[[], None] = lambda: None
+    path: PathLike, pictures: Iterable[Picture], rate: float, progress: Callable[[], None] = lambda: None
 ) -> int:
     """Write pictures of one size as a video, or as ``000001.png`` and so on into a folder; their number.
 
@@ -202,7 +200,7 @@ def write_video(
     Ctrl-C leaves what was there before; the first Ctrl-C ends the video with the pictures so far.
 
     Args:
-        path: ``.mp4``, ``.avi`` or ``.mkv``; a name without extension is a folder.
+        path: ``.mp4``, ``.avi`` or ``.mkv``, or a folder, as `is_folder` tells.
         pictures: ``(H, W, 3)`` uint8 RGB.
         rate: frames per second.
         progress: called after each picture.
@@ -210,56 +208,74 @@ def write_video(
     Raises:
         OutputError: the file cannot be written as a whole, or this build of OpenCV cannot encode it.
     """
-    check_encoding(path)
-    count, writer = 0, None
-    with atomic_path(path) if path.suffix else _replaced_frames(path) as place:
+    count, folder = 0, is_folder(path, ENCODINGS)
+    with _replaced_frames(Path(path)) if folder else _replaced_video(Path(path), rate) as put:
         try:
             for picture in pictures:
-                height, width = (side + side % 2 for side in picture.shape[:2])
-                frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-                if not path.suffix:
-                    write_image(place / f"{count + 1:06d}.png", picture)
-                elif writer is None:
-                    codec = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
-                    with _name_for_opencv(place) as name:
-                        writer = cv2.VideoWriter(name, codec, rate, (width, height))
-                    if not writer.isOpened():
-                        raise OutputError(
-                            f"{path}: this build of OpenCV cannot encode {width} x {height} pixels as "
-                            f"{path.suffix}; use another of {', '.join(ENCODINGS)}, or a folder"
-                        )
-                if writer is not None:  # encoders halve the colours: odd sides are filled up
-                    more = height - picture.shape[0], width - picture.shape[1]
-                    writer.write(cv2.copyMakeBorder(frame, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE))
+                put(picture)
                 count += 1
                 progress()
         except KeyboardInterrupt:
             if not count:
                 raise
-        finally:
-            if writer is not None:
-                writer.release()
-        if writer is None:
-            return count
-        with suppress(ImageError):  # a writer says nothing of a full disk
-            if Clip(place).count() == count:
-                with place.open("r+b") as file:  # where the end is missing no byte more can be written
-                    size = file.seek(0, os.SEEK_END)
-                    file.write(b"0")
-                    file.truncate(size)
-                return count
-        raise OutputError(f"{path}: not all of {count} pictures could be written; make room on the disk")
+    return count
 
 
 @contextmanager
-def _replaced_frames(path: Path) -> Iterator[Path]:
-    """Yield an empty folder whose frames replace those of the folder ``path`` when the block succeeds."""
+def _replaced_video(path: Path, rate: float) -> Iterator[Callable[[Picture], None]]:
+    """Yield what adds a picture to a video, which replaces the file ``path`` when the block succeeds."""
+    count, writer = 0, cv2.VideoWriter()
+
+    def put(picture: Picture) -> None:
+        nonlocal count
+        height, width = (side + side % 2 for side in picture.shape[:2])
+        if not count:
+            codec = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
+            with _name_for_opencv(place) as name:
+                writer.open(name, codec, rate, (width, height))
+            if not writer.isOpened():
+                raise OutputError(
+                    f"{path}: this build of OpenCV cannot encode {width} x {height} pixels as "
+                    f"{path.suffix}; use another of {', '.join(ENCODINGS)}, or a folder"
+                )
+        frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        # Encoders halve the colours: odd sides are filled up.
+        more = height - picture.shape[0], width - picture.shape[1]
+        writer.write(cv2.copyMakeBorder(frame, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE))
+        count += 1
+
+    with atomic_path(path) as place:
+        try:
+            yield put
+        finally:
+            writer.release()
+        written = 0
+        with suppress(ImageError):  # a writer says nothing of a full disk
+            written = Clip(place).count() if count else 0
+        if written != count:
+            raise OutputError(f"{path}: not all of {count} pictures could be written; make room on the disk")
+        with place.open("r+b") as file:  # where the end is missing no byte more can be written
+            size = file.seek(0, os.SEEK_END)
+            file.write(b"0")
+            file.truncate(size)
+
+
+@contextmanager
+def _replaced_frames(path: Path) -> Iterator[Callable[[Picture], None]]:
+    """Yield what adds a picture to those that replace the frames in ``path`` when the block succeeds."""
+    number = 0
+
+    def put(picture: Picture) -> None:
+        nonlocal number
+        number += 1
+        write_image(place / f"{number:06d}.png", picture)
+
     try:
         parent = path if path.is_dir() else path.parent
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".glualign-") as name:
             (place := Path(name, "frames")).mkdir()
-            yield place
+            yield put
             if parent != path:
                 place.rename(path)
                 return
@@ -279,15 +295,6 @@ def check_frames(path: Path, count: int) -> None:
 
 def _frames_in(path: Path) -> set[str]:
     return {frame.name for frame in (*path.glob("[0-9]" * 6 + ".png"), *path.glob(FRAMES_OF))}
-
-
-def check_encoding(path: Path) -> None:
-    """Refuse, by an `OutputError`, an extension that cannot be written."""
-    if path.suffix and path.suffix.lower() not in ENCODINGS:
-        raise OutputError(
-            f"{path}: cannot write {path.suffix}; use {', '.join(ENCODINGS)}, or a name without extension "
-            "for a folder of pictures"
-        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from glualign.errors import CheckpointError, GlualignError, OptionError, OutputE
 from glualign.flow import Flow, read_flow
 from glualign.images import Image, read_image
 from glualign.quality import Quality
+from glualign.viz.styles import wheel
 
 SIZE = (12, 16)
 QUALITY = Quality("good", 0.9, 0.5, 0.4, 0.7, 0.6, None, None, 0.0)
@@ -61,6 +62,15 @@ def test_only_trusted_leaves_the_rest_out(shifted, tmp_path):
     np.testing.assert_array_equal(black, ~shifted.trusted)
     np.testing.assert_array_equal(read_image(tmp_path / "source_mask.png").pixels == 255, shifted.trusted)
     assert set(np.unique(read_image(tmp_path / "source_confidence.png").pixels)) == {0, 128}
+
+
+def test_the_picture_of_the_flow_is_that_of_viz(shifted, tmp_path):
+    data = shifted.flow.data.copy()
+    data[0, 0] = 90, 0  # leaves the source, and sets no scale
+    moved = replace(shifted, flow=Flow(data, SIZE))
+    moved.save(tmp_path, outputs=["flow_image"])
+    picture = read_image(tmp_path / "source_flow.png").pixels
+    np.testing.assert_array_equal(picture, wheel(moved.flow).picture)
 
 
 def test_apply_draws_what_warp_drew(shifted, tmp_path):

@@ -21,7 +21,7 @@ def test_bf16_is_the_default_where_it_is_fast_and_warned_about_elsewhere(
     assert bool(precision_note("bf16", CPU)) is not fast
     assert precision_note("auto", CPU) == precision_note("fp32", CPU) == ""
     for precision in ("auto", "fp32", "bf16"):
-        aligning(precision).arguments(show=True)
+        aligning(precision).arguments()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (0 if fast else 1)
     assert all("warning: bf16 is emulated on cpu" in line for line in lines)

@@ -15,7 +15,7 @@ from glualign.errors import GlualignError, ImageError, MissingExtraError, Output
 from glualign.files import (
     atomic_path,
     flush_to_disk,
-    plain,
+    json_values,
     read_bytes,
     reading,
     write_bytes,
@@ -187,5 +187,5 @@ class Record:
     ],
 )
 def test_records_become_what_json_holds(value, expected):
-    assert plain(value) == expected
-    assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
+    assert json_values(value) == expected
+    assert json.loads(json.dumps(json_values(value), allow_nan=False)) == expected

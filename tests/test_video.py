@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -16,11 +15,11 @@ from glualign import video
 from glualign.batch import read_records
 from glualign.batch.manifest import hold
 from glualign.cli.main import cli
-from glualign.cli.pictures import VIDEO_STYLES
 from glualign.errors import ImageError, OutputError
 from glualign.flow import Flow
 from glualign.images import Image
 from glualign.report.alignment import saved_alignment
+from glualign.styles import VIDEO_STYLES, VideoStyle
 from glualign.video import Clip, video_pictures, write_video
 from tests.report.fakes import texture
 
@@ -133,13 +132,12 @@ def test_a_clip_that_was_cut_short_is_told_by_the_commands(
 
 
 @pytest.mark.parametrize("style", VIDEO_STYLES)
-def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: video.Style) -> None:
+def test_every_style_makes_one_picture_of_one_size_per_pair(clip: Path, style: VideoStyle) -> None:
     aligner = PerfectAligner()
     pictures = list(video_pictures(Clip(clip), aligner, 12, style=style))
     assert len(pictures) == 11
     assert aligner.prepared == 12, "the features of a frame are computed once"
     assert len({picture.shape for picture in pictures}) == 1
-    assert get_args(video.Style) == VIDEO_STYLES
 
 
 def test_the_scale_is_that_of_the_longest_motion_of_the_clip(clip: Path) -> None:
@@ -175,6 +173,13 @@ def test_a_folder_gets_a_file_for_each_picture(tmp_path: Path) -> None:
     write_video(tmp_path / "frames", frames, 5.0)
     assert [path.name for path in sorted((tmp_path / "frames").iterdir())] == ["000001.png", "000002.png"]
     assert cv2.imread(str(tmp_path / "frames" / "000002.png")).mean() == 120
+
+
+def test_a_folder_is_told_from_a_file_as_for_other_results(clip: Path, tmp_path: Path) -> None:
+    how = ["--range", "0:3", "--max-side", 256, "--max-flow", 6]
+    status, output = run(clip, "-o", f"{tmp_path}/frames.d/", *how)
+    assert status == 0, output
+    assert [path.name for path in sorted((tmp_path / "frames.d").iterdir())] == ["000001.png", "000002.png"]
 
 
 def test_frames_in_a_folder_are_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -241,7 +246,7 @@ def test_ctrl_c_leaves_a_playable_video_and_an_error_none(tmp_path: Path) -> Non
 
 def test_what_cannot_be_encoded_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [np.zeros((8, 8, 3), np.uint8)]
-    with pytest.raises(OutputError, match=r"cannot write \.webm; use \.mp4"):
+    with pytest.raises(OutputError, match=r"cannot write \.webm; use one of \.mp4"):
         write_video(tmp_path / "out.webm", frames, 5.0)
     monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False, raising=False)
     with pytest.raises(OutputError, match="cannot encode 8 x 8 pixels"):
@@ -408,7 +413,7 @@ def test_a_running_batch_keeps_its_frames(clip: Path, tmp_path: Path) -> None:
     folder = video.extract_frames(clip, out)
     before = frames_in(folder)
     arguments = ["batch", "--sequence", str(another(clip, 3)), "-o", str(out)]
-    with hold(out / ".glualign"):
+    with hold(out):
         result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 1
     assert "another run is writing into this folder" in result.output
@@ -416,7 +421,7 @@ def test_a_running_batch_keeps_its_frames(clip: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, [*arguments, "--preset", "fast", "--max-side", "64", "--write", "flow"])
     assert result.exit_code in (0, 3), result.output
     assert len(list(read_records(out / "manifest.jsonl"))) == 2
-    with hold(out / ".glualign"):
+    with hold(out):
         pass  # it is over
 
 

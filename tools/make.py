@@ -3,6 +3,7 @@
     python3.11 tools/make.py demo     set up, then align an example pair with the embedded weights
     python3.11 tools/make.py test     set up, then run the tests (more arguments go to pytest)
     python3.11 tools/make.py check    set up, then check style, types and documentation
+    python3.11 tools/make.py docs     set up, then write the generated pages of the documentation anew
     python3.11 tools/make.py lowest   set up with the lowest versions promised, then test what depends on them
     python3.11 tools/make.py imports  import every module on the other Pythons that are installed
     python3.11 tools/make.py setup    set up only
@@ -26,14 +27,18 @@ RESULTS = Path("out") / "demo"
 LOWEST_TESTS = ("tests/images", "tests/flow", "tests/cli", "tests/batch")
 OTHER_PYTHONS = ("3.10", "3.13")
 
-# Each check is what CI runs; what is generated of the documentation is checked by generating it again.
+# Scripts that write pages of the documentation; with --check they compare instead.
+GENERATED = (
+    ("CLI reference", "tools/build_cli_reference.py"),
+    ("recipe reference", "tools/build_recipe_reference.py"),
+    ("benchmark tables", "tools/build_benchmark_tables.py"),
+)
+# What CI runs.
 CHECKS = (
     ("lint", ["-m", "ruff", "check", "."]),
     ("format", ["-m", "ruff", "format", "--check", "."]),
     ("types", ["-m", "mypy"]),
-    ("CLI reference", ["tools/build_cli_reference.py", "--check"]),
-    ("recipe reference", ["tools/build_recipe_reference.py", "--check"]),
-    ("benchmark tables", ["tools/build_benchmark_tables.py", "--check"]),
+    *((name, [script, "--check"]) for name, script in GENERATED),
     ("links", ["tools/check_links.py"]),
 )
 
@@ -137,14 +142,22 @@ def check(environment: Environment) -> None:
         print(f"{name}: ok ({time.monotonic() - started:.0f} s)", flush=True)
 
 
-def lowest(folder: Path) -> None:
-    """Run the tests that depend on other libraries, with the lowest versions that pyproject.toml promises."""
-    environment = Environment(folder.with_name(f"{folder.name}-lowest"), "constraints-lowest.txt")
+def docs(environment: Environment) -> None:
+    """Write the generated pages of the documentation anew."""
     environment.install("dev")
-    environment.run("-m", "pytest", *LOWEST_TESTS)
+    for _, script in GENERATED:
+        environment.run(script)
 
 
-def imports(folder: Path) -> None:
+def lowest(environment: Environment) -> None:
+    """Run the tests that depend on other libraries, with the lowest versions that pyproject.toml promises."""
+    folder = environment.folder
+    lowest = Environment(folder.with_name(f"{folder.name}-lowest"), "constraints-lowest.txt")
+    lowest.install("dev")
+    lowest.run("-m", "pytest", *LOWEST_TESTS)
+
+
+def imports(environment: Environment) -> None:
     """Import every module, and read every help text, with the other Pythons that this machine has.
 
     PyTorch is left out, because it is large: modules that need it are only compiled.
@@ -154,13 +167,19 @@ def imports(folder: Path) -> None:
         if base is None:
             print(f"Python {version}: not installed, not checked", flush=True)
             continue
-        environment = Environment(folder.with_name(f"{folder.name}-{version}"), base=base)
-        environment.create()
+        folder = environment.folder
+        other = Environment(folder.with_name(f"{folder.name}-{version}"), base=base)
+        other.create()
         light = [line for line in requirements() if not line.startswith("torch")]
-        environment.pip("install", *light)
-        environment.pip("install", "--no-deps", "--editable", ".")
-        environment._make_opencv_importable()
-        environment.run("tools/check_imports.py")
+        other.pip("install", *light)
+        other.pip("install", "--no-deps", "--editable", ".")
+        other._make_opencv_importable()
+        other.run("tools/check_imports.py")
+
+
+def setup(environment: Environment) -> None:
+    """Set up only."""
+    environment.install("dev")
 
 
 def requirements() -> list[str]:
@@ -182,30 +201,24 @@ def find_python(version: str) -> str | None:
     return None
 
 
+TARGETS = {each.__name__: each for each in (demo, check, docs, lowest, imports, setup)}
+
+
 def main() -> None:
     """Parse the arguments and run the target."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target", choices=["demo", "test", "check", "lowest", "imports", "setup"])
+    parser.add_argument("target", choices=["test", *TARGETS])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="folder of the virtual environment")
     options, rest = parser.parse_known_args()
     if rest and options.target != "test":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    folder = options.venv.absolute()
-    environment = Environment(folder)
-    if options.target == "demo":
-        demo(environment)
-    elif options.target == "test":
+    environment = Environment(options.venv.absolute())
+    if options.target == "test":
         test(environment, rest)
-    elif options.target == "check":
-        check(environment)
-    elif options.target == "lowest":
-        lowest(folder)
-    elif options.target == "imports":
-        imports(folder)
     else:
-        environment.install("dev")
+        TARGETS[options.target](environment)
 
 
 if __name__ == "__main__":

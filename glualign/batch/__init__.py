@@ -12,5 +12,6 @@ from glualign.batch.pairs import (
     read_pairs,
     sequence,
 )
-from glualign.batch.run import Progress, Summary, align_batch, current_records, own_files
+from glualign.batch.run import align_batch, current_records, own_files
 from glualign.batch.settings import Settings
+from glualign.batch.summary import BatchProgress, Summary

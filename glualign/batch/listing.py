@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from glualign.errors import BatchError
-from glualign.files import PathLike
+from glualign.files import MASK_ENDING, PathLike
 
 BOOKKEEPING = ".glualign"
 """Folder in the output folder with the locks and the results that are being written."""
@@ -40,15 +40,17 @@ def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=key))
 
 
-def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path] = ()) -> Listing:
+def list_images(
+    where: PathLike, *, recursive: bool = True, masks: bool = True, skip: Collection[Path] = ()
+) -> Listing:
     """All images in a folder, or all that a glob such as ``scans/**/*.tif`` matches, or one file.
 
-    Hidden files and folders (a leading dot) and what is in ``skip`` are left out: folders (the output folder
-    may lie inside the sources), files, and patterns of file names such as ``*_mask.png``. Links to files are
-    followed, links to folders are not: they may form a loop. A link that leads nowhere is listed. A
-    `BatchError` says that nothing is there, or that no image is among what is there.
+    Hidden files and folders (a leading dot) are left out, as are the files and folders in ``skip`` (the
+    output folder may lie inside the sources) and, without ``masks``, names such as ``NAME_mask.png``. Links
+    to files are followed, links to folders are not: they may form a loop. A link that leads nowhere is
+    listed. A `BatchError` says that nothing is there, or that no image is among what is there.
     """
-    root, pattern, skip = Path(where), None, list(skip)
+    root, pattern = Path(where), None
     if os.path.isfile(root):
         return Listing(root.parent, (root.name,))
     for position, part in enumerate(root.parts if not os.path.isdir(root) else ()):
@@ -59,7 +61,6 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
         raise BatchError(f"{where}: no such folder")
     recursive = recursive or (pattern is not None and len(pattern) > 1)
     skipped = {os.path.realpath(path) for path in skip}
-    left_out = [".*", *(path.name for path in skip if "*" in path.name)]
 
     def fail(error: OSError) -> None:
         raise BatchError(f"{error.filename or where}: cannot be listed ({error.strerror})") from error
@@ -68,11 +69,11 @@ def list_images(where: PathLike, *, recursive: bool = True, skip: Iterable[Path]
     for folder, folders, files in os.walk(root, onerror=fail):
         real = os.path.realpath(folder)
         for name in files:
-            path = Path(folder, name)
-            if os.path.join(real, name) in skipped:
+            hidden = name.startswith(".") or (name.endswith(MASK_ENDING) and not masks)
+            if hidden or os.path.join(real, name) in skipped:
                 continue
-            is_file = os.path.isfile(path) or not os.path.exists(path)  # no pipes and devices
-            if is_file and not any(fnmatchcase(name, each) for each in left_out):
+            path = Path(folder, name)
+            if os.path.isfile(path) or not os.path.exists(path):  # no pipes and devices
                 found.append(path.relative_to(root).as_posix())
         inner = [name for name in folders if recursive and not name.startswith(".")]
         folders[:] = [name for name in inner if os.path.realpath(os.path.join(folder, name)) not in skipped]

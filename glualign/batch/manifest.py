@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glualign import __version__
-from glualign.batch.listing import name_fault
+from glualign.batch.listing import BOOKKEEPING, name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
 from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, reading
@@ -215,17 +215,18 @@ class Manifest:
 
 
 @contextmanager
-def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
-    """Keep other runs out of ``folder`` while the block runs; the system drops the lock of a dead process.
+def hold(out: Path, shard: Shard | None = None) -> Iterator[None]:
+    """Keep other runs out of ``out`` while the block runs; the system drops the lock of a dead process.
 
     A whole run excludes everything; shards exclude whole runs and the same shard, not each other. What runs
-    that were killed wrote aside, beside the locks and in the parent of ``folder``, is removed by a whole run.
+    that were killed wrote aside, beside the locks and in ``out``, is removed by a whole run.
 
     Raises:
         BatchError: another run is at work there, the lock file cannot be made, or the file system fails in
             the block on something other than a pair.
     """
     # The lock of the whole is shared by shards, that of a shard by nobody.
+    folder = out / BOOKKEEPING
     locks = {"lock": False} if shard is None else {"lock": True, f"lock-{shard}": False}
     with ExitStack() as stack:
         try:
@@ -233,18 +234,17 @@ def hold(folder: Path, shard: Shard | None = None) -> Iterator[None]:
         except BlockingIOError as error:
             which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
             raise BatchError(
-                f"{folder.parent}: another run is writing into this folder{which}; wait for it or choose "
-                "another -o"
+                f"{out}: another run is writing into this folder{which}; wait for it or choose another -o"
             ) from error
         except OSError as error:
             raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
         try:
             if shard is None:
-                for left in (*folder.glob(f"{MERGE_ASIDE}*"), *folder.parent.glob(f"{FRAMES_ASIDE}*")):
+                for left in (*folder.glob(f"{MERGE_ASIDE}*"), *out.glob(f"{FRAMES_ASIDE}*")):
                     shutil.rmtree(left, ignore_errors=True)
             yield
         except BrokenPipeError:  # of whoever reads the progress
             raise
         except OSError as error:
-            where, what = error.filename or folder.parent, error.strerror or error
+            where, what = error.filename or out, error.strerror or error
             raise BatchError(f"{where}: {what}; give the command again") from error

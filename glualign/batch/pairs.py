@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -53,13 +52,6 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.index}-of-{self.count}"
 
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read ``I/N``."""
-        if not re.fullmatch(r"\d+/\d+", text):
-            raise BatchError(f"shard {text!r}: write it as I/N, for example 3/16")
-        return cls(*map(int, text.split("/")))
-
 
 @dataclass(frozen=True)
 class PairList:
@@ -87,17 +79,15 @@ class Row(NamedTuple):
     fault: str | None = None  # what is wrong with the row
 
 
-def match_folders(
-    sources: PathLike, targets: PathLike, *, recursive: bool = True, skip: Iterable[Path] = ()
-) -> PairList:
+def match_folders(sources: PathLike, targets: PathLike, **listing: Any) -> PairList:
     """Pair the images of two folders (or globs) whose relative paths agree up to the extension.
 
     Accents may be composed in one folder and not in the other (NFC, NFD). Where a stem exists with several
-    extensions the equal extension wins; without one the source is reported as ambiguous, not guessed. A
-    `BatchError` says that a folder is missing or empty, or that nothing matches.
+    extensions the equal extension wins; without one the source is reported as ambiguous, not guessed.
+    ``listing`` are options of `list_images`. A `BatchError` says that a folder is missing or empty, or that
+    nothing matches.
     """
-    skip = list(skip)
-    moving, fixed = (list_images(where, recursive=recursive, skip=skip) for where in (sources, targets))
+    moving, fixed = (list_images(where, **listing) for where in (sources, targets))
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for name in fixed.names:
         by_stem[composed(stem_of(name))].append(name)
@@ -124,32 +114,28 @@ def match_folders(
     return _told_apart(found, unmatched)
 
 
-def onto_target(
-    sources: PathLike, target: PathLike, *, recursive: bool = True, skip: Iterable[Path] = ()
-) -> PairList:
-    """Align every image of a folder (or glob) onto one target.
+def onto_target(sources: PathLike, target: PathLike, **listing: Any) -> PairList:
+    """Align every image of a folder (or glob) onto one target; ``listing`` are options of `list_images`.
 
     A `BatchError` says that the folder or the target is missing, or that the folder has no images.
     """
     with reading(target, BatchError):
         pass  # it says what keeps the file from being read, before all pairs fail for it
-    moving = list_images(sources, recursive=recursive, skip=skip)
+    moving = list_images(sources, **listing)
     pairs = [Pair(stem_of(name), moving.root / name, Path(target)) for name in moving.names]
     return _told_apart(pairs, moving.ignored)
 
 
-def sequence(
-    frames: PathLike, *, onto: Reference = "previous", recursive: bool = True, skip: Iterable[Path] = ()
-) -> PairList:
+def sequence(frames: PathLike, *, onto: Reference = "previous", **listing: Any) -> PairList:
     """Align each frame onto the one before it, or onto the first; frames are in natural order.
 
-    With sub-folders, each folder is a sequence of its own. A `BatchError` says that the folder is missing, or
-    that no folder has two frames.
+    With sub-folders, each folder is a sequence of its own. ``listing`` are options of `list_images`. A
+    `BatchError` says that the folder is missing, or that no folder has two frames.
     """
-    listing = list_images(frames, recursive=recursive, skip=skip)
-    root, unmatched = listing.root, list(listing.ignored)
+    images = list_images(frames, **listing)
+    root, unmatched = images.root, list(images.ignored)
     folders: defaultdict[str, list[str]] = defaultdict(list)
-    for name in listing.names:
+    for name in images.names:
         folders[name.rpartition("/")[0]].append(name)
     found = []
     for names in folders.values():

@@ -25,7 +25,7 @@ from glualign.batch.manifest import Input, Record, Status
 from glualign.batch.pairs import Pair
 from glualign.batch.settings import Settings
 from glualign.errors import BatchError, GlualignError, OutputError
-from glualign.files import flush_to_disk, plain, writing_in_place
+from glualign.files import flush_to_disk, json_values, writing_in_place
 from glualign.images import display_notes
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Work:
     """A pair on its way through the stages: fields of its record, and what the next stage needs."""
 
     pair: Pair
-    facts: dict[str, Any]
+    fields: dict[str, Any]
     images: Sequence[Image] = ()
     alignment: Alignment | None = None
 
@@ -175,9 +175,9 @@ class _Work:
                 text = f"{error.filename}: {error.strerror}"
             elif not isinstance(error, GlualignError):
                 text = f"{type(error).__name__}: {text}"
-            self.facts["error"] = " ".join(text.split())
+            self.fields["error"] = " ".join(text.split())
         finally:
-            self.facts["seconds"][name] = round(time.perf_counter() - started, 4)
+            self.fields["seconds"][name] = round(time.perf_counter() - started, 4)
 
 
 class _Stages:
@@ -202,7 +202,7 @@ class _Stages:
             with work.stage("read"):
                 images = [self._image(path) for path in paths]
                 notes = [(image, note) for image in images for note in (*image.notes, *display_notes(image))]
-                work.facts["notes"] = tuple(f"{image.name}: {note}" for image, note in notes)
+                work.fields["notes"] = tuple(f"{image.name}: {note}" for image, note in notes)
                 work.images = images
         return work
 
@@ -236,7 +236,7 @@ class _Stages:
             with suppress(Exception):
                 given = [(source, self._reusable(target) if common else target) for source, target in pairs]
                 for work, work.alignment in zip(works, self._aligner.align_many(given), strict=True):
-                    work.facts["seconds"]["align"] = round((time.perf_counter() - started) / len(works), 4)
+                    work.fields["seconds"]["align"] = round((time.perf_counter() - started) / len(works), 4)
                 return
         for work, (source, target) in zip(works, pairs, strict=True):
             with work.stage("align"):
@@ -250,17 +250,17 @@ class _Stages:
         return self._prepared[1]
 
     def write(self, work: _Work) -> Record:
-        alignment, work.alignment, facts = work.alignment, None, work.facts
+        alignment, work.alignment, fields = work.alignment, None, work.fields
         if alignment is not None:
             with work.stage("write"):
                 error, keep = self._settings.refusal(alignment.quality.verdict)
                 if keep:
-                    facts["outputs"], notes = self._writer(alignment, work.pair.key, self._settings)
-                    facts["notes"] = (*facts["notes"], *notes)
-                facts |= {"error": error, "quality": plain(alignment.quality)}
-        status: Status = "failed" if facts["error"] else "done"
+                    fields["outputs"], notes = self._writer(alignment, work.pair.key, self._settings)
+                    fields["notes"] = (*fields["notes"], *notes)
+                fields |= {"error": error, "quality": json_values(alignment.quality)}
+        status: Status = "failed" if fields["error"] else "done"
         finished = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        return Record(work.pair.key, status, options={}, finished=finished, **facts)
+        return Record(work.pair.key, status, options={}, finished=finished, **fields)
 
 
 def _claimed_pixels(path: Path) -> int:

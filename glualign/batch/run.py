@@ -1,10 +1,7 @@
-"""Running a batch from start to end: lock, plan, engine, manifest, summary."""
+"""Running a batch from start to end: lock, plan, engine, manifest."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import re
 import shutil
@@ -12,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +20,8 @@ from glualign.batch.manifest import Input, Manifest, Record, hold, latest, read_
 from glualign.batch.pairs import Pair, PairList, Row, Shard, from_rows
 from glualign.batch.pipeline import Writer, process
 from glualign.batch.settings import Settings
-from glualign.files import PathLike, write_text
+from glualign.batch.summary import BatchProgress, Summary, summarize, write_summary
+from glualign.files import PathLike
 from glualign.outputs import check_outputs, file_number
 from glualign.quality import VERDICTS
 
@@ -35,39 +33,8 @@ Redo = Literal["changed", "failed", "all"]
 
 _FILES = ("report.html", "merged.png", "merged.tif", "matches.h5", "matches.txt")
 """Files about a whole batch, beside those that each run writes."""
-_ASKED = "asked for"
-"""Why a pair is done again although nothing changed."""
-_COLUMNS = ("key", "status", "verdict", "source", "target", "seconds", "error")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told to ``on_progress`` once when the work is known (``record`` is None) and after each pair."""
-
-    todo: int  # pairs to be aligned in this run
-    done: int  # pairs that need nothing
-    failed: int  # pairs that failed before and are left alone
-    again: Mapping[str, int]  # why pairs that had been finished are done again, and how many for each reason
-    finished: int = 0  # pairs that this run is done with
-    record: Record | None = None  # of the last of them
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The outcome of one run."""
-
-    total: int  # pairs in the list (or the shard)
-    done: int  # aligned in this run
-    skipped: int  # done before and unchanged
-    failed: int  # failed in this run or before: in error, or with a verdict that does not pass
-    remaining: int  # not reached, because the run was stopped
-    seconds: float  # wall time of this run
-    rate: float  # pairs finished (done or failed) in this run per second
-    verdicts: Mapping[str, int]  # aligned pairs, now or before, of the verdicts good, doubtful and failed
-    errors: int  # pairs that could not be aligned or written at all, now or before
-    failures: Mapping[str, str]  # key and reason of each failed pair
-    again: Mapping[str, int]  # why pairs that had been finished were done again, and how many for each reason
-    unmatched: Sequence[str]  # files that are in no pair, and why
+_NEW, _ASKED = "new", "asked for"
+"""Why a pair is done although nothing changed."""
 
 
 def align_batch(
@@ -80,7 +47,7 @@ def align_batch(
     fail_fast: bool = False,
     shard: Shard | None = None,
     held: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[BatchProgress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Align many pairs into a folder, as ``glualign batch`` does.
@@ -111,31 +78,23 @@ def align_batch(
     out, settings = Path(out), settings or Settings()
     own = pairs if shard is None else pairs.shard(shard)
     options = settings.fingerprint()
-    private = out / BOOKKEEPING
     inputs = _keep_inputs(pairs, out, settings, shard)
-    with nullcontext() if held else hold(private, shard):
+    with nullcontext() if held else hold(out, shard):
         started = time.monotonic()
-        aside = private / ("aside" if shard is None else f"aside-{shard}")
+        aside = out / BOOKKEEPING / ("aside" if shard is None else f"aside-{shard}")
         shutil.rmtree(aside, ignore_errors=True)
         records, parts = _known(out, shard, {pair.key for pair in own.pairs})
         asked = {"changed": (), "failed": ("failed",), "all": ("done", "failed")}[redo]
-        todo, again, before = list[Pair](), Counter[str](), Counter[str]()
-        for pair in own.pairs:
-            former = records.get(pair.key)
-            if former is None:
-                todo.append(pair)
-                continue
-            was_asked = former.again == _ASKED or former.status in asked
-            reason = _ASKED if was_asked else _changed(former, pair, options, out, settings) or ""
-            if reason:
-                todo.append(pair)
-                if not was_asked:
-                    again[reason] += 1
-            else:
-                before[former.status] += 1
-            if reason != former.again:
-                records[pair.key] = replace(former, again=reason)
-        progress = Progress(len(todo), before["done"], before["failed"], dict(again))
+        reasons = {
+            pair.key: _reason(records.get(pair.key), pair, options, out, settings, asked)
+            for pair in own.pairs
+        }
+        todo = [pair for pair in own.pairs if reasons[pair.key]]
+        again = Counter(reason for reason in reasons.values() if reason not in ("", _NEW, _ASKED))
+        before = Counter(records[key].status for key, reason in reasons.items() if not reason)
+        for key in records.keys() & reasons.keys():
+            records[key] = replace(records[key], again=reasons[key])
+        progress = BatchProgress(len(todo), before["done"], before["failed"], dict(again))
         waiting, finished = {pair.key for pair in todo}, list[str]()
 
         def halt() -> bool:
@@ -144,7 +103,7 @@ def align_batch(
         on_progress(progress)
         results = engine(todo, settings, Writer(out, aside), halt) if todo else ()
         manifest = Manifest(run_file(out, "manifest.jsonl", shard), records.values())
-        for path in (name for part in parts for name in (part, *_summaries(part))):
+        for path in (path for part in parts for path in _run_files(out, part)):
             if path.exists() and file_number(path) not in inputs:
                 path.unlink()
         for record in results:
@@ -163,35 +122,29 @@ def align_batch(
         manifest.close()
         shutil.rmtree(aside, ignore_errors=True)
         current = [manifest.records[pair.key] for pair in own.pairs if pair.key not in waiting]
-        seconds = time.monotonic() - started
-        failures = {record.key: record.error or "" for record in current if record.status == "failed"}
-        verdicts = Counter(record.verdict for record in current)
-        summary = Summary(
-            total=len(own),
-            done=len(current) - len(failures) - progress.done,
-            skipped=progress.done,
-            failed=len(failures),
-            remaining=len(own) - len(current),
-            seconds=round(seconds, 3),
-            rate=round(len(finished) / max(seconds, 1e-9), 4),
-            verdicts={word: verdicts[word] for word in reversed(VERDICTS)},
-            errors=sum(not record.verdict for record in current if record.status == "failed"),
-            failures=failures,
-            again=progress.again,
-            unmatched=own.unmatched,
-        )
-        _write_summary(out, summary, current, shard)
+        progress = replace(progress, finished=len(finished))
+        summary = summarize(own, current, progress, time.monotonic() - started)
+        write_summary(out, summary, current, shard)
     return summary
 
 
-def _changed(
-    record: Record, pair: Pair, options: Mapping[str, Any], out: Path, settings: Settings
-) -> str | None:
-    """Why a record no longer stands: another version, options, inputs or outputs; None: it does.
+def _reason(
+    record: Record | None,
+    pair: Pair,
+    options: Mapping[str, Any],
+    out: Path,
+    settings: Settings,
+    asked: Collection[str],
+) -> str:
+    """Why a pair is to be done: new, asked for, or another version, options, inputs or outputs; or nothing.
 
     A pair that is done stands with another limit of pixels, and with a least verdict that it still has. Where
     a run set out to do the pair again, outputs that are newer than the record may be of that run.
     """
+    if record is None:
+        return _NEW
+    if record.again == _ASKED or record.status in asked:
+        return _ASKED
     if record.version != __version__:
         return f"made by glualign {record.version}, not {__version__}"
     differing = [name for name in options if record.options.get(name, ...) != options[name]]
@@ -202,7 +155,7 @@ def _changed(
     if differing or len(record.options) != len(options):
         return f"made with other options ({', '.join(differing) or 'of another version'})"
     if pair.fault is not None:
-        return None if record.error == pair.fault else "the list changed"
+        return "" if record.error == pair.fault else "the list changed"
     for name, then, path in (("source", record.source, pair.source), ("target", record.target, pair.target)):
         if then != (now := Input.of(*settings.files_of(path))):
             what = name if replace(then, mask=now.mask) != now else f"{name}'s mask"
@@ -215,7 +168,7 @@ def _changed(
             same &= int(newest * 1000) <= datetime.fromisoformat(record.finished).timestamp() * 1000
     except (OSError, ValueError):
         same = False
-    return None if same else "results are missing or were changed"
+    return "" if same else "results are missing or were changed"
 
 
 def current_records(out: Path, pairs: PairList) -> list[Record]:
@@ -227,37 +180,36 @@ def current_records(out: Path, pairs: PairList) -> list[Record]:
 
 def own_files(out: Path) -> set[Path]:
     """What earlier runs wrote into ``out``: results that its manifests name, and files about the runs."""
-    manifests = [path for path in (out / "manifest.jsonl", *_parts(out)) if path.exists()]
-    if not manifests:
-        return set()
-    found = {out / name for name in (*_FILES, "matches_keypoints")}
-    for path in manifests:
-        found |= {path, *_summaries(path)}
-        found |= {out / name for record in read_records(path) for name in record.outputs}
+    found: set[Path] = set()
+    for manifest, *summaries in (_run_files(out, shard) for shard in (None, *_shards(out))):
+        if manifest.exists():
+            found |= {manifest, *summaries, *(out / name for name in (*_FILES, "matches_keypoints"))}
+            found |= {out / name for record in read_records(manifest) for name in record.outputs}
     return found
 
 
-def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Path]]:
-    """What earlier runs recorded, and the manifests of shards that this run takes over."""
+def _known(out: Path, shard: Shard | None, keys: set[str]) -> tuple[dict[str, Record], list[Shard]]:
+    """What earlier runs recorded, and the shards whose manifests this run takes over."""
     whole = read_records(run_file(out, "manifest.jsonl"))
     if shard is None:
-        parts = _parts(out)
-        return latest(whole, *map(read_records, parts)), parts
+        parts = _shards(out)
+        return latest(whole, *(read_records(run_file(out, "manifest.jsonl", part)) for part in parts)), parts
     # A shard looks into the whole manifest, for its own pairs only: it may be one of thousands.
     own = read_records(run_file(out, "manifest.jsonl", shard))
     return latest((record for record in whole if record.key in keys), own), []
 
 
-def _parts(out: Path) -> list[Path]:
-    """The manifests of shards."""
-    found = out.glob("manifest-*-of-*.jsonl")
-    return sorted(path for path in found if re.fullmatch(r"manifest-\d+-of-\d+\.jsonl", path.name))
+def _shards(out: Path) -> list[Shard]:
+    """The shards that left a manifest."""
+    names = (path.name for path in sorted(out.glob("manifest-*-of-*.jsonl")))
+    found = (re.fullmatch(r"manifest-([1-9]\d*)-of-([1-9]\d*)\.jsonl", name) for name in names)
+    numbers = [(int(match[1]), int(match[2])) for match in found if match]
+    return [Shard(index, count) for index, count in numbers if index <= count]
 
 
-def _summaries(part: Path) -> list[Path]:
-    """The summaries that belong to the manifest ``part``."""
-    stem = part.stem.replace("manifest", "summary")
-    return [part.with_name(f"{stem}.{kind}") for kind in ("json", "csv")]
+def _run_files(out: Path, shard: Shard | None = None) -> list[Path]:
+    """The manifest and the summaries of a whole run or a shard."""
+    return [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
 
 
 def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | None) -> Collection[Any]:
@@ -268,8 +220,7 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
     if not os.path.isdir(out):
         return ()
     sound = [pair for pair in pairs.pairs if pair.fault is None]
-    outputs = [run_file(out, name, shard) for name in ("manifest.jsonl", "summary.json", "summary.csv")]
-    outputs += [out / name for name in _FILES]
+    outputs = _run_files(out, shard) + [out / name for name in _FILES]
     for pair in sound:
         folder, _, stem = pair.key.rpartition("/")
         outputs += [out / folder / name for name in settings.names(stem, pair.source)]
@@ -281,38 +232,3 @@ def _keep_inputs(pairs: PairList, out: Path, settings: Settings, shard: Shard | 
     if hit := [inputs[number] for number in inputs.keys() & there.keys()]:
         check_outputs(there.values(), hit)
     return inputs.keys()
-
-
-def worst_first(records: Sequence[Record]) -> list[Record]:
-    """Pairs in error, then by verdict, then by the share of valid pixels; equal ones keep their order."""
-    ranks = {word: rank for rank, word in enumerate(VERDICTS)}
-
-    def badness(record: Record) -> tuple[int, float]:
-        share = record.quality.get("valid_share")
-        return ranks.get(record.verdict, -1), float(share) if isinstance(share, (int, float)) else 1.0
-
-    return sorted(records, key=badness)
-
-
-def _write_summary(out: Path, summary: Summary, records: Sequence[Record], shard: Shard | None) -> None:
-    """Write ``summary.json`` and ``summary.csv`` (one row a pair), the shard in the name if there is one."""
-    text = json.dumps(asdict(summary), indent=2, allow_nan=False)
-    write_text(run_file(out, "summary.json", shard), text + "\n")
-    rows = []
-    for record in records:
-        row = {_cell(name): value for name, value in record.quality.items() if type(value) in (int, float)}
-        words = (record.key, record.status, record.verdict, record.source.path, record.target.path)
-        cells = (*map(_cell, words), round(sum(record.seconds.values()), 3), _cell(record.error or ""))
-        rows.append(row | dict(zip(_COLUMNS, cells, strict=True)))
-    names = [*_COLUMNS, *sorted({name for row in rows for name in row} - set(_COLUMNS))]
-    writer = csv.DictWriter(table := io.StringIO(newline=""), names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    # A name that is not valid Unicode still has to fit into a UTF-8 file.
-    text = table.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
-    write_text(run_file(out, "summary.csv", shard), text)
-
-
-def _cell(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula: with an apostrophe in front where it would."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 import os
-import re
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from glualign.cli.console import warn
-from glualign.cli.flow_files import SOURCE_SIZE, errors_about, read, read_sized
-from glualign.cli.options import FORMAT, MASK, PATH, Reading, Telling, Writing, command, given_options, option
-from glualign.errors import FlowError, GlualignError
+from glualign.cli.flow_files import SOURCE_SIZE, errors_about, read, warn_of_guess
+from glualign.cli.options import (
+    FORMAT,
+    MASK,
+    PATH,
+    Printing,
+    Reading,
+    Writing,
+    command,
+    given_options,
+    option,
+)
+from glualign.errors import FlowError
 
 if TYPE_CHECKING:
-    from glualign.arrays import Doubles
+    from glualign.flow import Flow
+    from glualign.images import Image
 
-KEYPOINT_EXTENSIONS = (".csv", ".json")
-_LONGEST_FILE = 1 << 29  # bytes
 # Share of valid pixels below which an image of another size than the flow is not taken for its source: a copy
 # of half the width and height reaches 0.25.
 _FEWEST_VALID = 0.5
@@ -53,12 +54,17 @@ _FEWEST_VALID = 0.5
     ),
     Writing,
     Reading,
-    Telling,
+    Printing,
     stdout=".png",
     short_help="Warp other images, masks or points by a flow file.",
 )
 def apply(
-    inputs: tuple[str, ...], flow_file: str, writing: Writing, reading: Reading, telling: Telling, **more: Any
+    inputs: tuple[str, ...],
+    flow_file: str,
+    writing: Writing,
+    reading: Reading,
+    printing: Printing,
+    **more: Any,
 ) -> None:
     """Apply FLOW (target -> source) to each IMAGE of the source: the result lies on the target's grid.
 
@@ -82,17 +88,22 @@ def apply(
     jobs = plan(inputs, more["output"] or ".", more["format"], masked=reading.mask_from == "file")
     if more["mask"] and len(jobs) != 1:
         raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
-    _refuse_idle([_has_points(path) for _, path in jobs])
+    points = [_has_points(path) for _, path in jobs]
+    _refuse_idle(points)
     written = [*(path for _, path in jobs), *filter(None, [more["mask"]])]
     images = [given for given, _ in jobs]
     check_outputs(written, [flow_file, more["georeference"], *images, *reading.companions(*images)])
+    flow = read(flow_file, more["source_size"])
+    place = _georeferenced(more["georeference"]) if more["georeference"] else None
     results = [
-        _move_keypoints(flow_file, given, path, more["source_size"], more["points_from"])
-        if _has_points(path)
-        else _warp(flow_file, given, path, writing, reading, quiet=telling.quiet, **more)
-        for given, path in jobs
+        _move_keypoints(flow, given, path, more["points_from"])
+        if has_points
+        else _warp(flow, given, path, writing, reading, place, more["mask"])
+        for (given, path), has_points in zip(jobs, points, strict=True)
     ]
-    telling.tell(
+    if any(points):
+        warn_of_guess(flow_file, flow)
+    printing.print_summary(
         {"flow": flow_file, "results": results},
         [(result["kind"], f"{result['output']}  ({result['summary']})") for result in results],
     )
@@ -104,12 +115,12 @@ def plan(
     """Which file goes where, folders expanded, without the masks of images that are ``masked`` by files."""
     from glualign.batch.listing import list_images
     from glualign.images import WRITABLE
+    from glualign.keypoints import KEYPOINT_EXTENSIONS
     from glualign.outputs import is_folder, warped_extension
 
     files: list[str] = []
     for given in inputs:
-        masks = [Path("*_mask.png")] if masked else []
-        names = list_images(given, skip=masks).names if os.path.isdir(given) else ()
+        names = list_images(given, masks=not masked).names if os.path.isdir(given) else ()
         files += [str(Path(given) / name) for name in names] or [given]
     if is_folder(output, (*WRITABLE, *KEYPOINT_EXTENSIONS)):
         jobs = []
@@ -128,6 +139,8 @@ def plan(
 
 
 def _has_points(path: str | Path) -> bool:
+    from glualign.keypoints import KEYPOINT_EXTENSIONS
+
     return Path(path).suffix.lower() in KEYPOINT_EXTENSIONS
 
 
@@ -146,42 +159,55 @@ def _refuse_idle(points: list[bool]) -> None:
         raise click.UsageError(f"{what} have no use for {useless[0]}; leave it out.")
 
 
+def _georeferenced(path: str) -> Image:
+    """The GeoTIFF that was the target; what has no georeference is refused."""
+    from glualign.georeference import map_affine
+    from glualign.images import read_image
+
+    place = read_image(path, max_pixels=None)
+    map_affine(place.georeference, place.name)
+    return place
+
+
 def _warp(
-    flow_file: str, given: str, written: Path, writing: Writing, reading: Reading, quiet: bool, **more: Any
+    flow: Flow,
+    given: str,
+    written: Path,
+    writing: Writing,
+    reading: Reading,
+    place: Image | None,
+    mask: str | None,
 ) -> dict[str, Any]:
-    """Warp one image; what to tell about it."""
-    from glualign.georeference import map_affine, resized
+    """Warp one image; what to print about it."""
+    from glualign.georeference import resized
     from glualign.images import read_image, write_image
     from glualign.images.write import check_writable
     from glualign.outputs import expected_image, write_mask
     from glualign.rendering import fill_invalid, warp_image
 
-    place = read_image(more["georeference"], max_pixels=None) if more["georeference"] else None
     image = read_image(given, **vars(reading))
-    for note in () if quiet else image.notes:
+    for note in image.notes:
         warn(f"{image.name}: {note}")
-    flow = read(flow_file, more["source_size"])
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
     with errors_about(given):
         warped, valid = warp_image(image, flow, writing.interpolation)
     share = float(valid.mean())
     if flow.source_size is None and image.size != flow.size and share < _FEWEST_VALID:
         raise FlowError(
-            f"{given}: most of the flow points outside of it, and {flow_file} does not say how "
-            "large its source is; resize the image to that size, or give --source-size"
+            f"{given}: most of the flow points outside of it, and the flow does not say how large "
+            "its source is; resize the image to that size, or give --source-size"
         )
     del image  # the source is no longer needed, and may be half of the memory in use
     if writing.fill != "#000000":
         warped = fill_invalid(warped, valid, writing.fill, warped)
     if place is not None:
-        map_affine(place.georeference, place.name)
         moved = resized(place.georeference, place.size, warped.size)
         warped = warped.replace(georeference=moved)
-    if more["mask"]:
-        write_mask(more["mask"], valid, warped)
+    if mask:
+        write_mask(mask, valid, warped)
     del valid
     notes = write_image(written, warped, quality=writing.quality)
-    for note in () if quiet else notes:
+    for note in notes:
         warn(f"{written.name}: {note}")
     return {
         "kind": "image",
@@ -195,19 +221,18 @@ def _warp(
     }
 
 
-def _move_keypoints(
-    flow_file: str, given: str, written: Path, source_size: tuple[int, int] | None, points_from: str
-) -> dict[str, Any]:
-    """Move the points of one file to the other image; what to tell about it."""
+def _move_keypoints(flow: Flow, given: str, written: Path, points_from: str) -> dict[str, Any]:
+    """Move the points of one file to the other image; what to print about it."""
     import numpy as np
 
     from glualign.files import write_text
     from glualign.flow import to_source, to_target
+    from glualign.keypoints import read_keypoints
 
     points, text_with = read_keypoints(given, points_from)
     into, move = ("target", to_target) if points_from == "source" else ("source", to_source)
     known, moved = ~np.isnan(points).any(axis=1), np.full_like(points, np.nan)
-    moved[known] = move(read_sized(flow_file, source_size), points[known])
+    moved[known] = move(flow, points[known])
     write_text(written, text_with(moved))
     count = int((~np.isnan(moved[:, 0])).sum())
     return {
@@ -219,112 +244,3 @@ def _move_keypoints(
         "direction": f"{points_from} -> {into}",
         "summary": f"{count} of {len(points)} points, now in {into} pixels",
     }
-
-
-def read_keypoints(path: str, frame: str = "source") -> tuple[Doubles, Callable[[Doubles], str]]:
-    """Read a CSV (columns x and y, or ``frame`` _x and _y, by header, or the first two) or a JSON file.
-
-    JSON is a list of points, or an object with a list ``keypoints`` or ``points``; a point is ``[x, y, ...]``
-    or ``{"x": ..., "y": ...}``.
-
-    Returns:
-        ``(points, text_with)``: ``(N, 2)`` float64 in pixels, NaN for a point without position (an empty
-        cell, nan, null), and what makes the file's text with other points.
-    """
-    import numpy as np
-
-    from glualign.files import read_bytes
-
-    try:
-        text = read_bytes(path, _LONGEST_FILE).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise GlualignError(f"{path}: is not text in UTF-8") from error
-    form: Callable[[float], Any]
-    if Path(path).suffix.lower() == ".json":
-        cells, dump = _from_json(text, path)
-        empty, form = None, partial(round, ndigits=4)
-    else:
-        cells, dump = _from_csv(text, path, frame)
-        empty, form = "", "{:.4f}".format
-    if not cells:
-        raise GlualignError(f"{path}: holds no keypoints")
-    points = [[_number(item[key], f"{path}: {where}") for key in keys] for where, item, keys in cells]
-
-    def text_with(moved: Doubles) -> str:
-        for (_, item, keys), point in zip(cells, moved.tolist(), strict=True):
-            for key, value in zip(keys, point, strict=True):
-                item[key] = empty if math.isnan(value) else form(value)
-        return dump()
-
-    return np.array(points), text_with
-
-
-Cells = list[tuple[str, Any, tuple[Any, Any]]]
-"""Points of a document: for messages, the list or object that holds one, and its keys of x and y there."""
-
-
-def _from_csv(text: str, path: str, frame: str) -> tuple[Cells, Callable[[], str]]:
-    delimiter = ","
-    with suppress(csv.Error):
-        delimiter = csv.Sniffer().sniff(text[:4096], ",;\t ").delimiter
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except csv.Error as error:
-        raise GlualignError(f"{path}: cannot be read as CSV ({error})") from error
-    keys, first = (0, 1), 0
-    try:
-        [float(cell or "nan") for row in rows[:1] for cell in row[:2]]
-    except ValueError:  # a header
-        names = [name.strip().lower() for name in rows[0]]
-        columns = ("x", "y") if "x" in names else (f"{frame}_x", f"{frame}_y")
-        if not set(columns) <= set(names):
-            raise GlualignError(
-                f"{path}: its header has no columns x and y (it has {', '.join(rows[0])})"
-            ) from None
-        keys, first = (names.index(columns[0]), names.index(columns[1])), 1
-    cells: Cells = [(f"row {line}", row, keys) for line, row in enumerate(rows, 1)][first:]
-    if short := [where for where, row, _ in cells if len(row) <= max(keys)]:
-        raise GlualignError(f"{path}: {short[0]} has no x and y")
-
-    def dump() -> str:
-        out = io.StringIO()
-        csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows(rows)
-        return out.getvalue()
-
-    return cells, dump
-
-
-def _from_json(text: str, path: str) -> tuple[Cells, Callable[[], str]]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise GlualignError(f"{path}: is not valid JSON ({error})") from error
-    listed = document
-    if isinstance(document, dict):
-        listed = document.get("keypoints", document.get("points"))
-    if not isinstance(listed, list):
-        raise GlualignError(f"{path}: is not a list of points, nor an object with 'keypoints' or 'points'")
-    cells: Cells = []
-    for number, item in enumerate(listed):
-        if isinstance(item, dict) and {"x", "y"} <= item.keys():
-            cells.append((f"point {number}", item, ("x", "y")))
-        elif isinstance(item, list) and len(item) >= 2:
-            cells.append((f"point {number}", item, (0, 1)))
-        else:
-            raise GlualignError(f"{path}: point {number} is neither [x, y] nor an object with x and y")
-    # A lone surrogate is text in JSON, but not in UTF-8.
-    ascii_only = re.search(r"\\u[dD][89a-fA-F]", text) is not None
-    return cells, lambda: json.dumps(document, ensure_ascii=ascii_only, indent=1) + "\n"
-
-
-def _number(value: Any, where: str) -> float:
-    """A coordinate; NaN for what marks a point without position."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return math.nan
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.inf
-    if math.isinf(number):
-        raise GlualignError(f"{where}: {str(value)[:40]!r} is not a coordinate")
-    return number

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import fact_rows, interruptible, note, print_json, print_table, progress_on, warn
+from glualign.cli.batch_display import Display
+from glualign.cli.console import print_json, warn
+from glualign.cli.exit_codes import FAILED_PAIRS
 from glualign.cli.options import (
     FOLDER,
     PATH,
@@ -22,17 +23,19 @@ from glualign.cli.options import (
     Writing,
     command,
     given_options,
+    matching,
     min_quality,
     option,
 )
+from glualign.cli.signals import interruptible
+from glualign.errors import BatchError
 
 if TYPE_CHECKING:
-    from glualign.batch import PairList, Progress, Settings, Summary
+    from glualign.batch import PairList, Settings, Shard, Summary
+    from glualign.video import Clip
 
 SCENE_FORMATS = ("h5", "txt")  # files of matches that hold all pairs
 KINDS = ("warped", "flow", "flow-image", "mask", "confidence", "transform")
-_LINES_SHOWN = 20
-"""Of files in no pair, and of failures: the rest is in the summary's files."""
 
 
 def _kinds(text: str) -> list[str]:
@@ -40,6 +43,15 @@ def _kinds(text: str) -> list[str]:
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(KINDS)}.")
     return [kind.replace("-", "_") for kind in kinds]
+
+
+def _shard(match: re.Match[str]) -> Shard:
+    from glualign.batch import Shard
+
+    try:
+        return Shard(int(match[1]), int(match[2]))
+    except BatchError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 @command(
@@ -105,7 +117,10 @@ def _kinds(text: str) -> list[str]:
         "--batch-size N  Successive pairs of equal size that share a forward pass; rounding differs with it.",
         show_default="8 on CUDA, else 1",
     ),
-    option("--shard I/N  Do part I (from 1) of N only; a later run without --shard merges."),
+    option(
+        "--shard I/N  Do part I (from 1) of N only; a later run without --shard merges.",
+        matching(r"(\d+)/(\d+)", "a part such as 3/16", _shard),
+    ),
     option("--engine [local|ray]  Run in this process, or on a Ray cluster (extra `ray`).", default="local"),
     option(
         "--ray-address ADDRESS  Cluster to join: auto, HOST:PORT or ray://HOST:PORT.",
@@ -140,16 +155,14 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
       glualign batch --pairs pairs.csv -o out/ --report --retry-failed
       glualign batch --pairs pairs.jsonl -o out/ --shard 3/16
     """
-    from glualign.batch import Shard, align_batch, current_records
-    from glualign.batch.listing import BOOKKEEPING
+    from glualign.batch import align_batch, current_records
     from glualign.batch.manifest import hold
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
+    from glualign.video import extract_frames
 
-    out, scene = Path(options["output"]), options["matches"] in SCENE_FORMATS
-    held = os.path.isfile(options["sequence"] or "")  # OUT is, by `_pairs`, for the frames of a video
-    if options["shard"] is not None:
-        options["shard"] = Shard.parse(options["shard"])
+    out, shard, scene = Path(options["output"]), options["shard"], options["matches"] in SCENE_FORMATS
+    _check_selection(options)
     ray = {name: options[f"ray_{name}"] for name in ("workers", "address", "cpus", "gpus")}
     for needed, has_it, only_there in (
         ("--sequence", options["sequence"], ["onto"]),
@@ -157,9 +170,19 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     ):
         if not has_it and (useless := given_options(only_there)):
             raise click.UsageError(f"{useless[0]} has no use without {needed}; leave it out.")
-    pairs = _pairs(out, masked=reading.mask_from == "file", **options)
+    if options["report"]:
+        from glualign.report.page import check_page
+
+        check_page(out / "report.html")
+    clip = _video(options)
+    if clip:  # the lock is held to the end of the command
+        click.get_current_context().with_resource(hold(out, shard))
+        options["sequence"] = extract_frames(clip.path, out, shared=shard is not None)
+    pairs = _pairs(out, options, masked=reading.mask_from == "file")
+    if clip and (shortfall := clip.shortfall(len(pairs) + 1)):
+        warn(shortfall)
     if options["dry_run"]:
-        part = pairs.shard(options["shard"]) if options["shard"] else pairs
+        part = pairs.shard(shard) if shard else pairs
         for pair in part.pairs:
             if pair.fault:
                 warn(pair.fault)
@@ -174,7 +197,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     settings = _settings(writing, aligning, reading, options)
     if scene:
         _check_scene(pairs, out / f"matches.{options['matches']}")
-    display = Display(quiet=options["quiet"], as_json=options["log_json"])
+    display = Display(as_json=options["log_json"])
     display.unmatched(pairs.unmatched)
     with interruptible("pair") as signals, display.bar:
         summary = align_batch(
@@ -184,8 +207,8 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             engine=process if options["engine"] == "local" else RayEngine(**ray),
             redo=options["redo"],
             fail_fast=options["fail_fast"],
-            shard=options["shard"],
-            held=held,
+            shard=shard,
+            held=clip is not None,
             on_progress=display.progress,
             stop=lambda: bool(signals),
         )
@@ -195,60 +218,66 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
 
         write_contact_sheet(out / "report.html", current_records(out, pairs), summary, read=settings.read)
     if options["merge"] or scene:
-        with nullcontext() if held or options["shard"] else hold(out / BOOKKEEPING):
+        with nullcontext() if clip or shard else hold(out):
             _join(pairs, out, settings, summary, display, options)
     if signals or summary.failed:
-        raise click.exceptions.Exit(128 + signals[0] if signals else 3)
+        raise click.exceptions.Exit(128 + signals[0] if signals else FAILED_PAIRS)
 
 
-def _pairs(out: Path, sources: str | None, targets: str | None, *, masked: bool, **options: Any) -> PairList:
-    """The pairs that the arguments name, in exactly one of the four ways."""
-    from glualign.batch import match_folders, onto_target, own_files, read_pairs, sequence
-
+def _check_selection(options: Mapping[str, Any]) -> None:
+    """Refuse arguments that do not name the pairs in exactly one of the four ways."""
+    targets = options["targets"]
     if targets is not None and Path(targets).is_file():
         raise click.UsageError(
             f"{targets} is a file; to align every source onto it, give --target {targets}."
         )
-    skip = [out, *([Path("*_mask.png")] if masked else [])]
-    listed = (Path(os.path.realpath(given)) for given in (sources, targets, options["sequence"]) if given)
+    names = ("sources", "targets", "target", "sequence", "pairs")
+    given = [name for name in names if options[name] is not None]
+    if given not in (["sources", "targets"], ["sources", "target"], ["sequence"], ["pairs"]):
+        raise click.UsageError(
+            "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, "
+            "--sequence DIR|VIDEO, --pairs FILE."
+        )
+
+
+def _video(options: Mapping[str, Any]) -> Clip | None:
+    """The video whose frames are aligned, if that is what ``--sequence`` names; what is none is refused."""
+    if options["sequence"] is None or not Path(options["sequence"]).is_file():
+        return None
+    if options["dry_run"]:
+        raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
+    from glualign.video import Clip
+
+    clip = Clip(Path(options["sequence"]))
+    clip.rate()
+    return clip
+
+
+def _pairs(out: Path, options: Mapping[str, Any], *, masked: bool) -> PairList:
+    """The pairs that the arguments name."""
+    from glualign.batch import match_folders, onto_target, own_files, read_pairs, sequence
+
+    sources, targets, frames = (options[name] for name in ("sources", "targets", "sequence"))
+    skip = [out]
+    listed = (Path(os.path.realpath(folder)) for folder in (sources, targets, frames) if folder)
     if any(Path(os.path.realpath(out)) in (path, *path.parents) for path in listed):
         skip += own_files(out)
-    where: dict[str, Any] = {"recursive": options["recursive"], "skip": skip}
-    match sources, targets, options["target"], options["sequence"], options["pairs"]:
-        case str(), str(), None, None, None:
-            return match_folders(sources, targets, **where)
-        case str(), None, str(target), None, None:
-            return onto_target(sources, target, **where)
-        case None, None, None, str(frames), None:
-            if Path(frames).is_file():
-                if options["dry_run"]:
-                    raise click.UsageError("--dry-run writes nothing, so there are no frames of a video.")
-                from glualign.batch.listing import BOOKKEEPING
-                from glualign.batch.manifest import hold
-                from glualign.video import Clip, extract_frames
-
-                clip = Clip(Path(frames))
-                clip.rate()  # what is no video leaves nothing
-                click.get_current_context().with_resource(hold(out / BOOKKEEPING, options["shard"]))
-                folder = extract_frames(clip.path, out, shared=options["shard"] is not None)
-                found = sequence(folder, onto=options["onto"], **where)
-                if not options["quiet"] and (shortfall := clip.shortfall(len(found) + 1)):
-                    warn(shortfall)
-                return found
-            return sequence(frames, onto=options["onto"], **where)
-        case None, None, None, None, str(pairs):
-            return read_pairs(pairs)
-    raise click.UsageError(
-        "Say what to align in one of these ways: SOURCES TARGETS, SOURCES --target FILE, "
-        "--sequence DIR|VIDEO, --pairs FILE."
-    )
+    listing: dict[str, Any] = {"recursive": options["recursive"], "masks": not masked, "skip": skip}
+    if options["pairs"] is not None:
+        return read_pairs(options["pairs"])
+    if frames is not None:
+        return sequence(frames, onto=options["onto"], **listing)
+    if options["target"] is not None:
+        return onto_target(sources, options["target"], **listing)
+    return match_folders(sources, targets, **listing)
 
 
 def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: Mapping[str, Any]) -> Settings:
     from glualign.batch import Settings
-    from glualign.batch.combine import JOINED_KINDS, MERGED_KINDS
+    from glualign.batch.merge import MERGED_KINDS
+    from glualign.batch.scene import JOINED_KINDS
 
-    align = aligning.arguments(show=not options["quiet"] and options["engine"] != "ray")
+    align = aligning.arguments(here=options["engine"] != "ray")
     named = {name: align.pop(name) for name in ("model", "device", "precision", "preset")}
     if options["engine"] == "ray" and options["ray_gpus"] and named["device"] == "auto":
         named["device"] = "cuda"  # of the actors; this machine may have none
@@ -271,7 +300,7 @@ def _settings(writing: Writing, aligning: Aligning, reading: Reading, options: M
 
 def _check_scene(pairs: PairList, path: Path) -> None:
     """Refuse a file of matches that cannot hold the names of the images, before they are aligned."""
-    from glualign.batch.combine import names_in_scene
+    from glualign.batch.scene import names_in_scene
     from glualign.matches import check_matches_path
 
     sound = (pair for pair in pairs.pairs if pair.fault is None)
@@ -289,7 +318,8 @@ def _join(
 ) -> None:
     """Make one image, or one scene, of the results of all pairs; what was made of earlier ones goes first."""
     from glualign.batch import current_records
-    from glualign.batch.combine import join_matches, merge_images
+    from glualign.batch.merge import merge_images
+    from glualign.batch.scene import join_matches
     from glualign.matches import write_matches
 
     merge, scene = options["merge"], out / f"matches.{options['matches']}"
@@ -310,95 +340,3 @@ def _join(
     if scene in joined:
         write_matches(scene, join_matches(records, out, settings.flow_extension))
         display.wrote("matches", scene)
-
-
-class Display:
-    """A bar on a terminal, a line for each pair elsewhere, JSON lines for machines.
-
-    Progress and failures go to stderr, the summary (and all of ``as_json``) to stdout. The ``bar`` is entered
-    for the time of the run.
-    """
-
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-        self._json = as_json
-        self._shows = not (quiet or as_json)
-        self._started = time.monotonic()
-        rate = TextColumn("{task.fields[rate]}")
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate
-        self.bar = progress_on(*columns, TimeRemainingColumn(), show=self._shows, transient=False)
-        self._task = self.bar.add_task("Loading", total=None, rate="")
-
-    def unmatched(self, lines: Sequence[str]) -> None:
-        """Warn of files that are in no pair."""
-        for line in lines[:_LINES_SHOWN] if self._shows else ():
-            warn(line)
-        if self._shows and len(lines) > _LINES_SHOWN:
-            warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
-
-    def progress(self, progress: Progress) -> None:
-        """Show the plan, or a pair that was finished."""
-        record = progress.record
-        logs = self._shows and self.bar.disable
-        if record is None:
-            self._started = time.monotonic()
-            counts = {name: getattr(progress, name) for name in ("todo", "done", "failed")}
-            self.bar.update(self._task, description="Aligning", total=progress.todo)
-            self._event("start", counts)
-            if logs:
-                note("{todo} pairs to do, {done} done before, {failed} failed before".format(**counts))
-            if progress.again and self._shows:
-                reasons = "; ".join(f"{count} {reason}" for reason, count in progress.again.items())
-                warn(f"{sum(progress.again.values())} pairs are done again: {reasons}")
-            return
-        self._event("pair", asdict(record))
-        if record.status == "failed" and not self._json:
-            note(f"{record.key}: failed: {record.error}")
-        elif logs:
-            seconds = sum(record.seconds.values())
-            place = f"{progress.finished}/{progress.todo}"
-            note(f"{place} {record.key}: {record.verdict or 'done'} ({seconds:.2f} s)")
-        for text in record.notes if self._shows else ():
-            note(f"{record.key}: {text}")
-        rate = progress.finished / max(time.monotonic() - self._started, 1e-9)
-        self.bar.update(self._task, completed=progress.finished, rate=f"{rate:.2f} pairs/s")
-
-    def summary(self, summary: Summary, out: Path) -> None:
-        """Show what the batch came to, and where."""
-        self._event("summary", asdict(summary))
-        if not self._shows:
-            return
-        verdicts = ", ".join(f"{count} {word}" for word, count in summary.verdicts.items())
-        facts = {
-            "Pairs": summary.total,
-            "Done": f"{summary.done} in this run, {summary.skipped} before",
-            "Verdicts": f"{verdicts}, {summary.errors} in error",
-            "Failed": summary.failed or None,
-            "Not reached": summary.remaining or None,
-            "In no pair": f"{len(summary.unmatched)} files" if summary.unmatched else None,
-            "Time": f"{summary.seconds:.1f} s, {summary.rate:.2f} pairs/s",
-            "Written to": out,
-        }
-        print_table(fact_rows(facts))
-        for key, reason in list(summary.failures.items())[:_LINES_SHOWN]:
-            click.echo(f"failed: {key}: {reason}")
-        if summary.failed > _LINES_SHOWN:
-            click.echo(f"... and {summary.failed - _LINES_SHOWN} more in summary.csv")
-        if summary.remaining:
-            click.echo("Stopped early: the same command goes on from here.")
-
-    def wrote(self, what: str, path: Path) -> None:
-        """Show where a file made from all pairs is."""
-        self._event(what, {"file": path})
-        if self._shows:
-            click.echo(f"{what}: {path}")
-
-    def remark(self, text: str) -> None:
-        """Warn of what the command does not do."""
-        if self._shows:
-            warn(text)
-
-    def _event(self, name: str, values: Mapping[str, Any]) -> None:
-        if self._json:  # in ASCII, so that file names of any bytes pass through any pipe
-            print_json({"event": name, **values}, ascii_only=True)

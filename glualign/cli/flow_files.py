@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import warn
-from glualign.cli.options import JSON, OUT, PATH, STREAM, Reading, Telling, command, given_options, option
+from glualign.cli.options import JSON, OUT, PATH, STREAM, Printing, Reading, command, option
 from glualign.errors import FlowError
 
 if TYPE_CHECKING:
+    from glualign.arrays import Size
     from glualign.flow import Flow
 
-Pixels = tuple[int, int] | None
 CHECKPOINTS = (".safetensors", ".pth", ".tar", ".pt", ".ckpt", ".bin")
 _MOSTLY_VALID = 0.95
 """Share of a flow that leads into its source, below which the size of that is doubted; set, not tuned."""
@@ -36,7 +36,7 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
 
     def decorate(compute: Callable[..., Flow]) -> click.Command:
         @wraps(compute)
-        def run(output: str, telling: Telling, format: str | None, **given: Any) -> None:
+        def run(output: str, printing: Printing, format: str | None, **given: Any) -> None:
             from glualign.flow.files import MAX_FLOW_PIXELS, WITH_SOURCE_SIZE, write_flow
             from glualign.outputs import check_outputs
 
@@ -46,18 +46,18 @@ def flow_tool(short_help: str, *parts: click.Parameter) -> Callable[[Callable[..
                 flow = compute(**given)
             write_flow(output, flow, max_pixels=MAX_FLOW_PIXELS)  # what could not be read again helps nobody
             lost = flow.source_size not in (None, flow.size)
-            if lost and Path(output).suffix.lower() not in WITH_SOURCE_SIZE and not telling.quiet:
+            if lost and Path(output).suffix.lower() not in WITH_SOURCE_SIZE:
                 size, formats = "{1}x{0}".format(*flow.source_frame), " ".join(WITH_SOURCE_SIZE)
                 warn(f"{output}: does not say that its source is {size}; use {formats}, or --source-size")
-            telling.tell({"output": output, **_flow_facts(flow)})
+            printing.print_summary({"output": output, **_flow_summary(flow)})
 
-        return command(*inputs, *OUT, *options, Telling, short_help=short_help, stdout=".flo")(run)
+        return command(*inputs, *OUT, *options, Printing, short_help=short_help, stdout=".flo")(run)
 
     return decorate
 
 
 @flow_tool("Turn a flow around: source -> target.", FLOW, SOURCE_SIZE)
-def invert(flow_file: str, source_size: Pixels) -> Flow:
+def invert(flow_file: str, source_size: Size | None) -> Flow:
     """Invert FLOW: target -> source becomes source -> target, written to OUT.
 
     The result lies on the source's pixel grid and warps the target onto the source. Pixels of the source
@@ -71,7 +71,9 @@ def invert(flow_file: str, source_size: Pixels) -> Flow:
     """
     from glualign.flow import invert
 
-    return invert(read_sized(flow_file, source_size))
+    flow = read(flow_file, source_size)
+    warn_of_guess(flow_file, flow)
+    return invert(flow)
 
 
 @flow_tool(
@@ -106,7 +108,7 @@ def compose(first: str, second: str) -> Flow:
         "--old-source-size WxH  Size in pixels of the source that FLOW was computed for.", show_default=STORED
     ),
 )
-def resize_flow(flow_file: str, size: tuple[int, int], source_size: Pixels, old_source_size: Pixels) -> Flow:
+def resize_flow(flow_file: str, size: Size, source_size: Size | None, old_source_size: Size | None) -> Flow:
     """Resize FLOW (target -> source) to images of another size, scaling its vectors, and write it to OUT.
 
     For a flow computed on small copies that is to be applied to the full-size images. Pixel centres are
@@ -127,7 +129,7 @@ def resize_flow(flow_file: str, size: tuple[int, int], source_size: Pixels, old_
     click.Argument(["flow_file"], metavar="IN", type=STREAM),
     SOURCE_SIZE,
 )
-def convert(flow_file: str, source_size: Pixels) -> Flow:
+def convert(flow_file: str, source_size: Size | None) -> Flow:
     """Convert the flow file IN into another format, chosen by the extension of OUT.
 
     Formats: .flo (Middlebury), .png (KITTI, 16 bit, steps of 1/64 px), .pfm, .npy, .npz, .flo5 (HDF5), .nrrd
@@ -169,13 +171,13 @@ def info(file: str, as_json: bool, reading: Reading) -> None:
     if extension in CHECKPOINTS:
         from glualign.checkpoints.fetch import describe
 
-        kind, facts = "checkpoint", describe(file)
+        kind, values = "checkpoint", describe(file)
     elif flow is not None:
-        kind, facts = "flow", {**_flow_facts(flow), "source_size_stored": flow.source_size is not None}
+        kind, values = "flow", {**_flow_summary(flow), "source_size_stored": flow.source_size is not None}
     else:
-        kind, facts = "image", _image_facts(file, reading)
-    found = {"file": file, "kind": kind, "bytes": Path(file).stat().st_size, **facts}
-    Telling(as_json, quiet=False).tell(found)
+        kind, values = "image", _image_summary(file, reading)
+    found = {"file": file, "kind": kind, "bytes": Path(file).stat().st_size, **values}
+    Printing(as_json, quiet=False).print_summary(found)
 
 
 @contextmanager
@@ -190,7 +192,7 @@ def errors_about(*names: str | None) -> Iterator[None]:
         raise FlowError(f"{', '.join(files)}: {error}") from error
 
 
-def read(path: str, source_size: Pixels = None) -> Flow:
+def read(path: str, source_size: Size | None = None) -> Flow:
     """Read a flow; a source size given on the command line wins over the stored one."""
     from glualign.flow import Flow, read_flow
 
@@ -198,17 +200,14 @@ def read(path: str, source_size: Pixels = None) -> Flow:
     return Flow(flow.data, source_size) if source_size is not None else flow
 
 
-def read_sized(path: str, source_size: Pixels) -> Flow:
-    """`read` for what depends on the source's size; warns where that is a guess that does not fit well."""
-    flow = read(path, source_size)
-    guessed = flow.source_size is None and not given_options(["quiet"])
-    if guessed and flow.valid().mean() < _MOSTLY_VALID:
+def warn_of_guess(path: str, flow: Flow) -> None:
+    """Warn of what depends on the source's size where that is a guess that does not fit well."""
+    if flow.source_size is None and flow.valid().mean() < _MOSTLY_VALID:
         guess = f"{flow.width} x {flow.height}"
         warn(f"{path}: does not say how large its source is; --source-size says it, else it is {guess}")
-    return flow
 
 
-def _flow_facts(flow: Flow) -> dict[str, Any]:
+def _flow_summary(flow: Flow) -> dict[str, Any]:
     import numpy as np
 
     lengths = flow.magnitude[flow.known]
@@ -225,7 +224,7 @@ def _flow_facts(flow: Flow) -> dict[str, Any]:
     }
 
 
-def _image_facts(path: str, reading: Reading) -> dict[str, Any]:
+def _image_summary(path: str, reading: Reading) -> dict[str, Any]:
     from glualign.images import read_image
     from glualign.images.exif import orientation
 

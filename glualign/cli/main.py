@@ -15,7 +15,9 @@ from typing import Any, cast
 import click
 
 from glualign import __version__
-from glualign.cli.console import safe_streams, termination_as_interrupt
+from glualign.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED
+from glualign.cli.signals import termination_as_interrupt
+from glualign.cli.streams import safe_streams
 from glualign.errors import GlualignError
 
 # Section of the help -> commands and their modules. These import little more than click at the top, so that
@@ -32,8 +34,6 @@ SECTIONS = {
         **dict.fromkeys(("evaluate", "bench", "train"), "measure"),
     },
 }
-LESS_MEMORY = "out of memory; a lower --max-side takes less"
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 COMMANDS = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
 
@@ -65,7 +65,7 @@ class CommandGroup(click.Group):
                 formatter.write_dl(shown)
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
-        """As click does, through `safe_streams`; what a user can mend becomes one line and exit code 1.
+        """As click does, through `safe_streams`; a `GlualignError` becomes one line and exit code 1.
 
         The object of the context is the command line as it was given.
         """
@@ -74,35 +74,36 @@ class CommandGroup(click.Group):
                 line = shlex.join(["glualign", *(sys.argv[1:] if args is None else args)])
                 return super().main(args, *more, **{"prog_name": "glualign", "obj": line, **kwargs})
             except SystemExit as end:
-                sys.exit(EXIT_TERMINATED if terminated and end.code == EXIT_INTERRUPTED else end.code)
+                sys.exit(TERMINATED if terminated and end.code == INTERRUPTED else end.code)
             except BrokenPipeError:
                 # The reader of our output went away (`glualign ... | head`): stop quietly, as other tools do.
-                sys.exit(1)
-            except Exception as error:
-                message = str(error) if isinstance(error, GlualignError) else _remedy(error)
-                if message is None:
-                    raise
+                sys.exit(FAILED)
+            except GlualignError as error:
                 with suppress(OSError, GlualignError):  # with stderr full or closed the exit code has to do
-                    click.echo(f"glualign: error: {' '.join(message.split())}", err=True)
-                sys.exit(1)
+                    click.echo(f"glualign: error: {' '.join(str(error).split())}", err=True)
+                sys.exit(FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; Ctrl-C or SIGTERM ends it with one line and the exit code that shells expect."""
+        """Run the command; what a user can mend becomes a `GlualignError`.
+
+        Ctrl-C or SIGTERM ends the command with one line and the exit code that shells expect.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("glualign: interrupted", err=True)
-            ctx.exit(EXIT_INTERRUPTED)
+            ctx.exit(INTERRUPTED)
+        except GlualignError:
+            raise
         except Exception as error:
-            name = ctx.invoked_subcommand
-            command = self.get_command(ctx, name) if name and _remedy(error) == LESS_MEMORY else None
-            if command is None or any(each.name == "max_side" for each in command.params):
-                raise
-            raise GlualignError("out of memory; smaller images take less") from error
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if remedy := _remedy(error, command):
+                raise GlualignError(remedy) from error
+            raise
 
 
-def _remedy(error: Exception) -> str | None:
-    """What a user can do about an error that is not ours, or None for a mistake in the program."""
+def _remedy(error: Exception, command: click.Command | None) -> str | None:
+    """What a user of the command can do about an error that is not ours; None: a mistake in the program."""
     text = str(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
@@ -114,7 +115,9 @@ def _remedy(error: Exception) -> str | None:
     short = isinstance(error, MemoryError) or re.search(memory, text, re.IGNORECASE) is not None
     binary = re.search(r"\.so\b|\.dylib\b|DLL load failed", text)
     if not (binary and isinstance(error, (ImportError, OSError))):
-        return LESS_MEMORY if short else None
+        has_limit = command is not None and any(each.name == "max_side" for each in command.params)
+        less = "a lower --max-side takes" if has_limit else "smaller images take"
+        return f"out of memory; {less} less" if short else None
     package = "a library"
     for frame, _ in walk_tb(error.__traceback__):  # the last not of Python is the one whose import failed
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import counted, interruptible, note, print_table, status
+from glualign.cli.console import counted, note, print_table, status
+from glualign.cli.exit_codes import FAILED_PAIRS
 from glualign.cli.options import DEVICE, PRECISION, QUIET, command, matching, option
+from glualign.cli.signals import interruptible
 from glualign.errors import OutputError
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ DATASETS = (
     "pf-willow-box", "pf-pascal", "pf-pascal-box", "spair", "spair-box", "eth3d", "megadepth",
 )  # fmt: skip
 BASELINES = ("identity", "sift", "orb", "dis", "farneback", "ecc")
-EXIT_WITH_FAILURES = 3
 _LISTED_FAILURES = 20
 EXISTING = click.Path(exists=True, file_okay=False)
 
@@ -104,7 +105,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     from glualign.evaluation.methods import open_baseline, open_model
     from glualign.evaluation.provenance import write_document
     from glualign.evaluation.runner import evaluate
-    from glualign.outputs import check_ending, check_outputs
+    from glualign.outputs import check_outputs
 
     names = [options[name] for name in ("csv", "json", "html")]
     csv_path, json_path, html_path = (Path(name) if name else None for name in names)
@@ -119,7 +120,10 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
         if inside and os.path.exists(path) and path.suffix.lower() not in own:
             raise OutputError(f"{path}: is in the data set and would be overwritten; choose another name")
-    check_ending(html_path, ".html", ".htm")
+    if html_path:
+        from glualign.report.page import check_page
+
+        check_page(html_path)
     data = open_dataset(dataset, root, pair_list=options["pair_list"])
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))
@@ -128,7 +132,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     settings = {name: options[name] for name in ("device", "precision")} | dict(options["settings"])
     methods: list[Method] = [open_model(model, settings) for model in dict.fromkeys(models)]
     methods += [open_baseline(name) for name in dict.fromkeys(options["baselines"])]
-    with counted(len(data) * len(methods), show=not options["quiet"]) as advance:
+    with counted(len(data) * len(methods)) as advance:
         how = {"csv_path": csv_path, "resume": options["resume"]}
         results = evaluate(data, methods, listener=lambda result: advance(), **how)
     groups = tables.group_results(data, results)
@@ -152,7 +156,7 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
             note(f"  {pair} ({', '.join(names)}): {error}")
         if len(failures) > _LISTED_FAILURES:
             note(f"  ... and {len(failures) - _LISTED_FAILURES} more; --csv and --json list all of them")
-        raise click.exceptions.Exit(EXIT_WITH_FAILURES)
+        raise click.exceptions.Exit(FAILED_PAIRS)
 
 
 @command(
@@ -215,7 +219,7 @@ def bench(sizes: tuple[tuple[int, int], ...], threads: tuple[int, ...], **option
         known = [(each.model, each.precision) for each in contenders]
         if (contender.model, contender.precision) not in known:
             contenders.append(contender)
-    with status("timing", show=not options["quiet"]):
+    with status("timing"):
         timings = speed.time_contenders(
             contenders,
             sizes=dict.fromkeys(sizes),

@@ -6,19 +6,18 @@ This module imports click and nothing heavier, so that ``--help`` stays instant.
 from __future__ import annotations
 
 import copy
-import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from glualign.cli.console import fact_rows, files_for_dashes, print_json, print_table, warn
-from glualign.errors import ImageError
+from glualign.cli.console import is_quiet, print_json, print_table, summary_rows, warn
+from glualign.cli.streams import files_for_dashes
+from glualign.errors import ImageError, OutputError
 from glualign.files import mask_beside
 from glualign.quality import MIN_QUALITIES
 
@@ -155,14 +154,19 @@ def command(
 
 def check_format(output: str, extension: str) -> None:
     """Refuse ``--format`` for a file whose name ends in another format; a folder leaves it open."""
-    suffix, wanted = Path(output).suffix.lower(), extension.lower()
-    folder = output.endswith("/") or os.path.isdir(output) or not re.fullmatch(r"\.[a-z][a-z0-9]*", suffix)
-    same = {".jpeg": ".jpg", ".tiff": ".tif"}
-    if wanted and not folder and same.get(suffix, suffix) != same.get(wanted, wanted):
+    if not extension:
+        return
+    from glualign.outputs import is_folder
+
+    extension = extension.lower()
+    spellings = (".jpg", ".jpeg"), (".tif", ".tiff")
+    try:
+        is_folder(output, next((same for same in spellings if extension in same), (extension,)))
+    except OutputError:
         raise click.UsageError(
             f"{output} is not {extension}, as --format says; leave that out, or end the name in {extension}, "
             "that of a folder in a slash."
-        )
+        ) from None
 
 
 def given_options(names: Collection[str]) -> list[str]:
@@ -247,11 +251,11 @@ class Aligning:
         "--mirror  Also consider that the source is mirrored, left for right (not with --preset fast)."
     )
 
-    def arguments(self, *, show: bool) -> dict[str, Any]:
-        """Keyword arguments for `Aligner.from_pretrained`; ``show``: warn where the precision is emulated."""
+    def arguments(self, *, here: bool = True) -> dict[str, Any]:
+        """Keyword arguments for `Aligner.from_pretrained`; warns where it emulates the precision ``here``."""
         if self.mirror and self.preset == "fast":
             raise click.UsageError("--mirror needs a search, which --preset fast leaves out.")
-        if show and self.precision == "bf16":
+        if here and self.precision == "bf16":
             from glualign.devices import choose_device, precision_note
 
             if note := precision_note("bf16", choose_device(self.device)):
@@ -322,15 +326,15 @@ class Writing:
 
 
 @dataclass(frozen=True)
-class Telling:
-    """How a command tells what it did; with ``as_json`` progress and warnings are still for a person."""
+class Printing:
+    """How a command prints what it did; with ``as_json`` progress and warnings are still for a person."""
 
     as_json: bool = JSON
     quiet: bool = QUIET
 
-    def tell(self, record: Mapping[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> None:
-        """Print ``record`` as JSON, or ``rows`` (name and value; None: `fact_rows`), or nothing."""
+    def print_summary(self, values: Mapping[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> None:
+        """Print ``values`` as JSON, or ``rows`` (name and value; None: `summary_rows`), or nothing."""
         if self.as_json:
-            print_json(record)
-        elif not self.quiet:
-            print_table(fact_rows(record) if rows is None else rows)
+            print_json(values)
+        elif not is_quiet():
+            print_table(summary_rows(values) if rows is None else rows)

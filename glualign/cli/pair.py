@@ -1,4 +1,4 @@
-"""``glualign warp``, ``flow`` and ``matches``: align a pair, write what was asked for, tell of it."""
+"""``glualign warp``, ``flow`` and ``matches``: align a pair, write what was asked for, print a summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import fact_rows, status, warn
+from glualign.cli.console import note, status, summary_rows, warn
+from glualign.cli.exit_codes import FAILED_VERDICT
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
@@ -18,8 +19,8 @@ from glualign.cli.options import (
     OUT,
     PATH,
     Aligning,
+    Printing,
     Reading,
-    Telling,
     Writing,
     command,
     min_quality,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from glualign.alignment import Alignment
     from glualign.images import Image
 
-EXIT_FAILED_VERDICT = 4
 PAIR = (click.Argument(["source"], type=PATH), click.Argument(["target"], type=PATH))
 ONLY_TRUSTED = option(
     "--only-trusted  Leave out what is valid but not trusted, as its expected error is too large: filled in "
@@ -64,7 +64,7 @@ class Pairing(Reading, Aligning):
         own = self.model, self.init, self.source_mask, self.target_mask
         return [source, target, *own, *self.companions(source, target)]
 
-    def images(self, source: str, target: str, *, quiet: bool, matched: bool = True) -> tuple[Image, Image]:
+    def images(self, source: str, target: str, *, matched: bool = True) -> tuple[Image, Image]:
         """Read both images and print what there is to know; ``matched``: also how the network sees them."""
         from glualign.images import display_notes, read_image
 
@@ -73,23 +73,23 @@ class Pairing(Reading, Aligning):
         masks = ((source, self.source_mask, self.page), (target, self.target_mask, page))
         for path, mask, number in masks:
             image = read_image(path, **{**reading, "page": number})
-            for note in () if quiet else (*image.notes, *(display_notes(image) if matched else ())):
-                warn(f"{image.name}: {note}")
+            for text in (*image.notes, *(display_notes(image) if matched else ())):
+                warn(f"{image.name}: {text}")
             if mask:
                 upright, limit = self.apply_orientation, self.max_pixels
                 image = image.ignore(read_image(mask, apply_orientation=upright, max_pixels=limit))
             images.append(image)
         return images[0], images[1]
 
-    def align(self, source: Image, target: Image, *, show: bool) -> Alignment:
-        """Align two images, with progress if ``show``; too bad a verdict is an error, with what to try."""
+    def align(self, source: Image, target: Image) -> Alignment:
+        """Align two images, with progress; too bad a verdict is an error, with what to try."""
         from glualign.aligner import Aligner
         from glualign.flow import read_initial
 
         known = read_initial(self.init, target.size, source.size) if self.init else None
-        with status(f"Loading {self.model} ...", show=show):
-            aligner = Aligner.from_pretrained(**self.arguments(show=show))
-        with status(f"Aligning {source.name} to {target.name}:", show=show) as aligner.on_step:
+        with status(f"Loading {self.model} ..."):
+            aligner = Aligner.from_pretrained(**self.arguments())
+        with status(f"Aligning {source.name} to {target.name}:") as aligner.on_step:
             alignment = aligner.align(source, target, init=known)
         quality = alignment.quality
         if falls_short(quality.verdict, self.min_quality):
@@ -99,15 +99,15 @@ class Pairing(Reading, Aligning):
             )
         return alignment
 
-    def tell(self, alignment: Alignment, written: Mapping[str, Path], telling: Telling) -> None:
+    def print_summary(self, alignment: Alignment, written: Mapping[str, Path], printing: Printing) -> None:
         """Print the summary, the JSON object or nothing; then `refuse_failed`."""
         quality, timings = alignment.quality, alignment.timings
         steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in timings.items() if name != "total")
-        facts: dict[str, Any] = {
+        values: dict[str, Any] = {
             role: f"{image.name}, {image.width} x {image.height} pixels, {image.kind}"
             for role, image in (("source", alignment.source), ("target", alignment.target))
         }
-        facts |= {
+        values |= {
             "model": f"{alignment.model} on {alignment.device}",
             "time": f"{timings['total']:.2f} s ({steps})",
             "valid": f"{quality.valid_share:.1%} of the target's pixels, {quality.trusted_share:.1%} trusted",
@@ -116,14 +116,16 @@ class Pairing(Reading, Aligning):
             "try": advice(alignment) if quality.verdict == "doubtful" else None,
             "wrote": list(written.values()),
         }
-        telling.tell({**alignment.summary(), "outputs": written}, fact_rows(facts))
+        printing.print_summary({**alignment.summary(), "outputs": written}, summary_rows(values))
         self.refuse_failed(alignment)
 
     def refuse_failed(self, alignment: Alignment) -> None:
-        """End in `EXIT_FAILED_VERDICT` on a failed verdict, unless any will do."""
+        """End in `FAILED_VERDICT` on a failed verdict, said even if quiet, unless any will do."""
         if alignment.quality.verdict == "failed" and self.min_quality != "none":
-            warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}")
-            raise click.exceptions.Exit(EXIT_FAILED_VERDICT)
+            note(
+                f"glualign: warning: the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}"
+            )
+            raise click.exceptions.Exit(FAILED_VERDICT)
 
 
 @command(
@@ -145,12 +147,12 @@ class Pairing(Reading, Aligning):
     Writing,
     ONLY_TRUSTED,
     Pairing,
-    Telling,
+    Printing,
     stdout=".png",
     short_help="Warp SOURCE onto the pixel grid of TARGET.",
 )
 def warp(
-    source: str, target: str, writing: Writing, pairing: Pairing, telling: Telling, **options: Any
+    source: str, target: str, writing: Writing, pairing: Pairing, printing: Printing, **options: Any
 ) -> None:
     """Warp SOURCE onto the pixel grid of TARGET.
 
@@ -188,7 +190,7 @@ def warp(
 
     if options["matrix"] and pairing.transform in ("auto", "dense", "tps"):
         raise click.UsageError("--matrix needs a --transform that always has one, such as homography.")
-    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    moving, fixed = pairing.images(source, target)
     if options["matches"]:
         check_matches_path(options["matches"], (moving.name, fixed.name))
     if options["gcps"]:
@@ -204,23 +206,22 @@ def warp(
     outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
     outputs.check_ending(files.get("transform"), ".txt", ".json")
     outputs.check_ending(files.get("gcps"), ".points", ".csv")
-    outputs.check_ending(files.get("report"), ".html", ".htm")
     if page := files.get("report"):
         from glualign.report.alignment import build_report
-        from glualign.report.page import environment
+        from glualign.report.page import check_page
 
-        environment()
-    alignment = pairing.align(moving, fixed, show=not telling.quiet)
-    with status("Writing ...", show=not telling.quiet):
+        check_page(page)
+    alignment = pairing.align(moving, fixed)
+    with status("Writing ..."):
         trusted = options["only_trusted"]
         written, notes = outputs.write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
         if page:
             build_report(alignment, page, command=click.get_current_context().obj)
-    for note in () if telling.quiet else notes:
-        warn(f"{source}: {note}")
+    for text in notes:
+        warn(f"{source}: {text}")
     for image in (moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ():
-        _warn_of_turned(image, quiet=telling.quiet)
-    pairing.tell(alignment, written, telling)
+        _warn_of_turned(image)
+    pairing.print_summary(alignment, written, printing)
 
 
 @command(
@@ -230,11 +231,11 @@ def warp(
     CONFIDENCE,
     ONLY_TRUSTED,
     Pairing,
-    Telling,
+    Printing,
     stdout=".flo",
     short_help="Write the flow of a pair to a file.",
 )
-def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
+def flow(source: str, target: str, pairing: Pairing, printing: Printing, **options: Any) -> None:
     """Estimate the flow between SOURCE and TARGET and write it to the file OUT.
 
     The extension of OUT chooses the format: .flo, .png (KITTI, 16 bit), .pfm, .npy, .npz, .flo5, .nrrd, .mha.
@@ -253,10 +254,10 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     files = {kind: Path(name) for kind, name in names.items() if name}
     check_outputs(files, pairing.inputs(source, target))
-    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
-    alignment = pairing.align(moving, fixed, show=not telling.quiet)
+    moving, fixed = pairing.images(source, target)
+    alignment = pairing.align(moving, fixed)
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
-    pairing.tell(alignment, written, telling)
+    pairing.print_summary(alignment, written, printing)
 
 
 @command(
@@ -273,10 +274,10 @@ def flow(source: str, target: str, pairing: Pairing, telling: Telling, **options
         "spread."
     ),
     Pairing,
-    Telling,
+    Printing,
     short_help="Write point matches of a pair, for structure from motion.",
 )
-def matches(source: str, target: str, pairing: Pairing, telling: Telling, **options: Any) -> None:
+def matches(source: str, target: str, pairing: Pairing, printing: Printing, **options: Any) -> None:
     """Find points of SOURCE and TARGET that show the same thing, where the flow is trusted.
 
     The extension of FILE chooses the format: .csv (source_x, source_y, target_x, target_y, confidence; apply
@@ -291,16 +292,16 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
       glualign matches left.jpg right.jpg -o matches.csv
       glualign matches left.jpg right.jpg -o pair.h5 --max 5000 --min-confidence 0.7
     """
-    from glualign.cli.apply import read_keypoints
+    from glualign.keypoints import read_keypoints
     from glualign.matches import check_matches_path, find_matches, write_matches
     from glualign.outputs import check_outputs
 
     output, points, least = Path(options["output"]), options["points"], options["min_confidence"]
-    moving, fixed = pairing.images(source, target, quiet=telling.quiet)
+    moving, fixed = pairing.images(source, target)
     check_outputs({"matches": output}, [points, *pairing.inputs(source, target)])
     check_matches_path(output, (moving.name, fixed.name))
     wanted = read_keypoints(points, "target")[0] if points else None
-    alignment = pairing.align(moving, fixed, show=not telling.quiet)
+    alignment = pairing.align(moving, fixed)
     found = find_matches(alignment, most=options["most"], least_confidence=least, points=wanted)
     if not len(found.confidence):
         raise GlualignError(
@@ -309,13 +310,13 @@ def matches(source: str, target: str, pairing: Pairing, telling: Telling, **opti
         )
     write_matches(output, found)
     for image in (moving, fixed):
-        _warn_of_turned(image, quiet=telling.quiet)
-    pairing.tell(alignment, {f"matches ({len(found.confidence)})": output}, telling)
+        _warn_of_turned(image)
+    pairing.print_summary(alignment, {f"matches ({len(found.confidence)})": output}, printing)
 
 
-def _warn_of_turned(image: Image, *, quiet: bool) -> None:
+def _warn_of_turned(image: Image) -> None:
     """Say of positions that were written that programs which ignore EXIF find them elsewhere."""
-    if image.turned != 1 and not quiet:
+    if image.turned != 1:
         warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
 
 

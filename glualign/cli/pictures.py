@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status, warn
+from glualign.cli.exit_codes import INTERRUPTED
 from glualign.cli.flow_files import errors_about
 from glualign.cli.options import (
     FILE,
@@ -22,15 +23,12 @@ from glualign.cli.options import (
     showing,
 )
 from glualign.cli.pair import Pairing
+from glualign.styles import FLOW_STYLES, PAIR_STYLES, VIDEO_STYLES
 
 if TYPE_CHECKING:
     from glualign.arrays import Floats, Mask
     from glualign.flow import Flow
 
-# Spelt out here because the tables of the library would import OpenCV for --help; tests compare them.
-FLOW_STYLES = ("wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask")
-PAIR_STYLES = ("blend", "checkerboard", "difference", "flicker", "side-by-side")
-VIDEO_STYLES = ("wheel", "arrows", "side-by-side", "warped")
 RANGE = "a range of frames such as 100:250, 100: or :250"
 _FLICKER_SIDE = 1280  # an animation at full camera size is tens of megabytes
 _USED_BY = {
@@ -205,17 +203,16 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
       glualign report source.jpg target.jpg flow.flo --mask mask.png --summary warp.json -o report.html
     """
     from glualign.flow import read_flow
-    from glualign.outputs import check_ending, check_outputs
+    from glualign.outputs import check_outputs
     from glualign.report.alignment import build_report, read_summary, saved_alignment
-    from glualign.report.page import environment
+    from glualign.report.page import check_page
 
     flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
     if (mask or confidence or summary) and not flow:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
     check_outputs([output], [flow, mask, confidence, summary, *pairing.inputs(source, target)])
-    check_ending(output, ".html", ".htm")
-    environment()
-    moving, fixed = pairing.images(source, target, quiet=quiet, matched=not flow)
+    check_page(output)
+    moving, fixed = pairing.images(source, target, matched=not flow)
     if flow:
         field = read_flow(flow)
         with errors_about(source, target, flow, mask, confidence):
@@ -229,8 +226,8 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
                 summary=read_summary(summary, moving, fixed) if summary else None,
             )
     else:
-        alignment = pairing.align(moving, fixed, show=not quiet)
-    with status("Drawing ...", show=not quiet):
+        alignment = pairing.align(moving, fixed)
+    with status("Drawing ..."):
         line = click.get_current_context().obj
         build_report(alignment, output, command=line, title=options["title"], max_side=options["size"])
     if not quiet:
@@ -263,7 +260,9 @@ class Filming(Aligning):
     option("--every N  Only each N-th frame.", default=1),
     option(
         "--range FIRST:LAST  Frames to take, counted from 0, without the last.",
-        matching(r"(\d*):(\d*)", RANGE, lambda match: (int(match[1] or 0), int(match[2] or 1 << 62))),
+        matching(
+            r"(\d*):(\d*)", RANGE, lambda match: (int(match[1] or 0), int(match[2]) if match[2] else None)
+        ),
         ":",
         name="frames",
         show_default="all",
@@ -297,33 +296,32 @@ def video(video: str, output: str, style: Any, onto: str, filming: Filming, **op
       glualign video shaky.mp4 -o steady.mp4 --style warped --onto first
     """
     from glualign.aligner import Aligner
-    from glualign.outputs import check_outputs
-    from glualign.video import Clip, check_encoding, check_frames, video_pictures, write_video
+    from glualign.outputs import check_outputs, is_folder
+    from glualign.video import ENCODINGS, Clip, check_frames, video_pictures, write_video
 
-    path = Path(output)
-    check_encoding(path)
-    check_outputs([path if path.suffix else path / "000001.png"], [video, filming.model])
+    folder = is_folder(output, ENCODINGS)
+    check_outputs([Path(output, "000001.png") if folder else output], [video, filming.model])
     first, last = options["frames"]
-    if last <= first:
+    if last is not None and last <= first:
         raise click.BadParameter(f"'{first}:{last}' is not {RANGE}.", param_hint="--range")
     clip = Clip(Path(video), first, last, options["every"])
     count, rate = clip.count(), clip.rate()
-    if not options["quiet"] and (shortfall := clip.shortfall(count)):
+    if shortfall := clip.shortfall(count):
         warn(shortfall)
-    if not path.suffix:
-        check_frames(path, count - 1)
+    if folder:
+        check_frames(Path(output), count - 1)
     if filming.transform == "auto":
         filming = replace(filming, transform="dense")  # not one model in this frame and flow in the next
     if onto == "next" and filming.preset is None and not filming.mirror:
         filming = replace(filming, preset="fast")
-    aligner = Aligner.from_pretrained(**filming.arguments(show=not options["quiet"]))
+    aligner = Aligner.from_pretrained(**filming.arguments())
     pictures = video_pictures(
         clip, aligner, count, style=style, onto_first=onto == "first", max_flow=options["max_flow"]
     )
-    with counted(count - 1, "Aligning", show=not options["quiet"]) as advance:
-        written = write_video(path, pictures, rate, advance)
+    with counted(count - 1, "Aligning") as advance:
+        written = write_video(output, pictures, rate, advance)
     if not options["quiet"]:
         stopped = "" if written == count - 1 else f" of {count - 1}, stopped by Ctrl-C"
         click.echo(f"{output}: {written} pictures{stopped}")
     if written < count - 1:
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(INTERRUPTED)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from glualign.cli.console import print_json, print_table, progress_on, warn
-from glualign.cli.options import JSON, Telling, command, matching, option
+from glualign.cli.console import is_quiet, print_json, print_table, progress_on, warn
+from glualign.cli.options import JSON, Printing, command, matching, option
 from glualign.errors import CheckpointError
 
 
@@ -30,8 +30,8 @@ def list_command(as_json: bool) -> None:
     print_table(rows, ("name", "state", "what it is"))
 
 
-@command(click.Argument(["name"]), option("--force  Download again even if the file is there."), Telling)
-def fetch(name: str, force: bool, telling: Telling) -> None:
+@command(click.Argument(["name"]), option("--force  Download again even if the file is there."), Printing)
+def fetch(name: str, force: bool, printing: Printing) -> None:
     """Download the checkpoint NAME into the cache and check it.
 
     What arrives is accepted when its hash is the known one; where none is known, when its architecture is
@@ -46,16 +46,16 @@ def fetch(name: str, force: bool, telling: Telling) -> None:
     from glualign.checkpoints.fetch import fetch
 
     columns = (*Progress.get_default_columns(), DownloadColumn())
-    with progress_on(*columns, show=not telling.quiet, transient=False) as bar:
+    with progress_on(*columns, transient=False) as bar:
         task = bar.add_task("fetching", total=None)
         found = fetch(
             name, force=force, progress=lambda now, total: bar.update(task, completed=now, total=total)
         )
-    telling.tell(vars(found))
+    printing.print_summary(vars(found))
 
 
-@command(click.Argument(["name"], required=False, metavar="[NAME|FILE]"), Telling)
-def verify(name: str | None, telling: Telling) -> None:
+@command(click.Argument(["name"], required=False, metavar="[NAME|FILE]"), Printing)
+def verify(name: str | None, printing: Printing) -> None:
     """Check weights completely: readable, safe, every tensor fits, no NaN, hash as on record.
 
     Without an argument all checkpoints on this machine are checked. Exits with 1 if any is unsound.
@@ -77,9 +77,9 @@ def verify(name: str | None, telling: Telling) -> None:
         checked.append(found)
         if found.hash_state == "differs":
             problems.append(f"{found.path}: the SHA-256 is not the one on record; fetch or import it again")
-    if telling.as_json:
+    if printing.as_json:
         print_json({"checked": checked, "problems": problems})
-    elif not telling.quiet and checked:
+    elif not is_quiet() and checked:
         rows = [
             (one.name, one.model, f"{one.parameters:,}", f"{one.size:,}", one.hash_state, one.sha256)
             for one in checked
@@ -92,10 +92,10 @@ def verify(name: str | None, telling: Telling) -> None:
 @command(
     click.Argument(["file"], type=click.Path()),
     option("--name NAME  Name to use; by default an official file is recognised."),
-    Telling,
+    Printing,
     name="import",
 )
-def import_command(file: str, name: str | None, telling: Telling) -> None:
+def import_command(file: str, name: str | None, printing: Printing) -> None:
     """Copy a downloaded FILE of weights into the cache, after a strict check.
 
     Reads .pth, .pth.tar and .safetensors, and zip archives that hold one.
@@ -107,7 +107,7 @@ def import_command(file: str, name: str | None, telling: Telling) -> None:
     from glualign.checkpoints.fetch import import_file
 
     found = import_file(file, name=name)
-    telling.tell(vars(found))
+    printing.print_summary(vars(found))
     if found.hash_state == "unlike registry":
         warn(f"{file}: not the bytes that the registry knows as {found.name}, though every tensor fits")
 
@@ -137,7 +137,7 @@ def info(name: str, as_json: bool) -> None:
     """
     from glualign.checkpoints.fetch import describe
 
-    Telling(as_json, quiet=False).tell(describe(name))
+    Printing(as_json, quiet=False).print_summary(describe(name))
 
 
 @command(
@@ -151,9 +151,9 @@ def info(name: str, as_json: bool) -> None:
         matching(r"([^=]+)=(.*)", "KEY=TEXT", re.Match.groups),
         multiple=True,
     ),
-    Telling,
+    Printing,
 )
-def export(checkpoint: str, output: str, dtype: Any, telling: Telling, **more: Any) -> None:
+def export(checkpoint: str, output: str, dtype: Any, printing: Printing, **more: Any) -> None:
     """Write CHECKPOINT (a name or a file) as one safetensors file that describes itself.
 
     Of a training run (last.pt) the averaged weights are taken, with the recipe.
@@ -169,7 +169,7 @@ def export(checkpoint: str, output: str, dtype: Any, telling: Telling, **more: A
 
     check_outputs([output], [find_weights(checkpoint).path])
     export_checkpoint(checkpoint, output, metadata=dict(more["meta"]), dtype=dtype)
-    telling.tell(vars(verify(output)))
+    printing.print_summary(vars(verify(output)))
 
 
 weights = click.Group(

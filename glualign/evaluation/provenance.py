@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import glualign
-from glualign.files import plain, write_text
+from glualign.files import json_values, write_text
 
 _PACKAGES = ("torch", "numpy", "opencv-python", "opencv-python-headless", "pillow")
 _DIGITS = 6  # digits after the point; more is noise that makes two documents look different
@@ -75,5 +75,7 @@ def _commit() -> str | None:
 
 def write_document(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON document, atomically; NaN becomes null."""
-    rounded = json.loads(json.dumps(plain(content)), parse_float=lambda text: round(float(text), _DIGITS))
+    rounded = json.loads(
+        json.dumps(json_values(content)), parse_float=lambda text: round(float(text), _DIGITS)
+    )
     write_text(path, json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")

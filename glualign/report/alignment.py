@@ -21,9 +21,10 @@ from glualign.flow import Flow, jacobian_determinant, resize
 from glualign.images import Image, reduce_image, to_rgb8
 from glualign.quality import VERDICTS, Quality
 from glualign.report.page import picture_url, write_page
+from glualign.styles import Style
 from glualign.viz.canvas import Picture, check_size, readable
-from glualign.viz.colors import longest, palette, scale_of, wheel_disc
-from glualign.viz.styles import Style, check_pair, draw, filled, red_cyan, resized
+from glualign.viz.colors import palette, scale_of, wheel_disc
+from glualign.viz.styles import check_pair, draw, filled, red_cyan, resized
 
 _SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
 
@@ -152,7 +153,7 @@ def _maps(alignment: Alignment, target: Picture, trusted: Mask) -> Iterator[dict
     if alignment.confidence is not None:
         drawn["confidence"] = small
         how["confidence"] = cv2.resize(alignment.confidence, (width, height), interpolation=cv2.INTER_AREA)
-    top = longest(flow, alignment.trusted) or scale_of(flow)
+    top = scale_of(flow)
     for style, shown in drawn.items():
         (drawing,) = draw(shown, style, max_flow=top, **how)
         stops = palette(drawing.colors)[::15].tolist() if drawing.colors else []

@@ -8,13 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-from PIL import Image as PillowImage
-
 from glualign.batch.listing import EXTENSIONS
 from glualign.batch.manifest import Record
-from glualign.batch.run import Summary, worst_first
-from glualign.images import Image, read_image, to_rgb8
+from glualign.batch.summary import Summary
+from glualign.images import Image, read_image, reduce_image, to_rgb8
+from glualign.quality import VERDICTS
 from glualign.report.page import picture_url, write_page
 
 THUMBNAIL = 240
@@ -41,6 +39,17 @@ def write_contact_sheet(
     write_page(path, "contact_sheet.html", left_out=len(records) - len(shown), **values)
 
 
+def worst_first(records: Sequence[Record]) -> list[Record]:
+    """Pairs in error, then by verdict, then by the share of valid pixels; equal ones keep their order."""
+    ranks = {word: rank for rank, word in enumerate(VERDICTS)}
+
+    def badness(record: Record) -> tuple[int, float]:
+        share = record.quality.get("valid_share")
+        return ranks.get(record.verdict, -1), float(share) if isinstance(share, (int, float)) else 1.0
+
+    return sorted(records, key=badness)
+
+
 def _pair(record: Record, out: Path, read: Callable[[Path], Image]) -> dict[str, Any]:
     """What the template shows of one pair."""
     pictures = [
@@ -59,12 +68,11 @@ def _pair(record: Record, out: Path, read: Callable[[Path], Image]) -> dict[str,
 def _thumbnail(caption: str, path: Path, link: str, read: Callable[[Path], Image]) -> dict[str, str]:
     """Caption, link and ``data:`` URL; without the URL the picture could not be read."""
     try:
-        thumbnail = PillowImage.fromarray(to_rgb8(read(path)))
+        url = picture_url(reduce_image(to_rgb8(read(path)), THUMBNAIL))
     except Exception:
         # The page is about what went wrong: a picture that cannot be shown, for any reason, is part of it.
-        return {"caption": caption, "link": link, "url": ""}
-    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), PillowImage.Resampling.BOX, reducing_gap=2.0)
-    return {"caption": caption, "link": link, "url": picture_url(np.asarray(thumbnail))}
+        url = ""
+    return {"caption": caption, "link": link, "url": url}
 
 
 def _link(name: str) -> str:

@@ -16,7 +16,8 @@ from PIL import Image as PillowImage
 
 from glualign.arrays import Bytes
 from glualign.errors import import_extra
-from glualign.files import write_text
+from glualign.files import PathLike, write_text
+from glualign.outputs import check_ending
 
 _QUALITY = 86
 
@@ -31,23 +32,29 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
         MissingExtraError: Jinja2 is not installed.
         OutputError: the page cannot be written.
     """
-    templates = environment()
-    code, style = (
-        templates.loader.get_source(templates, name)[0] if name else "" for name in (script, "style.css")
-    )
+    found = templates()
+    code, style = (found.loader.get_source(found, name)[0] if name else "" for name in (script, "style.css"))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
     policy = f"'sha256-{digest}'" if code else "'none'"
-    page = templates.get_template(template)
+    page = found.get_template(template)
     text: str = page.render(style=style, script=code, script_source=policy, **values)
     # File names may be any bytes, and UTF-8 cannot hold all of them.
     write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def environment() -> Any:
-    """The Jinja2 environment with our templates; to be asked before time is spent on a page's content.
+def check_page(path: PathLike) -> None:
+    """Refuse a page that could not be written, before time is spent on its content.
 
-    A `MissingExtraError` says that Jinja2 is not installed.
+    Raises:
+        OutputError: ``path`` does not end in ``.html`` or ``.htm``.
+        MissingExtraError: Jinja2 is not installed.
     """
+    check_ending(path, ".html", ".htm")
+    templates()
+
+
+def templates() -> Any:
+    """The Jinja2 environment with our templates; a `MissingExtraError` says that Jinja2 is not installed."""
     jinja = import_extra("jinja2", "report", "HTML pages need Jinja2")
     files, undefined = jinja.PackageLoader("glualign.report"), jinja.StrictUndefined
     how = {"trim_blocks": True, "lstrip_blocks": True, "autoescape": True}

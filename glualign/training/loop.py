@@ -22,7 +22,7 @@ from glualign.devices import choose_dtype, precision_note
 from glualign.errors import GlualignError, TrainingError
 from glualign.evaluation.datasets import Dataset, Sample
 from glualign.evaluation.metrics import DenseTruth, PairMetrics, measure, summarise
-from glualign.files import plain, write_bytes
+from glualign.files import json_values, write_bytes
 from glualign.matching.predictor import FlowPredictor
 from glualign.network.config import COARSE_SIZE
 from glualign.network.glunet import GLUNet
@@ -94,7 +94,7 @@ class Trainer:
         `TrainingError` says that there is no checkpoint, or that it belongs to another recipe.
         """
         state = run_folder.load_state(self.folder)
-        given = plain(self.recipe)
+        given = json_values(self.recipe)
         for change in run_folder.recipe_changes(state.recipe, given, self.folder, state.progress):
             self.log(f"changed in the recipe since the last checkpoint, from here on: {change}")
         if state.photos != self.photos.fingerprint:
@@ -333,7 +333,7 @@ class Trainer:
         if self.processes.rank:
             return
         state = run_folder.State(
-            recipe=plain(self.recipe),
+            recipe=json_values(self.recipe),
             photos=self.photos.fingerprint,
             progress=self.progress,
             network=self.network.state_dict(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,17 +18,10 @@ from glualign.errors import FlowError, ImageError
 from glualign.files import PathLike, atomic_path
 from glualign.flow import Flow, forward_backward_error, jacobian_determinant, warp
 from glualign.geometry import size_of, strips
+from glualign.styles import FLOW_STYLES, PAIR_STYLES, Style
 from glualign.viz.canvas import PAPER, Drawing, Picture, check_size, faded, pen_for, readable
 from glualign.viz.colors import Colormap, checked_maximum, flow_to_rgb, longest, palette, scale_of
 from glualign.viz.lines import arrows, deformed_grid
-
-Style = Literal[
-    "wheel", "arrows", "grid", "magnitude", "jacobian", "error", "confidence", "mask",
-    "blend", "checkerboard", "difference", "flicker", "side-by-side",
-]  # fmt: skip
-STYLES: tuple[Style, ...] = get_args(Style)
-PAIR_STYLES = STYLES[8:]
-"""The styles that show both images."""
 
 FOLD = (0, 0, 0)  # far darker than either end of the map, so told apart by lightness alone
 _EDGE = (213, 94, 0)  # vermilion of Okabe and Ito, told apart with any colour vision
@@ -40,6 +33,7 @@ ANIMATIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
 }
 """Extensions of flicker files, and how Pillow writes them."""
+_INTERVAL = 700  # milliseconds that each frame stays
 _LARGEST_WEBP = 16383  # pixels a side, by the format
 
 
@@ -196,8 +190,9 @@ def draw(
             return [mask_overlay(shown, flow.valid() if valid is None else valid)]
     if style not in PAIR_STYLES or source is None or target is None:
         raise FlowError(
-            f"style {style!r} is none of {', '.join(STYLES)}, or lacks what it shows: the backward flow "
-            "(source -> target) for error, the confidence map for confidence, both images for a pair"
+            f"style {style!r} is none of {', '.join(FLOW_STYLES + PAIR_STYLES)}, or lacks what it shows: "
+            "the backward flow (source -> target) for error, the confidence map for confidence, both images "
+            "for a pair"
         )
     check_pair(source, target, flow)
     warped, inside = warp(source, flow)
@@ -261,13 +256,11 @@ def resized(picture: Picture, height: int, width: int) -> Picture:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
 
 
-def write_animation(
-    path: PathLike, frames: Sequence[Picture], interval: int = 700, quality: int | None = None
-) -> None:
+def write_animation(path: PathLike, frames: Sequence[Picture], quality: int | None = None) -> None:
     """Write frames of one size as an endless animation; the extension chooses the format.
 
     GIF has 256 colours, shared by all frames so that flat areas do not shimmer; WebP and PNG keep them all.
-    Each frame stays for ``interval`` milliseconds. ``quality``, 1 to 100, is that of WebP.
+    ``quality``, 1 to 100, is that of WebP.
 
     Raises:
         ImageError: another extension, or a picture too large for the format.
@@ -287,7 +280,7 @@ def write_animation(
         together.thumbnail((1024, 1024))  # plenty to choose 256 colours from
         palette = together.quantize(256, method=PillowImage.Quantize.MEDIANCUT)
         pictures = [each.quantize(palette=palette) for each in pictures]
-    how: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": interval, "loop": 0}
+    how: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": _INTERVAL, "loop": 0}
     form = ANIMATIONS[suffix] | ({"quality": quality} if quality and suffix == ".webp" else {})
     with atomic_path(path) as temporary:
         pictures[0].save(temporary, **how, **form)

@@ -105,6 +105,13 @@ def test_files_are_left_out_like_folders(tree) -> None:
     assert (left.names, left.ignored) == (whole.names[1:], whole.ignored)
 
 
+def test_only_what_is_named_is_skipped(tree) -> None:
+    for name in ("a*.png", "abc.png", "abc_mask.png"):
+        picture(tree / "odd" / name)
+    assert list_images(tree / "odd", skip=[tree / "odd" / "a*.png"]).names == ("abc.png", "abc_mask.png")
+    assert list_images(tree / "odd", masks=False).names == ("a*.png", "abc.png")
+
+
 def test_brackets_may_be_part_of_a_folder_that_exists(tree) -> None:
     picture(tree / "scan [1]" / "x.png")
     assert list_images(f"{tree}/scan [1]/*.png").names == ("x.png",)

@@ -9,8 +9,8 @@ from batch_fakes import fake_settings, picture, picture_folders
 
 from glualign.batch import Shard, align_batch, current_records, match_folders, onto_target, read_pairs
 from glualign.batch.manifest import Input, Manifest, Record, hold, latest, read_records, run_file
-from glualign.batch.run import worst_first
 from glualign.errors import BatchError, OutputError
+from glualign.report.contact_sheet import worst_first
 
 
 def record(key: str, **changes) -> Record:
@@ -113,7 +113,7 @@ def test_whole_runs_exclude_everything_and_shards_each_other_only_if_equal(tmp_p
         with pytest.raises(BatchError, match="another run"), hold(tmp_path):
             pass
     with hold(tmp_path):  # the files are still there, the locks are not
-        assert (tmp_path / "lock").exists()
+        assert (tmp_path / ".glualign" / "lock").exists()
 
 
 def test_a_whole_run_removes_what_dead_ones_wrote_aside(tmp_path) -> None:
@@ -123,12 +123,12 @@ def test_a_whole_run_removes_what_dead_ones_wrote_aside(tmp_path) -> None:
     for folder in (*left, *kept):
         folder.mkdir(parents=True)
         (folder / "pixels").touch()
-    with hold(private, Shard(1, 2)):
+    with hold(tmp_path, Shard(1, 2)):
         assert all(folder.exists() for folder in left)
-        with pytest.raises(BatchError), hold(private):
+        with pytest.raises(BatchError), hold(tmp_path):
             pass
         assert all(folder.exists() for folder in left)
-    with hold(private):
+    with hold(tmp_path):
         assert not any(folder.exists() for folder in left)
     assert all((folder / "pixels").exists() for folder in kept)
 
@@ -255,7 +255,7 @@ def test_links_in_place_of_the_lock_are_not_followed(tmp_path) -> None:
         folder = tmp_path / str(number) / ".glualign"
         (folder if planted else folder.parent).mkdir(parents=True)
         (folder / planted).symlink_to(elsewhere)
-        with pytest.raises(BatchError, match="link"), hold(folder, Shard(1, 2)):
+        with pytest.raises(BatchError, match="link"), hold(folder.parent, Shard(1, 2)):
             pass
         assert not elsewhere.exists()
 
@@ -265,9 +265,9 @@ def test_a_run_through_a_link_to_the_same_folder_is_turned_away(tmp_path) -> Non
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "out")
     with (
-        hold(tmp_path / "out" / ".glualign"),
+        hold(tmp_path / "out"),
         pytest.raises(BatchError, match="another run"),
-        hold(tmp_path / "link" / ".glualign"),
+        hold(tmp_path / "link"),
     ):
         pass
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glualign.batch import combine
+from glualign.batch import merge
 from glualign.batch.manifest import Input, Record
 from glualign.errors import BatchError
 from glualign.images import Image, read_image, write_image
@@ -32,14 +32,14 @@ def stack(out: Path, images, weights, extension: str = ".png") -> list[Record]:
 def test_each_pixel_is_merged_over_the_images_that_reach_it(
     tmp_path, kind, channels, how, monkeypatch
 ) -> None:
-    monkeypatch.setattr(combine, "_STRIP_VALUES", 5 * 20 * channels * 3)  # strips of three rows
+    monkeypatch.setattr(merge, "_STRIP_VALUES", 5 * 20 * channels * 3)  # strips of three rows
     chance = np.random.default_rng(1)
     shape = (16, 20, channels) if channels > 1 else (16, 20)
     images = chance.integers(0, 250, (5, *shape)).astype(kind)
     weights = chance.integers(0, 256, (5, 16, 20)) * (chance.random((5, 16, 20)) > 0.4)
     weights[:, 2, 3] = 0
     extension = ".tif" if kind is np.float32 else ".png"
-    path = combine.merge_images(stack(tmp_path, images, weights, extension), tmp_path, how)
+    path = merge.merge_images(stack(tmp_path, images, weights, extension), tmp_path, how)
     merged = read_image(path).pixels
     spread = weights[..., None] if channels > 1 else weights
     with warnings.catch_warnings():
@@ -61,7 +61,7 @@ def test_ten_noisy_images_of_16_bit_have_a_third_of_the_noise(tmp_path) -> None:
     images = [np.uint16(clean + chance.normal(0, 900, clean.shape)) for _ in range(10)]
     records = stack(tmp_path, images, [np.full(clean.shape, 255)] * 10)
     for how, most in (("mean", 0.34), ("median", 0.42)):
-        merged = read_image(combine.merge_images(records, tmp_path, how)).pixels
+        merged = read_image(merge.merge_images(records, tmp_path, how)).pixels
         assert merged.dtype == np.uint16
         assert np.std(merged - clean) < most * np.std(images[0] - clean)
 
@@ -70,14 +70,14 @@ def test_what_cannot_be_merged_is_refused(tmp_path) -> None:
     grey, colour = np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.uint8)
     records = stack(tmp_path, [grey, colour], [grey, grey])
     with pytest.raises(BatchError, match=r"1\.png: differs from /s/0\.png"):
-        combine.merge_images(records, tmp_path, "mean")
+        merge.merge_images(records, tmp_path, "mean")
     with pytest.raises(BatchError, match="no pair is done"):
-        combine.merge_images([], tmp_path, "mean")
+        merge.merge_images([], tmp_path, "mean")
     elsewhere = [records[0], Record("1", "done", Input("/s"), Input("/other.png"), {}, records[1].outputs)]
     with pytest.raises(BatchError, match="one target"):
-        combine.merge_images(elsewhere, tmp_path, "mean")
+        merge.merge_images(elsewhere, tmp_path, "mean")
     with pytest.raises(BatchError, match="no confidence of 0"):
-        combine.merge_images(
+        merge.merge_images(
             [Record("0", "done", Input("/s"), Input("/t"), {}, {"0_warped.png": 1})], tmp_path, "mean"
         )
 
@@ -89,5 +89,5 @@ def test_images_whose_orientation_was_not_applied_are_merged_as_they_lie(tmp_pat
     for number, pixels in enumerate((ramp, ramp + 100)):
         lying = Image(pixels, exif=oriented(6 if number else 3))
         write_image(tmp_path / f"{number}_warped.png", lying)
-    merged = read_image(combine.merge_images(records, tmp_path, "mean"), apply_orientation=False)
+    merged = read_image(merge.merge_images(records, tmp_path, "mean"), apply_orientation=False)
     np.testing.assert_array_equal(merged.pixels, np.where(ramp < 48, ramp, ramp + 100))

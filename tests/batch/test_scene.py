@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from glualign.alignment import Alignment
-from glualign.batch.combine import join_matches
 from glualign.batch.manifest import Input, Record
+from glualign.batch.scene import join_matches
 from glualign.errors import BatchError
 from glualign.flow import Flow
 from glualign.images import Image

@@ -219,12 +219,20 @@ def test_pairs_from_standard_input_and_names_of_results(folders, out) -> None:
     assert list(results(out)) == ["x/first_flow.png", "x/first_warped.png"]
 
 
+def test_a_report_that_cannot_be_made_stops_the_batch_before_the_work(folders, out, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    result = batch(*folders, "-o", out, "--report")
+    assert (result.exit_code, "HTML pages need Jinja2" in result.stderr) == (1, True)
+    assert not out.exists()
+
+
 def test_dry_run_prints_the_pairs_and_touches_nothing(folders, out) -> None:
     (folders[0] / "left over.png").touch()
     result = batch(*folders, "-o", out, "--dry-run")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["output"] for line in lines] == ["a", "b", "sub/a"]
     assert "left over.png: no target" in result.stderr
+    assert batch(*folders, "-o", out, "--dry-run", "-q").stderr == ""
     assert not out.exists()
 
 
@@ -374,7 +382,8 @@ def test_shards_merge(folders, out) -> None:
     result = batch(*folders, "-o", out, "--write", "warped,flow-image")
     assert "0 in this run, 3 before" in result.stdout
     assert len(list(read_records(out / "manifest.jsonl"))) == 3
-    assert batch(*folders, "-o", out, "--shard", "3/2").exit_code == 1
+    for wrong in ("3/2", "0/2", "2", "a/b", "1/0", "-1/2", ""):
+        assert batch(*folders, "-o", out, "--shard", wrong).exit_code == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are for POSIX")

@@ -8,12 +8,14 @@ import subprocess
 import sys
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from glualign import __version__
 from glualign.cli.main import COMMANDS, SECTIONS, cli
 from glualign.errors import FlowError
+from glualign.flow import Flow, write_flow
 
 HEAVY = {"torch", "cv2", "numpy", "PIL", "rich", "safetensors", "pooch", "jinja2"}
 
@@ -164,6 +166,7 @@ def test_a_folder_that_may_not_be_read_is_one_line(arguments, tmp_path, monkeypa
         return stat(path, *more, **options)
 
     monkeypatch.chdir(tmp_path)
+    write_flow("flow.flo", Flow(np.zeros((4, 4, 2), np.float32)))
     monkeypatch.setattr(os, "stat", refuse)
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 1

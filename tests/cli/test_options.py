@@ -62,7 +62,7 @@ def test_defaults_in_the_help_are_those_of_the_library():
 
 
 @pytest.mark.parametrize(
-    "part", [options.Aligning, options.Reading, options.Writing, options.Telling, Pairing, Filming]
+    "part", [options.Aligning, options.Reading, options.Writing, options.Printing, Pairing, Filming]
 )
 def test_the_options_of_a_dataclass_have_the_names_of_its_fields(part):
     assert list(parameters(part)) == [field.name for field in fields(part)]
@@ -71,7 +71,7 @@ def test_the_options_of_a_dataclass_have_the_names_of_its_fields(part):
 def test_what_is_not_given_is_as_in_the_library():
     from glualign.matching.options import AlignOptions, choose_options
 
-    given = parse(options.Aligning).arguments(show=False)
+    given = parse(options.Aligning).arguments()
     named = {name: given.pop(name) for name in ("model", "device", "precision", "preset")}
     assert named == {"model": "compact", "device": "auto", "precision": "auto", "preset": "balanced"}
     assert choose_options("balanced", given) == AlignOptions()
@@ -85,14 +85,14 @@ def test_the_defaults_that_video_shows_leave_those_of_a_pair_alone():
 
 
 def test_what_is_given_reaches_the_aligner():
-    assert parse(options.Aligning, "--preset", "fast").arguments(show=False)["preset"] == "fast"
-    given = parse(options.Aligning, "--preset", "balanced", "--mirror").arguments(show=False)
+    assert parse(options.Aligning, "--preset", "fast").arguments()["preset"] == "fast"
+    given = parse(options.Aligning, "--preset", "balanced", "--mirror").arguments()
     assert (given["preset"], given["mirror"]) == ("balanced", True)
 
 
 def test_a_mirrored_source_needs_a_search():
     with pytest.raises(click.UsageError, match="--preset fast"):
-        parse(options.Aligning, "--preset", "fast", "--mirror").arguments(show=False)
+        parse(options.Aligning, "--preset", "fast", "--mirror").arguments()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_colours_are_given_by_name_or_hex(text, fill):
 
 @pytest.mark.parametrize(("given", "side"), [("0", None), ("640", 640)])
 def test_zero_means_the_size_of_the_image(given, side):
-    assert parse(options.Aligning, "--max-side", given).arguments(show=False)["max_side"] == side
+    assert parse(options.Aligning, "--max-side", given).arguments()["max_side"] == side
 
 
 def test_zero_means_no_limit():
@@ -132,7 +132,7 @@ def test_devices_that_do_not_exist_are_refused(text):
 
 @pytest.mark.parametrize("preset", ["fast", "balanced"])
 def test_the_working_side_is_that_of_the_preset_where_none_is_given(preset):
-    arguments = parse(options.Aligning, "--preset", preset).arguments(show=False)
+    arguments = parse(options.Aligning, "--preset", preset).arguments()
     assert "max_side" not in arguments
     default = parameters(options.Aligning)["max_side"].show_default
     assert str(PRESETS[preset].max_side) in default
@@ -148,6 +148,7 @@ def test_the_working_side_is_that_of_the_preset_where_none_is_given(preset):
         ("o.png", "", True),
         ("out", ".tif", True),
         ("v1.2", ".tif", True),
+        ("run.version2", ".tif", True),
         ("out.png/", ".tif", True),
         ("-", ".tif", True),
     ],

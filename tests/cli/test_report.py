@@ -89,7 +89,7 @@ def test_what_was_kept_needs_the_flow(folder):
 def test_without_a_flow_the_pair_is_aligned(folder, monkeypatch):
     asked = []
 
-    def align(pairing, source, target, *, show):
+    def align(pairing, source, target):
         asked.append((pairing.model, source.name, target.name))
         found = saved_alignment(source, target, read_flow("flow.flo"), "fake")
         return replace(found, quality=Quality("good", 0.9, 0.9, 0.4, 0.7, 0.6, None, None, 0.0))

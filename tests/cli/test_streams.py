@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from glualign.cli.console import escaped
 from glualign.cli.main import cli
+from glualign.cli.streams import escaped
 from glualign.flow import from_transform, write_flow
 from glualign.images import write_image
 
@@ -213,7 +213,8 @@ def test_a_terminal_gets_colours_and_seconds_and_no_escape_of_a_name(tmp_path):
     import pty
 
     code = (
-        "import time; from glualign.cli.console import safe_streams, status, warn\n"
+        "import time; from glualign.cli.console import status, warn\n"
+        "from glualign.cli.streams import safe_streams\n"
         "with safe_streams():\n    with status('Aligning \\x1b[2Jx ...'): time.sleep(0.5); warn('n\\x1b[2Jx')"
     )
     main, other = pty.openpty()

@@ -25,13 +25,21 @@ def test_the_readme_names_targets_that_exist(root, make):
         text = (root / document).read_text("utf-8")
         named = re.findall(r"tools/make\.py (\w+)", text)
         assert named
-        assert set(named) <= {"demo", "test", "check", "lowest", "imports", "setup"}
+        assert set(named) <= {"test", *make.TARGETS}
 
 
 def test_every_check_runs_a_tool_that_exists(root, make):
     scripts = [command[0] for _, command in make.CHECKS if not command[0].startswith("-")]
     assert scripts
     assert all((root / script).is_file() for script in scripts)
+
+
+def test_docs_writes_every_page_that_is_checked(make, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(make.Environment, "install", lambda self, extra: None)
+    monkeypatch.setattr(make.Environment, "run", lambda self, *command: ran.append([*command, "--check"]))
+    make.docs(make.Environment(tmp_path))
+    assert ran == [command for _, command in make.CHECKS if command[-1] == "--check" and command[0] != "-m"]
 
 
 def test_a_second_setup_does_nothing_until_requirements_change(make, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from glualign.files import plain
+from glualign.files import json_values
 from glualign.geometry import resize_flow
 from glualign.matching.assess import Figures, confidence_of, error_of, verdict_on
 from glualign.matching.estimate import fuse
@@ -153,7 +153,7 @@ def test_confidence_falls_from_one():
 
 
 def test_quality_is_plain_json(wall):
-    assert json.loads(json.dumps(plain(finished(wall).quality)))["motion"] == "dense"
+    assert json.loads(json.dumps(json_values(finished(wall).quality)))["motion"] == "dense"
 
 
 @pytest.mark.parametrize(("total", "consistency"), [(0.11, 0.39), (0.13, 0.39), (0.11, 0.41)])

@@ -35,7 +35,7 @@ def test_matches_stay_that_both_matchers_and_one_geometry_confirm(tool: ModuleTy
     mine, others = plane(300, 1), plane(300, 2)
     wrong = mine[:60].copy()
     wrong[:, 2:] += 40.0  # the other matcher has nothing of the kind
-    kept = tool.confirmed(np.vstack([mine, wrong]), others, 500)
+    kept = tool.confirmed([np.vstack([mine, wrong]), others], 500)
     assert len(kept) >= 550
     assert not np.isin(wrong[:, 2], kept[:, 2]).any()
     shifted = plane(30, 3) + np.array([0, 0, 12, -12])

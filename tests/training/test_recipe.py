@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glualign.errors import TrainingError
-from glualign.files import plain
+from glualign.files import json_values
 from glualign.network.config import GLUNetConfig
 from glualign.training.recipe import (
     DataOptions,
@@ -47,7 +47,7 @@ def test_values_are_read_with_their_types() -> None:
     assert recipe.model.pyramid_channels == (24, 32, 64, 128)
     assert recipe.data.mix == {"small": 1.0, "large": 2.0}
     assert recipe.stages[0].loss_exponents == (1.0,) * 5
-    assert plain(recipe)["data"]["held_out"] == ["a/*"]
+    assert json_values(recipe)["data"]["held_out"] == ["a/*"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_random_damage_is_refused_by_name_or_read() -> None:
         except TrainingError as error:
             messages.append(str(error))
         else:
-            text = json.dumps(plain(read))
+            text = json.dumps(json_values(read))
             assert "NaN" not in text
             assert "Infinity" not in text
     assert 1500 < len(messages) < 3000

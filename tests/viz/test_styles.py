@@ -3,10 +3,10 @@ import pytest
 
 from glualign.errors import FlowError
 from glualign.flow import Flow, from_transform, invert
-from glualign.viz.styles import PAIR_STYLES, STYLES, draw
+from glualign.styles import FLOW_STYLES, PAIR_STYLES
+from glualign.viz.styles import draw
 
 SIZE = (120, 240)
-FLOW_STYLES = [style for style in STYLES if style not in PAIR_STYLES]
 
 
 def pair(source, target, flow, style="blend", **more):
