@@ -26,7 +26,7 @@ class Listing(NamedTuple):
 
     root: Path  # the folder; what ``names`` are relative to
     names: tuple[str, ...]  # relative paths of the images in natural order, with ``/`` between folders
-    ignored: tuple[str, ...] = ()  # a line for each file that is no image by its extension, in natural order
+    ignored: tuple[str, ...] = ()  # a line for each link and file that is left out
 
 
 def natural_sort(names: Iterable[str]) -> tuple[str, ...]:
@@ -47,8 +47,8 @@ def list_images(
 
     Hidden files and folders (a leading dot) are left out, as are the files and folders in ``skip`` (the
     output folder may lie inside the sources) and, without ``masks``, names such as ``NAME_mask.png``. Links
-    to files are followed, links to folders are not: they may form a loop. A link that leads nowhere is
-    listed. A `BatchError` says that nothing is there, or that no image is among what is there.
+    are followed, but every folder is listed once, by its own name where it has one. A link that leads nowhere
+    is listed. A `BatchError` says that nothing is there, or that no image is among what is there.
     """
     root, pattern = Path(where), None
     if os.path.isfile(root):
@@ -65,18 +65,31 @@ def list_images(
     def fail(error: OSError) -> None:
         raise BatchError(f"{error.filename or where}: cannot be listed ({error.strerror})") from error
 
-    found = []
-    for folder, folders, files in os.walk(root, onerror=fail):
-        real = os.path.realpath(folder)
-        for name in files:
-            hidden = name.startswith(".") or (name.endswith(MASK_ENDING) and not masks)
-            if hidden or os.path.join(real, name) in skipped:
-                continue
-            path = Path(folder, name)
-            if os.path.isfile(path) or not os.path.exists(path):  # no pipes and devices
-                found.append(path.relative_to(root).as_posix())
-        inner = [name for name in folders if recursive and not name.startswith(".")]
-        folders[:] = [name for name in inner if os.path.realpath(os.path.join(folder, name)) not in skipped]
+    found, ignored, tops = list[str](), list[str](), [os.fspath(root)]
+    # A link to one of these would lead round in a circle, or through the whole disk.
+    listed = {os.path.realpath(parent) for parent in (root.absolute(), *root.absolute().parents)}
+    while tops:
+        links = []
+        for folder, folders, files in os.walk(tops.pop(0), onerror=fail):
+            real = os.path.realpath(folder)
+            listed.add(real)
+            for name in files:
+                hidden = name.startswith(".") or (name.endswith(MASK_ENDING) and not masks)
+                if hidden or os.path.join(real, name) in skipped:
+                    continue
+                path = Path(folder, name)
+                if os.path.isfile(path) or not os.path.exists(path):  # no pipes and devices
+                    found.append(path.relative_to(root).as_posix())
+            inner = [os.path.join(folder, n) for n in folders if recursive and not n.startswith(".")]
+            inner = [each for each in inner if os.path.realpath(each) not in skipped]
+            links += [each for each in inner if os.path.islink(each)]
+            folders[:] = [os.path.basename(each) for each in inner if os.path.realpath(each) not in listed]
+        for link in natural_sort(links):
+            if os.path.realpath(link) in listed:
+                ignored.append(f"{link}: leads to a folder that is listed already, or holds this one")
+            else:
+                tops.append(link)
+                listed.add(os.path.realpath(link))
     if pattern is not None:
         found = [name for name in found if _matches(name.split("/"), pattern)]
     images = natural_sort(name for name in found if is_image(name))
@@ -84,7 +97,8 @@ def list_images(
         what = f"none of its {len(found)} files has an image extension" if found else "no file matches"
         raise BatchError(f"{where}: no images ({what})")
     others = natural_sort(name for name in found if not is_image(name))
-    return Listing(root, images, tuple(f"{root / name}: not an image by its extension" for name in others))
+    ignored += [f"{root / name}: not an image by its extension" for name in others]
+    return Listing(root, images, tuple(ignored))
 
 
 def stem_of(name: str) -> str:

@@ -90,7 +90,7 @@ def _shard(match: re.Match[str]) -> Shard:
     ),
     option(
         "--merge [mean|median|min|max]  With one target: also merge all aligned sources into OUT/merged.png, "
-        "or .tif; the mean is weighted by confidence."
+        "or .tif for TIFF; the mean is weighted by confidence."
     ),
     option(
         "--matches [csv|npz|h5|txt]  Also write point matches: csv or npz of each pair, as `glualign "

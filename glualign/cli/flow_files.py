@@ -121,7 +121,10 @@ def resize_flow(flow_file: str, size: Size, source_size: Size | None, old_source
     """
     from glualign.flow import resize
 
-    return resize(read(flow_file, old_source_size), size, source_size)
+    flow = read(flow_file, old_source_size)
+    if source_size is not None:
+        warn_of_guess(flow_file, flow, "--old-source-size")
+    return resize(flow, size, source_size)
 
 
 @flow_tool(
@@ -200,11 +203,11 @@ def read(path: str, source_size: Size | None = None) -> Flow:
     return Flow(flow.data, source_size) if source_size is not None else flow
 
 
-def warn_of_guess(path: str, flow: Flow) -> None:
+def warn_of_guess(path: str, flow: Flow, option: str = "--source-size") -> None:
     """Warn of what depends on the source's size where that is a guess that does not fit well."""
     if flow.source_size is None and flow.valid().mean() < _MOSTLY_VALID:
         guess = f"{flow.width} x {flow.height}"
-        warn(f"{path}: does not say how large its source is; --source-size says it, else it is {guess}")
+        warn(f"{path}: does not say how large its source is; {option} says it, else it is {guess}")
 
 
 def _flow_summary(flow: Flow) -> dict[str, Any]:

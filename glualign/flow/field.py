@@ -118,12 +118,13 @@ def compose(first: Flow, second: Flow) -> Flow:
         rows = first.data[top:bottom]
         x, y = geometry.positions(rows, top)
         out[top:bottom] = rows + geometry.sample(second.data, x, y)
-    return Flow(out, second.source_frame)
+    return Flow(out, second.source_size)
 
 
 def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:
     """The same motion between images resized to ``size`` and ``source_size`` (None: by the target's factors).
 
+    A source whose size is not known stays one, unless its new size is given: then it had the target's.
     Pixel centres are integers: resizing by ``s`` maps ``x`` to ``(x + 0.5) * s - 0.5``. Bilinear; beyond the
     outermost centres the flow goes on as between the last two. Unknown where a neighbour with a weight is.
 
@@ -133,19 +134,17 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
     if min(size) <= 0:
         raise FlowError(f"a flow cannot be resized to {_by(size)} pixels")
     frame, scale = np.array(flow.source_frame), np.array(size) / flow.size
-    if source_size is None:
-        height, width = (max(1, round(side)) for side in frame * scale)
-        source_size = (height, width)
+    height, width = source_size or (max(1, round(side)) for side in frame * scale)
     out = np.empty((*size, 2), np.float32)
     # The target is resized by `scale`, the source by `ratio` times as much.
-    ratio = (source_size / frame / scale)[::-1].astype(np.float32)
+    ratio = (np.array([height, width]) / frame / scale)[::-1].astype(np.float32)
     factor = scale[::-1].astype(np.float32) * ratio
     for top, bottom in geometry.strips(size):
         rows = _interpolated(flow.data, np.arange(top, bottom), size[0], axis=0)
         out[top:bottom] = _interpolated(rows, np.arange(size[1]), size[1], axis=1) * factor
         here = geometry.pixel_grid((bottom - top, size[1]), top=top)
         out[top:bottom] += (here + np.float32(0.5)) * (ratio - 1)
-    return Flow(out, source_size)
+    return Flow(out, (height, width) if source_size or flow.source_size else None)
 
 
 def _interpolated(field: Array, indices: npt.NDArray[np.intp], length: int, *, axis: int) -> Array:

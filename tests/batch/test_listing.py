@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from batch_fakes import picture
@@ -72,15 +73,19 @@ def test_missing_folder_empty_match_and_folder_without_images_are_refused(tree, 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
-def test_broken_links_are_kept_and_linked_folders_are_not_entered(tree) -> None:
+def test_broken_links_are_kept_and_every_folder_is_listed_once(tree, tmp_path_factory) -> None:
     (tree / "broken.png").symlink_to(tree / "nothing.png")
-    (tree / "loop").symlink_to(tree)
-    assert list_images(tree, skip=[tree / "out"]).names == (
-        "1.png",
-        "broken.png",
-        "sub/2.jpg",
-        "sub/deep/3.tif",
-    )
+    for name, leads_to in (("loop", tree), ("again", tree / "sub"), ("all", Path("/"))):
+        (tree / name).symlink_to(leads_to)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "day").mkdir()
+    (elsewhere / "day" / "4.png").write_bytes(b"")
+    (elsewhere / "back").symlink_to(tree)
+    (tree / "more").symlink_to(elsewhere)
+    found = list_images(tree, skip=[tree / "out"])
+    assert found.names == ("1.png", "broken.png", "more/day/4.png", "sub/2.jpg", "sub/deep/3.tif")
+    left_out = [line.partition(": leads to")[0] for line in found.ignored if "leads to" in line]
+    assert left_out == [str(tree / name) for name in ("again", "all", "loop", "more/back")]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links and pipes need POSIX")

@@ -55,6 +55,31 @@ def test_each_pixel_is_merged_over_the_images_that_reach_it(
     assert not list((tmp_path / ".glualign").iterdir())
 
 
+@pytest.mark.parametrize("how", ["mean", "median", "min", "max"])
+def test_a_band_without_data_has_no_say(tmp_path, how) -> None:
+    """As in satellite images: the first lacks its last band, the second all, the third none."""
+    stacked = np.repeat(np.int16([10, 20, 30]), 4 * 6 * 3).reshape(3, 4, 6, 3)
+    stacked[0, ..., 2] = stacked[1] = -32768
+    place = {33550: (1.0, 1.0, 0.0)}
+    images = [Image(each, extrasamples=(0, 0), nodata=-32768, georeference=place) for each in stacked]
+    records = stack(tmp_path, images, [np.full((4, 6), 255)] * 3, ".tif")
+    path = merge.merge_images(records, tmp_path, how)
+    merged = read_image(path)
+    first = {"mean": 20, "median": 20, "min": 10, "max": 30}[how]
+    assert merged.pixels[0, 0].tolist() == [first, first, 30]
+    assert (path.name, merged.nodata, merged.georeference) == ("merged.tif", -32768, place)
+
+
+@pytest.mark.parametrize("how", ["mean", "median", "min"])
+def test_what_is_clear_gives_no_colour(tmp_path, how) -> None:
+    images = [np.full((4, 6, 4), (v, v, v, 255), np.uint8) for v in (100, 104)]
+    images.insert(1, np.zeros((4, 6, 4), np.uint8))
+    merged = read_image(
+        merge.merge_images(stack(tmp_path, images, [np.full((4, 6), 255)] * 3), tmp_path, how)
+    )
+    assert merged.pixels[0, 0, :3].tolist() == [100 if how == "min" else 102] * 3
+
+
 def test_ten_noisy_images_of_16_bit_have_a_third_of_the_noise(tmp_path) -> None:
     chance = np.random.default_rng(2)
     clean = np.linspace(10_000, 50_000, 80 * 60).reshape(60, 80)

@@ -22,7 +22,7 @@ RESULTS = {
     "scans": ["out/scans/a_warped.png", "out/scans/b_warped.png", "out/scans/report.html"],
     "labels": ["out/before.npz", "out/labels.png"],
     "time stamp": ["out/masked.png"],
-    "burst": ["out/burst/merged.png"],
+    "burst": ["out/burst/merged.tif"],
     "video": ["out/flow.mp4", "out/still.mp4"],
     "COLMAP": ["out/sfm/matches.txt", "out/sfm/matches_keypoints/before.jpg.txt"],
     "script": ["out/pair/before_warped.jpg"],

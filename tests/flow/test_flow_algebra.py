@@ -161,7 +161,7 @@ def test_unknown_pixels_stay_alone_when_nothing_is_resized():
 
 
 def test_resize_by_default_scales_the_source_too():
-    doubled = resize(smooth_flow(), (180, 240))
+    doubled = resize(Flow(smooth_flow().data, SIZE), (180, 240))
     assert doubled.source_size == (180, 240)
     again = resize(doubled, SIZE)
     assert np.abs(again.data - smooth_flow().data).max() < 0.05
