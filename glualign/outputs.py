@@ -89,7 +89,7 @@ def write_outputs(
         drawing: further arguments of `Alignment.render`.
 
     Returns:
-        ``(written, notes)``: the files written, and what the user should know of metadata left out.
+        ``(written, notes)``: the files written, and what the user should know of metadata left out, by file.
 
     Raises:
         ImageError: a format cannot hold its image.
@@ -101,7 +101,7 @@ def write_outputs(
     for kind, path in written.items():
         if kind == "warped":
             drawn = alignment.render(only_trusted=only_trusted, **drawing)
-            notes = write_image(path, drawn, quality=quality)
+            notes = tuple(f"{path.name}: {note}" for note in write_image(path, drawn, quality=quality))
             del drawn  # its pixels, while the other files are made
         elif kind in ("flow", "flow_image"):
             flow = alignment.flow

@@ -88,7 +88,13 @@ def mark_nodata(warped: Image, shown: Mask, nodata: float | None) -> Image:
 
 def reaches_data(source: Image, flow: Flow) -> Mask:
     """``(H_target, W_target)`` bool: the flow is known and leads to where the source has data."""
-    return flow.valid() if source.missing is None else warp_image(source, flow)[1]
+    whole = source.missing is None and source.lacking is None
+    return flow.valid() if whole else warp_image(source, flow)[1]
+
+
+def within_data(target: Image, mask: Mask) -> Mask:
+    """The part of a mask ``(H_target, W_target)`` where the target has data."""
+    return mask if target.missing is None else mask & ~target.missing
 
 
 def fill_of(text: str) -> str:
@@ -126,7 +132,11 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
         pixels = warped.pixels.copy()
         pixels[~valid] = warped.blank
         return warped.replace(pixels)
-    warped = warped.as_colours().replace(ignored=None)
+    warped, nodata = warped.as_colours().replace(ignored=None), None
+    if warped.lacking is not None and warped.extrasamples is None:
+        valid = valid & ~warped.lacking.any(axis=2)  # part of a colour shows nothing
+    elif warped.lacking is not None and warped.lacking[valid].any():
+        nodata = warped.nodata  # which alpha cannot say of one band
     pixels, kind, extra = warped.pixels.copy(), warped.pixels.dtype, warped.extrasamples
     opaque = white = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
     if kind.kind == "f":  # heights and the like go beyond 1
@@ -136,7 +146,7 @@ def fill_invalid(warped: Image, valid: Mask, fill: str, target: Image) -> Image:
             pixels = np.dstack([pixels, np.full(valid.shape, opaque, kind)])
             extra = (*extra, 2) if extra is not None else None
         pixels[~valid] = 0
-        return warped.replace(pixels, extrasamples=extra, nodata=None)  # alpha says it
+        return warped.replace(pixels, extrasamples=extra, nodata=nodata)  # alpha says it of whole pixels
     own = target.as_colours() if fill == "target" else None
     if own is not None and (own.pixels.dtype, own.colours) == (kind, warped.colours):
         scaled = own.pixels.reshape(*valid.shape, -1)[~valid, : own.colours]

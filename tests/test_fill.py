@@ -132,3 +132,17 @@ def test_bands_that_lack_data_alone_are_mixed_with_nothing():
     assert (warped.pixels[4:9, 4:9, 0] == 100).all()
     assert valid[4:9, 4:9].all()
     assert not valid[12:15, 12:15].any()
+
+
+def test_part_of_a_colour_is_clear_and_a_band_without_data_keeps_its_value():
+    colour = np.full((4, 6, 3), 0.5, np.float32)
+    colour[1, :, 0] = np.nan
+    clear = fill_invalid(Image(colour), np.ones((4, 6), bool), "transparent", TARGET).pixels
+    assert clear[1].tolist() == [[0, 0, 0, 0]] * 6
+    assert (clear[2:, :, 3] == 1).all()
+    bands = np.full((4, 6, 3), 7, np.int16)
+    bands[1, :, 0] = -99
+    found = fill_invalid(
+        Image(bands, extrasamples=(0, 0), nodata=-99), np.ones((4, 6), bool), "transparent", TARGET
+    )
+    assert (found.nodata, found.pixels[1, 0, :3].tolist()) == (-99, [-99, 7, 7])

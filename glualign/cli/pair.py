@@ -166,7 +166,7 @@ def warp(
     A GeoTIFF as TARGET gives its georeference to the results written as TIFF.
 
     Pixels that a --source-mask or --target-mask shows in black have no say in the matching, the motion and
-    the verdict, and are not valid.
+    the verdict; those of the source are not drawn, those of the target not trusted.
 
     - is standard input (of one image) or standard output (of the warped image).
     A name that starts with a dash goes after `--`, or is written with its folder: ./-name.png.
@@ -218,7 +218,7 @@ def warp(
         if page:
             build_report(alignment, page, command=click.get_current_context().obj)
     for text in notes:
-        warn(f"{source}: {text}")
+        warn(text)
     for image in (moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ():
         _warn_of_turned(image)
     pairing.print_summary(alignment, written, printing)

@@ -107,7 +107,8 @@ def compose(first: Flow, second: Flow) -> Flow:
     """One flow for two steps: ``first`` target -> middle, ``second`` middle -> source; target -> source.
 
     ``result(x) = first(x) + second(x + first(x))``; unknown where ``first`` leaves the middle image or
-    meets an unknown pixel of ``second``.
+    meets an unknown pixel of ``second``. Where the size of the source is not known, and the target is not of
+    that of the middle image, it is taken to be the latter.
 
     Raises:
         FlowError: the source of ``first`` is not of the size of ``second``'s grid.
@@ -118,7 +119,7 @@ def compose(first: Flow, second: Flow) -> Flow:
         rows = first.data[top:bottom]
         x, y = geometry.positions(rows, top)
         out[top:bottom] = rows + geometry.sample(second.data, x, y)
-    return Flow(out, second.source_size)
+    return Flow(out, second.source_size or (None if first.size == second.size else second.size))
 
 
 def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | None = None) -> Flow:

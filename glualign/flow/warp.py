@@ -150,13 +150,17 @@ def _interpolated(
 
 def _remapped(pixels: Array, x: Floats, y: Floats, flag: int) -> Array:
     """Values ``(h, w, C)`` of ``(H, W, C)`` pixels, of `_EXACT_TYPES` or float64, at float32 positions."""
-    if pixels.dtype == np.float64:  # in three summands of float32, which hold every bit
-        total = np.zeros((*x.shape, pixels.shape[2]))
+    if pixels.dtype == np.float64:
+        # In three summands of float32, which hold every bit of numbers of about 1.
+        largest = np.abs(pixels).max(initial=0, where=np.isfinite(pixels))
+        _, exponent = np.frexp(largest)
+        pixels, total = np.ldexp(pixels, -exponent), np.zeros((*x.shape, pixels.shape[2]))
         for _ in range(3):
             part = pixels.astype(np.float32)
             total += _remapped(part, x, y, flag)
-            pixels = pixels - part
-        return total
+            with np.errstate(invalid="ignore"):
+                pixels = pixels - part
+        return np.ldexp(total, exponent)
     # remap takes at most four channels for most interpolations, and rounds positions to 1/32 px for two.
     count = pixels.shape[2]
     step = next(step for step in (4, 3, 1) if count % step != 2)

@@ -169,21 +169,24 @@ class Image:
     def lacking(self) -> Mask | None:
         """``(H, W, C)`` bool, true where a band holds no data: the no-data value, a NaN or infinity.
 
-        None when all do. The no-data value may be that of a colour: only a pixel of it in all channels has no
-        data. With alpha, neither has one of a NaN in any.
+        None when all do. The channels of a colour hold the no-data value together or not at all: it may be
+        that of one of them. A NaN in an image with alpha takes the whole pixel along.
         """
         bands = self.pixels.reshape(*self.size, -1)
-        found = ~np.isfinite(bands) if bands.dtype.kind == "f" else np.zeros(bands.shape, np.bool_)
+        if self.nodata is None and bands.dtype.kind != "f":
+            return None
+        found = np.asarray(~np.isfinite(bands))
         if self.has_alpha:
             found |= found.any(axis=2, keepdims=True)
         if self.nodata is not None:
-            same = bands == self.nodata
-            found |= same.all(axis=2, keepdims=True) if self.extrasamples is None else same
+            same, together = bands == self.nodata, self.colours + self.has_alpha
+            same[..., :together] = same[..., :together].all(axis=2, keepdims=True)
+            found |= same
         return found if found.any() else None
 
     @cached_property
     def missing(self) -> Mask | None:
-        """``(H, W)`` bool, true where a pixel is ignored or holds no data in any band; None when all do."""
+        """``(H, W)`` bool, true where a pixel is ignored or none of its bands holds data; None: nowhere."""
         found = np.zeros(self.size, np.bool_) if self.ignored is None else self.ignored.copy()
         if self.lacking is not None:
             found |= self.lacking.all(axis=2)

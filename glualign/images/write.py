@@ -21,7 +21,6 @@ from glualign.images.image import DEPTHS, Image, from_array
 if TYPE_CHECKING:
     import os
 
-
 DEFAULT_QUALITY = 95
 
 
@@ -113,11 +112,16 @@ def _left_out(form: Format, image: Image) -> tuple[str, ...]:
         notes += ("its GDAL metadata (scale, offset, names of bands) are left out; write .tif to keep them",)
     if image.georeference:
         notes += ("the georeference is left out; write .tif to keep it",)
-    if form.name in ("BMP", *_PNM):
-        density = image.dpi if form.name in _PNM else None
-        had = {"EXIF": image.exif, "colour profile": image.icc, "density": density}
-        if lost := [what for what, value in had.items() if value]:
-            notes += (f"written without its {' and '.join(lost)}, which {form.name} cannot hold",)
+    # Some formats hold a density in their EXIF alone.
+    without = form.name in _PNM or (form.name in ("WebP", "AVIF", "HEIF") and not image.exif)
+    bare = form.name in ("BMP", *_PNM)
+    had = {
+        "EXIF": bare and image.exif,
+        "colour profile": bare and image.icc,
+        "density": without and image.dpi,
+    }
+    if lost := [what for what, value in had.items() if value]:
+        notes += (f"written without its {' and '.join(lost)}, which {form.name} cannot hold",)
     return notes
 
 

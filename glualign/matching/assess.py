@@ -13,7 +13,7 @@ from glualign.images import Image
 from glualign.matching.options import Transform
 from glualign.matching.similarity import UNRELATED
 from glualign.quality import Quality, Verdict
-from glualign.rendering import reaches_data
+from glualign.rendering import reaches_data, within_data
 
 TRUSTED_ERROR = 5.0
 """Working pixels of expected error below which a valid pixel is trusted."""
@@ -54,7 +54,7 @@ def assess(
     ``matrix`` is that of the flow, where it is a global model.
     """
     valid = reaches_data(source, flow)
-    known = valid if target.missing is None else valid & ~target.missing
+    known = within_data(target, valid)
     if figures.edge_similarity < UNRELATED and figures.consistency < CONVINCING:
         # What agrees does so by chance.
         np.maximum(error, np.float32(TRUSTED_ERROR), out=error)

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from glualign.alignment import Alignment
-from glualign.arrays import Field, Floats, Mask, Matrix
+from glualign.arrays import Field, Floats, Matrix
 from glualign.flow import Flow, fit_tps, fit_transform, from_transform
 from glualign.geometry import chain, resize_flow, to_source_pixels
-from glualign.images import Image
 from glualign.matching.assess import TRUSTED_ERROR, Figures, assess, confidence_of
 from glualign.matching.estimate import FusedMatch, MeasuredFlow, expected_error, full_error
 from glualign.matching.global_model import MODELS, simplest_model
 from glualign.matching.options import Transform
 from glualign.matching.pair import PairMatcher, cell_centres
 from glualign.matching.similarity import EdgeSimilarity, Similarity, content_correlation
-from glualign.rendering import reaches_data
+from glualign.rendering import reaches_data, within_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,7 @@ def assess_fitted(
         FlowError: the transform cannot be fitted.
     """
     source, target = pair.source, pair.target.image
-    weights = np.where(_both_hold_data(source, target, free), confidence_of(error), np.float32(0))
+    weights = np.where(within_data(target, reaches_data(source, free)), confidence_of(error), np.float32(0))
     flow, matrix, inlier_share = fit_model(
         Flow(free.data.copy(), free.source_size), transform, weights if weights.any() else None
     )
@@ -117,12 +116,6 @@ def fit_model(
     fit = fit_transform(flow, transform, weights)
     fitted = from_transform(fit.matrix, flow.size, flow.source_size, out=flow.data)
     return fitted, fit.matrix, fit.inlier_share
-
-
-def _both_hold_data(source: Image, target: Image, flow: Flow) -> Mask:
-    """``(H_target, W_target)`` bool: the target has data, and the flow leads to where the source has."""
-    valid = reaches_data(source, flow)
-    return valid if target.missing is None else valid & ~target.missing
 
 
 def _unmoved(transform: Transform, best: FusedMatch) -> _Candidate:
@@ -173,7 +166,7 @@ def _fitted(dense: _Candidate, transform: Transform, best: FusedMatch) -> _Candi
     """A global model fitted to a flow of every pixel, whose memory it takes."""
     pair = best.edges.pair
     error = full_error(dense.measured.error, pair.target_size)
-    error[~_both_hold_data(pair.source, pair.target.image, dense.flow)] = np.inf
+    error[~within_data(pair.target.image, reaches_data(pair.source, dense.flow))] = np.inf
     any_trusted = bool((error < TRUSTED_ERROR).any())
     weights = confidence_of(error, out=error)
     flow, matrix, inlier_share = fit_model(dense.flow, transform, weights if any_trusted else None)

@@ -185,6 +185,14 @@ def test_every_type_is_sampled_as_exactly_as_float32(kind, interpolation):
     np.testing.assert_allclose(found[valid], exact[valid], atol=limit)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e40, 1e-47, 1e300])
+def test_numbers_beyond_float32_are_sampled(scale):
+    ramp = np.tile(np.arange(1, 65) * scale, (20, 1))
+    found, valid = warp(ramp, shift_flow(20, 64, 0.25, 0.25))
+    np.testing.assert_allclose(found[valid] / scale, (ramp / scale + 0.25)[valid], atol=0.02)
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "cubic", "lanczos"])
 @pytest.mark.parametrize("hole", [-9999.0, np.nan], ids=["number", "nan"])
 def test_pixels_without_data_are_mixed_into_no_height(interpolation, hole):

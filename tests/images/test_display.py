@@ -5,7 +5,7 @@ import pytest
 
 from glualign.flow import Flow
 from glualign.images import Image, display_notes, to_rgb8
-from glualign.rendering import warp_image
+from glualign.rendering import reaches_data, warp_image
 
 RAMP = np.tile(np.linspace(0, 1, 400, dtype=np.float64), (50, 1))
 EIGHT_BIT = (RAMP * 255 + 0.5).astype(np.uint8)
@@ -123,3 +123,25 @@ def test_a_colour_that_has_the_no_data_value_in_one_channel_is_a_colour():
     assert Image(pixels, nodata=0).missing is None
     pixels[5:9] = 0
     assert Image(pixels, nodata=0).missing.sum() == 4 * 50
+
+
+def test_a_colour_of_an_image_with_further_bands_is_a_colour():
+    """RGB and near infrared: red has 0 in two channels, which is the no-data value."""
+    pixels = np.full((40, 50, 4), 255, np.uint8)
+    pixels[20, :, 1:3] = 0
+    pixels[:10, :, 3] = 0
+    image = Image(pixels, extrasamples=(0,), nodata=0)
+    np.testing.assert_array_equal(to_rgb8(image), pixels[..., :3])
+    warped, _ = warp_image(image, Flow(np.zeros((40, 50, 2), np.float32)))
+    np.testing.assert_array_equal(warped.pixels, pixels)
+
+
+def test_valid_is_where_something_is_drawn():
+    """Two bands that lack data on either side of a seam, which half a pixel of motion blurs."""
+    pixels = np.full((20, 30, 2), 5, np.float32)
+    pixels[:, :10, 0] = pixels[:, 10:, 1] = np.nan
+    image = Image(pixels, extrasamples=(0,))
+    flow = Flow(np.full((20, 30, 2), 0.5, np.float32))
+    warped, valid = warp_image(image, flow)
+    np.testing.assert_array_equal(valid, np.isfinite(warped.pixels).any(axis=2))
+    np.testing.assert_array_equal(reaches_data(image, flow), valid)

@@ -110,7 +110,12 @@ def test_profile_and_exif_are_in_the_file(tmp_path, extension, kind, profile, ex
 
 @pytest.mark.parametrize(
     ("extension", "lost"),
-    [(".bmp", "EXIF and colour profile"), (".ppm", "EXIF and colour profile and density"), (".png", "")],
+    [
+        (".bmp", "EXIF and colour profile"),
+        (".ppm", "EXIF and colour profile and density"),
+        (".png", ""),
+        (".webp", ""),
+    ],
 )
 def test_metadata_that_a_format_cannot_hold_is_told(tmp_path, extension, lost, profile, exif):
     image = Image(noise("uint8", 3), exif=exif, icc=profile, dpi=(300.0, 300.0))
