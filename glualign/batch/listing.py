@@ -60,36 +60,10 @@ def list_images(
     if not os.path.isdir(root):
         raise BatchError(f"{where}: no such folder")
     recursive = recursive or (pattern is not None and len(pattern) > 1)
-    skipped = {os.path.realpath(path) for path in skip}
-
-    def fail(error: OSError) -> None:
-        raise BatchError(f"{error.filename or where}: cannot be listed ({error.strerror})") from error
-
-    found, ignored, tops = list[str](), list[str](), [os.fspath(root)]
-    # A link to one of these would lead round in a circle, or through the whole disk.
-    listed = {os.path.realpath(parent) for parent in (root.absolute(), *root.absolute().parents)}
-    while tops:
-        links = []
-        for folder, folders, files in os.walk(tops.pop(0), onerror=fail):
-            real = os.path.realpath(folder)
-            listed.add(real)
-            for name in files:
-                hidden = name.startswith(".") or (name.endswith(MASK_ENDING) and not masks)
-                if hidden or os.path.join(real, name) in skipped:
-                    continue
-                path = Path(folder, name)
-                if os.path.isfile(path) or not os.path.exists(path):  # no pipes and devices
-                    found.append(path.relative_to(root).as_posix())
-            inner = [os.path.join(folder, n) for n in folders if recursive and not n.startswith(".")]
-            inner = [each for each in inner if os.path.realpath(each) not in skipped]
-            links += [each for each in inner if os.path.islink(each)]
-            folders[:] = [os.path.basename(each) for each in inner if os.path.realpath(each) not in listed]
-        for link in natural_sort(links):
-            if os.path.realpath(link) in listed:
-                ignored.append(f"{link}: leads to a folder that is listed already, or holds this one")
-            else:
-                tops.append(link)
-                listed.add(os.path.realpath(link))
+    paths, left_out = _walk(root, recursive, {os.path.realpath(path) for path in skip})
+    found = [
+        path.relative_to(root).as_posix() for path in paths if masks or not path.match(f"*{MASK_ENDING}")
+    ]
     if pattern is not None:
         found = [name for name in found if _matches(name.split("/"), pattern)]
     images = natural_sort(name for name in found if is_image(name))
@@ -97,8 +71,49 @@ def list_images(
         what = f"none of its {len(found)} files has an image extension" if found else "no file matches"
         raise BatchError(f"{where}: no images ({what})")
     others = natural_sort(name for name in found if not is_image(name))
-    ignored += [f"{root / name}: not an image by its extension" for name in others]
-    return Listing(root, images, tuple(ignored))
+    ignored = (*left_out, *(f"{root / name}: not an image by its extension" for name in others))
+    return Listing(root, images, ignored)
+
+
+def _walk(root: Path, recursive: bool, skipped: set[str]) -> tuple[list[Path], list[str]]:
+    """Files that are not hidden, nor below the real paths ``skipped``, and a line on each link left out.
+
+    Folders are entered through links as well, every folder once. A `BatchError` says that one cannot be
+    listed; beyond a link it is left out.
+    """
+    found, left_out, tops = list[Path](), list[str](), [os.fspath(root)]
+    # A link to one of these would lead round in a circle, or through the whole disk.
+    starts = root.absolute(), Path(os.path.realpath(root))
+    listed = {os.path.realpath(path) for start in starts for path in (start, *start.parents)}
+
+    def fail(error: OSError) -> None:
+        fault = f"{error.filename or root}: cannot be listed ({error.strerror})"
+        if top == os.fspath(root):
+            raise BatchError(fault) from error
+        left_out.append(fault)
+
+    while tops:
+        top, links = tops.pop(0), []
+        for folder, folders, files in os.walk(top, onerror=fail):
+            real = os.path.realpath(folder)
+            listed.add(real)
+            for name in files:
+                path = Path(folder, name)
+                is_file = os.path.isfile(path) or not os.path.exists(path)  # no pipes and devices
+                if is_file and not name.startswith(".") and os.path.join(real, name) not in skipped:
+                    found.append(path)
+            inner = [os.path.join(folder, n) for n in folders if recursive and not n.startswith(".")]
+            inner = [each for each in inner if os.path.realpath(each) not in skipped]
+            links += [each for each in inner if os.path.islink(each)]
+            folders[:] = [os.path.basename(each) for each in inner if os.path.realpath(each) not in listed]
+        for link in natural_sort(links):
+            real = os.path.realpath(link)
+            if real in listed:
+                left_out.append(f"{link}: leads to a folder that is listed already, or holds this one")
+            elif skipped.isdisjoint({real, *map(str, Path(real).parents)}):
+                listed.add(real)
+                tops.append(link)
+    return found, left_out
 
 
 def stem_of(name: str) -> str:

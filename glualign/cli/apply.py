@@ -98,7 +98,7 @@ def apply(
     results = [
         _move_keypoints(flow, given, path, more["points_from"])
         if has_points
-        else _warp(flow, given, path, writing, reading, place, more["mask"])
+        else _warp(flow_file, flow, given, path, writing, reading, place, more["mask"])
         for (given, path), has_points in zip(jobs, points, strict=True)
     ]
     if any(points):
@@ -170,6 +170,7 @@ def _georeferenced(path: str) -> Image:
 
 
 def _warp(
+    flow_file: str,
     flow: Flow,
     given: str,
     written: Path,
@@ -194,7 +195,7 @@ def _warp(
     share = float(valid.mean())
     if flow.source_size is None and image.size != flow.size and share < _FEWEST_VALID:
         raise FlowError(
-            f"{given}: most of the flow points outside of it, and the flow does not say how large "
+            f"{given}: most of the flow points outside of it, and {flow_file} does not say how large "
             "its source is; resize the image to that size, or give --source-size"
         )
     del image  # the source is no longer needed, and may be half of the memory in use

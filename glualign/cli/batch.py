@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.batch_display import Display
-from glualign.cli.console import print_json, warn
+from glualign.cli.console import note, print_json, warn
 from glualign.cli.exit_codes import FAILED_PAIRS
 from glualign.cli.options import (
     FOLDER,
@@ -177,15 +177,17 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     clip = _video(options)
     if clip:  # the lock is held to the end of the command
         click.get_current_context().with_resource(hold(out, shard))
-        options["sequence"] = extract_frames(clip.path, out, shared=shard is not None)
-    pairs = _pairs(out, options, masked=reading.mask_from == "file")
+        frames = extract_frames(clip.path, out, shared=shard is not None)
+    else:
+        frames = options["sequence"]
+    pairs = _pairs(out, options, frames, masked=reading.mask_from == "file")
     if clip and (shortfall := clip.shortfall(len(pairs) + 1)):
         warn(shortfall)
     if options["dry_run"]:
         part = pairs.shard(shard) if shard else pairs
         for pair in part.pairs:
             if pair.fault:
-                warn(pair.fault)
+                note(f"glualign: {pair.fault}")
             else:
                 names = {"source": pair.source, "target": pair.target, "output": pair.key}
                 print_json(names, ascii_only=True)
@@ -253,11 +255,11 @@ def _video(options: Mapping[str, Any]) -> Clip | None:
     return clip
 
 
-def _pairs(out: Path, options: Mapping[str, Any], *, masked: bool) -> PairList:
-    """The pairs that the arguments name."""
+def _pairs(out: Path, options: Mapping[str, Any], frames: Path | None, *, masked: bool) -> PairList:
+    """The pairs that the arguments name; ``frames`` is the folder of a sequence."""
     from glualign.batch import match_folders, onto_target, own_files, read_pairs, sequence
 
-    sources, targets, frames = (options[name] for name in ("sources", "targets", "sequence"))
+    sources, targets = options["sources"], options["targets"]
     skip = [out]
     listed = (Path(os.path.realpath(folder)) for folder in (sources, targets, frames) if folder)
     if any(Path(os.path.realpath(out)) in (path, *path.parents) for path in listed):

@@ -89,9 +89,9 @@ def is_quiet() -> bool:
     return context is not None and bool(context.params.get("quiet"))
 
 
-def warn(message: str) -> None:
-    """Print one warning line on stderr, unless `is_quiet`."""
-    if not is_quiet():
+def warn(message: str, *, always: bool = False) -> None:
+    """Print one warning line on stderr, unless `is_quiet` and not ``always``."""
+    if always or not is_quiet():
         note(f"glualign: warning: {message}")
 
 

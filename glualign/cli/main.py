@@ -93,7 +93,7 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("glualign: interrupted", err=True)
             ctx.exit(INTERRUPTED)
-        except GlualignError:
+        except (GlualignError, click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             command = self.get_command(ctx, ctx.invoked_subcommand or "")

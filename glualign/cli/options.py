@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from glualign.cli.console import is_quiet, print_json, print_table, summary_rows, warn
+from glualign.cli.console import print_json, print_table, summary_rows, warn
 from glualign.cli.streams import files_for_dashes
 from glualign.errors import ImageError, OutputError
 from glualign.files import mask_beside
@@ -336,5 +336,5 @@ class Printing:
         """Print ``values`` as JSON, or ``rows`` (name and value; None: `summary_rows`), or nothing."""
         if self.as_json:
             print_json(values)
-        elif not is_quiet():
+        elif not self.quiet:
             print_table(summary_rows(values) if rows is None else rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glualign.cli.console import note, status, summary_rows, warn
+from glualign.cli.console import status, summary_rows, warn
 from glualign.cli.exit_codes import FAILED_VERDICT
 from glualign.cli.options import (
     CONFIDENCE,
@@ -122,9 +122,7 @@ class Pairing(Reading, Aligning):
     def refuse_failed(self, alignment: Alignment) -> None:
         """End in `FAILED_VERDICT` on a failed verdict, said even if quiet, unless any will do."""
         if alignment.quality.verdict == "failed" and self.min_quality != "none":
-            note(
-                f"glualign: warning: the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}"
-            )
+            warn(f"the alignment failed: {reasons(alignment.quality)}. {advice(alignment)}", always=True)
             raise click.exceptions.Exit(FAILED_VERDICT)
 
 

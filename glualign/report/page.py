@@ -32,7 +32,7 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
         MissingExtraError: Jinja2 is not installed.
         OutputError: the page cannot be written.
     """
-    found = templates()
+    found = _templates()
     code, style = (found.loader.get_source(found, name)[0] if name else "" for name in (script, "style.css"))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
     policy = f"'sha256-{digest}'" if code else "'none'"
@@ -50,10 +50,10 @@ def check_page(path: PathLike) -> None:
         MissingExtraError: Jinja2 is not installed.
     """
     check_ending(path, ".html", ".htm")
-    templates()
+    _templates()
 
 
-def templates() -> Any:
+def _templates() -> Any:
     """The Jinja2 environment with our templates; a `MissingExtraError` says that Jinja2 is not installed."""
     jinja = import_extra("jinja2", "report", "HTML pages need Jinja2")
     files, undefined = jinja.PackageLoader("glualign.report"), jinja.StrictUndefined

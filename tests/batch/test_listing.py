@@ -88,6 +88,20 @@ def test_broken_links_are_kept_and_every_folder_is_listed_once(tree, tmp_path_fa
     assert left_out == [str(tree / name) for name in ("again", "all", "loop", "more/back")]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights on Windows")
+def test_links_into_what_is_skipped_and_out_of_a_linked_folder_are_not_entered(
+    tree, tmp_path_factory
+) -> None:
+    (tree / "out" / "sub").mkdir(parents=True, exist_ok=True)
+    (tree / "out" / "sub" / "5.png").write_bytes(b"")
+    (tree / "latest").symlink_to(tree / "out" / "sub")
+    assert not any(name.startswith("latest") for name in list_images(tree, skip=[tree / "out"]).names)
+    linked = tmp_path_factory.mktemp("w") / "in"
+    linked.symlink_to(tree / "sub")
+    (tree / "sub" / "up").symlink_to(tree)
+    assert list_images(linked).names == ("2.jpg", "deep/3.tif")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links and pipes need POSIX")
 def test_a_loop_of_links_is_one_unreadable_file_and_pipes_are_left_out(tree) -> None:
     (tree / "loop.png").symlink_to(tree / "loop.png")

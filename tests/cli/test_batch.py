@@ -236,6 +236,12 @@ def test_dry_run_prints_the_pairs_and_touches_nothing(folders, out) -> None:
     assert not out.exists()
 
 
+def test_dry_run_says_what_is_wrong_with_a_list_even_if_quiet(folders, out, tmp_path) -> None:
+    (tmp_path / "list.csv").write_text("source,target\n,b.png\n")
+    result = batch("--pairs", tmp_path / "list.csv", "-o", out, "--dry-run", "-q")
+    assert (result.exit_code, result.stderr) == (0, f"glualign: {tmp_path / 'list.csv'}, line 2: no source\n")
+
+
 def test_dry_run_prints_the_pairs_of_a_part(folders, out) -> None:
     parts = [batch(*folders, "-o", out, "--dry-run", "--shard", f"{i}/2").stdout for i in (1, 2)]
     assert [[json.loads(line)["output"] for line in part.splitlines()] for part in parts] == [

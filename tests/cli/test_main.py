@@ -228,3 +228,9 @@ def test_nothing_is_measured_for_an_output_that_is_an_input(tmp_path):
     assert result.exit_code == 1
     assert "is an input" in result.stderr
     assert (tmp_path / "list.csv").read_text() == "kept"
+
+
+@pytest.mark.parametrize("arguments", [["warp", "a", "b", "--max-side", "out of memory"]])
+def test_what_is_typed_is_not_taken_for_a_lack_of_memory(arguments):
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, "Invalid value for '--max-side'" in result.stderr) == (2, True)

@@ -58,10 +58,10 @@ def test_the_warped_image_has_the_source_s_format_where_that_can_hold_it(name, s
 
 
 def test_a_palette_of_colours_is_interpolated_and_may_be_a_jpeg():
-    source = Image(np.zeros((4, 5), np.uint8), palette=bytes(range(9)))
+    source = Image(np.zeros((4, 5), np.uint8), palette=bytes(range(9)), path=Path("a.jpg"))
     expected = expected_image(source, (6, 7))
     assert (expected.palette, expected.channels) == (None, 3)
-    assert name_outputs("out", "a", expected, kinds=["warped"]) == {"warped": Path("out/a_warped.png")}
+    assert name_outputs("out", "a", expected, kinds=["warped"]) == {"warped": Path("out/a_warped.jpg")}
 
 
 def test_formats_are_checked_before_anything_is_computed(tmp_path):
