@@ -20,7 +20,7 @@ class Quality:
 
     Attributes:
         verdict: ``good``, ``doubtful`` or ``failed``.
-        valid_share: share of target pixels whose source position is inside the source.
+        valid_share: share of target pixels whose source position is known, inside the source and has data.
         trusted_share: share of target pixels that are valid and whose expected error is small.
         median_error: median error, in target pixels, of going to the source by the final flow and back by the
             network's backward flow; None where no pixel's way back was measured.

@@ -34,7 +34,8 @@ Content = dict[str, Any]
 PAGES = (ROOT / "README.md", DOCS / "benchmarks.md", DOCS / "benchmarks-tables.md")
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = r"<!-- written by tools/build_benchmark_tables\.py: ([a-z ]+) of (\S+)\.json -->\n"
-MARKED = re.compile(f"({BEGIN}).*?(<!-- end of table -->\n)", re.DOTALL)
+END = "<!-- end of table -->\n"
+MARKED = re.compile(f"({BEGIN}).*?({END})", re.DOTALL)
 
 # Method in the results -> heading of its column.
 METHODS = {
@@ -170,7 +171,14 @@ TABLES: dict[str, Callable[[Content], str]] = {
 
 
 def filled(page: str, results: Path = RESULTS) -> str:
-    """The page, every table in it as the files in the folder ``results`` have it."""
+    """The page, every table in it as the files in the folder ``results`` have it.
+
+    A `SystemExit` says that a comment before or after a table is damaged.
+    """
+    kinds = [kind for kind, _ in re.findall(BEGIN, page)]
+    marks = len(MARKED.findall(page)), page.count("build_benchmark_tables.py:"), page.count(END)
+    if set(marks) != {len(kinds)} or not TABLES.keys() >= set(kinds):
+        raise SystemExit(f"a comment around a table is damaged, on the page that begins {page[:40]!r}")
 
     def written(found: re.Match[str]) -> str:
         begin, kind, stem, end = found.groups()

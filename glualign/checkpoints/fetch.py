@@ -17,7 +17,6 @@ from typing import IO, Any, Literal
 
 from glualign.checkpoints import registry
 from glualign.checkpoints.download import Limits, ProgressCallback, download
-from glualign.checkpoints.load import CONFIG_KEY, build, read_checkpoint
 from glualign.checkpoints.registry import RegistryEntry, Weights
 from glualign.errors import CheckpointError, DownloadError
 from glualign.files import atomic_path, reading, write_text
@@ -147,6 +146,8 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         facts = {"name": entry.name, "state": state, "model": entry.model, "address": entry.page}
         facts |= {key: getattr(entry, key) for key in ("sha256", "sha256_evidence", "code_licence")}
         return {**{key: value for key, value in facts.items() if value}, "metadata": entry.metadata()}
+    from glualign.checkpoints.load import CONFIG_KEY, read_checkpoint
+
     weights = registry.find_weights(name_or_path)
     checkpoint, note = read_checkpoint(weights.path, weights.entry), registry.read_note(weights.path)
     types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values())
@@ -215,6 +216,8 @@ def _check(weights: Weights, file: Path | None = None) -> CheckedFile:
 
     ``file``: where the weights are before they are moved to their path and noted there.
     """
+    from glualign.checkpoints.load import build, read_checkpoint  # imports torch, which takes seconds
+
     place = file or weights.path
     checkpoint = read_checkpoint(place, weights.entry)
     build(checkpoint.state, checkpoint.config, str(place))

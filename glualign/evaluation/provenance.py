@@ -14,8 +14,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import glualign
 from glualign.files import json_values, write_text
 
@@ -34,6 +32,8 @@ def machine() -> dict[str, Any]:
 
     Nothing in it identifies a person or a machine.
     """
+    import torch  # seconds, which a command whose arguments are wrong does not take
+
     installed = {found.metadata["Name"].lower(): found.version for found in distributions()}
     return {
         "cpu": _cpu_model(),

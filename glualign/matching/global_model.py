@@ -86,6 +86,7 @@ def simplest_model(measured: MeasuredFlow, weights: Floats, best: FusedMatch) ->
         weights: ``(h, w)``, the confidence of its cells.
         best: the hypothesis that the flow is of.
     """
+    # Compared with the hypothesis, also where the model is fitted to its refinement.
     edges, dense = best.edges, best.measured.similarity
     pair, frame = edges.pair, measured.frame
     from_working = inverse(pair.from_target)
@@ -93,7 +94,7 @@ def simplest_model(measured: MeasuredFlow, weights: Floats, best: FusedMatch) ->
     target = apply_transform(resizing_matrix(frame, pair.target_size), target)
     source = apply_transform(chain(best.result.transform, resizing_matrix(frame, pair.working)), there)
     # Edges that hardly agree explain nothing.
-    for model in MODELS if dense.total > UNRELATED else ():
+    for model in MODELS if dense.total >= UNRELATED else ():
         try:
             fit = fit_drawn(target, source, model, pair.target_size)
         except FlowError:

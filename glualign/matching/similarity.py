@@ -23,7 +23,7 @@ from glualign.matching.pair import PairMatcher
 from glualign.matching.predictor import Pixels
 
 UNRELATED = 0.12
-"""Edge similarity up to which images look unrelated. On the drawn pairs of benchmarks/verdicts.py right
+"""Edge similarity below which images look unrelated. On the drawn pairs of benchmarks/verdicts.py right
 alignments have 0.50 and more, unrelated pairs 0.29 at most, 17 of 26 below this limit. Two walls of one
 pattern have 0.96, forms and tables on one grid 0.67 to 0.72: `content_correlation` is for these."""
 COMPARED_SIDE = 384

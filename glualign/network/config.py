@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -90,9 +90,10 @@ class GLUNetConfig:
             optional = name == "half_decoder_width"
             if not (low <= value <= high or (optional and value == 0)):
                 raise ValueError(f"{name} must be {'0, or ' * optional}{low:g} to {high:g}, not {value}")
-        if len(self.pyramid_channels) != 4 or not all(1 <= n <= MAX_CHANNELS for n in self.pyramid_channels):
+        channels = self.pyramid_channels
+        if len(channels) != 4 or not all(type(n) is int and 1 <= n <= MAX_CHANNELS for n in channels):
             raise ValueError(
-                f"pyramid_channels must be four numbers from 1 to {MAX_CHANNELS}, not {self.pyramid_channels}"
+                f"pyramid_channels must be four integers from 1 to {MAX_CHANNELS}, not {channels!r:.80}"
             )
         if self.pretrained and self.semantic:
             raise ValueError("pretrained and semantic exclude each other")
@@ -112,7 +113,9 @@ class GLUNetConfig:
         if unknown:
             raise ValueError(f"unknown configuration keys: {', '.join(unknown)}")
         channels = values.get("pyramid_channels", cls.pyramid_channels)
-        return cls(**{**values, "pyramid_channels": tuple(int(n) for n in channels)})
+        if not isinstance(channels, Sequence):
+            raise ValueError(f"pyramid_channels must be four integers, not {channels!r:.40}")
+        return cls(**{**values, "pyramid_channels": tuple(channels)})
 
 
 _GLUNET = GLUNetConfig()

@@ -39,18 +39,36 @@ def glualign(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=["glualign", *COMMANDS])
 def test_help_imports_nothing_heavy(arguments):
     code = (
-        "import sys, json, time; start = time.perf_counter()\n"
+        "import sys, json\n"
         "from glualign.cli.main import cli\n"
         "try: cli.main([*sys.argv[1:], '--help'], prog_name='glualign')\n"
         "except SystemExit as end: assert not end.code\n"
-        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]), file=sys.stderr)"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
     finished = python(code, *arguments)
-    seconds, modules = json.loads(finished.stderr.splitlines()[-1])
+    modules = json.loads(finished.stderr.splitlines()[-1])
     assert "Usage: glualign" in finished.stdout
     assert not HEAVY & set(modules)
-    # The promise is 0.3 s on a quiet machine; a busy one must not fail the suite.
-    assert seconds < 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["weights", "fetch", "nosuch"],
+        ["weights", "import", "nosuch.pth"],
+        ["evaluate", "pairs", "nosuch"],
+        ["warp", "nosuch.jpg", "nosuch.png"],
+    ],
+)
+def test_what_is_not_there_is_said_without_loading_torch(arguments):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from glualign.cli.main import cli\n"
+        "cli.main(sys.argv[1:], prog_name='glualign')"
+    )
+    finished = python(code, *arguments)
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (1, 1)
+    assert "nosuch" in finished.stderr
 
 
 def test_every_command_is_in_one_section_and_loads():

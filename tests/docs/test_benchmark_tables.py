@@ -42,6 +42,20 @@ def test_only_what_is_between_the_comments_changes(tables, tmp_path, monkeypatch
     assert tables.filled(page, tmp_path) == f"before\n{begin}{new}{end}between\n{begin}{new}{end}after\n"
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("<!-- written by", "<!-- writen by"),
+        ("<!-- end of table -->", "<!-- end of the table -->"),
+        (": sets", ": set"),
+    ],
+)
+def test_a_damaged_comment_is_refused(tables, right, wrong):
+    page = tables.PAGES[0].read_text("utf-8").replace(right, wrong, 1)
+    with pytest.raises(SystemExit, match="is damaged"):
+        tables.filled(page)
+
+
 def test_the_tables_are_up_to_date(tables):
     for path in tables.PAGES:
         page = path.read_text("utf-8")
