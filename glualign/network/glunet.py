@@ -122,15 +122,10 @@ class GLUNet(nn.Module):
         if config.upsampling == "transposed":
             twice = partial(nn.ConvTranspose2d, 2, 2, kernel_size=4, stride=2, padding=1)
         self.deconv4, self.deconv2 = twice(), twice()
-        near_window = (2 * RADIUS + 1) ** 2
-        if config.pretrained:
-            self.decoder1 = decoder(near_window + 4, width=width)
-            self._level1 = _LocalLevel(self.decoder1, RADIUS)
-        else:
-            self.decoder1 = decoder(window + 4, width=width)
-            self._level1 = _LocalLevel(
-                self.decoder1, radius, self._add_refinement("l_dc_conv", self.decoder1)
-            )
+        near = RADIUS if config.pretrained else radius
+        self.decoder1 = decoder((2 * near + 1) ** 2 + 4, width=width)
+        refinement = () if config.pretrained else self._add_refinement("l_dc_conv", self.decoder1)
+        self._level1 = _LocalLevel(self.decoder1, near, refinement)
         self.pyramid = (ThinPyramid if config.pretrained else VGGPyramid)(config.pyramid_channels)
         if config.half_decoder_width:
             quarter = config.pyramid_channels[1]
@@ -142,7 +137,7 @@ class GLUNet(nn.Module):
                     project=conv_bn(quarter // 2, quarter // 2),
                 )
             )
-            inputs = near_window + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
+            inputs = (2 * RADIUS + 1) ** 2 + 2 + STEP_CHANNELS + quarter // 2 + self.decoder1.features
             self.decoder0 = ResidualDecoder(inputs, width=config.half_decoder_width, separable=True)
         # Whatever the process's default: the arithmetic of flow is that of float32.
         self.to(torch.float32)
@@ -194,11 +189,7 @@ class GLUNet(nn.Module):
     def forward(self, source: Tensor, target: Tensor, source_256: Tensor, target_256: Tensor) -> list[Tensor]:
         """Flow from ``target`` to ``source`` at every level, in one pass.
 
-        Args:
-            source: normalised ``(B, 3, H', W')``, both sides multiples of 8.
-            target: same shape.
-            source_256: the source at 256 x 256.
-            target_256: the target at 256 x 256.
+        Both are normalised ``(B, 3, H', W')``, sides multiples of 8, and again at 256 x 256.
 
         Returns:
             ``(B, 2, h, w)`` at 16 x 16 and 32 x 32, in pixels of the 256 x 256 image; then at 1/8, 1/4 and,
