@@ -72,7 +72,8 @@ def apply(
     channels, profile and EXIF; labels (indexed, 1-bit and 32-bit integer images) are warped with nearest
     unless --interp says otherwise; for masks and labels in 8-bit grey use --interp nearest. Keypoints in
     source pixels are moved to target pixels (through the inverse of FLOW), those in target pixels to source
-    pixels; a point that the other image does not show is left empty. - is standard input or output.
+    pixels; a point that the other image does not show is left empty. - is standard input or output, of
+    keypoints with --format csv or json.
 
     \b
     Examples:
@@ -89,7 +90,7 @@ def apply(
     if more["mask"] and len(jobs) != 1:
         raise click.UsageError(f"--mask is one file and there are {len(jobs)} inputs; give them one by one.")
     points = [_has_points(path) for _, path in jobs]
-    _refuse_idle(points)
+    _refuse_idle(points, more["format"])
     written = [*(path for _, path in jobs), *filter(None, [more["mask"]])]
     images = [given for given, _ in jobs]
     check_outputs(written, [flow_file, more["georeference"], *images, *reading.companions(*images)])
@@ -144,14 +145,11 @@ def _has_points(path: str | Path) -> bool:
     return Path(path).suffix.lower() in KEYPOINT_EXTENSIONS
 
 
-def _refuse_idle(points: list[bool]) -> None:
+def _refuse_idle(points: list[bool], extension: str | None) -> None:
     """Refuse the options that mean nothing for what is moved: all keypoints, or all images."""
-    drawing = (
-        "format",
-        "mask",
-        "georeference",
-        *(each.name for each in (*fields(Writing), *fields(Reading))),
-    )
+    drawing = ("mask", "georeference", *(each.name for each in (*fields(Writing), *fields(Reading))))
+    if not _has_points(f"x{extension}"):  # which says what standard input and output are
+        drawing += ("format",)
     what, idle = (
         ("Keypoints", drawing) if all(points) else ("Images", () if any(points) else ("points_from",))
     )

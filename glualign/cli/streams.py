@@ -123,7 +123,7 @@ def files_for_dashes(values: dict[str, Any], inputs: Sequence[str], extension: s
         yield
         return
     with TemporaryDirectory(prefix="glualign-") as folder, _without(folder + os.sep):
-        file = _stdin_file(folder) if dashes else ""
+        file = _stdin_file(folder, values.get("format")) if dashes else ""
         for key, several in files.items():
             named = tuple(file if one == "-" else one for one in several)
             values[key] = named[0] if isinstance(values[key], str) else named
@@ -150,17 +150,25 @@ def _without(folder: str) -> Iterator[None]:
         yield
     except GlualignError as error:
         raise type(error)(str(error).replace(folder, "")) from error
+    except click.UsageError as error:
+        raise click.UsageError(error.message.replace(folder, ""), error.ctx) from error
 
 
-def _stdin_file(folder: str) -> str:
-    """What standard input holds, as a file with the extension that its content asks for."""
+def _stdin_file(folder: str, wanted: str | None) -> str:
+    """What standard input holds, as a file with the extension that its content asks for.
+
+    Key points have no beginning that tells them: they are of the format that is ``wanted``.
+    """
+    from glualign.keypoints import KEYPOINT_EXTENSIONS
+
     content = sys.stdin.buffer.read(PIPE_LIMIT + 1) if sys.stdin is not None else b""
     if len(content) > PIPE_LIMIT:
         raise GlualignError(f"standard input holds more than {PIPE_LIMIT / 1e9:.1f} GB; give a file")
     if not content:
         raise GlualignError("standard input is empty; - reads an image or a flow from it")
     found = [extension for start, extension in _BEGINNINGS.items() if content.startswith(start)]
-    path = os.path.join(folder, f"stdin{found[0] if found else ''}")
+    ending = found[0] if found else wanted if wanted in KEYPOINT_EXTENSIONS else ""
+    path = os.path.join(folder, f"stdin{ending}")
     with open(path, "wb") as stream:
         stream.write(content)
     return path

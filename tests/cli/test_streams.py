@@ -234,3 +234,11 @@ def test_tables_in_a_log_have_no_colours(flow_file):
     result = glualign("info", flow_file, env={"FORCE_COLOR": "1"})
     assert b"\x1b" not in result.stdout
     assert b"u001b" not in result.stdout
+
+
+def test_key_points_pass_through_a_pipe_in_the_format_that_is_said(flow_file):
+    arguments = ["apply", str(flow_file), "-", "-o", "-", "--format", "csv"]
+    moved = CliRunner().invoke(cli, arguments, input="x,y\n3,4\n")
+    assert (moved.exit_code, moved.stdout) == (0, "x,y\n3.0000,4.0000\n"), moved.output
+    wrong = CliRunner().invoke(cli, arguments, input=b"\x89PNG\r\n\x1a\n")
+    assert (wrong.exit_code, "Error: stdin.png does not fit into stdout.csv" in wrong.stderr) == (2, True)
