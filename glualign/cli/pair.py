@@ -159,7 +159,7 @@ def warp(
     target to source in source pixels; and STEM_flow.png, its picture on the colour wheel. Where one 3x3
     matrix describes the motion, also STEM_transform.txt. An image file gets the warped source and
     nothing else is written, except what is named by --flow, --mask and the like. Every pixel that the source
-    reaches is written; how far it can be trusted says the --mask and the --confidence.
+    reaches is written; --mask and --confidence say where it can be trusted.
 
     A GeoTIFF as TARGET gives its georeference to the results written as TIFF.
 

@@ -208,7 +208,7 @@ class Objective(nn.Module):
                 share = counted * consistent
                 metrics[f"seen{4 - index}"] = share.sum() / counted.sum().clamp_min(1.0)
             total += LEVEL_WEIGHTS[index] * robust_error(flow, truth, share, self.stage.loss_exponents[index])
-            # In 256-pixels at every level, so that sizes can be averaged and levels compared.
+            # In pixels of 256 at every level, so that sizes can be averaged and levels compared.
             error = robust_error(flow.detach(), truth, counted, 1.0, epsilon=0.0)
             metrics[f"epe{4 - index}"] = error * (to_256 / scale)
         return total, metrics
