@@ -325,8 +325,8 @@ class Trainer:
             return
         run_folder.append_row(self.train_log, {**self._place_in_run(), **row})
         shown = [f"{name} {value:.3g}" for name, value in row.items() if name != "skipped" or value]
-        place = f"{self.progress.pairs} pairs, stage {self.progress.stage}, step {self.progress.step}"
-        self.log(f"{place}: {', '.join(shown)}")
+        at = self.progress
+        self.log(f"{at.pairs} pairs, stage {at.stage}, step {at.step}: {', '.join(shown)}")
 
     def save(self, *also: str) -> None:
         """Write the checkpoint, ``also`` under other names, and the plot (first process only)."""
