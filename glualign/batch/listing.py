@@ -102,10 +102,11 @@ def _walk(root: Path, recursive: bool, skipped: set[str]) -> tuple[list[Path], l
                 is_file = os.path.isfile(path) or not os.path.exists(path)  # no pipes and devices
                 if is_file and not name.startswith(".") and os.path.join(real, name) not in skipped:
                     found.append(path)
-            inner = [os.path.join(folder, n) for n in folders if recursive and not n.startswith(".")]
-            inner = [each for each in inner if os.path.realpath(each) not in skipped]
-            links += [each for each in inner if os.path.islink(each)]
-            folders[:] = [os.path.basename(each) for each in inner if os.path.realpath(each) not in listed]
+            seen = [name for name in folders if recursive and not name.startswith(".")]
+            reals = {name: os.path.realpath(os.path.join(folder, name)) for name in seen}
+            inner = {name: leads_to for name, leads_to in reals.items() if leads_to not in skipped}
+            links += [path for path in (os.path.join(folder, name) for name in inner) if os.path.islink(path)]
+            folders[:] = [name for name, leads_to in inner.items() if leads_to not in listed]
         for link in natural_sort(links):
             real = os.path.realpath(link)
             if real in listed:
