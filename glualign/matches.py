@@ -19,6 +19,7 @@ from glualign.arrays import Array, Doubles, Floats
 from glualign.errors import OptionError, OutputError, import_extra
 from glualign.files import PathLike, atomic_path, write_bytes, write_text
 from glualign.flow import to_source
+from glualign.geometry import nearest_pixels, size_of
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -87,10 +88,9 @@ def find_matches(
     else:
         target = np.asarray(points, np.float64).reshape(-1, 2)
         target = target[np.isfinite(target).all(axis=1)]
-    pixels = pixels_at(target, eligible.shape)
+    pixels = nearest_pixels(size_of(eligible), *target.T)
     source = np.asarray(to_source(alignment.flow, target), np.float64)
     kept = eligible[pixels] & np.isfinite(source).all(axis=1)
-    kept &= ((target >= -0.5) & (target <= np.array(eligible.shape[::-1]) - 0.5)).all(axis=1)
     order, confidence = np.flatnonzero(kept), alignment.confidence[pixels]
     if most is not None and len(order) > most:
         order = np.sort(order[np.argsort(-confidence[order], kind="stable")[:most]])
@@ -153,12 +153,6 @@ def check_matches_path(path: PathLike, names: Sequence[str] = ()) -> None:
         raise OutputError(f"{path}: COLMAP's list cannot hold a name with spaces ({spaced}); write .h5")
     if suffix == ".h5":
         import_extra("h5py", "hdf5", f"{path}: .h5 needs h5py")
-
-
-def pixels_at(points: Doubles, size: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows and columns of the pixels of a picture of ``size`` that points ``(N, 2)`` fall on."""
-    columns, rows = np.clip(np.rint(points), 0, np.array(size[::-1]) - 1).astype(np.int64).T
-    return rows, columns
 
 
 def spread(trust: Array, most: int) -> npt.NDArray[np.int64]:

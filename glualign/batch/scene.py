@@ -15,7 +15,8 @@ from glualign.batch.manifest import Record
 from glualign.batch.results import done_records, output_of, read_output
 from glualign.errors import BatchError
 from glualign.flow import read_flow, to_source
-from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, pixels_at, spread
+from glualign.geometry import nearest_pixels, size_of
+from glualign.matches import LEAST_CONFIDENCE, MOST, Scene, spread
 
 JOINED_KINDS = ("flow", "mask", "confidence")
 """The kinds of output that a scene is made from."""
@@ -48,7 +49,7 @@ def join_matches(records: Sequence[Record], out: Path, flow_extension: str) -> S
         eligible = np.where(trusted & (confidence >= LEAST_CONFIDENCE), confidence, np.float32(-1))
         source, target = images[record.source.path], images[record.target.path]
         points = target.chosen(eligible)
-        values = eligible[pixels_at(points, eligible.shape)]
+        values = eligible[nearest_pixels(size_of(eligible), *points.T)]
         at = np.asarray(to_source(flow, points), np.float64)
         kept = (values >= 0) & np.isfinite(at).all(axis=1)
         first, second = source.indices(at[kept]), target.indices(points[kept])
@@ -85,7 +86,7 @@ class _KeyPoints:
         known = self.positions
         step = max(1.0, float(np.sqrt((eligible >= 0).sum() / MOST)))
         taken = np.zeros(tuple(int(side / step) + 1 for side in eligible.shape), np.bool_)
-        rows, columns = pixels_at(known, eligible.shape)
+        rows, columns = nearest_pixels(size_of(eligible), *known.T)
         taken[(rows / step).astype(int), (columns / step).astype(int)] = True
         y, x = (np.arange(side) / step for side in eligible.shape)
         free = ~taken[y.astype(int)[:, None], x.astype(int)[None]]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from glualign.arrays import Doubles
 from glualign.flow.field import Flow
-from glualign.geometry import fill_unknown, inside, pixel_grid, positions, sample, strips
+from glualign.geometry import fill_unknown, inside, nearest_pixels, pixel_grid, positions, sample, strips
 
 _NEWTON_STEPS = 20
 _CONVERGED = 1e-3
@@ -68,14 +68,15 @@ class _Solver:
             x, y = positions(flow.data[top:bottom], top)
             seen = inside(x, y, flow.source_frame)
             rows, columns = np.nonzero(seen)
-            landings[self._pixels(x[seen], y[seen])] = np.stack([columns, rows + top], axis=-1)
+            pixels = nearest_pixels(flow.source_frame, x[seen], y[seen])
+            landings[pixels] = np.stack([columns, rows + top], axis=-1)
         self.guess = fill_unknown(landings, ~np.isnan(landings[..., 0]))
 
     def solve(self, goals: Doubles) -> Doubles:
         """Target positions of source positions, ``(N, 2)`` each; NaN where there is none."""
         here = inside(goals[:, 0], goals[:, 1], self.flow.source_frame)
-        start = self.guess[self._pixels(*np.where(here, goals.T, 0))].astype(np.float64)
-        found, last = start.T.copy(), np.array(self.field.shape[1::-1])[:, None] - 1
+        start = self.guess[nearest_pixels(self.flow.source_frame, *np.where(here, goals.T, 0))]
+        found, last = start.T.astype(np.float64, order="C"), np.array(self.field.shape[1::-1])[:, None] - 1
         active = np.flatnonzero(here)
         for _ in range(_NEWTON_STEPS):
             x, y = at = found[:, active]
@@ -98,9 +99,3 @@ class _Solver:
         with np.errstate(invalid="ignore"):
             found[:, ~(here & (error <= _ACCEPTED))] = np.nan
         return found.T
-
-    def _pixels(self, x: Doubles, y: Doubles) -> tuple[npt.NDArray[np.intp], ...]:
-        """Rows and columns of the source pixels that are nearest to positions."""
-        height, width = self.flow.source_frame
-        rows, columns = np.clip(np.rint(y), 0, height - 1), np.clip(np.rint(x), 0, width - 1)
-        return rows.astype(np.intp), columns.astype(np.intp)

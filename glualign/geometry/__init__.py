@@ -12,6 +12,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from glualign.arrays import Array, Doubles, Field, Floats, Mask, Matrix, Points, Size
 
@@ -72,6 +73,12 @@ def strips(size: Size, pixels: int | None = None) -> Iterator[tuple[int, int]]:
     step = max(1, (pixels or _STRIP_PIXELS) // max(1, width))
     for top in range(0, height, step):
         yield top, min(top + step, height)
+
+
+def nearest_pixels(size: Size, x: Array, y: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of the pixels of a frame that are nearest to positions."""
+    rows, columns = np.clip(np.rint(y), 0, size[0] - 1), np.clip(np.rint(x), 0, size[1] - 1)
+    return rows.astype(np.intp), columns.astype(np.intp)
 
 
 def size_of(image: Array) -> Size:
@@ -297,11 +304,8 @@ def forward_backward_error(
         error[left & np.isfinite(x)] = np.inf
         if exists is not None:
             known = np.isfinite(error)
-            row, column = (
-                np.rint((at[known] + 0.5) * cell - 0.5).clip(0, side - 1).astype(np.intp)
-                for at, side in zip((y, x), exists.shape, strict=True)
-            )
-            error[known] = np.where(exists[row, column], error[known], np.inf)
+            pixels = nearest_pixels(size_of(exists), *((at[known] + 0.5) * cell - 0.5 for at in (x, y)))
+            error[known] = np.where(exists[pixels], error[known], np.inf)
         out[top:bottom] = error
     return out
 
