@@ -18,7 +18,7 @@ PREFIX = b"Exif\0\0"
 ORIENTATION = 0x0112
 EXIF_IFD = 0x8769
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
-_RESOLUTION, _RESOLUTION_UNIT, _INCH = (0x011A, 0x011B), 0x0128, 2
+RESOLUTION, RESOLUTION_UNIT, _INCH = (0x011A, 0x011B), 0x0128, 2
 _UNKNOWN = (72.0, 72.0)
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 
@@ -58,12 +58,12 @@ def for_pixels(exif: bytes, size: tuple[int, int], dpi: tuple[float, float] | No
     The thumbnail shows the picture before it was warped, and file managers would go on showing it.
     """
     entries = _entries(exif)
-    block, dpi = patched(exif, {_RESOLUTION_UNIT: _INCH}), dpi or _UNKNOWN
+    block, dpi = patched(exif, {RESOLUTION_UNIT: _INCH}), dpi or _UNKNOWN
     for _, tag, kind, _, value in entries:
         if tag == EXIF_IFD:
             block = patched(block, {_PIXEL_WIDTH: size[1], _PIXEL_HEIGHT: size[0]}, value)
-        elif tag in _RESOLUTION and kind == _RATIONAL and value + 8 <= len(block):
-            ratio = Fraction(dpi[_RESOLUTION.index(tag)]).limit_denominator(10_000)
+        elif tag in RESOLUTION and kind == _RATIONAL and value + 8 <= len(block):
+            ratio = Fraction(dpi[RESOLUTION.index(tag)]).limit_denominator(10_000)
             parts = struct.pack("<II" if exif[:1] == b"I" else ">II", ratio.numerator, ratio.denominator)
             block = block[:value] + parts + block[value + 8 :]
     following = entries[-1][0] + 12 if entries else len(block)

@@ -220,6 +220,10 @@ class Image:
         """The same image with other pixels, or other fields: everything else is kept."""
         return replace(self, pixels=self.pixels if pixels is None else pixels, **changes)
 
+    def noted(self, *notes: str) -> Image:
+        """The image with further notes."""
+        return self.replace(notes=(*self.notes, *notes))
+
     def on_grid_of(self, target: Image) -> Image:
         """The image, whose pixels are those of ``target``, where that lies on the map and on paper."""
         return self.replace(georeference=target.georeference, dpi=target.dpi)

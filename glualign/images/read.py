@@ -76,7 +76,7 @@ def read_image(
         image = _read(stream, page, max_pixels).replace(path=location)
     if image.pages > 1:
         pages = f"has {image.pages} pages or frames: number {page} is read (--page N reads another)"
-        image = _noted(image, pages)
+        image = image.noted(pages)
     image = _upright(image) if apply_orientation else image
     mask = mask_beside(location)
     if mask_from == "alpha" and (seen := image.as_colours()).has_alpha:
@@ -117,15 +117,16 @@ def _upright(image: Image) -> Image:
     """The image turned the way its EXIF orientation says, the tag reset."""
     if image.exif is None or (value := exif.orientation(image.exif)) == 1:
         return image
-    reset = exif.patched(image.exif, {exif.ORIENTATION: 1})
-    ignored = None if image.ignored is None else exif.upright(image.ignored, value)
-    dpi = image.dpi[::-1] if image.dpi and value >= 5 else image.dpi
-    pixels, notes = exif.upright(image.pixels, value), image.notes
-    if image.georeference:
-        notes += ("its georeference is left out: its pixels are turned upright (--no-exif does not)",)
-    return image.replace(
-        pixels, exif=reset, turned=value, dpi=dpi, ignored=ignored, georeference={}, notes=notes
+    upright = image.replace(
+        exif.upright(image.pixels, value),
+        exif=exif.patched(image.exif, {exif.ORIENTATION: 1}),
+        turned=value,
+        dpi=image.dpi[::-1] if image.dpi and value >= 5 else image.dpi,
+        ignored=None if image.ignored is None else exif.upright(image.ignored, value),
+        georeference={},
     )
+    lost = "its georeference is left out: its pixels are turned upright (--no-exif does not)"
+    return upright.noted(lost) if image.georeference else upright
 
 
 def _read(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
@@ -166,10 +167,6 @@ def _head(stream: BinaryIO) -> bytes:
     return head
 
 
-def _noted(image: Image, *notes: str) -> Image:
-    return image.replace(notes=(*image.notes, *notes))
-
-
 def _read_webp(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     # The decoder allocates the canvas before it can be asked.
     decode.check_size(*decode.claimed_size(_head(stream)), max_pixels)
@@ -188,13 +185,13 @@ def _read_jpeg2000(stream: BinaryIO, page: int, max_pixels: int | None) -> Image
         if channels > 1 and bits > 8:
             raise ImageError(f"{bits}-bit JPEG 2000 in colour is not supported; convert it to TIFF")
     image = decode.decode("JPEG2000", stream, page, max_pixels)
-    return _noted(image, *decode.scaled(bits, 8 * image.pixels.itemsize)) if bits else image
+    return image.noted(*decode.scaled(bits, 8 * image.pixels.itemsize)) if bits else image
 
 
 def _read_heif(kind: str, stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     match = _DEEP_HEIF.search(_head(stream))
     image = decode.decode(kind, stream, page, max_pixels)
-    return _noted(image, *decode.scaled(match[1][0], 8 * image.pixels.itemsize)) if match else image
+    return image.noted(*decode.scaled(match[1][0], 8 * image.pixels.itemsize)) if match else image
 
 
 def _read_ppm(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
@@ -207,7 +204,7 @@ def _read_ppm(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     most = 255 if maximum <= 255 else 65535
     notes = (f"its values, 0 to {maximum}, are scaled to {most}",) if maximum != most else ()
     if match is None or maximum <= 255:
-        return _noted(decode.decode("PPM", stream, page, max_pixels), *notes)
+        return decode.decode("PPM", stream, page, max_pixels).noted(*notes)
     decode.check_size(width, height, max_pixels)
     if kind in (2, 3) or maximum > 65535:
         raise ImageError("PGM/PPM of more than 8 bit is read as binary of up to 16 bit only; save it so")
@@ -219,33 +216,28 @@ def _read_ppm(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
 
 
 def _read_jpeg(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
-    """A JPEG, also one that lacks nothing but the marker of its end; a note where its data end early."""
+    """A JPEG, also one that lacks nothing but the marker of its end; a note where its data end early.
+
+    Of 240 files cut by 1 to 8 bytes more than the marker, none that lacks pixels is accepted.
+    """
     try:
         image = decode.decode("JPEG", stream, page, max_pixels)
     except OSError as error:
         if "truncated" not in str(error):
             raise
-        return _jpeg_without_end(stream, max_pixels, error)
+        stream.seek(0)
+        data = stream.read().rstrip(b"\xff")
+        image = decode.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
+        if _lacks_pixels(data, image.pixels, _END_OF_JPEG, _TAILS):
+            raise
+        return image.replace(notes=("its end marker is missing; the pixels are complete",))
     # Where data end early, decoders repeat the last colour: the whole last row of blocks has it.
     if (image.pixels[-8:] == image.pixels[-1, -1]).all():
         stream.seek(0)
         data, end, rest = stream.read().rpartition(_END_OF_JPEG)
         if _lacks_pixels(data, image.pixels, end + rest, _TAILS[:1]):
-            return _noted(image, "its data end early: one colour fills the rest")
+            return image.noted("its data end early: one colour fills the rest")
     return image
-
-
-def _jpeg_without_end(stream: BinaryIO, max_pixels: int | None, error: Exception) -> Image:
-    """A JPEG that lacks nothing but the marker of its end.
-
-    Of 240 files cut by 1 to 8 bytes more, none that lacks pixels is accepted.
-    """
-    stream.seek(0)
-    data = stream.read().rstrip(b"\xff")
-    image = decode.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
-    if _lacks_pixels(data, image.pixels, _END_OF_JPEG, _TAILS):
-        raise error
-    return image.replace(notes=("its end marker is missing; the pixels are complete",))
 
 
 def _lacks_pixels(data: bytes, pixels: Array, end: bytes, tails: Sequence[bytes]) -> bool:

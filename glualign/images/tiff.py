@@ -65,20 +65,18 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
         pages, page, masks = _select(file, index)
         image = _decoded(stream, page, max_pixels)
         try:
-            for mask in masks:
-                if (mask.imagelength, mask.imagewidth) == image.size:
-                    shown = _decoded(stream, mask, max_pixels).pixels.reshape(*image.size, -1).any(axis=2)
-                    note = "its internal mask says which pixels hold data; it is not copied"
-                    image = image.replace(ignored=~shown, notes=(*image.notes, note))
-                    break
+            fitting = (mask for mask in masks if (mask.imagelength, mask.imagewidth) == image.size)
+            if (mask := next(fitting, None)) is not None:
+                shown = _decoded(stream, mask, max_pixels).pixels.reshape(*image.size, -1).any(axis=2)
+                image = image.replace(ignored=~shown)
+                image = image.noted("its internal mask says which pixels hold data; it is not copied")
         except Exception as error:  # The pixels are fine.
-            note = f"its internal mask cannot be read and is left out ({error})"
-            image = image.replace(notes=(*image.notes, note))
+            image = image.noted(f"its internal mask cannot be read and is left out ({error})")
         place, faults = georeference_of(page)
         converted, bits = _is_converted(page), page.bitspersample
         if 1 < bits < 8 and tag_value(page, PHOTOMETRIC, 1) != 3:
             faults += decode.scaled(bits, 8)
-        return image.replace(
+        return image.noted(*faults).replace(
             exif=exif_of(stream, page),
             icc=image.icc if converted else tag_value(page, ICC_PROFILE, b"") or None,
             nodata=None if converted else nodata_of(page),
@@ -86,7 +84,6 @@ def read(stream: BinaryIO, index: int, max_pixels: int | None) -> Image:
             gdal_metadata=gdal_metadata_of(page),
             georeference=place,
             pages=pages,
-            notes=(*image.notes, *faults),
         )
 
 
@@ -269,9 +266,8 @@ def _converted(page: tifffile.TiffPage, pixels: Array) -> Image:
         values[..., 1:] ^= 128  # `frombytes` takes a and b signed, as the other Lab of TIFF has them
     picture = PillowImage.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
     picture.info["icc_profile"] = tag_value(page, ICC_PROFILE, b"") or None
-    image = decode.from_pillow(picture)
-    dropped = ("its extra channels are dropped",) if pixels.shape[2] > colours else ()
-    return image.replace(ignored=hole, notes=(*image.notes, *dropped))
+    image = decode.from_pillow(picture).replace(ignored=hole)
+    return image.noted("its extra channels are dropped") if pixels.shape[2] > colours else image
 
 
 def straight_alpha(pixels: Array) -> Array:

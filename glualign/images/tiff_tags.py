@@ -28,7 +28,7 @@ TEXT_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
 _LAYOUT_DESCRIPTION = re.compile(r'\s*(ImageJ=|SCIFIO=|\{"shape"|shape=|<\?xml|<OME|<MetaData)')
 # Minimum, mean and the like, which are not true of other pixels.
 _STATISTICS = re.compile(r'<Item\b[^>]*\bname="STATISTICS_[^>]*>[^<]*</Item>\s*')
-PHOTOMETRIC, _RESOLUTION, _RESOLUTION_UNIT = 262, (282, 283), 296
+PHOTOMETRIC = 262
 _INCHES = {2: 1.0, 3: 2.54}
 """Centimetres and inches in an inch, by the unit of a resolution."""
 _INTEROPERABILITY = 0xA005
@@ -66,9 +66,9 @@ def georeference_of(page: tifffile.TiffPage) -> tuple[dict[int, Any], tuple[str,
 
 def dpi_of(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Pixels per inch that the page gives; of a ratio without unit, None."""
-    units = _INCHES.get(tag_value(page, _RESOLUTION_UNIT, 2), 0.0)
-    over, under = zip(*(tag_value(page, tag, (0, 1)) for tag in _RESOLUTION), strict=True)
-    return checked_dpi([units * a / max(1, b) for a, b in zip(over, under, strict=True)])
+    units = _INCHES.get(tag_value(page, exif.RESOLUTION_UNIT, 2), 0.0)
+    ratios = (tag_value(page, tag, (0, 1)) for tag in exif.RESOLUTION)
+    return checked_dpi([units * over / max(1, under) for over, under in ratios])
 
 
 def gdal_metadata_of(page: tifffile.TiffPage) -> str:
