@@ -230,7 +230,7 @@ def _read_jpeg(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
         image = decode.decode("JPEG", data + _END_OF_JPEG, max_pixels=max_pixels)
         if _lacks_pixels(data, image.pixels, _END_OF_JPEG, _TAILS):
             raise
-        return image.replace(notes=("its end marker is missing; the pixels are complete",))
+        return image.noted("its end marker is missing; the pixels are complete")
     # Where data end early, decoders repeat the last colour: the whole last row of blocks has it.
     if (image.pixels[-8:] == image.pixels[-1, -1]).all():
         stream.seek(0)

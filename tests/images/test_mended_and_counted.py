@@ -33,6 +33,15 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_whole(tmp_path, missing, progr
     assert found.notes == ("its end marker is missing; the pixels are complete",)
 
 
+def test_a_printed_jpeg_without_its_end_marker_is_told_to_be_converted_as_well(tmp_path):
+    stream = io.BytesIO()
+    PillowImage.fromarray(PIXELS).convert("CMYK").save(stream, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(stream.getvalue()[:-2])
+    converted, mended = read_image(tmp_path / "a.jpg").notes
+    assert "CMYK" in converted
+    assert "end marker" in mended
+
+
 @pytest.mark.parametrize("pixels", [PIXELS, SMOOTH], ids=["noise", "smooth"])
 @pytest.mark.parametrize("missing", [4, 8, 30, 300])
 def test_a_jpeg_that_lacks_pixels_is_refused(tmp_path, pixels, missing):
