@@ -14,7 +14,6 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from glualign.alignment import Alignment
-from glualign.arrays import Matrix
 from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
@@ -221,39 +220,28 @@ class Aligner:
             if not reached.all():
                 moved = moved.replace(ignored=~reached)
         # A model that is asked for is fitted to the composition, not to what is left after ``init``.
-        left: Transform = "auto" if self.options.transform == "auto" and matrix is not None else "dense"
+        transform = self.options.transform
+        left: Transform = "auto" if transform == "auto" and matrix is not None else "dense"
         with self._timed(steps, "match"):
             [prepared] = prepare_images(self.predictor, [target], max_side=self.options.max_side)
         [found] = self._align_many([(moved, prepared)], replace(self.options, transform=left))
         with self._timed(steps, "flow"):
-            composed = self._composed(found, known, matrix, source, prepared)
+            if matrix is not None and found.transform is not None:
+                matrix = chain(matrix, found.transform)
+                matrix = matrix / matrix[2, 2]
+                flow = from_transform(matrix, size, source.size)
+            else:
+                matrix, flow = None, compose(found.flow, Flow(known.data, source.size))
+            error = error_of(found.confidence)
+            if transform in ("auto", "dense"):
+                composed = assess(source, found.target, flow, matrix, error, Figures.of(found.quality))
+            else:
+                pair = PairMatcher(self.predictor, source, prepared)
+                composed = assess_fitted(flow, transform, found, pair, error)
         for step, seconds in found.timings.items():
             steps[step] = steps.get(step, 0.0) + (seconds if step != "total" else 0.0)
         steps["total"] = sum(steps.values())
-        return replace(composed, timings=steps)
-
-    def _composed(
-        self,
-        found: Alignment,
-        known: Flow,
-        known_matrix: Matrix | None,
-        source: Image,
-        prepared: PreparedImage,
-    ) -> Alignment:
-        """What was found between the target and a source that ``known`` (maybe of a matrix) had moved."""
-        transform = self.options.transform
-        matrix, flow = None, compose(found.flow, Flow(known.data, source.size))
-        if known_matrix is not None and found.transform is not None:
-            matrix = chain(known_matrix, found.transform)
-            matrix = matrix / matrix[2, 2]
-            flow = from_transform(matrix, flow.size, source.size)
-        error = error_of(found.confidence)
-        if transform in ("auto", "dense"):
-            composed = assess(source, found.target, flow, matrix, error, Figures.of(found.quality))
-        else:
-            pair = PairMatcher(self.predictor, source, prepared)
-            composed = assess_fitted(flow, transform, found, pair, error)
-        return replace(composed, model=found.model, device=found.device)
+        return replace(composed, model=self.model, device=self.device, timings=steps)
 
     @contextmanager
     def _timed(self, steps: dict[str, float], name: str, *, share: int = 1) -> Iterator[None]:
