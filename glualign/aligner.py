@@ -18,7 +18,7 @@ from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, from_transform
-from glualign.geometry import chain, size_of
+from glualign.geometry import size_of
 from glualign.images import Image, as_image
 from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
@@ -227,7 +227,7 @@ class Aligner:
         [found] = self._align_many([(moved, prepared)], replace(self.options, transform=left))
         with self._timed(steps, "flow"):
             if matrix is not None and found.transform is not None:
-                matrix = chain(matrix, found.transform)
+                matrix = matrix @ found.transform
                 matrix = matrix / matrix[2, 2]
                 flow = from_transform(matrix, size, source.size)
             else:

@@ -7,7 +7,6 @@ pixel centres. `glualign.network.warping.pixel_grid` is the torch twin of `pixel
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
 from typing import Literal
 
 import cv2
@@ -84,11 +83,6 @@ def nearest_pixels(size: Size, x: Array, y: Array) -> tuple[npt.NDArray[np.intp]
 def size_of(image: Array) -> Size:
     """``(height, width)`` of an image or a field."""
     return image.shape[0], image.shape[1]
-
-
-def chain(*matrices: Matrix) -> Matrix:
-    """The product of transforms, of which the last is applied first."""
-    return np.asarray(reduce(np.matmul, matrices), np.float64)
 
 
 def inverse(matrix: Matrix) -> Matrix:

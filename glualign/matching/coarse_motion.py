@@ -20,7 +20,6 @@ from torch import Tensor
 from glualign.arrays import Floats, Matrix, Points
 from glualign.geometry import (
     apply_transform,
-    chain,
     corner_motion,
     resizing_matrix,
     rotation_scale_matrix,
@@ -121,7 +120,7 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
         if best.score >= enough:
             break
         turned = (rotation_scale_matrix(*sizes, degrees=a, scale=scale, mirror=mirrored) for a in angles)
-        batch = [chain(each, to_working) for each in turned]
+        batch = [each @ to_working for each in turned]
         first = max(_score(pair, batch), key=BY_SCORE, default=best)
         if first.score >= RECTIFIED_FROM:
             candidate = _rectified(pair, first)
@@ -131,7 +130,7 @@ def find_coarse_motion(pair: PairMatcher, *, search: bool = True, mirror: bool =
                 best = candidate
     if best.transform is plain:
         return CoarseMotion(None, best.level4)
-    transform = chain(best.transform, resizing_matrix(pair.working, FRAME))
+    transform = best.transform @ resizing_matrix(pair.working, FRAME)
     return CoarseMotion(transform, best.level4)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from glualign.arrays import Array, Field, Floats, Mask, Matrix, Points, Size
 from glualign.errors import FlowError
 from glualign.flow import Flow, TransformModel, draw_points, fit_drawn
-from glualign.geometry import apply_transform, chain, resize_flow, resizing_matrix, size_of
+from glualign.geometry import apply_transform, resize_flow, resizing_matrix, size_of
 from glualign.geometry.robust import keypoint_homography
 from glualign.images import reduce_image
 from glualign.matching.options import AlignOptions
@@ -118,7 +118,7 @@ def _keypoint_motion(pair: PairMatcher) -> Matrix | None:
         return None
     to_source = resizing_matrix(size_of(source), pair.source_size)
     from_working = resizing_matrix(pair.working, size_of(target))
-    return chain(to_source, homography, from_working)
+    return to_source @ homography @ from_working
 
 
 def _best_of_match(edges: EdgeSimilarity, options: AlignOptions, result: MatchResult) -> FusedMatch:
@@ -148,7 +148,7 @@ def fit_global_motion(result: MatchResult) -> Matrix | None:
         except FlowError:
             continue
         if fit.inlier_share >= least:
-            return chain(result.transform, fit.matrix)
+            return result.transform @ fit.matrix
     return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from glualign.alignment import Alignment
 from glualign.arrays import Field, Floats, Matrix
 from glualign.flow import Flow, fit_tps, fit_transform, from_transform
-from glualign.geometry import chain, resize_flow, to_source_pixels
+from glualign.geometry import resize_flow, to_source_pixels
 from glualign.matching.assess import TRUSTED_ERROR, Figures, assess, confidence_of
 from glualign.matching.estimate import FusedMatch, MeasuredFlow, expected_error, full_error
 from glualign.matching.global_model import MODELS, simplest_model
@@ -141,7 +141,7 @@ def _measured(
 
 def _dense(measured: MeasuredFlow, best: FusedMatch) -> _Candidate:
     pair = best.edges.pair
-    to_source = chain(best.result.transform, pair.from_target)
+    to_source = best.result.transform @ pair.from_target
     flow = resize_flow(measured.flow, pair.target_size, frame=measured.frame)
     return _Candidate(Flow(to_source_pixels(flow, to_source), pair.source_size), measured)
 

@@ -15,7 +15,7 @@ import numpy as np
 from glualign.arrays import Bytes, Doubles, Field, Floats, Matrix, Points, Size
 from glualign.errors import FlowError
 from glualign.flow import Fit, TransformModel, fit_drawn
-from glualign.geometry import apply_transform, chain, corner_motion, inverse, resizing_matrix, size_of
+from glualign.geometry import apply_transform, corner_motion, inverse, resizing_matrix, size_of
 from glualign.images import reduce_image
 from glualign.matching.estimate import EXPLAINED, FusedMatch, MeasuredFlow, draw_cells
 from glualign.matching.pair import PairMatcher
@@ -96,7 +96,7 @@ def simplest_model(measured: MeasuredFlow, weights: Floats, best: FusedMatch) ->
     from_working = inverse(pair.from_target)
     target, there = draw_cells(measured.flow, frame, weights)
     target = apply_transform(resizing_matrix(frame, pair.target_size), target)
-    source = apply_transform(chain(best.result.transform, resizing_matrix(frame, pair.working)), there)
+    source = apply_transform(best.result.transform @ resizing_matrix(frame, pair.working), there)
     # Edges that hardly agree explain nothing.
     for model in MODELS if dense.total >= UNRELATED else ():
         try:
@@ -105,10 +105,10 @@ def simplest_model(measured: MeasuredFlow, weights: Floats, best: FusedMatch) ->
             continue
         if fit.inlier_share < FEWEST_INLIERS:
             continue
-        shown = edges.compare(chain(fit.matrix, from_working))
+        shown = edges.compare(fit.matrix @ from_working)
         if shown.total >= LEAST_RATIO_TO_MOVE * dense.total:
             moved = register(pair, fit.matrix, model)
-            found = edges.compare(chain(moved, from_working))
+            found = edges.compare(moved @ from_working)
             if found.total > LEAST_RATIO_MOVED * shown.total:
                 fit, shown = fit._replace(matrix=moved), found
         if explains(shown, dense):
@@ -162,7 +162,7 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
     target = np.dstack(edge_directions(reduce_image(pair.target_pixels, LONGER_SIDE)))
     size = size_of(target)
     to_full = resizing_matrix(size, pair.target_size)
-    found = chain(matrix, to_full)
+    found = matrix @ to_full
     for reach, widths in ROUNDS:
         area = pair.source_area(found, size).astype(np.uint8)
         inner = np.asarray(cv2.erode(area, np.ones((BORDER, BORDER)), borderValue=0), np.uint8)
@@ -171,10 +171,10 @@ def register(pair: PairMatcher, matrix: Matrix, model: TransformModel) -> Matrix
         if len(centres) < FEWEST_WINDOWS:
             return matrix
         motion = _mean_shift(centres, scores, model, size, widths)
-        found = chain(found, motion)
+        found = found @ motion
         if corner_motion(motion, size) < SETTLED:
             break
-    result = chain(found, inverse(to_full))
+    result = found @ inverse(to_full)
     return np.asarray(result / result[2, 2], np.float64)
 
 

@@ -17,7 +17,6 @@ from glualign.errors import ImageError
 from glualign.flow import Flow
 from glualign.geometry import (
     apply_transform,
-    chain,
     forward_backward_error,
     inverse,
     pixel_grid,
@@ -162,7 +161,7 @@ class PairMatcher:
     def change_transform(self, result: MatchResult, transform: Matrix) -> MatchResult:
         """The flow of a match on top of another global motion, without matching again."""
         centres = result.centres
-        to_new = chain(inverse(transform), result.transform)
+        to_new = inverse(transform) @ result.transform
         forward = apply_transform(to_new, centres + result.forward) - centres
         there = apply_transform(inverse(to_new), centres)
         at = (there + 0.5) / result.stride - 0.5

@@ -7,7 +7,6 @@ import numpy as np
 
 from glualign.arrays import Bytes, Floats, Size
 from glualign.geometry import (
-    chain,
     corner_motion,
     forward_backward_error,
     inverse,
@@ -41,14 +40,14 @@ def refine(best: FusedMatch) -> MeasuredFlow | None:
     directions agree better than the network's did.
     """
     pair, coarse = best.edges.pair, best.measured
-    motion = chain(inverse(pair.to_source), best.result.transform)
+    motion = inverse(pair.to_source) @ best.result.transform
     if corner_motion(motion, pair.working) > LARGEST_MOTION * max(pair.working):
         return None
     side = min(pair.target.max_side or LARGEST_SIDE, LARGEST_SIDE)
     target = _grey(reduce_image(pair.target_pixels, side))
     size: Size = size_of(target)
     before = resize_flow(coarse.flow, size, frame=coarse.frame)
-    transform = chain(best.result.transform, resizing_matrix(size, pair.working))
+    transform = best.result.transform @ resizing_matrix(size, pair.working)
     source, exists = _grey(pair.warp_source(transform, size)), pair.source_area(transform, size)
     alike = (_correlation(target, warp_pixels(source, before)) > ALIKE) & exists
     holes = None if pair.source.missing is None else ~exists

@@ -16,7 +16,7 @@ import numpy as np
 from glualign.errors import DatasetError
 from glualign.evaluation.datasets import base
 from glualign.evaluation.metrics import DenseTruth, PointTruth, Truth, homography_truth
-from glualign.geometry import chain, inverse, size_of
+from glualign.geometry import inverse, size_of
 
 _FLOW, _MATRIX, _POINTS = "flow.flo", "H_target_to_source.txt", "points_target_source.txt"
 _HP_GROUPS = {"2": "I", "3": "II", "4": "III", "5": "IV", "6": "V"}
@@ -100,7 +100,7 @@ def _load_hpatches(
     height, width = size = (square, square) if square else size_of(target)
     to_source = np.diag([width / source_width, height / source_height, 1.0])
     to_target = np.diag([width / target.shape[1], height / target.shape[0], 1.0])
-    to_moving = inverse(chain(to_target, matrix, inverse(to_source)))
+    to_moving = inverse(to_target @ matrix @ inverse(to_source))
     truth = homography_truth(to_moving, size, size)
     source, target = (
         np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
