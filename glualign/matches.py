@@ -142,15 +142,15 @@ def check_matches_path(path: PathLike, names: Sequence[str] = ()) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
         raise OutputError(f"{path}: not a format of matches; use one of {' '.join(_FORMATS)}")
-    if suffix in _SCENE_FORMATS and len(set(names)) < len(names):
+    if suffix not in _SCENE_FORMATS:
+        return
+    if len(set(names)) < len(names):
         raise OutputError(f"{path}: {suffix} tells images apart by name, and both are called {names[0]}")
-    for name in names if suffix in _SCENE_FORMATS else ():
-        try:
-            name.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise OutputError(f"{path}: cannot hold the name {name!a}, which is not valid Unicode") from error
-    if suffix == ".txt" and (spaced := next((name for name in names if re.search(r"\s", name)), None)):
-        raise OutputError(f"{path}: COLMAP's list cannot hold a name with spaces ({spaced}); write .h5")
+    for name in names:
+        if re.search(r"[\ud800-\udfff]", name):
+            raise OutputError(f"{path}: cannot hold the name {name!a}, which is not valid Unicode")
+        if suffix == ".txt" and re.search(r"\s", name):
+            raise OutputError(f"{path}: COLMAP's list cannot hold a name with spaces ({name}); write .h5")
     if suffix == ".h5":
         import_extra("h5py", "hdf5", f"{path}: .h5 needs h5py")
 

@@ -116,8 +116,6 @@ def _read_flo(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow
     head = stream.read(12)
     if not head.startswith(_FLO_MAGIC):
         raise FlowError("is not a .flo file (it does not start with PIEH)")
-    if len(head) < 12:
-        raise FlowError(f"is truncated (the header has {len(head)} of 12 bytes)")
     width, height = struct.unpack("<ii", head[4:])
     return _samples(stream, "<f4", (height, width, 2), check_grid), None
 
@@ -222,11 +220,7 @@ def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow
 
     Channels may come first. ``valid`` (H, W) marks known pixels, and ``direction`` is ours, where they exist.
     """
-    try:
-        archive = zipfile.ZipFile(stream)
-    except zipfile.BadZipFile as error:
-        raise FlowError("is not an .npz archive, or is truncated") from error
-    arrays = {}
+    arrays, archive = {}, zipfile.ZipFile(stream)
     for info in archive.infolist():
         name, most = info.filename.removesuffix(".npy"), info.compress_size
         if name in arrays:

@@ -74,9 +74,9 @@ def claimed_size(head: bytes) -> tuple[int, int]:
     return number(head[26:28], "little") & 0x3FFF, number(head[28:30], "little") & 0x3FFF
 
 
-def register_heif() -> None:
-    """Let Pillow read and write HEIC; MissingExtraError without pillow-heif."""
-    heif = import_extra("pillow_heif", "heif", "HEIC needs pillow-heif; install it with")
+def register_heif(where: str = "") -> None:
+    """Let Pillow read and write HEIC; without pillow-heif a MissingExtraError that begins with ``where``."""
+    heif = import_extra("pillow_heif", "heif", f"{where}HEIC needs pillow-heif; install it with")
     heif.register_heif_opener()
 
 

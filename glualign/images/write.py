@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from glualign.arrays import Array
-from glualign.errors import GlualignError, ImageError, MissingExtraError
+from glualign.errors import GlualignError, ImageError
 from glualign.files import atomic_path
 from glualign.geometry import size_of, strips
 from glualign.images import exif, tiff_tags
@@ -183,10 +183,7 @@ def check_writable(path: Path, image: Image) -> Format:
         kind = path.suffix or "a name without extension"
         raise ImageError(f"{path}: cannot write images as {kind}; use one of {' '.join(WRITABLE)}")
     if form.name == "HEIF":
-        try:
-            register_heif()
-        except MissingExtraError as error:
-            raise MissingExtraError(f"{path}: {error}") from error
+        register_heif(f"{path}: ")
     size, image = image.size, _held_by(form, image.replace(image.pixels[:1, :1]))
     bands = image.extrasamples is not None and image.channels != 3  # three bands pass as a colour
     fitting = [

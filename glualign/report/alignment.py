@@ -48,9 +48,8 @@ def saved_alignment(
     source, target = (Image(to_rgb8(image), path=image.path) for image in (source, target))
     flow = flow if flow.source_size else Flow(flow.data, source.size)
     check_pair(source.pixels, target.pixels, flow)
-    for what, values in (("the mask", mask), ("the confidence map", confidence)):
-        if values is not None:
-            check_size(what, values, flow.size)
+    check_size("the mask", mask, flow.size)
+    check_size("the confidence map", confidence, flow.size)
     known: dict[str, Any] = {"quality": None, "transform": None, **(summary or {})}
     model = f"{known['model']}, flow from {name}" if known.get("model") else name
     trusted = flow.valid() if mask is None else flow.valid() & mask

@@ -134,9 +134,9 @@ def background(image: Picture | None, size: tuple[int, int]) -> Picture:
     return faded(image, 0.35, 128)
 
 
-def check_size(what: str, values: Array, size: tuple[int, int]) -> None:
-    """Refuse, by a `FlowError`, an image or map of another size than (height, width) of the flow."""
-    if values.shape[:2] != size:
+def check_size(what: str, values: Array | None, size: tuple[int, int]) -> None:
+    """Refuse, by a `FlowError`, an image or map, if any, of another size than (height, width) of the flow."""
+    if values is not None and values.shape[:2] != size:
         raise FlowError(
             f"{what} is {values.shape[1]} x {values.shape[0]} and the flow {size[1]} x {size[0]} pixels; "
             "give the one that belongs to this flow, or fit the flow with glualign resize-flow"

@@ -166,9 +166,8 @@ def draw(
     Raises:
         FlowError: sizes do not fit, or the style needs something that was not given.
     """
-    for what, values in (("the valid mask", valid), ("the confidence map", confidence)):
-        if values is not None:
-            check_size(what, values, flow.size)
+    check_size("the valid mask", valid, flow.size)
+    check_size("the confidence map", confidence, flow.size)
     match style:
         case "wheel":
             return [wheel(flow, max_flow)]
