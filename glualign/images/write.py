@@ -129,6 +129,8 @@ def _encode(
     form: Format, path: Path, image: Image, block: bytes | None, quality: int | None
 ) -> tuple[str, ...]:
     """Write an image that the format holds, with EXIF in ``block``; notes on what of that is damaged."""
+    from PIL import Image as PillowImage
+
     pixels = image.pixels
     if form is _TIFF:
         return _write_tiff(path, image, block)
@@ -136,20 +138,11 @@ def _encode(
         magic, depth = b"P5" if pixels.ndim == 2 else b"P6", pixels.dtype.newbyteorder(">")
         head = b"%s\n%d %d\n%d\n" % (magic, image.width, image.height, np.iinfo(depth).max)
         path.write_bytes(head + pixels.astype(depth).tobytes())
-    elif form is _PNG and image.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
+        return ()
+    if form is _PNG and image.palette is None and (pixels.itemsize > 1 or pixels.size > _LARGE):
         with path.open("wb") as stream:
             stream.writelines(png_parts(pixels, image.icc, block, image.dpi))
-    else:
-        _save_with_pillow(form, path, image, block, quality)
-    return ()
-
-
-def _save_with_pillow(
-    form: Format, path: Path, image: Image, block: bytes | None, quality: int | None
-) -> None:
-    """Write an image with 8 bits a sample in whatever way Pillow writes the format."""
-    from PIL import Image as PillowImage
-
+        return ()
     options: dict[str, Any] = {
         "exif": exif.PREFIX + block if block else None,
         "icc_profile": image.icc,
@@ -165,12 +158,13 @@ def _save_with_pillow(
         options["subsampling"] = 0 if sharp else 2
     elif sharp and image.colours == 3:  # the names of AVIF and HEIC
         options |= {"subsampling": "4:4:4", "chroma": 444}
-    drawn = PillowImage.fromarray(np.ascontiguousarray(image.pixels))
+    drawn = PillowImage.fromarray(np.ascontiguousarray(pixels))
     if image.palette is not None:
         drawn.putpalette(image.palette)
         options["transparency"] = image.palette_alpha or None
     given = {key: value for key, value in options.items() if value is not None}
     drawn.save(path, form.name.upper(), **given)
+    return ()
 
 
 def check_writable(path: Path, image: Image) -> Format:
