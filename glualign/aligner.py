@@ -32,6 +32,7 @@ from glualign.matching.similarity import EdgeSimilarity
 from glualign.rendering import warp_image
 
 ImageLike = Image | str | os.PathLike[str] | npt.NDArray[Any] | PillowImage.Image
+Alignable = ImageLike | PreparedImage
 
 LONGEST_ASPECT = 40.0
 """More elongated images would be resized beyond recognition."""
@@ -109,8 +110,8 @@ class Aligner:
 
     def align(
         self,
-        source: ImageLike | PreparedImage,
-        target: ImageLike | PreparedImage,
+        source: Alignable,
+        target: Alignable,
         *,
         init: Flow | npt.ArrayLike | None = None,
         source_mask: ImageLike | None = None,
@@ -146,9 +147,7 @@ class Aligner:
             return self.align_many([(source, target)])[0]
         return self._align_from(init, source, target)
 
-    def align_many(
-        self, pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]]
-    ) -> list[Alignment]:
+    def align_many(self, pairs: Sequence[tuple[Alignable, Alignable]]) -> list[Alignment]:
         """Align several pairs; those whose targets have one size share their first forward pass.
 
         It pays on a GPU. The results are those of `align` up to rounding, which a batch does in another
@@ -163,9 +162,7 @@ class Aligner:
         return self._align_many(pairs, self.options)
 
     def _align_many(
-        self,
-        pairs: Sequence[tuple[ImageLike | PreparedImage, ImageLike | PreparedImage]],
-        options: AlignOptions,
+        self, pairs: Sequence[tuple[Alignable, Alignable]], options: AlignOptions
     ) -> list[Alignment]:
         read: dict[str, float] = {}
         with self._timed(read, "read", share=max(1, len(pairs))):
@@ -196,12 +193,7 @@ class Aligner:
                 results[index] = replace(found, model=self.model, device=self.device, timings=steps)
         return [results[index] for index in range(len(pairs))]
 
-    def _align_from(
-        self,
-        init: Flow | npt.ArrayLike,
-        source: ImageLike | PreparedImage,
-        target: ImageLike | PreparedImage,
-    ) -> Alignment:
+    def _align_from(self, init: Flow | npt.ArrayLike, source: Alignable, target: Alignable) -> Alignment:
         """`align` with a source that is brought to where ``init`` has it first."""
         steps: dict[str, float] = {}
         with self._timed(steps, "read"):
@@ -252,7 +244,7 @@ class Aligner:
         steps[name] = steps.get(name, 0.0) + (time.perf_counter() - started) / share
 
 
-def _opened(given: ImageLike | PreparedImage, mask: ImageLike | None = None) -> Image | PreparedImage:
+def _opened(given: Alignable, mask: ImageLike | None = None) -> Image | PreparedImage:
     """Read an image, ignore what ``mask`` says, and refuse one that cannot be matched."""
     if isinstance(given, PreparedImage):
         if mask is not None:
