@@ -24,7 +24,7 @@ from glualign.report.page import picture_url, write_page
 from glualign.styles import Style
 from glualign.viz.canvas import Picture, check_size, readable
 from glualign.viz.colors import palette, scale_of, wheel_disc
-from glualign.viz.styles import check_pair, draw, filled, red_cyan, resized
+from glualign.viz.styles import draw, filled, red_cyan, resized
 
 _SHOWN_OF_FLOW = ("valid_share", "trusted_share", "folding_share")
 
@@ -43,11 +43,11 @@ def saved_alignment(
 
     ``mask``, ``(H, W)`` bool, are the pixels that the alignment trusted, ``confidence`` is ``(H, W)`` float32
     from 0 to 1 or None, and ``summary`` what `read_summary` returns, without which the quality is None.
-    A `FlowError` says that flow, mask or confidence do not belong to images of these sizes.
+    A `FlowError` says that the target, mask or confidence is of another size than the flow.
     """
     source, target = (Image(to_rgb8(image), path=image.path) for image in (source, target))
     flow = flow if flow.source_size else Flow(flow.data, source.size)
-    check_pair(source.pixels, target.pixels, flow)
+    check_size("the target", target.pixels, flow.size)
     check_size("the mask", mask, flow.size)
     check_size("the confidence map", confidence, flow.size)
     known: dict[str, Any] = {"quality": None, "transform": None, **(summary or {})}

@@ -193,7 +193,7 @@ def draw(
             "the backward flow (source -> target) for error, the confidence map for confidence, both images "
             "for a pair"
         )
-    check_pair(source, target, flow)
+    check_size("the target", target, flow.size)
     warped, inside = warp(source, flow)
     inside = inside if valid is None else inside & valid
     if style == "flicker":  # whatever is misaligned jumps; what has no source is the same in both frames
@@ -234,17 +234,6 @@ def _side_by_side(panels: dict[str, Picture]) -> Picture:
         gap = np.full((column.shape[0], max(2, 2 * pen_for(height, width).line), 3), PAPER, np.uint8)
         columns += [column, gap]
     return np.concatenate(columns[:-1], axis=1)
-
-
-def check_pair(source: Picture, target: Picture, flow: Flow) -> None:
-    """Refuse, by a `FlowError`, a flow that was not computed on images of these sizes."""
-    check_size("the target", target, flow.size)
-    if flow.source_size is not None and source.shape[:2] != flow.source_size:
-        high, wide = flow.source_size
-        raise FlowError(
-            f"the source is {source.shape[1]} x {source.shape[0]} and the flow was made for one of "
-            f"{wide} x {high} pixels; give the source that the flow was computed on"
-        )
 
 
 def resized(picture: Picture, height: int, width: int) -> Picture:

@@ -80,7 +80,7 @@ def test_the_mask_of_the_alignment_is_respected(flow, source, target):
 def test_wrong_sizes_are_refused_with_both_sizes(flow, source, target):
     with pytest.raises(FlowError, match="target is 240 x 40 and the flow 240 x 120"):
         pair(source, target[:40], flow)
-    with pytest.raises(FlowError, match="source is 250 x 49 and the flow was made for one of 250 x 125"):
+    with pytest.raises(FlowError, match="belongs to a source of 250 x 125 pixels, the image is 250 x 49"):
         pair(source[:49], target, flow)
     with pytest.raises(FlowError, match="confidence map"):
         draw(flow, "confidence", confidence=np.zeros((4, 4), np.float32))
