@@ -95,8 +95,7 @@ class Alignment:
         """
         warped, shown = warp_image(self.source, self.flow, interpolation)
         if (turn := exif.orientation(self.target.exif)) != 1:
-            block = warped.exif or exif.oriented(turn)
-            warped = warped.replace(exif=exif.patched(block, {exif.ORIENTATION: turn}))
+            warped = warped.replace(exif=exif.oriented(turn, warped.exif))
         if self.target.georeference and warped.nodata is None and fill_of(fill) != "transparent":
             warped = mark_nodata(warped, shown, self.target.nodata)
         if warped.nodata is None and fill == "#000000" and not only_trusted:  # as `warp_image` leaves it

@@ -104,8 +104,6 @@ def test_labels_are_not_mixed_unless_asked_for(shifted):
 @pytest.mark.parametrize("turned", [None, 8])
 def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension, turned):
     """With ``--no-exif``, the orientation of the source says nothing of the grid that the result lies on."""
-    from dataclasses import replace
-
     tagged = PillowImage.Exif()
     tagged[0x0112], tagged[0x010F] = 6, "Maker"
     PillowImage.fromarray(shifted.source.pixels).save(tmp_path / "source.jpg", exif=tagged)
@@ -121,14 +119,15 @@ def test_a_result_lies_as_its_target_does(shifted, tmp_path, extension, turned):
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".tif"])
-def test_a_source_without_exif_lies_as_its_target_does_too(shifted, tmp_path, extension):
-    from dataclasses import replace
-
+@pytest.mark.parametrize("has_exif", [False, True])
+def test_a_source_without_orientation_lies_as_its_target_does_too(shifted, tmp_path, extension, has_exif):
     tagged = PillowImage.Exif()
+    tagged[0x010F] = "Maker"
+    source = shifted.source.replace(exif=tagged.tobytes().removeprefix(b"Exif\0\0") if has_exif else None)
     tagged[0x0112] = 6
     target = shifted.target.replace(exif=tagged.tobytes().removeprefix(b"Exif\0\0"))
-    assert shifted.source.exif is None
-    replace(shifted, target=target).save(tmp_path, stem="a", outputs=["warped"], extension=extension)
+    turned = replace(shifted, source=source, target=target)
+    turned.save(tmp_path, stem="a", outputs=["warped"], extension=extension)
     with PillowImage.open(tmp_path / f"a_warped{extension}") as picture:
         assert picture.getexif()[0x0112] == 6
 

@@ -45,8 +45,11 @@ def patched(exif: bytes, numbers: dict[int, int], offset: int = 0) -> bytes:
     return bytes(block)
 
 
-def oriented(value: int) -> bytes:
-    """A block that says nothing but the orientation."""
+def oriented(value: int, exif: bytes | None = None) -> bytes:
+    """The block with this orientation or, where it has no such tag, one that says nothing else."""
+    block = patched(exif or b"", {ORIENTATION: value})
+    if orientation(block) == value:
+        return block
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ORIENTATION, _SHORT, 1, value, 0, 0)
 
 
