@@ -40,7 +40,7 @@ _DEEP_HEIF = re.compile(rb"pixi\0\0\0\0[\x01-\x04]([\x09-\x10])")
 _TAILS = (b"\xca\x58" * 512, b"\xfe\x7f" * 512)
 # What decoders say of a variety that they do not know, as opposed to damage.
 _UNSUPPORTED = re.compile(
-    "not supported|unsupported|not available|not implemented|cannot handle|unknown|requires", re.I
+    "not (supported|available|implemented)|unsupported|cannot handle|unknown|requires (?!a buffer)", re.I
 )
 
 

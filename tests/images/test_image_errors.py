@@ -46,6 +46,15 @@ def test_truncated(tmp_path, extension, kind, share):
     refused(tmp_path / f"cut{extension}", "truncated|damaged|not an image|empty")
 
 
+@pytest.mark.parametrize(("extension", "length"), [(".jpg", 4), (".tif", 4), (".bmp", 2), (".gif", 6)])
+def test_a_file_that_ends_in_a_number_is_truncated_rather_than_unsupported(tmp_path, extension, length):
+    from PIL import Image as PillowImage
+
+    PillowImage.fromarray(PIXELS).save(tmp_path / f"whole{extension}")
+    (tmp_path / f"cut{extension}").write_bytes((tmp_path / f"whole{extension}").read_bytes()[:length])
+    refused(tmp_path / f"cut{extension}", "truncated or damaged")
+
+
 def test_content_decides_not_the_extension(tmp_path):
     write_image(tmp_path / "image.png", PIXELS)
     (tmp_path / "image.png").rename(tmp_path / "image.jpg")
