@@ -194,10 +194,8 @@ def with_opencv(data: bytes | bytearray) -> Array:
 def decode_png(stream: BinaryIO, page: int, max_pixels: int | None) -> Image:
     """Read a PNG of any depth; damaged metadata is left out with a note, what the pixels need is refused."""
     head = stream.read(33)
-    if len(head) < 33 or head[12:16] != b"IHDR":
-        raise ImageError("the PNG is truncated or its header is broken")
     width, height, bits, colour_type = struct.unpack(">IIBB", head[16:26])
-    if width == 0 or height == 0 or colour_type not in _PNG_SAMPLES:
+    if head[12:16] != b"IHDR" or not (width and height) or colour_type not in _PNG_SAMPLES:
         raise ImageError(f"the PNG header is broken ({width} x {height}, colour type {colour_type})")
     check_size(width, height, max_pixels)
     data = head + stream.read()
@@ -226,8 +224,6 @@ def _png_chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes
     chunks, damaged, view, at = [], [], memoryview(data), len(PNG_SIGNATURE)
     name = b""
     while name != b"IEND":
-        if at + 12 > len(data):
-            raise ImageError("the PNG is truncated (it ends without its IEND chunk)")
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):

@@ -267,8 +267,6 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
     if big:
         directories = {}
     tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
-    if image.icc:
-        tags.append((tiff_tags.ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
         tags.append((tiff_tags.NODATA, "s", 0, f"{image.nodata:.17g}", True))
     if image.gdal_metadata:
@@ -283,6 +281,7 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
         bigtiff=big,
         photometric=photometric,
         colormap=colormap,
+        iccprofile=image.icc or None,
         planarconfig="contig" if pixels.ndim == 3 else None,
         extrasamples=extras,
         rowsperstrip=max(1, _STRIP_BYTES // (pixels.nbytes // image.height)),
