@@ -19,26 +19,18 @@ _ARROW, _ARROW_ON_PAPER = (255, 204, 0), (0, 92, 158)
 _GRID, _GRID_ON_PAPER = ((86, 180, 233), (230, 159, 0)), ((0, 100, 170), (190, 110, 0))
 
 
-def arrows(
-    flow: Flow,
-    image: Picture | None = None,
-    *,
-    spacing: int | None = None,
-    scale: float | None = None,
-    typical: float | None = None,
-) -> Drawing:
-    """Draw the flow as arrows on the (faded) target image.
+def arrows(flow: Flow, image: Picture | None = None, *, typical: float | None = None) -> Drawing:
+    """Draw the flow as arrows on the (faded) target image, about 26 along the longer side.
 
     Args:
         flow: the field; unknown pixels get no arrow.
         image: ``(H, W, 3)`` uint8 target image of the flow's size (else a `FlowError`); None draws on white.
-        spacing: distance between arrows in pixels; None takes about 26 along the longer side.
-        scale: drawn length per pixel of flow; None takes the round number that suits the spacing.
-        typical: length of the vectors in pixels that the scale is to suit; None takes their 95th percentile.
+        typical: length of the vectors in pixels that the scale, a round number, is to suit; None takes their
+            95th percentile.
     """
     canvas = background(image, flow.size)
     line = pen_for(*flow.size).line
-    spacing = spacing or max(7, round(max(flow.size) / 26))
+    spacing = max(7, round(max(flow.size) / 26))
     counts = (max(1, side // spacing) for side in flow.size)
     ys, xs = (
         ((np.arange(count) + 0.5) * side / count).astype(np.intp)
@@ -49,7 +41,7 @@ def arrows(
     vectors = vectors[rows, columns]
     if typical is None:
         typical = float(np.percentile(np.hypot(*vectors.T), 95)) if vectors.size else 0.0
-    scale = scale or _round_scale(1.8 * spacing, typical)
+    scale = _round_scale(1.8 * spacing, typical)
     starts = np.stack([xs[columns], ys[rows]], axis=1).astype(np.float64)
     ends = starts + vectors * scale
     if image is not None:  # all outlines first: no outline then cuts through a neighbour's arrow
@@ -90,26 +82,21 @@ def _fixed(point: Doubles) -> tuple[int, int]:
     return round(float(x) * 2**_SHIFT), round(float(y) * 2**_SHIFT)
 
 
-def deformed_grid(flow: Flow, image: Picture | None = None, *, cell: float | None = None) -> Drawing:
+def deformed_grid(flow: Flow, image: Picture | None = None) -> Drawing:
     """Draw the source's straight grid lines where the flow puts them on the target.
 
     A vertical line is where ``x + u`` is a multiple of the cell, a horizontal one where ``y + v`` is.
     Straight, even lines mean a smooth map; bunched lines mean compression, loops and tears mean that the
-    map folds or jumps. Nothing is drawn where the flow is unknown or leaves the source.
-
-    Args:
-        flow: the field.
-        image: ``(H, W, 3)`` uint8 target image of the flow's size (else a `FlowError`); None draws on white.
-        cell: side of a cell in source pixels; None takes a round number, about 20 along the longer side.
+    map folds or jumps. Nothing is drawn where the flow is unknown or leaves the source. The cell is a round
+    number of source pixels, about 20 along the longer side; ``image`` as for `arrows`.
     """
     canvas = background(image, flow.size)
     line = pen_for(*flow.size).line
     frame = flow.source_frame
-    if not cell:
-        # On a thumbnail lines closer than this would leave nothing between them.
-        rough = 0.8 * max(max(frame) / 20, 7.0 * (line + 1))
-        rounds = (float(unit * factor) for unit in (1, 10, 100, 1000, 10000) for factor in (1, 2, 5))
-        cell = next((each for each in rounds if each >= rough), rough)
+    # On a thumbnail lines closer than this would leave nothing between them.
+    rough = 0.8 * max(max(frame) / 20, 7.0 * (line + 1))
+    rounds = (float(unit * factor) for unit in (1, 10, 100, 1000, 10000) for factor in (1, 2, 5))
+    cell = next((each for each in rounds if each >= rough), rough)
     # Rows of neighbours on both sides let each strip take the same gradient as the whole field would.
     for top, bottom in strips(flow.size):
         first, last = max(0, top - 1), min(flow.height, bottom + 1)
