@@ -18,7 +18,7 @@ from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, from_transform
-from glualign.geometry import size_of
+from glualign.geometry import by, size_of
 from glualign.images import Image, as_image
 from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
@@ -204,10 +204,7 @@ class Aligner:
             known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
             matrix = None if isinstance(init, Flow) else np.asarray(init, np.float64)
             if known.size != size:
-                raise FlowError(
-                    f"init is for a target of {known.width} x {known.height} pixels, the target is "
-                    f"{size[1]} x {size[0]}"
-                )
+                raise FlowError(f"init is for a target of {by(known.size)} pixels, the target is {by(size)}")
             moved, reached = warp_image(source, known)
             if not reached.all():
                 moved = moved.replace(ignored=~reached)

@@ -6,7 +6,7 @@ pixel centres. `glualign.network.warping.pixel_grid` is the torch twin of `pixel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import cv2
@@ -83,6 +83,11 @@ def nearest_pixels(size: Size, x: Array, y: Array) -> tuple[npt.NDArray[np.intp]
 def size_of(image: Array) -> Size:
     """``(height, width)`` of an image or a field."""
     return image.shape[0], image.shape[1]
+
+
+def by(size: Sequence[int]) -> str:
+    """``WIDTH x HEIGHT``, as messages say it."""
+    return f"{size[1]} x {size[0]}"
 
 
 def inverse(matrix: Matrix) -> Matrix:
