@@ -56,9 +56,8 @@ def oriented(value: int, exif: bytes | None = None) -> bytes:
 def for_pixels(exif: bytes, size: tuple[int, int], dpi: tuple[float, float] | None) -> bytes:
     """The block to write with an image of this size: dimensions and density set, thumbnail unlinked.
 
-    A density that is not known is 72, as EXIF says.
-
-    The thumbnail shows the picture before it was warped, and file managers would go on showing it.
+    A density that is not known is 72, as EXIF says. The thumbnail shows the picture before it was warped, and
+    file managers would go on showing it.
     """
     entries = _entries(exif)
     block, dpi = patched(exif, {RESOLUTION_UNIT: _INCH}), dpi or _UNKNOWN

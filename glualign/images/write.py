@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from glualign.arrays import Array
-from glualign.errors import GlualignError, ImageError
+from glualign.errors import ImageError
 from glualign.files import atomic_path
 from glualign.geometry import by, size_of, strips
 from glualign.images import exif, tiff_tags
@@ -93,8 +93,6 @@ def write_image(
     with atomic_path(location) as temporary:
         try:
             return notes + _encode(form, temporary, _held_by(form, picture), block, quality)
-        except GlualignError as error:
-            raise type(error)(f"{location}: {error}") from error
         except Exception as error:  # Encoders refuse with errors of every kind.
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
                 raise  # The disk is full or the like, which is no fault of the image.
