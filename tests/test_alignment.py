@@ -130,6 +130,7 @@ def test_a_source_without_orientation_lies_as_its_target_does_too(shifted, tmp_p
     turned.save(tmp_path, stem="a", outputs=["warped"], extension=extension)
     with PillowImage.open(tmp_path / f"a_warped{extension}") as picture:
         assert picture.getexif()[0x0112] == 6
+        assert picture.getexif().get(0x010F) == ("Maker" if has_exif else None)
 
 
 def test_a_notebook_shows_before_and_after(shifted):

@@ -46,11 +46,22 @@ def patched(exif: bytes, numbers: dict[int, int], offset: int = 0) -> bytes:
 
 
 def oriented(value: int, exif: bytes | None = None) -> bytes:
-    """The block with this orientation or, where it has no such tag, one that says nothing else."""
+    """The block with this orientation; one that says nothing else where there is none, or it is broken.
+
+    A block without the tag gets a new first directory at its end: whatever has an offset stays in its place.
+    """
     block = patched(exif or b"", {ORIENTATION: value})
     if orientation(block) == value:
         return block
-    return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ORIENTATION, _SHORT, 1, value, 0, 0)
+    entries = _entries(block)
+    following = block[entries[-1][0] + 12 :][:4] if entries else b""
+    block = block + bytes(len(block) % 2) if entries else b"II*\0" + bytes(4)
+    order = "<" if block[:1] == b"I" else ">"
+    rows = [block[position : position + 12] for position, tag, *_ in entries if tag != ORIENTATION]
+    rows.append(struct.pack(order + "HHIHH", ORIENTATION, _SHORT, 1, value, 0))
+    rows.sort(key=lambda row: struct.unpack_from(order + "H", row))
+    directory = struct.pack(order + "H", len(rows)) + b"".join(rows) + following.ljust(4, b"\0")
+    return block[:4] + struct.pack(order + "I", len(block)) + block[8:] + directory
 
 
 def for_pixels(exif: bytes, size: tuple[int, int], dpi: tuple[float, float] | None) -> bytes:
