@@ -72,7 +72,7 @@ def evaluate(
                 earlier[each.run, each.method, each.pair] = each
     results: list[PairResult] = []
     for pair in dataset.pairs:
-        loaded = cache(partial(load, pair))
+        loaded = cache(pair.load)
         for method in methods:
             result = earlier.pop((runs[method.name], method.name, " ".join(pair.name.split())), None)
             if result is None or result.error:
@@ -102,14 +102,6 @@ def fingerprint(dataset: Dataset, settings: Mapping[str, str]) -> str:
     """Short hash of the data set, its place and the settings, so that a resumed run never mixes them."""
     text = json.dumps([dataset.name, dataset.origin, dict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def load(pair: EvalPair) -> Sample:
-    """Read a pair and refuse, as `GlualignError`, one without a single pixel to compare."""
-    sample = pair.load()
-    if sample.truth.count() == 0:
-        raise DatasetError(f"{pair.name}: no pixel with ground truth inside the source")
-    return sample
 
 
 def _measured(pair: EvalPair, method: Method, run: str, loaded: Callable[[], Sample]) -> PairResult:
