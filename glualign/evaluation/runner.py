@@ -150,7 +150,7 @@ def read_csv(path: Path) -> list[PairResult]:
         whole = lines[:-1] if lines and not lines[-1].endswith("\n") else lines
         reader = csv.DictReader(whole, restval="")
         rows, names = list(reader), reader.fieldnames
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
     if names and set(COLUMNS) - set(names):
         raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")

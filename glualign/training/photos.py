@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import fnmatch
 import hashlib
 import json
@@ -87,15 +88,12 @@ class PhotoStore:
             raise TrainingError(f"{path}: no such file; write it with tools/match_views.py")
         with reading(path, TrainingError) as stream:
             try:
-                text = stream.read().decode("utf-8").splitlines()
-                first, *rows = np.loadtxt(
-                    text, str, delimiter=",", comments=None, ndmin=2, quotechar='"'
-                ).tolist()
+                first, *rows = filter(None, csv.reader(stream.read().decode("utf-8").splitlines()))
                 pairs = np.array([[members[a], members[b]] for a, b, *_ in rows], int).reshape(-1, 2)
-                matches = np.array([row[2:] for row in rows], np.float32).reshape(-1, 4)
+                matches = np.array([row[2:] for row in rows], np.float32).reshape(len(rows), 4)
                 if first != MATCHES_COLUMNS or not ((matches >= 0) & (matches <= 1)).all():
                     raise ValueError("other columns, or numbers that are not from 0 to 1")
-            except (KeyError, ValueError) as error:
+            except (csv.Error, KeyError, ValueError) as error:
                 fault = f"not a table {','.join(MATCHES_COLUMNS)} of photographs beside it ({error})"
                 raise TrainingError(f"{fault}; write it with tools/match_views.py") from error
         different, of_row = np.unique(pairs, axis=0, return_inverse=True)
