@@ -201,7 +201,7 @@ def _checked(value: Any, hint: Any, bounds: tuple[float, ...], where: str) -> An
     if origin is Annotated:
         return _checked(value, arguments[0], arguments[1], where)
     if origin is Literal:
-        if not any(value is allowed or value == allowed for allowed in arguments):
+        if value not in arguments:
             raise TrainingError(f"{where}: {_shown(value)} is not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
