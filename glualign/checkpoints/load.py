@@ -84,12 +84,9 @@ class LoadedModel:
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:
-    """Load a model by its name in the registry, or from a file of weights.
+    """Load a model by a name from ``glualign weights list``, or a file (.safetensors, .pth, .pth.tar).
 
     Nothing is downloaded: weights that are not there are fetched with ``glualign weights fetch NAME``.
-
-    Args:
-        name_or_path: a name from ``glualign weights list``, or a file (.safetensors, .pth, .pth.tar).
 
     Raises:
         CheckpointError: unknown name, weights not fetched yet, or a file that is unreadable, unsafe, of

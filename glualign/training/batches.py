@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from glualign.arrays import Array, Mask
+from glualign.arrays import Array
 from glualign.evaluation.metrics import scattered
 from glualign.geometry import apply_transform, fill_unknown, inside, pixel_grid, rotation_scale_matrix
 from glualign.network.config import COARSE_SIZE
@@ -124,7 +124,12 @@ def _views(
     images = _changed(synthesis, rng, photos, crops, size)
     places = [ends[:, k] * photo.shape[1::-1] - 0.5 for k, photo in enumerate(photos)]
     source, target = map(apply_transform, map(np.linalg.inv, crops), places)
-    return TrainingPair(images[0], images[1], *_flow_at(source, target, size))
+    within = inside(source[:, 0], source[:, 1], (size, size))
+    sparse = scattered(target[within], source[within], (size, size))
+    away = cv2.distanceTransform((~sparse.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = away <= REACH * size
+    flow = np.where(near[..., None], fill_unknown(sparse.flow, sparse.mask), np.float32(FAR))
+    return TrainingPair(images[0], images[1], flow, near, near)
 
 
 def _crops(rng: Rng, photos: Sequence[Pixels], size: int, *, turned: bool = False) -> list[Matrix]:
@@ -148,15 +153,6 @@ def _changed(
         synthesis.changed(resample(photo, cv2.transform(still, crop[:2]), size), rng, _CHANGES)[0]
         for photo, crop in zip(photos, crops, strict=True)
     ]
-
-
-def _flow_at(source: Array, target: Array, size: int) -> tuple[Array, Mask, Mask]:
-    """Flow, valid and visible of a `TrainingPair` from the two positions of matches, each ``(N, 2)``."""
-    within = inside(source[:, 0], source[:, 1], (size, size))
-    sparse = scattered(target[within], source[within], (size, size))
-    away = cv2.distanceTransform((~sparse.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    near = away <= REACH * size
-    return np.where(near[..., None], fill_unknown(sparse.flow, sparse.mask), np.float32(FAR)), near, near
 
 
 def as_tensor(images: Sequence[Pixels]) -> Tensor:
