@@ -7,7 +7,9 @@ one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -131,10 +133,20 @@ def open_dataset(name: str, root: PathLike, *, pair_list: PathLike | None = None
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; {how}")
     try:
-        found = tuple(list_pairs(folder, **({} if pair_list is None else {"pair_list": Path(pair_list)})))
+        listed = list_pairs(folder, **({} if pair_list is None else {"pair_list": Path(pair_list)}))
+        found = tuple(_named_apart(listed))
     except DatasetError as error:
         raise DatasetError(f"{error}; {how}") from error
     if not found:
         raise DatasetError(f"{folder}: no pair found; {how}")
     origin = tuple(os.path.realpath(path) for path in (folder, pair_list) if path is not None)
     return Dataset(name, title.format(root=folder.name), found, name == "megadepth", origin)
+
+
+def _named_apart(pairs: Iterable[EvalPair]) -> Iterator[EvalPair]:
+    """The pairs, with a number behind a name that an earlier one has: results are known by the name."""
+    times: Counter[str] = Counter()
+    for pair in pairs:
+        times[pair.name] += 1
+        number = times[pair.name]
+        yield pair if number == 1 else replace(pair, name=f"{pair.name} ({number})")
