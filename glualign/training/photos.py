@@ -8,6 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -166,7 +167,9 @@ def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int =
             for path in files:
                 with reading(path, TrainingError) as stream:
                     data = np.frombuffer(stream.read(), np.uint8)
-                pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+                pixels = None
+                with suppress(cv2.error):  # of an empty file, or of one that claims too many pixels
+                    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
                 if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
                     continue
                 scale = max_side / max(pixels.shape[:2])
