@@ -90,26 +90,23 @@ def draw(
         second = group[(place + int(rng.integers(1, len(group)))) % len(group)][0]
         negative = others[int(rng.integers(len(others)))][0]
         photos = [synthesis.photos[each] for each in (first, second, negative)]
-        return _triplet(synthesis, rng, _CLASS, photos, _crops(rng, photos, size), size)
+        return _triplet(synthesis, rng, _CLASS, photos, size)
     photos = [synthesis.photos[each] for each in (first, second)[::turn]]
     if kind == "aligned":
         return synthesis.pair(index, size, (photos[0], photos[1]))._asdict()
     if kind == "video":
-        crop, _ = _crops(rng, photos, size)  # both frames are cut at one place
-        return _triplet(synthesis, rng, _VIDEO, photos, [crop, crop], size)
+        return _triplet(synthesis, rng, _VIDEO, photos, size)
     assert matches is not None
     return _views(synthesis, rng, photos, matches.reshape(-1, 2, 2)[:, ::turn], size)._asdict()
 
 
 def _triplet(
-    synthesis: PairSynthesis,
-    rng: Rng,
-    stratum: Stratum,
-    photos: Sequence[Pixels],
-    crops: Sequence[Matrix],
-    size: int,
+    synthesis: PairSynthesis, rng: Rng, stratum: Stratum, photos: Sequence[Pixels], size: int
 ) -> dict[str, Any]:
     """A pair of the first photograph; the second as ``between``; the third, if any, as ``negative``."""
+    crops = _crops(rng, photos, size)
+    if stratum is _VIDEO:  # both frames are cut at one place
+        crops = crops[:1] * 2
     further = _changed(synthesis, rng, photos, crops, size)[1:]
     mapping = stratum.motion(rng, size)
     pair = synthesis.warped(rng, stratum, mapping, (photos[0], photos[0]), crops[0][:2])
