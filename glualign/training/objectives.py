@@ -173,7 +173,7 @@ class Objective(nn.Module):
                 features[4] = torch.cat([side.quarter for side in sides])
             contrast, hits = self.head(features, batch)
             loss, metrics = loss + stage.contrastive * contrast, metrics | hits
-        # Of photographs that belong together those of the finest level.
+        # Photographs that belong together have one figure for all levels: the last, of the finest.
         return loss, {f"{kind}_{k.rstrip('0123456789')}" if kind else k: v for k, v in metrics.items()}
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
