@@ -74,7 +74,7 @@ def evaluate(
     for pair in dataset.pairs:
         loaded = cache(pair.load)
         for method in methods:
-            result = earlier.pop((runs[method.name], method.name, " ".join(pair.name.split())), None)
+            result = earlier.pop((runs[method.name], method.name, pair.name), None)
             if result is None or result.error:
                 result = _measured(pair, method, runs[method.name], loaded)
                 if unfinished:

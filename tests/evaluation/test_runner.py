@@ -76,6 +76,17 @@ def test_resume_tells_pairs_of_one_name_apart(tmp_path):
         assert [result.metrics.aepe for result in results] == [1, 2, 3]
 
 
+def test_resume_knows_pairs_and_sets_whose_names_have_odd_spaces(tmp_path):
+    root = make_pairs(tmp_path / "data")
+    (root / "moved").rename(root / "two  moved\u00a0sets")
+    dataset, method = open_dataset("pairs", root), Offset()
+    for _ in range(2):
+        results = evaluate(dataset, [method], csv_path=tmp_path / "out.csv", resume=True)
+        assert [result.pair for result in results] == [pair.name for pair in dataset.pairs]
+        assert [row["metrics"]["pairs"] for row in group_results(dataset, results)] == [3, 3]
+    assert len(method.seen) == 3
+
+
 def test_resume_runs_only_what_is_missing_and_gives_the_same(pairs, tmp_path):
     csv = tmp_path / "results.csv"
     complete = evaluate(pairs, [Offset()], csv_path=csv)

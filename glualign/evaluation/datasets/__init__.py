@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -144,9 +143,10 @@ def open_dataset(name: str, root: PathLike, *, pair_list: PathLike | None = None
 
 
 def _named_apart(pairs: Iterable[EvalPair]) -> Iterator[EvalPair]:
-    """The pairs, with a number behind a name that an earlier one has: results are known by the name."""
+    """The pairs, each with a name of its own, and all names as a csv of results has them."""
     times: Counter[str] = Counter()
     for pair in pairs:
-        times[pair.name] += 1
-        number = times[pair.name]
-        yield pair if number == 1 else replace(pair, name=f"{pair.name} ({number})")
+        name, group, subgroup = (" ".join(each.split()) for each in (pair.name, pair.group, pair.subgroup))
+        times[name] += 1
+        apart = name if times[name] == 1 else f"{name} ({times[name]})"
+        yield EvalPair(apart, pair.read, group, subgroup)
