@@ -143,6 +143,7 @@ def main() -> None:
         for name in blocks[0]
     }
     share = sorted(clocks["network"]["wall"] / clocks["batch"]["wall"] for clocks in blocks)
+    singles = total.get("singles")
     report = {
         "machine": machine(),
         "device": aligner.device,
@@ -153,9 +154,7 @@ def main() -> None:
         "network_at_work_in_one_run": sum(aligning) / whole["wall"],
         "share_of_network_throughput_by_block": share,
         "share_of_network_throughput": total["network"]["wall"] / total["batch"]["wall"],
-        "single_runs_take_times_as_long": total["singles"]["wall"] / total["batch of singles"]["wall"]
-        if "singles" in total
-        else None,
+        "single_runs_take_times_as_long": singles and singles["wall"] / total["batch of singles"]["wall"],
         "seconds": total,
         "cpu_of_network_over_batch": total["network"]["cpu"] / total["batch"]["cpu"],
         "memory_mb_after_pair": {n: used[n] for n in (1, 10, 20, 30, 40, 50, 60) if n < len(used)},

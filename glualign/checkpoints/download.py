@@ -85,10 +85,6 @@ def download(
         raise errors[0]
 
 
-class _TransientError(Exception):
-    """Something that may go better at the next attempt."""
-
-
 class _Download(urllib.request.HTTPRedirectHandler):
     def __init__(
         self, base: str, stream: BinaryIO, limits: Limits, progress: ProgressCallback | None
@@ -99,12 +95,12 @@ class _Download(urllib.request.HTTPRedirectHandler):
         self._opener = urllib.request.build_opener(self)
 
     def run(self, url: str) -> None:
-        """Try until the file is there; every byte gained shows a live connection."""
+        """Try until the file is there, after any `OSError`; every byte gained shows a live connection."""
         failures = most = 0
         while True:
             try:
                 return self._attempt(url)
-            except (_TransientError, http.client.HTTPException, OSError) as error:
+            except (http.client.HTTPException, OSError) as error:
                 trouble = _line(error)
             failures = 1 if self.stream.tell() > most else failures + 1
             most = max(most, self.stream.tell())
@@ -129,7 +125,7 @@ class _Download(urllib.request.HTTPRedirectHandler):
                 answer = self._opener.open(request, timeout=self.limits.silence)
             except urllib.error.HTTPError as error:
                 if error.code in _PASSING_STATUS:
-                    raise _TransientError(f"the server answered {error.code}") from None
+                    raise ConnectionError(f"the server answered {error.code}") from None
                 page = error.read(_PAGE_BYTES).decode("utf-8", "replace")
                 raise DownloadError(f"the server answered {error.code}; {_refusal(page)}") from None
             with answer:
@@ -154,7 +150,7 @@ class _Download(urllib.request.HTTPRedirectHandler):
         version = (answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "", total)
         if begin and (begin != self.stream.tell() or version != self._version):
             self.stream.seek(self.stream.truncate(0))
-            raise _TransientError("the file on the server has changed")
+            raise ConnectionError("the file on the server has changed")
         self._version = version
         self.stream.seek(self.stream.truncate(begin))
         while data := answer.read1(_CHUNK_BYTES):
@@ -168,7 +164,7 @@ class _Download(urllib.request.HTTPRedirectHandler):
             if self.progress is not None:
                 self.progress(begin, total)
         if total not in (None, begin):
-            raise _TransientError(f"the connection ended after {begin:,} of {total:,} bytes")
+            raise ConnectionError(f"the connection ended after {begin:,} of {total:,} bytes")
 
     def _check_host(self, url: str) -> None:
         """Refuse to go elsewhere than to the server that was asked, or to Google over TLS."""

@@ -20,8 +20,6 @@ from glualign.network.config import GLUNetConfig
 Storage = Literal["fp16", "bf16", "fp32"]
 
 _VERSION_KEY = "glualign.version"
-# Written anew into every file.
-_OWN_KEYS = (CONFIG_KEY, _VERSION_KEY, "format")
 
 
 def save_checkpoint(
@@ -74,16 +72,12 @@ def export_checkpoint(
     """Write an existing checkpoint, be it official or a training state, as self-describing safetensors.
 
     What the checkpoint says about itself is kept; ``metadata`` is added to it and goes before it.
-
-    Raises:
-        CheckpointError: the checkpoint is unusable, or ``path`` does not end in ``.safetensors``.
-        OutputError: the file cannot be written.
+    Raises as `save_checkpoint`, and a `CheckpointError` unless ``path`` ends in ``.safetensors``.
     """
     if not os.fspath(path).endswith(".safetensors"):
         raise CheckpointError(f"{path}: the output is a safetensors file; let its name end in .safetensors")
     loaded = load_model(name_or_path)
-    known = {key: value for key, value in loaded.metadata.items() if key not in _OWN_KEYS}
-    facts = {**known, **(metadata or {})}
+    facts = {**loaded.metadata, **(metadata or {})}
     save_checkpoint(path, loaded.model.state_dict(), loaded.config, metadata=facts, dtype=dtype)
 
 

@@ -61,7 +61,6 @@ _OFFICIAL_WIDTH = 128  # output channels of every decoder's first layer
 class Checkpoint:
     """A file of weights, read but not yet put into a network."""
 
-    path: Path
     kind: Literal["safetensors", "torch"]  # how it is stored
     state: dict[str, Tensor]  # by the official keys, without prefix, on the CPU, as stored
     config: GLUNetConfig  # from the file's metadata or detected from the shapes
@@ -85,12 +84,9 @@ class LoadedModel:
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> LoadedModel:
-    """Load a model by its name in the registry, or from a file of weights.
+    """Load a model by a name from ``glualign weights list``, or a file (.safetensors, .pth, .pth.tar).
 
     Nothing is downloaded: weights that are not there are fetched with ``glualign weights fetch NAME``.
-
-    Args:
-        name_or_path: a name from ``glualign weights list``, or a file (.safetensors, .pth, .pth.tar).
 
     Raises:
         CheckpointError: unknown name, weights not fetched yet, or a file that is unreadable, unsafe, of
@@ -111,8 +107,7 @@ def read_checkpoint(path: str | os.PathLike[str], entry: RegistryEntry | None = 
         CheckpointError: missing, empty, damaged, unsafe, no weights at all, an unsupported network, or
             another one than that of ``entry``.
     """
-    file = Path(path)
-    with reading(file, CheckpointError) as stream:
+    with reading(path, CheckpointError) as stream:
         head = stream.read(1024)
         stream.seek(0)
         kind: Literal["safetensors", "torch"] = "torch"
@@ -155,7 +150,7 @@ def read_checkpoint(path: str | os.PathLike[str], entry: RegistryEntry | None = 
                     f"{entry.file}: holds {config.model}, but {entry.name} is {entry.model}"
                 )
             config = replace(expected, **entry.settings)
-    return Checkpoint(file, kind, state, config, metadata)
+    return Checkpoint(kind, state, config, metadata)
 
 
 def build(state: Mapping[str, Tensor], config: GLUNetConfig, where: str) -> GLUNet:

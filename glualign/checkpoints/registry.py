@@ -150,7 +150,8 @@ def suggestion(name: str) -> str:
 def imported_files() -> list[Path]:
     """Cached files of weights that belong to no entry of the registry, by name."""
     known = {entry.file for entry in load_registry().values()}
-    files = cache_folder().iterdir() if cache_folder().is_dir() else ()
+    # Without what an import that was killed left half written, whose name begins with a dot.
+    files = cache_folder().glob("[!.]*")
     return sorted(path for path in files if path.name.endswith(SUFFIXES) and path.name not in known)
 
 

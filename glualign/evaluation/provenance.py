@@ -63,9 +63,13 @@ def _cpu_model() -> str:
 def _commit() -> str | None:
     """The commit this package was run from, with a + when its files were changed; None outside a checkout."""
     git = ["git", "-C", str(Path(glualign.__file__).parent)]
-    commands = (["rev-parse", "--short=10", "HEAD"], ["status", "--porcelain", "-uno", "--", "."])
+    commands = (
+        ["ls-files", "--error-unmatch", "__init__.py"],  # fails where another checkout holds the environment
+        ["rev-parse", "--short=10", "HEAD"],
+        ["status", "--porcelain", "-uno", "--", "."],
+    )
     with suppress(OSError, subprocess.SubprocessError):
-        head, changes = (
+        _, head, changes = (
             subprocess.check_output([*git, *arguments], stderr=subprocess.DEVNULL, text=True).strip()
             for arguments in commands
         )

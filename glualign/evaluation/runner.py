@@ -72,9 +72,9 @@ def evaluate(
                 earlier[each.run, each.method, each.pair] = each
     results: list[PairResult] = []
     for pair in dataset.pairs:
-        loaded = cache(partial(load, pair))
+        loaded = cache(pair.load)
         for method in methods:
-            result = earlier.pop((runs[method.name], method.name, " ".join(pair.name.split())), None)
+            result = earlier.pop((runs[method.name], method.name, pair.name), None)
             if result is None or result.error:
                 result = _measured(pair, method, runs[method.name], loaded)
                 if unfinished:
@@ -102,14 +102,6 @@ def fingerprint(dataset: Dataset, settings: Mapping[str, str]) -> str:
     """Short hash of the data set, its place and the settings, so that a resumed run never mixes them."""
     text = json.dumps([dataset.name, dataset.origin, dict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def load(pair: EvalPair) -> Sample:
-    """Read a pair and refuse, as `GlualignError`, one without a single pixel to compare."""
-    sample = pair.load()
-    if sample.truth.count() == 0:
-        raise DatasetError(f"{pair.name}: no pixel with ground truth inside the source")
-    return sample
 
 
 def _measured(pair: EvalPair, method: Method, run: str, loaded: Callable[[], Sample]) -> PairResult:
@@ -158,7 +150,7 @@ def read_csv(path: Path) -> list[PairResult]:
         whole = lines[:-1] if lines and not lines[-1].endswith("\n") else lines
         reader = csv.DictReader(whole, restval="")
         rows, names = list(reader), reader.fieldnames
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as the csv of an earlier run ({error})") from error
     if names and set(COLUMNS) - set(names):
         raise DatasetError(f"{path}: not the csv of an earlier run; give another --csv or leave out --resume")

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ SPEED_HEADERS = ("size", "threads", "model", "precision", "layout", "s/pair", "f
 SPEED_RIGHT_ALIGNED = (1, 5, 6, 7)
 _MISSING = "-"
 
+Measured = tuple[GroupMetrics, float]
+"""Metrics of a group and seconds of a pair."""
 Row = dict[str, Any]
 """One method on one group of pairs, as JSON has it.
 
@@ -51,35 +54,30 @@ def group_results(dataset: Dataset, results: Sequence[PairResult]) -> list[Row]:
     methods = list(dict.fromkeys(result.method for result in results))
     groups = [group for group in dataset.groups if group != ALL]
     rows: list[Row] = []
-    measured: dict[str, list[tuple[GroupMetrics, float]]] = defaultdict(list)
-    for group in (*groups, ALL):
-        for method in methods:
-            chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
-            # Inside a scene over its pairs, then the mean of the scenes.
-            scenes: dict[str, list[PairMetrics]] = defaultdict(list)
-            for result in chosen:
-                if result.metrics:
-                    scenes[result.subgroup].append(result.metrics)
-            metrics, seconds = None, math.nan
-            if scenes:
-                metrics = mean_of([summarise(p, pooled_pck=dataset.pooled_pck) for p in scenes.values()])
-                seconds = float(np.median([result.seconds for result in chosen if result.metrics]))
-                if group != ALL:
-                    measured[method].append((metrics, seconds))
-            rows.append(_row(group, method, chosen, metrics, seconds))
+    measured: dict[str, list[Measured]] = defaultdict(list)
+    for group, method in product((*groups, ALL), methods):
+        chosen = [r for r in results if r.method == method and group in (ALL, r.group)]
+        # Inside a scene over its pairs, then the mean of the scenes.
+        scenes: dict[str, list[PairMetrics]] = defaultdict(list)
+        for result in chosen:
+            if result.metrics:
+                scenes[result.subgroup].append(result.metrics)
+        found: list[Measured] = []
+        if scenes:
+            metrics = mean_of([summarise(p, pooled_pck=dataset.pooled_pck) for p in scenes.values()])
+            found = [(metrics, float(np.median([r.seconds for r in chosen if r.metrics])))]
+        rows.append(_row(group, method, chosen, found))
+        measured[method] += found if group != ALL else []
     for method in methods if len(groups) > 1 else ():
         chosen = [r for r in results if r.method == method and r.group != ALL]
-        metrics, seconds = None, math.nan
-        if measured[method]:
-            found, times = zip(*measured[method], strict=True)
-            metrics, seconds = mean_of(found), float(np.mean(times))
-        rows.append(_row(MEAN_OF_GROUPS, method, chosen, metrics, seconds))
+        rows.append(_row(MEAN_OF_GROUPS, method, chosen, measured[method]))
     return rows
 
 
-def _row(
-    group: str, method: str, results: Sequence[PairResult], metrics: GroupMetrics | None, seconds: float
-) -> Row:
+def _row(group: str, method: str, results: Sequence[PairResult], measured: Sequence[Measured]) -> Row:
+    """A row with the mean of what was ``measured``, which is nothing where all ``results`` failed."""
+    metrics = mean_of([each for each, _ in measured]) if measured else None
+    seconds = float(np.mean([each for _, each in measured])) if measured else math.nan
     return {
         "group": group,
         "method": method,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from glualign.evaluation.datasets.base import Dataset, Pixels, Sample
 from glualign.evaluation.methods import Method
 from glualign.evaluation.metrics import PointTruth, scattered
-from glualign.evaluation.runner import PairResult, load
+from glualign.evaluation.runner import PairResult
 from glualign.evaluation.tables import ALL, HEADERS, RIGHT_ALIGNED, table_cells
 from glualign.flow import Flow, warp
 from glualign.geometry import size_of
@@ -54,7 +54,7 @@ def panels(
     pairs = {pair.name: pair for pair in dataset.pairs}
     found = []
     for kind, result in worst_and_median([r for r in results if r.method == method.name], count):
-        sample = load(pairs[result.pair])
+        sample = pairs[result.pair].load()
         flow = method.estimate(sample).flow
         scale = max(FULL_SCALE * sample.longer_side, 1.0)
         warped, _ = warp(sample.source, Flow(np.asarray(flow, dtype=np.float32), size_of(sample.source)))

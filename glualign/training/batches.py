@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from glualign.arrays import Array, Mask
+from glualign.arrays import Array
 from glualign.evaluation.metrics import scattered
 from glualign.geometry import apply_transform, fill_unknown, inside, pixel_grid, rotation_scale_matrix
 from glualign.network.config import COARSE_SIZE
@@ -90,26 +90,23 @@ def draw(
         second = group[(place + int(rng.integers(1, len(group)))) % len(group)][0]
         negative = others[int(rng.integers(len(others)))][0]
         photos = [synthesis.photos[each] for each in (first, second, negative)]
-        return _triplet(synthesis, rng, _CLASS, photos, _crops(rng, photos, size), size)
+        return _triplet(synthesis, rng, _CLASS, photos, size)
     photos = [synthesis.photos[each] for each in (first, second)[::turn]]
     if kind == "aligned":
         return synthesis.pair(index, size, (photos[0], photos[1]))._asdict()
     if kind == "video":
-        crop, _ = _crops(rng, photos, size)  # both frames are cut at one place
-        return _triplet(synthesis, rng, _VIDEO, photos, [crop, crop], size)
+        return _triplet(synthesis, rng, _VIDEO, photos, size)
     assert matches is not None
     return _views(synthesis, rng, photos, matches.reshape(-1, 2, 2)[:, ::turn], size)._asdict()
 
 
 def _triplet(
-    synthesis: PairSynthesis,
-    rng: Rng,
-    stratum: Stratum,
-    photos: Sequence[Pixels],
-    crops: Sequence[Matrix],
-    size: int,
+    synthesis: PairSynthesis, rng: Rng, stratum: Stratum, photos: Sequence[Pixels], size: int
 ) -> dict[str, Any]:
     """A pair of the first photograph; the second as ``between``; the third, if any, as ``negative``."""
+    crops = _crops(rng, photos, size)
+    if stratum is _VIDEO:  # both frames are cut at one place
+        crops = crops[:1] * 2
     further = _changed(synthesis, rng, photos, crops, size)[1:]
     mapping = stratum.motion(rng, size)
     pair = synthesis.warped(rng, stratum, mapping, (photos[0], photos[0]), crops[0][:2])
@@ -124,7 +121,12 @@ def _views(
     images = _changed(synthesis, rng, photos, crops, size)
     places = [ends[:, k] * photo.shape[1::-1] - 0.5 for k, photo in enumerate(photos)]
     source, target = map(apply_transform, map(np.linalg.inv, crops), places)
-    return TrainingPair(images[0], images[1], *_flow_at(source, target, size))
+    within = inside(source[:, 0], source[:, 1], (size, size))
+    sparse = scattered(target[within], source[within], (size, size))
+    away = cv2.distanceTransform((~sparse.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = away <= REACH * size
+    flow = np.where(near[..., None], fill_unknown(sparse.flow, sparse.mask), np.float32(FAR))
+    return TrainingPair(images[0], images[1], flow, near, near)
 
 
 def _crops(rng: Rng, photos: Sequence[Pixels], size: int, *, turned: bool = False) -> list[Matrix]:
@@ -148,15 +150,6 @@ def _changed(
         synthesis.changed(resample(photo, cv2.transform(still, crop[:2]), size), rng, _CHANGES)[0]
         for photo, crop in zip(photos, crops, strict=True)
     ]
-
-
-def _flow_at(source: Array, target: Array, size: int) -> tuple[Array, Mask, Mask]:
-    """Flow, valid and visible of a `TrainingPair` from the two positions of matches, each ``(N, 2)``."""
-    within = inside(source[:, 0], source[:, 1], (size, size))
-    sparse = scattered(target[within], source[within], (size, size))
-    away = cv2.distanceTransform((~sparse.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    near = away <= REACH * size
-    return np.where(near[..., None], fill_unknown(sparse.flow, sparse.mask), np.float32(FAR)), near, near
 
 
 def as_tensor(images: Sequence[Pixels]) -> Tensor:

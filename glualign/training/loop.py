@@ -116,7 +116,6 @@ class Trainer:
 
     def _add_batch_norms(self) -> None:
         weights.add_batch_norms(self.network.pyramid)
-        self.network.to(self.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._start_average()
         self.normalised = True
 

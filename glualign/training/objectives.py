@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glualign.network.config import COARSE_SIZE
-from glualign.network.correlation import unit_vectors
+from glualign.network.correlation import global_correlation, unit_vectors
 from glualign.network.glunet import CoarseFeatures, GLUNet, WorkingFeatures
 from glualign.network.warping import normalise, pixel_grid, resize_bilinear, warp_features
 from glualign.training.batches import Batch
@@ -173,7 +173,7 @@ class Objective(nn.Module):
                 features[4] = torch.cat([side.quarter for side in sides])
             contrast, hits = self.head(features, batch)
             loss, metrics = loss + stage.contrastive * contrast, metrics | hits
-        # Of photographs that belong together those of the finest level.
+        # Photographs that belong together have one figure for all levels: the last, of the finest.
         return loss, {f"{kind}_{k.rstrip('0123456789')}" if kind else k: v for k, v in metrics.items()}
 
     def _features(self, images: Tensor, images_256: Tensor) -> _Features:
@@ -237,7 +237,7 @@ def unmatched_loss(source: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     and over target cells (LoFTR, section 3.3). The inverse temperature ``scale`` does not learn from it: it
     would only fall.
     """
-    logits = torch.bmm(source.flatten(2).transpose(1, 2), target.flatten(2)).float() * scale.detach()
+    logits = global_correlation(source, target).flatten(2).float() * scale.detach()
     likeliest = (logits.softmax(dim=1) * logits.softmax(dim=2)).amax(dim=1)
     return -torch.log1p(-likeliest.clamp(max=1 - 1e-4)).mean()
 
@@ -280,7 +280,7 @@ def _share_near(likeness: Tensor, matches: Tensor, weight: Tensor) -> Tensor:
     """
     side = math.isqrt(likeness.shape[2])
     best = likeness.argmax(dim=2)
-    found = torch.stack([best % side, torch.div(best, side, rounding_mode="floor")], dim=1)
+    found = torch.stack([best % side, best // side], dim=1)
     near = ((found - matches).abs() <= 1).all(dim=1)
     return (near.float() * weight).sum() / weight.sum().clamp_min(1.0)
 
@@ -337,7 +337,7 @@ def contrastive_loss(
     def drawn(values: Tensor) -> Tensor:  # (B, C, N, N) at the cells that are drawn, (B, C, samples)
         return values.flatten(2).gather(2, chosen[:, None].expand(-1, values.shape[1], -1))
 
-    cells = torch.stack([chosen % side, torch.div(chosen, side, rounding_mode="floor")], dim=1)
+    cells = torch.stack([chosen % side, chosen // side], dim=1)
     matches = (cells + drawn(flow)).clamp(0, side - 1)
     queries = drawn(target).transpose(1, 2)
     logits = torch.bmm(queries, source.flatten(2)).float() * scale

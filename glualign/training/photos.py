@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import fnmatch
 import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -87,15 +89,12 @@ class PhotoStore:
             raise TrainingError(f"{path}: no such file; write it with tools/match_views.py")
         with reading(path, TrainingError) as stream:
             try:
-                text = stream.read().decode("utf-8").splitlines()
-                first, *rows = np.loadtxt(
-                    text, str, delimiter=",", comments=None, ndmin=2, quotechar='"'
-                ).tolist()
+                first, *rows = filter(None, csv.reader(stream.read().decode("utf-8").splitlines()))
                 pairs = np.array([[members[a], members[b]] for a, b, *_ in rows], int).reshape(-1, 2)
-                matches = np.array([row[2:] for row in rows], np.float32).reshape(-1, 4)
+                matches = np.array([row[2:] for row in rows], np.float32).reshape(len(rows), 4)
                 if first != MATCHES_COLUMNS or not ((matches >= 0) & (matches <= 1)).all():
                     raise ValueError("other columns, or numbers that are not from 0 to 1")
-            except (KeyError, ValueError) as error:
+            except (csv.Error, KeyError, ValueError) as error:
                 fault = f"not a table {','.join(MATCHES_COLUMNS)} of photographs beside it ({error})"
                 raise TrainingError(f"{fault}; write it with tools/match_views.py") from error
         different, of_row = np.unique(pairs, axis=0, return_inverse=True)
@@ -168,7 +167,9 @@ def open_photos(folder: PathLike, cache: PathLike | None = None, max_side: int =
             for path in files:
                 with reading(path, TrainingError) as stream:
                     data = np.frombuffer(stream.read(), np.uint8)
-                pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+                pixels = None
+                with suppress(cv2.error):  # of an empty file, or of one that claims too many pixels
+                    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
                 if pixels is None or min(pixels.shape[:2]) < SMALLEST_SIDE:
                     continue
                 scale = max_side / max(pixels.shape[:2])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import glualign
+from glualign.checkpoints.registry import PACKAGED
 from glualign.errors import TrainingError
 from glualign.files import PathLike, reading
 from glualign.network.config import CONFIGS, GLUNetConfig
@@ -134,12 +134,11 @@ class Recipe:
 
 def find_recipe(name_or_path: PathLike) -> Path:
     """A recipe by its path, or by its name one of those that ship; a `TrainingError` if there is none."""
-    path, package = Path(name_or_path), Path(glualign.__file__).parent
+    path = Path(name_or_path)
     if path.is_file():
         return path
-    folders = (package / "recipes", package.parent / "recipes")  # of the wheel, of the source tree
-    found = next(filter(None, (sorted(folder.glob("*.toml")) for folder in folders)), [])
-    shipped = {file.stem: file for file in found}
+    # Beside the weights, in a wheel as in the source tree.
+    shipped = {file.stem: file for file in sorted(PACKAGED.with_name("recipes").glob("*.toml"))}
     if str(path) not in shipped:
         raise TrainingError(f"{path}: neither a file nor one of the recipes that ship: {', '.join(shipped)}")
     return shipped[str(path)]
@@ -202,7 +201,7 @@ def _checked(value: Any, hint: Any, bounds: tuple[float, ...], where: str) -> An
     if origin is Annotated:
         return _checked(value, arguments[0], arguments[1], where)
     if origin is Literal:
-        if not any(value is allowed or value == allowed for allowed in arguments):
+        if value not in arguments:
             raise TrainingError(f"{where}: {_shown(value)} is not one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:

@@ -128,7 +128,9 @@ def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: f"{value:.6g}" for name, value in row.items() if math.isfinite(value)})
+        finite = {name: value for name, value in row.items() if math.isfinite(value)}
+        # Counts have to be exact: a run that goes on finds its place by them.
+        writer.writerow({k: f"{v:.0f}" if v % 1 == 0 else f"{v:.6g}" for k, v in finite.items()})
     write_text(path, text.getvalue())
 
 

@@ -54,7 +54,8 @@ def add_batch_norms(pyramid: nn.Module) -> None:
                 # Batch norm removes any constant, so the convolution needs no bias of its own.
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 layer.bias = None
-                setattr(group, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
+                norm = nn.BatchNorm2d(layer.out_channels, device=layer.weight.device)
+                setattr(group, name, nn.Sequential(layer, norm))
 
 
 def remove_batch_norms(pyramid: nn.Module) -> None:

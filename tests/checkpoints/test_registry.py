@@ -108,7 +108,7 @@ def test_a_registered_name_goes_before_a_file_of_that_name(tmp_path, monkeypatch
 
 def test_unfinished_downloads_and_records_are_no_checkpoints(cache):
     cache.mkdir()
-    for name in ("a.pth", "b.pth.part", "a.pth.json", "GLUNet_static.pth", "c.pth.tar"):
+    for name in ("a.pth", "b.pth.part", "a.pth.json", "GLUNet_static.pth", "c.pth.tar", ".glualign-0.pth"):
         (cache / name).touch()
     assert [path.name for path in imported_files()] == ["a.pth", "c.pth.tar"]
 

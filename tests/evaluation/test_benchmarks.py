@@ -43,6 +43,19 @@ def test_results_carry_machine_versions_and_commit(root):
         assert content["rows"], path
 
 
+def test_the_commit_of_another_checkout_is_not_named(tmp_path, monkeypatch):
+    """An environment often lies in the checkout of somebody else's project."""
+    from glualign.evaluation import provenance
+
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    (tmp_path / "venv" / "glualign").mkdir(parents=True)
+    (tmp_path / "venv" / "glualign" / "__init__.py").write_text("")
+    monkeypatch.setattr("glualign.__file__", str(tmp_path / "venv" / "glualign" / "__init__.py"))
+    assert provenance.machine()["commit"] is None
+
+
 def test_aligned_pairs_are_registered(root, tmp_path):
     write_image(tmp_path / "set" / "x_a.png", texture(96, 128, 1))
     write_image(tmp_path / "set" / "x_b.png", texture(96, 128, 1))

@@ -7,9 +7,10 @@ import pytest
 from glualign.errors import DatasetError, OutputError
 from glualign.evaluation import runner
 from glualign.evaluation.datasets import Dataset, EvalPair, open_dataset
+from glualign.evaluation.methods import open_baseline
 from glualign.evaluation.runner import evaluate, fingerprint, read_csv
 from glualign.evaluation.tables import group_results, table_cells
-from tests.evaluation.fakes import Offset, make_pairs
+from tests.evaluation.fakes import Offset, make_pairs, texture, write_image
 
 
 @pytest.fixture
@@ -58,6 +59,32 @@ def test_a_pair_without_a_pixel_to_compare_is_a_failure_and_not_a_perfect_result
     root = make_pairs(tmp_path, shifts=(500,))
     (result,) = evaluate(open_dataset("pairs", root), [Offset()])
     assert "no pixel with ground truth" in result.error
+
+
+def test_resume_tells_pairs_of_one_name_apart(tmp_path):
+    rows = [["imageA", "imageB", *range(40)]]
+    for shift in (1, 2, 3):
+        images = [f"{shift}/{side}.png" for side in ("source", "target")]
+        for image in images:
+            write_image(tmp_path / image, texture(40, 60, 1))
+        rows.append([*images, *range(20 + shift, 30 + shift), *[20] * 10, *range(20, 30), *[20] * 10])
+    (tmp_path / "list.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    dataset = open_dataset("pf-willow", tmp_path, pair_list=tmp_path / "list.csv")
+    assert [pair.name for pair in dataset.pairs] == [f"source target{end}" for end in ("", " (2)", " (3)")]
+    for _ in range(2):
+        results = evaluate(dataset, [open_baseline("identity")], csv_path=tmp_path / "out.csv", resume=True)
+        assert [result.metrics.aepe for result in results] == [1, 2, 3]
+
+
+def test_resume_knows_pairs_and_sets_whose_names_have_odd_spaces(tmp_path):
+    root = make_pairs(tmp_path / "data")
+    (root / "moved").rename(root / "two  moved\u00a0sets")
+    dataset, method = open_dataset("pairs", root), Offset()
+    for _ in range(2):
+        results = evaluate(dataset, [method], csv_path=tmp_path / "out.csv", resume=True)
+        assert [result.pair for result in results] == [pair.name for pair in dataset.pairs]
+        assert [row["metrics"]["pairs"] for row in group_results(dataset, results)] == [3, 3]
+    assert len(method.seen) == 3
 
 
 def test_resume_runs_only_what_is_missing_and_gives_the_same(pairs, tmp_path):

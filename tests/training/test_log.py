@@ -62,3 +62,12 @@ def test_a_falling_curve_falls_in_the_plot(tmp_path: Path) -> None:
 def test_nothing_to_plot_writes_nothing(tmp_path: Path) -> None:
     plot([row(8, loss=1.0)], ["loss"], tmp_path / "plot.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_counts_beyond_six_digits_stay_exact(tmp_path: Path) -> None:
+    """A resumed run of millions of pairs keeps the rows up to its checkpoint, and no later ones."""
+    path = tmp_path / "train.csv"
+    for pairs in (1_234_564, 1_234_567, 1_234_570):
+        append_row(path, {"pairs": pairs, "loss": 0.123456789})
+    rewind(path, 1_234_567)
+    assert path.read_text() == "pairs,loss\n1234564,0.123457\n1234567,0.123457\n"

@@ -10,6 +10,7 @@ import torch
 
 from glualign.errors import DatasetError, TrainingError
 from glualign.evaluation.datasets import Dataset, EvalPair, Sample
+from glualign.evaluation.metrics import PointTruth
 from glualign.training.batches import BatchDataset
 from glualign.training.loop import Trainer
 from glualign.training.objectives import Objective, schedule
@@ -149,15 +150,22 @@ def test_a_limit_or_a_signal_ends_the_first_validation(
 def test_a_real_pair_that_cannot_be_read_is_said_once(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:
+    """Nor one that has nothing to measure: the others are still validated on."""
+
     def unreadable() -> Sample:
         raise DatasetError("a/flow.flo: is empty")
 
+    def unknown() -> Sample:
+        image = np.zeros((256, 256, 3), np.uint8)
+        return Sample(image, image, PointTruth(np.empty((0, 2)), np.empty((0, 2))))
+
     lines: list[str] = []
     run = trainer(recipe, photos, tmp_path / "run", lines)
-    run.eval_pairs = Dataset("pairs", "Pairs", (EvalPair("a", unreadable),))
+    run.eval_pairs = Dataset("pairs", "Pairs", (EvalPair("a", unreadable), EvalPair("b", unknown)))
     for _ in range(2):
         run.validate(StageOptions(kind="coarse", steps=1))
     assert lines.count("left out of validation: a/flow.flo: is empty") == 1
+    assert lines.count("left out of validation: b: no pixel with ground truth inside the source") == 1
     assert len(read_rows(tmp_path / "run" / "validation.csv")) == 2
 
 

@@ -1,4 +1,5 @@
 import pickle
+import zlib
 from pathlib import Path
 
 import cv2
@@ -34,9 +35,13 @@ def test_large_photographs_are_reduced_and_unusable_files_left_out(tmp_path: Pat
     cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((20, 20, 3), np.uint8))
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     (tmp_path / "empty.jpg").touch()
+    head = bytearray((tmp_path / "tiny.png").read_bytes())
+    head[16:24] = np.array([100_000, 100_000], ">u4").tobytes()  # width and height, more than OpenCV takes
+    head[29:33] = zlib.crc32(head[12:29]).to_bytes(4, "big")
+    (tmp_path / "huge.png").write_bytes(head)
     store = open_photos(tmp_path, tmp_path / "cache", max_side=200)
     assert store.names == ("large.png",)
-    assert store.left_out == 3
+    assert store.left_out == 4
     assert store[0].shape == (100, 200, 3)
 
 

@@ -185,13 +185,12 @@ def test_a_shipped_recipe_is_found_by_its_name_and_a_file_by_its_path(root: Path
         find_recipe("tyni")
 
 
-def test_the_wheel_is_searched_before_the_source_tree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "glualign" / "recipes").mkdir(parents=True)
-    (tmp_path / "glualign" / "recipes" / "own.toml").write_text("")
-    monkeypatch.setattr("glualign.__file__", str(tmp_path / "glualign" / "__init__.py"))
-    assert find_recipe("own").parent == tmp_path / "glualign" / "recipes"
+def test_recipes_ship_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a wheel as in the source tree."""
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own.toml").write_text("")
+    monkeypatch.setattr("glualign.training.recipe.PACKAGED", tmp_path / "weights")
+    assert find_recipe("own").parent == tmp_path / "recipes"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -131,10 +132,21 @@ def open_dataset(name: str, root: PathLike, *, pair_list: PathLike | None = None
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; {how}")
     try:
-        found = tuple(list_pairs(folder, **({} if pair_list is None else {"pair_list": Path(pair_list)})))
+        listed = list_pairs(folder, **({} if pair_list is None else {"pair_list": Path(pair_list)}))
+        found = tuple(_named_apart(listed))
     except DatasetError as error:
         raise DatasetError(f"{error}; {how}") from error
     if not found:
         raise DatasetError(f"{folder}: no pair found; {how}")
     origin = tuple(os.path.realpath(path) for path in (folder, pair_list) if path is not None)
     return Dataset(name, title.format(root=folder.name), found, name == "megadepth", origin)
+
+
+def _named_apart(pairs: Iterable[EvalPair]) -> Iterator[EvalPair]:
+    """The pairs, each with a name of its own, and all names as a csv of results has them."""
+    times: Counter[str] = Counter()
+    for pair in pairs:
+        name, group, subgroup = (" ".join(each.split()) for each in (pair.name, pair.group, pair.subgroup))
+        times[name] += 1
+        apart = name if times[name] == 1 else f"{name} ({times[name]})"
+        yield EvalPair(apart, pair.read, group, subgroup)

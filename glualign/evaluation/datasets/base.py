@@ -42,16 +42,23 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class EvalPair:
-    """A pair of a data set; ``load`` reads it and raises a `GlualignError` when its files are not right.
+    """A pair of a data set, which is read when it is needed.
 
     ``group`` is a row of the results table (an HPatches difficulty, a rate, a set); where the protocol first
     averages inside scenes, ``subgroup`` is the scene.
     """
 
     name: str
-    load: Callable[[], Sample]
+    read: Callable[[], Sample]
     group: str = ""
     subgroup: str = ""
+
+    def load(self) -> Sample:
+        """The pair; a `GlualignError` says that its files are not right, or no pixel has ground truth."""
+        sample = self.read()
+        if sample.truth.count() == 0:
+            raise DatasetError(f"{self.name}: no pixel with ground truth inside the source")
+        return sample
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,22 +71,19 @@ def hpatches(root: Path, *, square: int | None, pair_list: Path | None = None) -
     is a csv with columns obj, im1, im2, Him, Wim, H11 ... H33 (size of image 1, matrix image 1 -> 2) to use
     instead of the folders and their H_1_k files.
     """
+    scenes = [path.name for path in sorted(root.glob("v_*")) if path.is_dir()]
+    chosen: list[tuple[str, str, str, base.Row | None]]
+    chosen = [(scene, "1", k, None) for k in _HP_GROUPS for scene in scenes]
     if pair_list:
-        for row in base.read_rows(pair_list, ("obj", "im1", "im2", *_HP_NUMBERS)):
-            scene, stems = root / row["obj"], (row["im1"], row["im2"])
-            load = partial(_load_hpatches, scene, stems, square, row)
-            yield base.EvalPair(f"{row['obj']}/{'-'.join(stems)}", load, _HP_GROUPS.get(stems[1], stems[1]))
-        return
-    scenes = sorted(path for path in root.glob("v_*") if path.is_dir())
-    for k, group in _HP_GROUPS.items():
-        for scene in scenes:
-            yield base.EvalPair(
-                f"{scene.name}/1-{k}", partial(_load_hpatches, scene, ("1", k), square), group
-            )
+        rows = base.read_rows(pair_list, ("obj", "im1", "im2", *_HP_NUMBERS))
+        chosen = [(row["obj"], row["im1"], row["im2"], row) for row in rows]
+    for scene, one, k, row in chosen:
+        load = partial(_load_hpatches, root / scene, (one, k), square, row)
+        yield base.EvalPair(f"{scene}/{one}-{k}", load, _HP_GROUPS.get(k, k))
 
 
 def _load_hpatches(
-    scene: Path, stems: tuple[str, str], square: int | None, row: base.Row | None = None
+    scene: Path, stems: tuple[str, str], square: int | None, row: base.Row | None
 ) -> base.Sample:
     """Both images at the size of the evaluation; source size and matrix are those of the list's ``row``."""
     # The release has .ppm; lossless copies are accepted because many people keep them so.
