@@ -13,7 +13,7 @@ import click
 
 from glualign.cli.batch_display import Display
 from glualign.cli.console import note, print_json, warn
-from glualign.cli.exit_codes import FAILED_PAIRS
+from glualign.cli.exits import FAILED_PAIRS, interruptible
 from glualign.cli.options import (
     FOLDER,
     PATH,
@@ -27,7 +27,6 @@ from glualign.cli.options import (
     min_quality,
     option,
 )
-from glualign.cli.signals import interruptible
 from glualign.errors import BatchError
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, note, print_table, status
-from glualign.cli.exit_codes import FAILED_PAIRS
+from glualign.cli.exits import FAILED_PAIRS, interruptible
 from glualign.cli.options import DEVICE, PRECISION, QUIET, command, matching, option
-from glualign.cli.signals import interruptible
 from glualign.errors import OutputError
 
 if TYPE_CHECKING:

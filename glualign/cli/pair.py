@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import status, summary_rows, warn
-from glualign.cli.exit_codes import FAILED_VERDICT
+from glualign.cli.exits import FAILED_VERDICT
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status, warn
-from glualign.cli.exit_codes import INTERRUPTED
+from glualign.cli.exits import INTERRUPTED
 from glualign.cli.flow_files import errors_about
 from glualign.cli.options import (
     FILE,
