@@ -158,6 +158,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     from glualign.batch.manifest import hold
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
+    from glualign.outputs import check_formats
     from glualign.video import extract_frames
 
     out, shard, scene = Path(options["output"]), options["shard"], options["matches"] in SCENE_FORMATS
@@ -170,9 +171,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
         if not has_it and (useless := given_options(only_there)):
             raise click.UsageError(f"{useless[0]} has no use without {needed}; leave it out.")
     if options["report"]:
-        from glualign.report.page import check_page
-
-        check_page(out / "report.html")
+        check_formats({"report": out / "report.html"})
     clip = _video(options)
     if clip:  # the lock is held to the end of the command
         click.get_current_context().with_resource(hold(out, shard))

@@ -203,18 +203,13 @@ def warp(
     named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
     files |= {kind: Path(name) for kind, name in named.items() if name}
     outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
-    outputs.check_ending(files.get("transform"), ".txt", ".json")
-    outputs.check_ending(files.get("gcps"), ".points", ".csv")
-    if page := files.get("report"):
-        from glualign.report.alignment import build_report
-        from glualign.report.page import check_page
-
-        check_page(page)
     alignment = pairing.align(moving, fixed)
     with status("Writing ..."):
         trusted = options["only_trusted"]
         written, notes = outputs.write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
-        if page:
+        if page := files.get("report"):
+            from glualign.report.alignment import build_report
+
             build_report(alignment, page, command=click.get_current_context().obj)
     for text in notes:
         warn(text)
