@@ -17,6 +17,7 @@ from glualign.batch.listing import BOOKKEEPING, name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
 from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, reading
+from glualign.images import Image, read_image
 from glualign.locks import locked
 
 Status = Literal["done", "failed"]
@@ -150,6 +151,27 @@ def latest(*groups: Iterable[Record]) -> dict[str, Record]:
             if (record.status == "done", record.finished) >= (known.status == "done", known.finished):
                 found[record.key] = record
     return found
+
+
+def done_records(records: Sequence[Record], out: Path) -> list[Record]:
+    """The records of the pairs that are done; a `BatchError` says that there is none."""
+    done = [record for record in records if record.status == "done"]
+    if not done:
+        raise BatchError(f"{out}: nothing to put together, no pair is done")
+    return done
+
+
+def output_of(record: Record, out: Path, kind: str, extension: str = "") -> Path:
+    """The file of one kind, and of one extension where a kind has several, that a pair's record names."""
+    for name in record.outputs:
+        if Path(name).stem.endswith(f"_{kind}") and name.endswith(extension):
+            return out / name
+    raise BatchError(f"{out}: no {kind} of {record.key}; give --overwrite to have it written")
+
+
+def read_output(record: Record, out: Path, kind: str) -> Image:
+    """An image that the batch wrote, on the pixel grid of the target whatever its EXIF says."""
+    return read_image(output_of(record, out, kind), apply_orientation=False, max_pixels=None)
 
 
 class Manifest:
