@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,8 @@ from glualign import __version__
 from glualign.batch.listing import BOOKKEEPING, name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
-from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, reading
+from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, locked, reading
 from glualign.images import Image, read_image
-from glualign.locks import locked
 
 Status = Literal["done", "failed"]
 
@@ -250,16 +249,9 @@ def hold(out: Path, shard: Shard | None = None) -> Iterator[None]:
     # The lock of the whole is shared by shards, that of a shard by nobody.
     folder = out / BOOKKEEPING
     locks = {"lock": False} if shard is None else {"lock": True, f"lock-{shard}": False}
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, locks))
-        except BlockingIOError as error:
-            which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
-            raise BatchError(
-                f"{out}: another run is writing into this folder{which}; wait for it or choose another -o"
-            ) from error
-        except OSError as error:
-            raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
+    which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
+    taken = f"{out}: another run is writing into this folder{which}; wait for it or choose another -o"
+    with locked(folder, locks, BatchError(taken)):
         try:
             if shard is None:
                 for left in (*folder.glob(f"{MERGE_ASIDE}*"), *out.glob(f"{FRAMES_ASIDE}*")):
