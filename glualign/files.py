@@ -143,9 +143,9 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
-def write_text(path: PathLike, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically; names that are no text keep their bytes."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+def write_text(path: PathLike, text: str, errors: str = "surrogateescape") -> None:
+    """Write ``text`` as UTF-8 to ``path`` atomically; names in it that are no text as ``errors`` says."""
+    write_bytes(path, text.encode("utf-8", errors))
 
 
 def flush_to_disk(path: PathLike) -> None:

@@ -82,6 +82,8 @@ def apply(
       glualign apply flow.flo channels/ -o out/
       glualign apply flow.npz landmarks.csv -o landmarks_in_target.csv
     """
+    from glualign.georeference import map_affine
+    from glualign.images import read_image
     from glualign.outputs import check_outputs
 
     if writing.fill == "target":
@@ -95,7 +97,10 @@ def apply(
     images = [given for given, _ in jobs]
     check_outputs(written, [flow_file, more["georeference"], *images, *reading.companions(*images)])
     flow = read(flow_file, more["source_size"])
-    place = _georeferenced(more["georeference"]) if more["georeference"] else None
+    place = None
+    if more["georeference"]:
+        place = read_image(more["georeference"], max_pixels=None)
+        map_affine(place.georeference, place.name)  # what has none is refused
     results = [
         _move_keypoints(flow, given, path, more["points_from"])
         if has_points
@@ -155,16 +160,6 @@ def _refuse_idle(points: list[bool], extension: str | None) -> None:
     )
     if useless := given_options(idle):
         raise click.UsageError(f"{what} have no use for {useless[0]}; leave it out.")
-
-
-def _georeferenced(path: str) -> Image:
-    """The GeoTIFF that was the target; what has no georeference is refused."""
-    from glualign.georeference import map_affine
-    from glualign.images import read_image
-
-    place = read_image(path, max_pixels=None)
-    map_affine(place.georeference, place.name)
-    return place
 
 
 def _warp(

@@ -27,7 +27,6 @@ from glualign.cli.options import (
     min_quality,
     option,
 )
-from glualign.errors import BatchError
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Settings, Shard, Summary
@@ -47,10 +46,7 @@ def _kinds(text: str) -> list[str]:
 def _shard(match: re.Match[str]) -> Shard:
     from glualign.batch import Shard
 
-    try:
-        return Shard(int(match[1]), int(match[2]))
-    except BatchError as error:
-        raise click.BadParameter(f"{error}.") from None
+    return Shard(int(match[1]), int(match[2]))
 
 
 @command(

@@ -37,8 +37,7 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
     policy = f"'sha256-{digest}'" if code else "'none'"
     page = found.get_template(template)
     text: str = page.render(style=style, script=code, script_source=policy, **values)
-    # File names may be any bytes, and UTF-8 cannot hold all of them.
-    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    write_text(path, text, "backslashreplace")
 
 
 def page_templates() -> Any:
