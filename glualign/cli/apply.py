@@ -72,8 +72,8 @@ def apply(
     channels, profile and EXIF; labels (indexed, 1-bit and 32-bit integer images) are warped with nearest
     unless --interp says otherwise; for masks and labels in 8-bit grey use --interp nearest. Keypoints in
     source pixels are moved to target pixels (through the inverse of FLOW), those in target pixels to source
-    pixels; a point that the other image does not show is left empty. - is standard input or output, of
-    keypoints with --format csv or json.
+    pixels; a point that the other image does not show is left empty (nan where spaces part the columns). -
+    is standard input or output, of keypoints with --format csv or json.
 
     \b
     Examples:
