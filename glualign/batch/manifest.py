@@ -92,7 +92,6 @@ class Record:
             data = json.loads(
                 line, parse_int=lambda digits: float(digits) if len(digits) > 20 else int(digits)
             )
-            data.setdefault("again", "")
             values = {each.name: data[each.name] for each in fields(cls)}
             for end in ("source", "target"):
                 values[end] = Input.from_values(data[end])

@@ -180,8 +180,7 @@ def _warp(
     from glualign.rendering import fill_invalid, warp_image
 
     image = read_image(given, **vars(reading))
-    for note in image.notes:
-        warn(f"{image.name}: {note}")
+    warn(*(f"{image.name}: {note}" for note in image.notes))
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
     with errors_about(given):
         warped, valid = warp_image(image, flow, writing.interpolation)
@@ -201,8 +200,7 @@ def _warp(
         write_mask(mask, valid, warped)
     del valid
     notes = write_image(written, warped, quality=writing.quality)
-    for note in notes:
-        warn(f"{written.name}: {note}")
+    warn(*(f"{written.name}: {note}" for note in notes))
     return {
         "kind": "image",
         "input": given,

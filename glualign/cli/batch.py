@@ -185,8 +185,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             else:
                 names = {"source": pair.source, "target": pair.target, "output": pair.key}
                 print_json(names, ascii_only=True)
-        for line in pairs.unmatched:
-            warn(line)
+        warn(*pairs.unmatched)
         return
     if options["merge"] and len({pair.target for pair in pairs.pairs}) > 1:
         raise click.UsageError("--merge needs sources with one target (--target FILE).")

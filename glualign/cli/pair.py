@@ -210,8 +210,7 @@ def warp(
             from glualign.report.alignment import build_report
 
             build_report(alignment, page, command=click.get_current_context().obj)
-    for text in notes:
-        warn(text)
+    warn(*notes)
     _warn_of_turned(*(moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ())
     pairing.print_summary(alignment, written, printing)
 
