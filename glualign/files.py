@@ -1,4 +1,4 @@
-"""Files: opened without waiting for a pipe or device, and written so that no half file is left; JSON."""
+"""Files: opened without waiting for a pipe or device, written so that no half file is left, locked; JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -142,9 +143,9 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
-def write_text(path: PathLike, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically; names that are no text keep their bytes."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+def write_text(path: PathLike, text: str, errors: str = "surrogateescape") -> None:
+    """Write ``text`` as UTF-8 to ``path`` atomically; names in it that are no text as ``errors`` says."""
+    write_bytes(path, text.encode("utf-8", errors))
 
 
 def flush_to_disk(path: PathLike) -> None:
@@ -166,6 +167,55 @@ def flush_to_disk(path: PathLike) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What file systems without locks (some Lustre and FUSE mounts) answer; work goes on unlocked there."""
+
+
+@contextmanager
+def locked(folder: Path, locks: Mapping[str, bool], taken: GlualignError) -> Iterator[None]:
+    """Hold lock files in ``folder``, which is made: by name, whether others may share the lock.
+
+    The files stay behind and mean nothing by themselves: the system drops the locks of a dead process.
+    Symbolic links are not followed: one in place of the folder or of a lock would let two runs lock different
+    files. Where another process holds a lock ``taken`` is raised, an error of its type where a file cannot be
+    made.
+    """
+    with ExitStack() as stack:
+        try:
+            for link in filter(Path.is_symlink, (folder, *(folder / name for name in locks))):
+                raise OSError(errno.ELOOP, f"{link.name} is a symbolic link")
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, shared in locks.items():
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+                descriptor = os.open(folder / name, flags, 0o666)
+                stack.callback(os.close, descriptor)
+                _lock(descriptor, shared=shared)
+        except BlockingIOError as error:
+            raise taken from error
+        except OSError as error:
+            raise type(taken)(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
+        yield
+
+
+def _lock(descriptor: int, *, shared: bool) -> None:
+    """Lock a file, or raise a `BlockingIOError`. On Windows a whole run and a shard do not see each other."""
+    try:
+        if sys.platform == "win32":  # which has no shared form of this lock
+            import msvcrt
+
+            if not shared:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except PermissionError as error:
+        raise BlockingIOError from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 composed = partial(unicodedata.normalize, "NFC")

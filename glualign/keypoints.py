@@ -39,11 +39,11 @@ def read_keypoints(path: str, frame: str = "source") -> tuple[Doubles, Callable[
         raise GlualignError(f"{path}: is not text in UTF-8") from error
     form: Callable[[float], Any]
     if Path(path).suffix.lower() == ".json":
-        cells, dump = _from_json(text, path)
-        empty, form = None, partial(round, ndigits=4)
+        cells, empty, dump = _from_json(text, path)
+        form = partial(round, ndigits=4)
     else:
-        cells, dump = _from_csv(text, path, frame)
-        empty, form = "", "{:.4f}".format
+        cells, empty, dump = _from_csv(text, path, frame)
+        form = "{:.4f}".format
     if not cells:
         raise GlualignError(f"{path}: holds no keypoints")
     points = [[_number(item[key], f"{path}: {where}") for key in keys] for where, item, keys in cells]
@@ -61,12 +61,15 @@ Cells = list[tuple[str, Any, tuple[Any, Any]]]
 """Points of a document: for messages, the list or object that holds one, and its keys of x and y there."""
 
 
-def _from_csv(text: str, path: str, frame: str) -> tuple[Cells, Callable[[], str]]:
-    delimiter = ","
-    with suppress(csv.Error):
+def _from_csv(text: str, path: str, frame: str) -> tuple[Cells, str, Callable[[], str]]:
+    """The points, what stands for no position, and what makes the file's text."""
+    delimiter = "," if "," in text else " "
+    with suppress(csv.Error):  # which columns aligned by spaces raise
         delimiter = csv.Sniffer().sniff(text[:4096], ",;\t ").delimiter
+    aligned = delimiter == " "  # by any number of spaces, so that no cell is empty
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=aligned)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+        rows = [row for row in reader if row]
     except csv.Error as error:
         raise GlualignError(f"{path}: cannot be read as CSV ({error})") from error
     keys, first = (0, 1), 0
@@ -89,10 +92,11 @@ def _from_csv(text: str, path: str, frame: str) -> tuple[Cells, Callable[[], str
         csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows(rows)
         return out.getvalue()
 
-    return cells, dump
+    return cells, "nan" if aligned else "", dump
 
 
-def _from_json(text: str, path: str) -> tuple[Cells, Callable[[], str]]:
+def _from_json(text: str, path: str) -> tuple[Cells, None, Callable[[], str]]:
+    """The same of a document."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -112,7 +116,7 @@ def _from_json(text: str, path: str) -> tuple[Cells, Callable[[], str]]:
             raise GlualignError(f"{path}: point {number} is neither [x, y] nor an object with x and y")
     # A lone surrogate is text in JSON, but not in UTF-8.
     ascii_only = re.search(r"\\u[dD][89a-fA-F]", text) is not None
-    return cells, lambda: json.dumps(document, ensure_ascii=ascii_only, indent=1) + "\n"
+    return cells, None, lambda: json.dumps(document, ensure_ascii=ascii_only, indent=1) + "\n"
 
 
 def _number(value: Any, where: str) -> float:

@@ -19,6 +19,7 @@ from glualign.images import WRITABLE, Image, write_image
 from glualign.images.write import check_writable
 from glualign.matches import check_matches_path, find_matches, write_matches
 from glualign.rendering import fill_invalid, warp_image
+from glualign.report.page import page_templates
 from glualign.viz.colors import flow_to_rgb, scale_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_KINDS = ("warped", "flow", "flow_image", "transform")
 """What is written into a folder; the transform only where one was fitted."""
+_ENDINGS = {"transform": (".txt", ".json"), "gcps": (".points", ".csv"), "report": (".html", ".htm")}
 _LONGEST_NAME = 255
 
 
@@ -178,12 +180,6 @@ def is_folder(output: PathLike, extensions: Collection[str]) -> bool:
     return True
 
 
-def check_ending(path: PathLike | None, *extensions: str) -> None:
-    """Refuse, by an `OutputError`, a file whose name ends in none of the extensions."""
-    if path and Path(path).suffix.lower() not in extensions:
-        raise OutputError(f"{path}: is written as {' or '.join(extensions)}; end its name in that")
-
-
 def check_outputs(
     files: Mapping[str, PathLike] | Iterable[PathLike],
     inputs: Iterable[PathLike | None] = (),
@@ -202,7 +198,8 @@ def check_outputs(
 
     Raises:
         OutputError: an output is an input, another output, a folder or a device, its name is too long, or
-            it lies where nothing can be written; or matches have no format.
+            it lies where nothing can be written; or a file of its kind has another ending.
+        MissingExtraError: a report without Jinja2, matches in ``.h5`` without h5py.
         FlowError: the flow's extension is not a flow format.
         ImageError: an extension is not an image format, or the format cannot hold ``warped``.
     """
@@ -250,6 +247,10 @@ def check_formats(kinds: Mapping[str, Path], *, warped: Image | None = None) -> 
             raise FlowError(f"{path}: not a flow format; use one of {' '.join(FLOW_EXTENSIONS)}")
         elif kind in ("warped", "flow_image", "mask", "confidence") and suffix not in WRITABLE:
             raise ImageError(f"{path}: not an image format; use one of {' '.join(WRITABLE)}")
+        elif kind in _ENDINGS and suffix not in _ENDINGS[kind]:
+            raise OutputError(f"{path}: is written as {' or '.join(_ENDINGS[kind])}; end its name in that")
+        elif kind == "report":
+            page_templates()
 
 
 def file_number(path: PathLike) -> tuple[int, int] | None:

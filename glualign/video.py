@@ -148,7 +148,7 @@ def video_pictures(
     if count < 2:
         raise ImageError(f"{clip.path}: flow needs two frames, this range has {count}")
     scale, strip = max_flow, None
-    with _errors_about(clip.path):
+    try:
         if style != "warped" and scale is None:
             sample = islice(_pairs(clip, onto_first), 0, None, max(1, (count - 1) // SCALE_PAIRS))
             scale = max(scale_of(aligner.align(*pair).flow) for pair in sample)
@@ -169,15 +169,8 @@ def video_pictures(
                 still = Flow(np.zeros((*picture.shape[:2], 2), np.float32))
                 strip = wheel(still, scale).explained()[still.height :]
             yield np.concatenate([picture, strip])
-
-
-@contextmanager
-def _errors_about(path: Path) -> Iterator[None]:
-    """Name the file in errors about its frames, which are arrays."""
-    try:
-        yield
-    except ImageError as error:
-        raise ImageError(str(error).replace("array: ", f"{path}: ", 1)) from error
+    except ImageError as error:  # about a frame, which is an array
+        raise ImageError(str(error).replace("array: ", f"{clip.path}: ", 1)) from error
 
 
 def _pairs(
@@ -212,7 +205,7 @@ def write_video(
     with _replaced_frames(Path(path)) if folder else _replaced_video(Path(path), rate) as put:
         try:
             for picture in pictures:
-                put(picture)
+                put(count + 1, picture)
                 count += 1
                 progress()
         except KeyboardInterrupt:
@@ -222,14 +215,14 @@ def write_video(
 
 
 @contextmanager
-def _replaced_video(path: Path, rate: float) -> Iterator[Callable[[Picture], None]]:
-    """Yield what adds a picture to a video, which replaces the file ``path`` when the block succeeds."""
+def _replaced_video(path: Path, rate: float) -> Iterator[Callable[[int, Picture], None]]:
+    """Yield what adds pictures, from number 1, to a video that replaces ``path`` when the block succeeds."""
     count, writer = 0, cv2.VideoWriter()
 
-    def put(picture: Picture) -> None:
+    def put(number: int, picture: Picture) -> None:
         nonlocal count
         height, width = (side + side % 2 for side in picture.shape[:2])
-        if not count:
+        if number == 1:
             codec = cv2.VideoWriter.fourcc(*ENCODINGS[path.suffix.lower()])
             with _name_for_opencv(place) as name:
                 writer.open(name, codec, rate, (width, height))
@@ -242,7 +235,7 @@ def _replaced_video(path: Path, rate: float) -> Iterator[Callable[[Picture], Non
         # Encoders halve the colours: odd sides are filled up.
         more = height - picture.shape[0], width - picture.shape[1]
         writer.write(cv2.copyMakeBorder(frame, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE))
-        count += 1
+        count = number
 
     with atomic_path(path) as place:
         try:
@@ -261,13 +254,10 @@ def _replaced_video(path: Path, rate: float) -> Iterator[Callable[[Picture], Non
 
 
 @contextmanager
-def _replaced_frames(path: Path) -> Iterator[Callable[[Picture], None]]:
+def _replaced_frames(path: Path) -> Iterator[Callable[[int, Picture], None]]:
     """Yield what adds a picture to those that replace the frames in ``path`` when the block succeeds."""
-    number = 0
 
-    def put(picture: Picture) -> None:
-        nonlocal number
-        number += 1
+    def put(number: int, picture: Picture) -> None:
         write_image(place / f"{number:06d}.png", picture)
 
     try:

@@ -134,10 +134,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
         return not pattern and not parts
     if pattern[0] == "**":
         return len(pattern) == 1 or _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
-    try:
-        return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
-    except re.error:  # [z-a], in which some versions of Python see an error: no character is in it
-        return False
+    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def name_fault(name: str) -> str | None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,8 @@ from glualign import __version__
 from glualign.batch.listing import BOOKKEEPING, name_fault
 from glualign.batch.pairs import Shard
 from glualign.errors import BatchError, OutputError
-from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, reading
-from glualign.locks import locked
+from glualign.files import FRAMES_ASIDE, atomic_path, flush_to_disk, locked, reading
+from glualign.images import Image, read_image
 
 Status = Literal["done", "failed"]
 
@@ -92,7 +92,6 @@ class Record:
             data = json.loads(
                 line, parse_int=lambda digits: float(digits) if len(digits) > 20 else int(digits)
             )
-            data.setdefault("again", "")
             values = {each.name: data[each.name] for each in fields(cls)}
             for end in ("source", "target"):
                 values[end] = Input.from_values(data[end])
@@ -150,6 +149,27 @@ def latest(*groups: Iterable[Record]) -> dict[str, Record]:
             if (record.status == "done", record.finished) >= (known.status == "done", known.finished):
                 found[record.key] = record
     return found
+
+
+def done_records(records: Sequence[Record], out: Path) -> list[Record]:
+    """The records of the pairs that are done; a `BatchError` says that there is none."""
+    done = [record for record in records if record.status == "done"]
+    if not done:
+        raise BatchError(f"{out}: nothing to put together, no pair is done")
+    return done
+
+
+def output_of(record: Record, out: Path, kind: str, extension: str = "") -> Path:
+    """The file of one kind, and of one extension where a kind has several, that a pair's record names."""
+    for name in record.outputs:
+        if Path(name).stem.endswith(f"_{kind}") and name.endswith(extension):
+            return out / name
+    raise BatchError(f"{out}: no {kind} of {record.key}; give --overwrite to have it written")
+
+
+def read_output(record: Record, out: Path, kind: str) -> Image:
+    """An image that the batch wrote, on the pixel grid of the target whatever its EXIF says."""
+    return read_image(output_of(record, out, kind), apply_orientation=False, max_pixels=None)
 
 
 class Manifest:
@@ -228,16 +248,9 @@ def hold(out: Path, shard: Shard | None = None) -> Iterator[None]:
     # The lock of the whole is shared by shards, that of a shard by nobody.
     folder = out / BOOKKEEPING
     locks = {"lock": False} if shard is None else {"lock": True, f"lock-{shard}": False}
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, locks))
-        except BlockingIOError as error:
-            which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
-            raise BatchError(
-                f"{out}: another run is writing into this folder{which}; wait for it or choose another -o"
-            ) from error
-        except OSError as error:
-            raise BatchError(f"{folder}: cannot be written ({error.strerror}); choose another -o") from error
+    which = "" if shard is None else f" (the whole batch, or shard {shard} of it)"
+    taken = f"{out}: another run is writing into this folder{which}; wait for it or choose another -o"
+    with locked(folder, locks, BatchError(taken)):
         try:
             if shard is None:
                 for left in (*folder.glob(f"{MERGE_ASIDE}*"), *out.glob(f"{FRAMES_ASIDE}*")):

@@ -12,8 +12,7 @@ import numpy as np
 
 from glualign.arrays import Array, Bytes, Floats
 from glualign.batch.listing import BOOKKEEPING
-from glualign.batch.manifest import MERGE_ASIDE, Record
-from glualign.batch.results import done_records, output_of, read_output
+from glualign.batch.manifest import MERGE_ASIDE, Record, done_records, output_of, read_output
 from glualign.errors import BatchError
 from glualign.images import Image, write_image
 

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glualign.arrays import Doubles, Floats
-from glualign.batch.manifest import Record
-from glualign.batch.results import done_records, output_of, read_output
+from glualign.batch.manifest import Record, done_records, output_of, read_output
 from glualign.errors import BatchError
 from glualign.flow import read_flow, to_source
 from glualign.geometry import nearest_pixels, size_of

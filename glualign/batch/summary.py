@@ -82,9 +82,7 @@ def write_summary(out: Path, summary: Summary, records: Sequence[Record], shard:
     writer = csv.DictWriter(table := io.StringIO(newline=""), names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    # A name that is not valid Unicode still has to fit into a UTF-8 file.
-    text = table.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
-    write_text(run_file(out, "summary.csv", shard), text)
+    write_text(run_file(out, "summary.csv", shard), table.getvalue(), "backslashreplace")
 
 
 def _cell(text: str) -> str:

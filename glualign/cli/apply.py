@@ -72,8 +72,8 @@ def apply(
     channels, profile and EXIF; labels (indexed, 1-bit and 32-bit integer images) are warped with nearest
     unless --interp says otherwise; for masks and labels in 8-bit grey use --interp nearest. Keypoints in
     source pixels are moved to target pixels (through the inverse of FLOW), those in target pixels to source
-    pixels; a point that the other image does not show is left empty. - is standard input or output, of
-    keypoints with --format csv or json.
+    pixels; a point that the other image does not show is left empty (nan where spaces part the columns). -
+    is standard input or output, of keypoints with --format csv or json.
 
     \b
     Examples:
@@ -82,6 +82,8 @@ def apply(
       glualign apply flow.flo channels/ -o out/
       glualign apply flow.npz landmarks.csv -o landmarks_in_target.csv
     """
+    from glualign.georeference import map_affine
+    from glualign.images import read_image
     from glualign.outputs import check_outputs
 
     if writing.fill == "target":
@@ -95,7 +97,10 @@ def apply(
     images = [given for given, _ in jobs]
     check_outputs(written, [flow_file, more["georeference"], *images, *reading.companions(*images)])
     flow = read(flow_file, more["source_size"])
-    place = _georeferenced(more["georeference"]) if more["georeference"] else None
+    place = None
+    if more["georeference"]:
+        place = read_image(more["georeference"], max_pixels=None)
+        map_affine(place.georeference, place.name)  # what has none is refused
     results = [
         _move_keypoints(flow, given, path, more["points_from"])
         if has_points
@@ -157,16 +162,6 @@ def _refuse_idle(points: list[bool], extension: str | None) -> None:
         raise click.UsageError(f"{what} have no use for {useless[0]}; leave it out.")
 
 
-def _georeferenced(path: str) -> Image:
-    """The GeoTIFF that was the target; what has no georeference is refused."""
-    from glualign.georeference import map_affine
-    from glualign.images import read_image
-
-    place = read_image(path, max_pixels=None)
-    map_affine(place.georeference, place.name)
-    return place
-
-
 def _warp(
     flow_file: str,
     flow: Flow,
@@ -185,8 +180,7 @@ def _warp(
     from glualign.rendering import fill_invalid, warp_image
 
     image = read_image(given, **vars(reading))
-    for note in image.notes:
-        warn(f"{image.name}: {note}")
+    warn(*(f"{image.name}: {note}" for note in image.notes))
     check_writable(written, expected_image(image, flow.size, writing.interpolation, writing.fill))
     with errors_about(given):
         warped, valid = warp_image(image, flow, writing.interpolation)
@@ -206,8 +200,7 @@ def _warp(
         write_mask(mask, valid, warped)
     del valid
     notes = write_image(written, warped, quality=writing.quality)
-    for note in notes:
-        warn(f"{written.name}: {note}")
+    warn(*(f"{written.name}: {note}" for note in notes))
     return {
         "kind": "image",
         "input": given,

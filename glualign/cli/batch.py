@@ -13,7 +13,7 @@ import click
 
 from glualign.cli.batch_display import Display
 from glualign.cli.console import note, print_json, warn
-from glualign.cli.exit_codes import FAILED_PAIRS
+from glualign.cli.exits import FAILED_PAIRS, interruptible
 from glualign.cli.options import (
     FOLDER,
     PATH,
@@ -27,8 +27,6 @@ from glualign.cli.options import (
     min_quality,
     option,
 )
-from glualign.cli.signals import interruptible
-from glualign.errors import BatchError
 
 if TYPE_CHECKING:
     from glualign.batch import PairList, Settings, Shard, Summary
@@ -48,10 +46,7 @@ def _kinds(text: str) -> list[str]:
 def _shard(match: re.Match[str]) -> Shard:
     from glualign.batch import Shard
 
-    try:
-        return Shard(int(match[1]), int(match[2]))
-    except BatchError as error:
-        raise click.BadParameter(f"{error}.") from None
+    return Shard(int(match[1]), int(match[2]))
 
 
 @command(
@@ -159,6 +154,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
     from glualign.batch.manifest import hold
     from glualign.batch.pipeline import process
     from glualign.batch.ray_engine import RayEngine
+    from glualign.outputs import check_formats
     from glualign.video import extract_frames
 
     out, shard, scene = Path(options["output"]), options["shard"], options["matches"] in SCENE_FORMATS
@@ -171,9 +167,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
         if not has_it and (useless := given_options(only_there)):
             raise click.UsageError(f"{useless[0]} has no use without {needed}; leave it out.")
     if options["report"]:
-        from glualign.report.page import check_page
-
-        check_page(out / "report.html")
+        check_formats({"report": out / "report.html"})
     clip = _video(options)
     if clip:  # the lock is held to the end of the command
         click.get_current_context().with_resource(hold(out, shard))
@@ -191,8 +185,7 @@ def batch(writing: Writing, aligning: Aligning, reading: Reading, **options: Any
             else:
                 names = {"source": pair.source, "target": pair.target, "output": pair.key}
                 print_json(names, ascii_only=True)
-        for line in pairs.unmatched:
-            warn(line)
+        warn(*pairs.unmatched)
         return
     if options["merge"] and len({pair.target for pair in pairs.pairs}) > 1:
         raise click.UsageError("--merge needs sources with one target (--target FILE).")

@@ -89,9 +89,9 @@ def is_quiet() -> bool:
     return context is not None and bool(context.params.get("quiet"))
 
 
-def warn(message: str, *, always: bool = False) -> None:
-    """Print one warning line on stderr, unless `is_quiet` and not ``always``."""
-    if always or not is_quiet():
+def warn(*messages: str, always: bool = False) -> None:
+    """Print a line for each warning on stderr, unless `is_quiet` and not ``always``."""
+    for message in messages if always or not is_quiet() else ():
         note(f"glualign: warning: {message}")
 
 

@@ -15,8 +15,7 @@ from typing import Any, cast
 import click
 
 from glualign import __version__
-from glualign.cli.exit_codes import FAILED, INTERRUPTED, TERMINATED
-from glualign.cli.signals import termination_as_interrupt
+from glualign.cli.exits import FAILED, INTERRUPTED, TERMINATED, termination_as_interrupt
 from glualign.cli.streams import safe_streams
 from glualign.errors import GlualignError
 

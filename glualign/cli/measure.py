@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, note, print_table, status
-from glualign.cli.exit_codes import FAILED_PAIRS
+from glualign.cli.exits import FAILED_PAIRS, interruptible
 from glualign.cli.options import DEVICE, PRECISION, QUIET, command, matching, option
-from glualign.cli.signals import interruptible
 from glualign.errors import OutputError
 
 if TYPE_CHECKING:
@@ -105,25 +104,23 @@ def evaluate(dataset: str, root: Path, limit: int | None, **options: Any) -> Non
     from glualign.evaluation.methods import open_baseline, open_model
     from glualign.evaluation.provenance import write_document
     from glualign.evaluation.runner import evaluate
-    from glualign.outputs import check_outputs
+    from glualign.outputs import check_formats, check_outputs
 
-    names = [options[name] for name in ("csv", "json", "html")]
-    csv_path, json_path, html_path = (Path(name) if name else None for name in names)
+    given = {"csv": options["csv"], "json": options["json"], "report": options["html"]}
+    files = {kind: Path(name) for kind, name in given.items() if name}
+    csv_path, json_path, html_path = (files.get(kind) for kind in given)
     if options["resume"] and not csv_path:
         raise click.UsageError("--resume needs --csv, the file that holds the earlier results.")
-    files = [part for model in options["models"] for part in (model, model.rpartition("@")[0]) if part]
-    check_outputs(filter(None, names), (*files, options["pair_list"]))
+    weights = [part for model in options["models"] for part in (model, model.rpartition("@")[0]) if part]
+    check_outputs(files.values(), (*weights, options["pair_list"]))
     # A folder of pairs is full of names that look like results, and nobody can make ground truth again.
     # Those of an earlier run that is resumed are its own.
     own = (".csv", ".json", ".html", ".htm") if options["resume"] else ()
-    for path in filter(None, (csv_path, json_path, html_path)):
+    for path in files.values():
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
         if inside and os.path.exists(path) and path.suffix.lower() not in own:
             raise OutputError(f"{path}: is in the data set and would be overwritten; choose another name")
-    if html_path:
-        from glualign.report.page import check_page
-
-        check_page(html_path)
+    check_formats(files)
     data = open_dataset(dataset, root, pair_list=options["pair_list"])
     if limit is not None and limit < len(data):
         chosen = tuple(data.pairs[index * len(data) // limit] for index in range(limit))

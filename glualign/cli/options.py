@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from glualign.cli.console import print_json, print_table, summary_rows, warn
 from glualign.cli.streams import files_for_dashes
-from glualign.errors import ImageError, OutputError
+from glualign.errors import GlualignError, OutputError
 from glualign.files import mask_beside
 from glualign.quality import MIN_QUALITIES
 
@@ -33,23 +33,26 @@ NATURAL = click.IntRange(min=0)
 
 
 def matching(pattern: str, wanted: str, value: Callable[[re.Match[str]], Any]) -> Callable[[str], Any]:
-    """The type of values whose text matches a pattern, in any case: ``value`` is made of the match."""
+    """The type of values whose text matches a pattern, in any case: ``value`` is made of the match.
+
+    A `GlualignError` of ``value`` says what is wrong with the text.
+    """
 
     def convert(text: str) -> Any:
         if match := re.fullmatch(pattern, text.strip(), re.IGNORECASE):
-            return value(match)
+            try:
+                return value(match)
+            except GlualignError as error:
+                raise click.BadParameter(f"{error}.") from None
         raise click.BadParameter(f"{text!r} is not {wanted}.")
 
     return convert
 
 
-def _fill(text: str) -> str:
+def _fill(match: re.Match[str]) -> str:
     from glualign.rendering import fill_of
 
-    try:
-        return fill_of(text)
-    except ImageError as error:
-        raise click.BadParameter(f"{error}.") from None
+    return fill_of(match[0])
 
 
 TYPES = {
@@ -70,7 +73,7 @@ TYPES = {
     "DEVICE": matching(
         r"auto|cpu|cuda(:\d+)?|mps", "one of auto, cpu, cuda, cuda:N, mps", lambda match: match[0].lower()
     ),
-    "FILL": _fill,
+    "FILL": matching(r"(?s:.*)", "a fill", _fill),
 }
 """Metavars that say the type of a value; others are text where no type is given."""
 

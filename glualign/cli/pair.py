@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import status, summary_rows, warn
-from glualign.cli.exit_codes import FAILED_VERDICT
+from glualign.cli.exits import FAILED_VERDICT
 from glualign.cli.options import (
     CONFIDENCE,
     FORMAT,
@@ -26,9 +26,8 @@ from glualign.cli.options import (
     min_quality,
     option,
 )
-from glualign.cli.verdict import advice, figures, reasons
 from glualign.errors import GlualignError
-from glualign.quality import falls_short
+from glualign.quality import falls_short, figures, reasons
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -203,23 +202,16 @@ def warp(
     named = {"transform": options["matrix"], **{kind: options[kind] for kind in kinds}}
     files |= {kind: Path(name) for kind, name in named.items() if name}
     outputs.check_outputs(files, pairing.inputs(source, target), warped=expected)
-    outputs.check_ending(files.get("transform"), ".txt", ".json")
-    outputs.check_ending(files.get("gcps"), ".points", ".csv")
-    if page := files.get("report"):
-        from glualign.report.alignment import build_report
-        from glualign.report.page import check_page
-
-        check_page(page)
     alignment = pairing.align(moving, fixed)
     with status("Writing ..."):
         trusted = options["only_trusted"]
         written, notes = outputs.write_outputs(files, alignment, only_trusted=trusted, **vars(writing))
-        if page:
+        if page := files.get("report"):
+            from glualign.report.alignment import build_report
+
             build_report(alignment, page, command=click.get_current_context().obj)
-    for text in notes:
-        warn(text)
-    for image in (moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ():
-        _warn_of_turned(image)
+    warn(*notes)
+    _warn_of_turned(*(moving, fixed) if options["matches"] else (moving,) if options["gcps"] else ())
     pairing.print_summary(alignment, written, printing)
 
 
@@ -253,8 +245,7 @@ def flow(source: str, target: str, pairing: Pairing, printing: Printing, **optio
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     files = {kind: Path(name) for kind, name in names.items() if name}
     check_outputs(files, pairing.inputs(source, target))
-    moving, fixed = pairing.images(source, target)
-    alignment = pairing.align(moving, fixed)
+    alignment = pairing.align(*pairing.images(source, target))
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
     pairing.print_summary(alignment, written, printing)
 
@@ -308,12 +299,23 @@ def matches(source: str, target: str, pairing: Pairing, printing: Printing, **op
             f"the verdict is {alignment.quality.verdict}"
         )
     write_matches(output, found)
-    for image in (moving, fixed):
-        _warn_of_turned(image)
+    _warn_of_turned(moving, fixed)
     pairing.print_summary(alignment, {f"matches ({len(found.confidence)})": output}, printing)
 
 
-def _warn_of_turned(image: Image) -> None:
+def _warn_of_turned(*images: Image) -> None:
     """Say of positions that were written that programs which ignore EXIF find them elsewhere."""
-    if image.turned != 1:
-        warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
+    for image in images:
+        if image.turned != 1:
+            warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
+
+
+def advice(alignment: Alignment) -> str:
+    """What to try after a failed or doubtful verdict."""
+    low, high = sorted((max(alignment.source.size), max(alignment.target.size)))
+    crop = "crop the larger image to what both show; " if high > 3 * low else ""
+    return (
+        f"Try the default preset if this was fast; {crop}--mirror if one image is mirrored; --init with a "
+        "few point pairs; --transform homography for flat scenes, affine or similarity for scans; and look "
+        "if both show the same thing at all"
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glualign.cli.console import counted, status, warn
-from glualign.cli.exit_codes import INTERRUPTED
+from glualign.cli.exits import INTERRUPTED
 from glualign.cli.flow_files import errors_about
 from glualign.cli.options import (
     FILE,
@@ -205,13 +205,11 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
     from glualign.flow import read_flow
     from glualign.outputs import check_outputs
     from glualign.report.alignment import build_report, read_summary, saved_alignment
-    from glualign.report.page import check_page
 
     flow, mask, confidence, summary = (options[name] for name in ("flow", "mask", "confidence", "summary"))
     if (mask or confidence or summary) and not flow:
         raise click.UsageError("--mask, --confidence and --summary belong to a saved FLOW; give that too.")
-    check_outputs([output], [flow, mask, confidence, summary, *pairing.inputs(source, target)])
-    check_page(output)
+    check_outputs({"report": output}, [flow, mask, confidence, summary, *pairing.inputs(source, target)])
     moving, fixed = pairing.images(source, target, matched=not flow)
     if flow:
         field = read_flow(flow)

@@ -189,10 +189,9 @@ def _quality_rows(
     if trusted.any():
         middle, high = (readable(float(value)) for value in np.percentile(flow.magnitude[trusted], [50, 95]))
         rows |= {"Median motion": f"{middle} px", "95 % move less than": f"{high} px"}
-        if min(flow.size) >= 2:
-            with np.errstate(invalid="ignore"):
-                folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
-            rows["Folded"] = f"{100 * folded:.2g} %"
+        with np.errstate(invalid="ignore"):
+            folded = (jacobian_determinant(flow) <= 0)[trusted].mean()
+        rows["Folded"] = f"{100 * folded:.2g} %"
     known = [f"{value:.2f}" for value in correlations if value is not None]
     if len(known) == 2:
         rows["Correlation, before and after"] = " to ".join(known)

@@ -16,8 +16,7 @@ from PIL import Image as PillowImage
 
 from glualign.arrays import Bytes
 from glualign.errors import import_extra
-from glualign.files import PathLike, write_text
-from glualign.outputs import check_ending
+from glualign.files import write_text
 
 _QUALITY = 86
 
@@ -32,28 +31,16 @@ def write_page(path: Path, template: str, *, script: str = "", **values: Any) ->
         MissingExtraError: Jinja2 is not installed.
         OutputError: the page cannot be written.
     """
-    found = _templates()
+    found = page_templates()
     code, style = (found.loader.get_source(found, name)[0] if name else "" for name in (script, "style.css"))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
     policy = f"'sha256-{digest}'" if code else "'none'"
     page = found.get_template(template)
     text: str = page.render(style=style, script=code, script_source=policy, **values)
-    # File names may be any bytes, and UTF-8 cannot hold all of them.
-    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    write_text(path, text, "backslashreplace")
 
 
-def check_page(path: PathLike) -> None:
-    """Refuse a page that could not be written, before time is spent on its content.
-
-    Raises:
-        OutputError: ``path`` does not end in ``.html`` or ``.htm``.
-        MissingExtraError: Jinja2 is not installed.
-    """
-    check_ending(path, ".html", ".htm")
-    _templates()
-
-
-def _templates() -> Any:
+def page_templates() -> Any:
     """The Jinja2 environment with our templates; a `MissingExtraError` says that Jinja2 is not installed."""
     jinja = import_extra("jinja2", "report", "HTML pages need Jinja2")
     files, undefined = jinja.PackageLoader("glualign.report"), jinja.StrictUndefined

@@ -13,8 +13,7 @@ import safetensors.torch
 from glualign.checkpoints.load import load_model
 from glualign.errors import TrainingError
 from glualign.evaluation.datasets import open_dataset
-from glualign.files import PathLike, reading
-from glualign.locks import locked
+from glualign.files import PathLike, locked, reading
 from glualign.training.loop import Trainer
 from glualign.training.photos import open_photos
 from glualign.training.processes import joined_processes
@@ -51,14 +50,8 @@ def train(
         raise TrainingError(f"{folder}: already holds a run; continue it with --resume, or name another")
     with joined_processes(recipe.run.device) as processes, ExitStack() as stack:
         if processes.rank == 0:
-            try:
-                stack.enter_context(locked(folder / ".glualign", {"lock": False}))
-            except BlockingIOError as error:
-                raise TrainingError(
-                    f"{folder}: another run is training there; name another folder"
-                ) from error
-            except OSError as error:
-                raise TrainingError(f"{folder}: cannot be written ({error.strerror})") from error
+            taken = TrainingError(f"{folder}: another run is training there; name another folder")
+            stack.enter_context(locked(folder / ".glualign", {"lock": False}, taken))
         # OpenCV's own threads would compete with torch's; workers have one each.
         cv2.setNumThreads(1)
         store = open_photos(photos, cache)

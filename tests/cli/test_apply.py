@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from glualign.cli.main import cli, main
 from glualign.flow import Flow, from_transform, write_flow
 from glualign.images import Image, read_image, write_image
+from glualign.keypoints import read_keypoints
 
 SIZE = (30, 40)
 SHIFT = (4, -3)  # the target shows the source 4 px further right and 3 px further up
@@ -148,6 +149,14 @@ def test_keypoints_of_the_target_move_to_the_source(tmp_path, flow_file):
     (tmp_path / "points.csv").write_text("16;13\n0;0\n")
     run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "back.csv", "--points-from", "target")
     assert (tmp_path / "back.csv").read_text() == "20.0000;10.0000\n;\n", "(4, -3) is above the source"
+
+
+def test_keypoints_in_columns_aligned_by_spaces_lose_no_position(tmp_path, flow_file):
+    (tmp_path / "points.csv").write_text("x   y\n16  13\n0   0\n")
+    run("apply", flow_file, tmp_path / "points.csv", "-o", tmp_path / "back.csv", "--points-from", "target")
+    assert (tmp_path / "back.csv").read_text() == "x y\n20.0000 10.0000\nnan nan\n"
+    points, _ = read_keypoints(str(tmp_path / "back.csv"))
+    np.testing.assert_array_equal(points, [[20, 10], [np.nan, np.nan]])
 
 
 @pytest.mark.parametrize(

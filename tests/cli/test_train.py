@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from glualign.cli.main import cli
-from glualign.locks import locked
+from glualign.errors import TrainingError
+from glualign.files import locked
 from glualign.training.run_folder import load_state, read_rows
 
 
@@ -182,6 +183,6 @@ def test_sigterm_leaves_a_checkpoint(root: Path, photos: Path, tmp_path: Path) -
 
 
 def test_a_folder_is_trained_into_by_one_run_at_a_time(photos: Path, tmp_path: Path) -> None:
-    with locked(tmp_path / "r" / ".glualign", {"lock": False}):
+    with locked(tmp_path / "r" / ".glualign", {"lock": False}, TrainingError()):
         output = refusal("tiny", "--photos", photos, "-o", tmp_path / "r")
     assert "r: another run is training there" in output

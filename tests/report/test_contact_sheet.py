@@ -7,8 +7,8 @@ import pytest
 
 from glualign.batch import align_batch, current_records, match_folders
 from glualign.errors import MissingExtraError, OutputError
+from glualign.outputs import check_formats
 from glualign.report import contact_sheet as sheet
-from glualign.report.page import check_page
 from tests.batch.batch_fakes import fake_settings, picture, picture_folders
 
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
@@ -109,12 +109,12 @@ def test_the_page_has_a_limit_and_says_what_it_leaves_out(batch, monkeypatch) ->
 
 
 def test_a_page_is_checked_before_its_content_is_made(monkeypatch) -> None:
-    check_page("report.htm")
+    check_formats({"report": Path("report.htm")})
     with pytest.raises(OutputError, match=r"is written as \.html or \.htm"):
-        check_page("report.pdf")
+        check_formats({"report": Path("report.pdf")})
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     with pytest.raises(MissingExtraError):
-        check_page("report.htm")
+        check_formats({"report": Path("report.htm")})
 
 
 def test_without_jinja_the_message_names_the_extra(batch, monkeypatch) -> None:

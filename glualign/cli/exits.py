@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what they end, and how."""
+"""How commands end: their exit codes, and what Ctrl-C and SIGTERM do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from threading import current_thread, main_thread
 from types import FrameType
 
 from glualign.cli.console import note
+
+# Click's own codes are 0 for success and 2 for a wrong command line.
+FAILED = 1
+FAILED_PAIRS = 3  # of a batch or an evaluation, which is finished
+FAILED_VERDICT = 4  # of the alignment, whose files are written
+INTERRUPTED, TERMINATED = 130, 143  # as shells say it: 128 and the signal's number
 
 
 @contextmanager
