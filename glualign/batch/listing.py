@@ -134,7 +134,10 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
         return not pattern and not parts
     if pattern[0] == "**":
         return len(pattern) == 1 or _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
-    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+    try:
+        return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+    except re.error:  # [z-a], in which Python 3.10.0 to 3.10.4 see an error: no character is in it
+        return False
 
 
 def name_fault(name: str) -> str | None:
