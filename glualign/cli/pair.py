@@ -26,8 +26,9 @@ from glualign.cli.options import (
     min_quality,
     option,
 )
+from glualign.cli.verdict import advice, figures, reasons
 from glualign.errors import GlualignError
-from glualign.quality import falls_short, figures, reasons
+from glualign.quality import falls_short
 
 if TYPE_CHECKING:
     from glualign.alignment import Alignment
@@ -245,7 +246,8 @@ def flow(source: str, target: str, pairing: Pairing, printing: Printing, **optio
     names = {"flow": options["output"], "mask": options["mask"], "confidence": options["confidence"]}
     files = {kind: Path(name) for kind, name in names.items() if name}
     check_outputs(files, pairing.inputs(source, target))
-    alignment = pairing.align(*pairing.images(source, target))
+    moving, fixed = pairing.images(source, target)
+    alignment = pairing.align(moving, fixed)
     written, _ = write_outputs(files, alignment, only_trusted=options["only_trusted"])
     pairing.print_summary(alignment, written, printing)
 
@@ -299,23 +301,12 @@ def matches(source: str, target: str, pairing: Pairing, printing: Printing, **op
             f"the verdict is {alignment.quality.verdict}"
         )
     write_matches(output, found)
-    _warn_of_turned(moving, fixed)
+    for image in (moving, fixed):
+        _warn_of_turned(image)
     pairing.print_summary(alignment, {f"matches ({len(found.confidence)})": output}, printing)
 
 
-def _warn_of_turned(*images: Image) -> None:
+def _warn_of_turned(image: Image) -> None:
     """Say of positions that were written that programs which ignore EXIF find them elsewhere."""
-    for image in images:
-        if image.turned != 1:
-            warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
-
-
-def advice(alignment: Alignment) -> str:
-    """What to try after a failed or doubtful verdict."""
-    low, high = sorted((max(alignment.source.size), max(alignment.target.size)))
-    crop = "crop the larger image to what both show; " if high > 3 * low else ""
-    return (
-        f"Try the default preset if this was fast; {crop}--mirror if one image is mirrored; --init with a "
-        "few point pairs; --transform homography for flat scenes, affine or similarity for scans; and look "
-        "if both show the same thing at all"
-    )
+    if image.turned != 1:
+        warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
