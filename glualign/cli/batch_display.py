@@ -39,10 +39,10 @@ class Display:
 
     def unmatched(self, lines: Sequence[str]) -> None:
         """Warn of files that are in no pair."""
-        for line in lines[:_LINES_SHOWN] if self._shows else ():
-            warn(line)
-        if self._shows and len(lines) > _LINES_SHOWN:
-            warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
+        if self._shows:
+            warn(*lines[:_LINES_SHOWN])
+            if len(lines) > _LINES_SHOWN:
+                warn(f"{len(lines) - _LINES_SHOWN} more files are in no pair; summary.json lists them")
 
     def progress(self, progress: BatchProgress) -> None:
         """Show the plan, or a pair that was finished."""

@@ -74,8 +74,8 @@ class Pairing(Reading, Aligning):
         masks = ((source, self.source_mask, self.page), (target, self.target_mask, page))
         for path, mask, number in masks:
             image = read_image(path, **{**reading, "page": number})
-            for text in (*image.notes, *(display_notes(image) if matched else ())):
-                warn(f"{image.name}: {text}")
+            notes = (*image.notes, *(display_notes(image) if matched else ()))
+            warn(*(f"{image.name}: {text}" for text in notes))
             if mask:
                 upright, limit = self.apply_orientation, self.max_pixels
                 image = image.ignore(read_image(mask, apply_orientation=upright, max_pixels=limit))
@@ -301,12 +301,12 @@ def matches(source: str, target: str, pairing: Pairing, printing: Printing, **op
             f"the verdict is {alignment.quality.verdict}"
         )
     write_matches(output, found)
-    for image in (moving, fixed):
-        _warn_of_turned(image)
+    _warn_of_turned(moving, fixed)
     pairing.print_summary(alignment, {f"matches ({len(found.confidence)})": output}, printing)
 
 
-def _warn_of_turned(image: Image) -> None:
+def _warn_of_turned(*images: Image) -> None:
     """Say of positions that were written that programs which ignore EXIF find them elsewhere."""
-    if image.turned != 1:
-        warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
+    for image in images:
+        if image.turned != 1:
+            warn(f"{image.name}: positions are those in the upright picture; with --no-exif in that stored")
