@@ -72,6 +72,12 @@ def _from_csv(text: str, path: str, frame: str) -> tuple[Cells, str, Callable[[]
         rows = [row for row in reader if row]
     except csv.Error as error:
         raise GlualignError(f"{path}: cannot be read as CSV ({error})") from error
+    if aligned:
+        rows = [row if row[-1] else row[:-1] for row in rows]  # without the spaces at the end of a line
+        for line, row in enumerate(rows, 1):
+            if len(row) != len(rows[0]):
+                counts = f"row {line} has {len(row)} values, the first {len(rows[0])}"
+                raise GlualignError(f"{path}: {counts}; between spaces none can be empty, use commas")
     keys, first = (0, 1), 0
     try:
         [float(cell or "nan") for row in rows[:1] for cell in row[:2]]

@@ -95,7 +95,7 @@ class _Download(urllib.request.HTTPRedirectHandler):
         self._opener = urllib.request.build_opener(self)
 
     def run(self, url: str) -> None:
-        """Try until the file is there, after any `OSError`; every byte gained shows a live connection."""
+        """Try until the file is there, while failures may pass; a byte gained shows a live connection."""
         failures = most = 0
         while True:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,7 +226,7 @@ def report(source: str, target: str, pairing: Pairing, output: str, quiet: bool,
             )
     else:
         alignment = pairing.align(moving, fixed)
-    with status("Drawing ..."):
+    with status("Drawing ..."), errors_about(source, target, flow) if flow else nullcontext():
         line = click.get_current_context().obj
         build_report(alignment, output, command=line, title=options["title"], max_side=options["size"])
     if not quiet:

@@ -220,7 +220,11 @@ def _read_npz(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow
 
     Channels may come first. ``valid`` (H, W) marks known pixels, and ``direction`` is ours, where they exist.
     """
-    arrays, archive = {}, zipfile.ZipFile(stream)
+    try:
+        archive = zipfile.ZipFile(stream)
+    except zipfile.BadZipFile as error:
+        raise FlowError("is not an .npz archive, or is truncated") from error
+    arrays = {}
     for info in archive.infolist():
         name, most = info.filename.removesuffix(".npy"), info.compress_size
         if name in arrays:

@@ -50,7 +50,11 @@ def check_direction(stated: Any) -> None:
 def read_flo5(path: Path, stream: BinaryIO, check_grid: CheckGrid) -> StoredFlow:
     """Read a ``.flo5`` whose values lie in the file itself."""
     h5py = import_extra("h5py", "hdf5", "this format needs h5py; install it with")
-    with h5py.File(path, "r") as file:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise FlowError("is not an HDF5 file, or is truncated") from error
+    with file:
         # Any other link, external storage and virtual data sets lead to other files of the user.
         link = file.get("flow", getlink=True) if "flow" in file.id else None
         if link is not None and not isinstance(link, h5py.HardLink):

@@ -224,6 +224,8 @@ def _png_chunks(data: bytes) -> tuple[list[tuple[bytes, memoryview]], list[bytes
     chunks, damaged, view, at = [], [], memoryview(data), len(PNG_SIGNATURE)
     name = b""
     while name != b"IEND":
+        if at + 12 > len(data):
+            raise ImageError("the PNG is truncated (it ends without its IEND chunk)")
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):

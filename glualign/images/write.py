@@ -89,7 +89,8 @@ def write_image(
     block = exif.for_pixels(picture.exif, picture.size, picture.dpi) if picture.exif else None
     notes = _left_out(form, picture)
     if block and form is _JPEG and len(block) > _JPEG_EXIF_BYTES:
-        block, notes = None, ("its EXIF exceeds the 64 kB that JPEG holds and is left out", *notes)
+        block = exif.oriented(turn) if (turn := exif.orientation(block)) != 1 else None
+        notes = ("its EXIF exceeds the 64 kB that JPEG holds and is left out", *notes)
     with atomic_path(location) as temporary:
         try:
             return notes + _encode(form, temporary, _held_by(form, picture), block, quality)
@@ -265,6 +266,8 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
     if big:
         directories = {}
     tags += [(exif.ORIENTATION, "H", 1, exif.orientation(block), True)]
+    if image.icc:  # tifffile has a parameter for it only since 2024.5.22
+        tags.append((tiff_tags.ICC_PROFILE, "B", len(image.icc), image.icc, True))
     if image.nodata is not None:
         tags.append((tiff_tags.NODATA, "s", 0, f"{image.nodata:.17g}", True))
     if image.gdal_metadata:
@@ -279,7 +282,6 @@ def _write_tiff(path: Path, image: Image, block: bytes | None) -> tuple[str, ...
         bigtiff=big,
         photometric=photometric,
         colormap=colormap,
-        iccprofile=image.icc or None,
         planarconfig="contig" if pixels.ndim == 3 else None,
         extrasamples=extras,
         rowsperstrip=max(1, _STRIP_BYTES // (pixels.nbytes // image.height)),

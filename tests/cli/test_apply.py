@@ -11,6 +11,7 @@ from PIL import ExifTags, ImageCms
 from PIL import Image as PillowImage
 
 from glualign.cli.main import cli, main
+from glualign.errors import GlualignError
 from glualign.flow import Flow, from_transform, write_flow
 from glualign.images import Image, read_image, write_image
 from glualign.keypoints import read_keypoints
@@ -157,6 +158,15 @@ def test_keypoints_in_columns_aligned_by_spaces_lose_no_position(tmp_path, flow_
     assert (tmp_path / "back.csv").read_text() == "x y\n20.0000 10.0000\nnan nan\n"
     points, _ = read_keypoints(str(tmp_path / "back.csv"))
     np.testing.assert_array_equal(points, [[20, 10], [np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("rows", ["x y conf id\n  0.9 5\n1 2 0.8 6\n", "x y\n \n1 2\n", "1 2\n 3\n"])
+def test_columns_parted_by_spaces_with_an_empty_cell_are_refused(tmp_path, rows):
+    (tmp_path / "points.csv").write_text(rows)
+    with pytest.raises(GlualignError, match=r"row \d has \d values, the first \d; between spaces"):
+        read_keypoints(str(tmp_path / "points.csv"))
+    (tmp_path / "points.csv").write_text("x y \n 1  2 \n")
+    np.testing.assert_array_equal(read_keypoints(str(tmp_path / "points.csv"))[0], [[1, 2]])
 
 
 @pytest.mark.parametrize(

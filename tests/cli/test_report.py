@@ -134,10 +134,12 @@ def test_warp_refuses_a_report_over_another_file_before_it_aligns(folder, name):
             "wide.png is 80 x 60",
         ),
         (["source.png", "wide.png", "flow.flo", "-o", "r.html"], "the target is 80 x 60"),
+        (["wide.png", "target.png", "flow.npz", "-o", "r.html"], "wide.png, target.png, flow.npz: "),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_file(folder, arguments, words):
     PillowImage.new("RGB", (80, 60)).save("wide.png")
+    write_flow("flow.npz", from_transform(np.eye(3), SIZE, SIZE))
     before = sorted(folder.iterdir())
     result = run(*arguments)
     assert result.exit_code == 1, result.output

@@ -63,14 +63,15 @@ def test_a_pair_without_a_pixel_to_compare_is_a_failure_and_not_a_perfect_result
 
 def test_resume_tells_pairs_of_one_name_apart(tmp_path):
     rows = [["imageA", "imageB", *range(40)]]
-    for shift in (1, 2, 3):
-        images = [f"{shift}/{side}.png" for side in ("source", "target")]
+    for shift, target in ((1, "target"), (2, "target"), (3, "target (2)")):
+        images = [f"{shift}/{side}.png" for side in ("source", target)]
         for image in images:
             write_image(tmp_path / image, texture(40, 60, 1))
         rows.append([*images, *range(20 + shift, 30 + shift), *[20] * 10, *range(20, 30), *[20] * 10])
     (tmp_path / "list.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     dataset = open_dataset("pf-willow", tmp_path, pair_list=tmp_path / "list.csv")
-    assert [pair.name for pair in dataset.pairs] == [f"source target{end}" for end in ("", " (2)", " (3)")]
+    ends = ("", " (2)", " (2) (2)")
+    assert [pair.name for pair in dataset.pairs] == [f"source target{end}" for end in ends]
     for _ in range(2):
         results = evaluate(dataset, [open_baseline("identity")], csv_path=tmp_path / "out.csv", resume=True)
         assert [result.metrics.aepe for result in results] == [1, 2, 3]

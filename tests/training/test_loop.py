@@ -150,7 +150,7 @@ def test_a_limit_or_a_signal_ends_the_first_validation(
 def test_a_real_pair_that_cannot_be_read_is_said_once(
     recipe: Recipe, photos: PhotoStore, tmp_path: Path
 ) -> None:
-    """Nor one that has nothing to measure: the others are still validated on."""
+    """One that has nothing to measure, too; the others are still validated on."""
 
     def unreadable() -> Sample:
         raise DatasetError("a/flow.flo: is empty")

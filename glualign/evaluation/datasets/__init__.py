@@ -7,10 +7,10 @@ one.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from inspect import signature
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,9 +144,9 @@ def open_dataset(name: str, root: PathLike, *, pair_list: PathLike | None = None
 
 def _named_apart(pairs: Iterable[EvalPair]) -> Iterator[EvalPair]:
     """The pairs, each with a name of its own, and all names as a csv of results has them."""
-    times: Counter[str] = Counter()
+    taken: set[str] = set()
     for pair in pairs:
         name, group, subgroup = (" ".join(each.split()) for each in (pair.name, pair.group, pair.subgroup))
-        times[name] += 1
-        apart = name if times[name] == 1 else f"{name} ({times[name]})"
+        names = chain([name], (f"{name} ({number})" for number in count(2)))
+        taken.add(apart := next(each for each in names if each not in taken))
         yield EvalPair(apart, pair.read, group, subgroup)
