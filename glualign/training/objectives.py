@@ -111,7 +111,10 @@ class Objective(nn.Module):
         """Set which parameters learn; returns them as groups for AdamW, with their peak rates as ``peak``."""
         stage = self.stage
         features = [*self.network.pyramid.parameters()] if stage.pyramid_rate > 0 else []
-        rest = [p for n, p in self.network.named_parameters() if n.startswith(_LEARNING[stage.kind])]
+        learning = _LEARNING[stage.kind]
+        if stage.contrastive == 0:  # taught by flow alone the projection would forget, see docs/training.md
+            learning = tuple(part for part in learning if part != "descriptors")
+        rest = [p for n, p in self.network.named_parameters() if n.startswith(learning)]
         if stage.contrastive > 0:
             rest += self.head.parameters()
         self.requires_grad_(False)

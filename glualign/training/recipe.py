@@ -67,7 +67,8 @@ class StageOptions:
         pyramid_rate: peak, of the pyramid; 0 freezes it, and gradients stop at the flow that enters a warp.
         sizes: working sizes; each batch draws one. ``features`` and ``coarse`` work at 256 only.
         extra_layers: probability that a batch above 256 passes through one extra adaptive-resolution layer.
-        contrastive: weight of the contrastive loss, the only loss of a ``features`` stage.
+        contrastive: weight of the contrastive loss, the only loss of a ``features`` stage; with 0 the
+            projection of pretrained features stays as it is.
         loss_exponents: exponent q of the robust end-point error (abs(d) + eps)^q, for flow4, flow3, flow2,
             flow1 and, in a model with ``half_decoder_width``, flow0.
         mix: weights of the pairs in this stage, as in ``data.mix``; empty: those of ``data``.

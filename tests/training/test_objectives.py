@@ -1,6 +1,7 @@
 """The loss of a step, and which weights learn from it."""
 
 import numpy as np
+import pytest
 import torch
 
 from glualign.network import GLUNet
@@ -44,6 +45,16 @@ def test_a_pretrained_backbone_stays_as_it_is_while_its_projection_learns(photos
         assert "hit16" in figures
         assert network.descriptors.weight.grad.abs().sum() > 0
         assert all(p.grad is None for p in network.backbone.parameters())
+
+
+@pytest.mark.parametrize(("contrastive", "learns"), [(0.0, False), (0.5, True)])
+def test_the_projection_learns_where_the_contrastive_loss_holds_it(contrastive: float, learns: bool) -> None:
+    network = GLUNet(tiny_config(pretrained=True, descriptor_channels=16))
+    stage = StageOptions(kind="full", steps=1, contrastive=contrastive)
+    [group] = Objective(network, ContrastiveHead(), stage).release_parameters()
+    weight = network.descriptors.weight
+    assert weight.requires_grad is any(p is weight for p in group["params"]) is learns
+    assert network.decoder4.get_submodule("conv_0")[0].weight.requires_grad
 
 
 def test_features_learn_from_photographs_of_a_class_and_the_temperature_does_not(photos: PhotoStore) -> None:
