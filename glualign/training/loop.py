@@ -293,8 +293,7 @@ class Trainer:
     def _validation_pairs(self) -> Iterator[tuple[str, Sample]]:
         """Pairs of held-out photographs, always the same, by stratum; then real ones that can be read."""
         run = self.recipe.run
-        for number, stratum in enumerate(synthesis.STRATA):
-            seed = VALIDATION_SEED + number
+        for seed, stratum in enumerate(synthesis.STRATA, VALIDATION_SEED):
             pairs = synthesis.PairSynthesis(self.photos, self.held_out, seed, {stratum: 1.0})
             for index in range(run.validation_pairs):
                 pair = pairs.pair(index, run.validation_size)
