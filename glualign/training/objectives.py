@@ -40,15 +40,15 @@ EPSILON = 0.01  # pixels added to an end-point error before its exponent: a fini
 
 _HALF_PARTS = ("half_features", "decoder0")
 _FINE_PARTS = (*_HALF_PARTS, "decoder2", "upfeat2", "deconv2", "decoder1", "l_dc_conv")
-_COARSE_PARTS = ("descriptors", "decoder4", "decoder3", "dc_conv", "deconv4")
+_COARSE_PARTS = ("decoder4", "decoder3", "dc_conv", "deconv4")
 _LEARNING: dict[StageKind, tuple[str, ...]] = {
-    "features": ("descriptors",),
+    "features": (),
     "coarse": _COARSE_PARTS,
     "full": (*_COARSE_PARTS, *_FINE_PARTS),
     "fine": _FINE_PARTS,
     "half": _HALF_PARTS,
 }
-"""What a stage of each kind teaches besides the pyramid: beginnings of parameter names."""
+"""What a stage of each kind teaches besides pyramid and projection: beginnings of parameter names."""
 
 
 def teaches(kind: str, stage: StageKind) -> bool:
@@ -112,8 +112,8 @@ class Objective(nn.Module):
         stage = self.stage
         features = [*self.network.pyramid.parameters()] if stage.pyramid_rate > 0 else []
         learning = _LEARNING[stage.kind]
-        if stage.contrastive == 0:  # taught by flow alone the projection would forget, see docs/training.md
-            learning = tuple(part for part in learning if part != "descriptors")
+        if stage.contrastive > 0:  # taught by flow alone the projection would forget, see docs/training.md
+            learning += ("descriptors",)
         rest = [p for n, p in self.network.named_parameters() if n.startswith(learning)]
         if stage.contrastive > 0:
             rest += self.head.parameters()
