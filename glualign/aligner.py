@@ -18,7 +18,7 @@ from glualign.checkpoints.load import LoadedModel, load_model
 from glualign.devices import Precision, choose_device, choose_dtype, describe_device
 from glualign.errors import FlowError, ImageError
 from glualign.flow import Flow, compose, from_transform
-from glualign.geometry import by, size_of
+from glualign.geometry import size_of, wxh
 from glualign.images import Image, as_image
 from glualign.matching.assess import Figures, assess, error_of
 from glualign.matching.coarse_motion import find_coarse_motion
@@ -204,7 +204,9 @@ class Aligner:
             known = init if isinstance(init, Flow) else from_transform(init, size, source.size)
             matrix = None if isinstance(init, Flow) else np.asarray(init, np.float64)
             if known.size != size:
-                raise FlowError(f"init is for a target of {by(known.size)} pixels, the target is {by(size)}")
+                raise FlowError(
+                    f"init is for a target of {wxh(known.size)} pixels, the target is {wxh(size)}"
+                )
             moved, reached = warp_image(source, known)
             if not reached.all():
                 moved = moved.replace(ignored=~reached)

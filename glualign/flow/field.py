@@ -61,7 +61,7 @@ class Flow:
         vars(self).update(data=data, source_size=source)
 
     def __repr__(self) -> str:
-        return f"<Flow {geometry.by(self.size)}, source {geometry.by(self.source_frame)}>"
+        return f"<Flow {geometry.wxh(self.size)}, source {geometry.wxh(self.source_frame)}>"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def resize(flow: Flow, size: tuple[int, int], source_size: tuple[int, int] | Non
         FlowError: a size is not positive.
     """
     if min(size) <= 0:
-        raise FlowError(f"a flow cannot be resized to {geometry.by(size)} pixels")
+        raise FlowError(f"a flow cannot be resized to {geometry.wxh(size)} pixels")
     frame, scale = np.array(flow.source_frame), np.array(size) / flow.size
     height, width = source_size or (max(1, round(side)) for side in frame * scale)
     out = np.empty((*size, 2), np.float32)
@@ -281,7 +281,7 @@ def jacobian_determinant(flow: Flow) -> Floats:
         FlowError: the grid is smaller than 2 x 2.
     """
     if min(flow.size) < 2:
-        raise FlowError(f"a flow of {geometry.by(flow.size)} pixels has no derivatives")
+        raise FlowError(f"a flow of {geometry.wxh(flow.size)} pixels has no derivatives")
     out = np.empty(flow.size, np.float32)
     for top, bottom in geometry.strips(flow.size):
         # With a row on either side, so that differences at the edge of a strip are central ones.
@@ -308,5 +308,5 @@ def _check_chain(first: Flow, second: Flow) -> None:
     if first.source_frame != second.size and first.source_size is not None:
         raise FlowError(
             "the flows do not fit together: the first leads to an image of "
-            f"{geometry.by(first.source_frame)} pixels, the second starts from {geometry.by(second.size)}"
+            f"{geometry.wxh(first.source_frame)} pixels, the second starts from {geometry.wxh(second.size)}"
         )

@@ -16,7 +16,7 @@ from glualign.errors import FlowError
 from glualign.files import read_bytes
 from glualign.flow.field import Flow, from_transform
 from glualign.flow.files import FLOW_EXTENSIONS, read_flow
-from glualign.geometry import by, transform_fault
+from glualign.geometry import transform_fault, wxh
 from glualign.geometry.robust import MINIMAL_POINTS, fit_points
 
 INITIAL_FORMS = (
@@ -118,4 +118,6 @@ def _rows(text: str) -> list[list[str]]:
 def _check_sizes(path: Path, sizes: dict[str, tuple[int, int]], found: dict[str, Any]) -> None:
     for name, size in found.items():
         if isinstance(size, (list, tuple)) and len(size) == 2 and tuple(size) != sizes[name]:
-            raise FlowError(f"{path}: is for a {name} of {by(size)} pixels, the {name} is {by(sizes[name])}")
+            raise FlowError(
+                f"{path}: is for a {name} of {wxh(size)} pixels, the {name} is {wxh(sizes[name])}"
+            )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from glualign.arrays import Array, Doubles, Floats, Mask
 from glualign.errors import FlowError
 from glualign.flow.field import Flow
-from glualign.geometry import EDGE_TOLERANCE, by, inside, positions, size_of
+from glualign.geometry import EDGE_TOLERANCE, inside, positions, size_of, wxh
 
 Interpolation = Literal["nearest", "linear", "cubic", "lanczos"]
 
@@ -72,7 +72,7 @@ def warp(
     expected = flow.source_size or source_size
     if expected != source_size:
         raise FlowError(
-            f"the flow belongs to a source of {by(expected)} pixels, the image is {by(source_size)}; "
+            f"the flow belongs to a source of {wxh(expected)} pixels, the image is {wxh(source_size)}; "
             "resize the flow, or give the image it is for"
         )
     if missing is not None and missing.shape != source_size:

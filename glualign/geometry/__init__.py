@@ -85,7 +85,7 @@ def size_of(image: Array) -> Size:
     return image.shape[0], image.shape[1]
 
 
-def by(size: Sequence[int]) -> str:
+def wxh(size: Sequence[int]) -> str:
     """``WIDTH x HEIGHT``, as messages say it."""
     return f"{size[1]} x {size[0]}"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from glualign.arrays import Array, Bytes, Mask
 from glualign.errors import ImageError
-from glualign.geometry import by, size_of
+from glualign.geometry import size_of, wxh
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +158,7 @@ class Image:
         return float(max(0, self.palette_alpha.find(0)))
 
     def __repr__(self) -> str:
-        return f"<Image {self.name}, {by(self.size)}, {self.kind}>"
+        return f"<Image {self.name}, {wxh(self.size)}, {self.kind}>"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """The pixels: ``np.asarray(image)``."""
@@ -206,8 +206,8 @@ class Image:
         name = mask.name if mask.path else "the mask"
         if mask.size != self.size:
             raise ImageError(
-                f"{name}: a mask of {by(mask.size)} pixels does not fit {self.name}, "
-                f"which has {by(self.size)}; give one of the same size"
+                f"{name}: a mask of {wxh(mask.size)} pixels does not fit {self.name}, "
+                f"which has {wxh(self.size)}; give one of the same size"
             )
         ignored = black(mask)
         if self.ignored is not None:

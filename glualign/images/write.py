@@ -13,7 +13,7 @@ import numpy as np
 from glualign.arrays import Array
 from glualign.errors import ImageError
 from glualign.files import atomic_path
-from glualign.geometry import by, size_of, strips
+from glualign.geometry import size_of, strips, wxh
 from glualign.images import exif, tiff_tags
 from glualign.images.decode import INCH, PNG_SIGNATURE, register_heif
 from glualign.images.image import DEPTHS, Image, from_array
@@ -191,7 +191,7 @@ def check_writable(path: Path, image: Image) -> Format:
     if max(size) > form.max_side:
         raise ImageError(
             f"{path}: {form.name} holds at most {form.max_side} pixels a side, "
-            f"the image is {by(size)}; write .png or .tif instead"
+            f"the image is {wxh(size)}; write .png or .tif instead"
         )
     return form
 

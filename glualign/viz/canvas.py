@@ -19,7 +19,7 @@ from PIL import ImageDraw, ImageFont
 
 from glualign.arrays import Array, Bytes
 from glualign.errors import FlowError
-from glualign.geometry import by, size_of
+from glualign.geometry import size_of, wxh
 from glualign.viz.colors import Colormap, palette, wheel_disc
 
 Picture = Bytes  # (H, W, 3) RGB
@@ -139,6 +139,6 @@ def check_size(what: str, values: Array | None, size: tuple[int, int]) -> None:
     """Refuse, by a `FlowError`, an image or map, if any, of another size than (height, width) of the flow."""
     if values is not None and values.shape[:2] != size:
         raise FlowError(
-            f"{what} is {by(size_of(values))} and the flow {by(size)} pixels; "
+            f"{what} is {wxh(size_of(values))} and the flow {wxh(size)} pixels; "
             "give the one that belongs to this flow, or fit the flow with glualign resize-flow"
         )

@@ -15,7 +15,7 @@ from glualign.errors import DatasetError
 from glualign.evaluation.metrics import DenseTruth, Truth
 from glualign.files import read_bytes, reading
 from glualign.flow import read_flow
-from glualign.geometry import size_of
+from glualign.geometry import size_of, wxh
 from glualign.images import read_image, to_rgb8
 
 Pixels = Bytes
@@ -102,7 +102,7 @@ def load_mask(path: Path, size: Size) -> Pixels:
 
 def _require_size(what: str, size: Size, expected: Size) -> None:
     if size != expected:
-        raise DatasetError(f"{what} is {size[1]} x {size[0]} pixels, its image {expected[1]} x {expected[0]}")
+        raise DatasetError(f"{what} is {wxh(size)} pixels, its image {wxh(expected)}")
 
 
 def load_table(path: Path, columns: int) -> Doubles:
