@@ -141,6 +141,9 @@ class Trainer:
                 self.log(f"stopped at step {self.progress.step}; --resume continues from here")
             if stopping or self.progress.step < stage.steps:
                 return False
+            kinds = {each.kind for each in stages[: self.progress.stage + 1]}
+            if kinds <= {"features", "coarse"} and not self.progress.warm:
+                weights.begin_level2(self.network, self.average)
             if self.normalised:
                 weights.remove_batch_norms(self.network.pyramid)
                 self.normalised = False
@@ -284,7 +287,7 @@ class Trainer:
             group = summarise(found, pooled_pck=True)
             values = {"mean": group.aepe, "median": group.median, "pck1": group.pck[0]}
             scores |= {f"{name}_{key}": float(value) for key, value in values.items()}
-        run_folder.append_row(self.validation_log, {**self._place_in_run(), **scores})
+        run_folder.append_row(self.validation_log, {**self.progress.place(), **scores})
         medians = [name for name in scores if name.endswith("_median")]
         run_folder.plot(run_folder.read_rows(self.validation_log), medians, self.folder / "validation.png")
         shown = ", ".join(f"{name.removesuffix('_median')} {scores[name]:.2f} px" for name in medians)
@@ -307,9 +310,6 @@ class Trainer:
                     self._left_out.add(str(error))
                     self.log(f"left out of validation: {error}")
 
-    def _place_in_run(self) -> dict[str, float]:
-        return {"pairs": self.progress.pairs, "stage": self.progress.stage, "step": self.progress.step}
-
     def _log_rows(self, rows: list[dict[str, float]], pairs_per_second: float) -> None:
         """Log the means of what is finite in these steps of all processes."""
         names = [*dict.fromkeys(name for row in rows for name in row)]
@@ -321,7 +321,7 @@ class Trainer:
         row = {**{k: v / n for k, v, n in found if n}, "pairs_per_second": pairs_per_second}
         if self.processes.rank:
             return
-        run_folder.append_row(self.train_log, {**self._place_in_run(), **row})
+        run_folder.append_row(self.train_log, {**self.progress.place(), **row})
         shown = [f"{name} {value:.3g}" for name, value in row.items() if name != "skipped" or value]
         at = self.progress
         self.log(f"{at.pairs} pairs, stage {at.stage}, step {at.step}: {', '.join(shown)}")

@@ -34,6 +34,10 @@ class TrainingProgress:
     pairs: int = 0  # pairs seen in all stages and processes
     warm: bool = False  # the run started from given weights, whose pyramid has no batch norm
 
+    def place(self) -> dict[str, float]:
+        """The first columns of a row of the logs."""
+        return {"pairs": self.pairs, "stage": self.stage, "step": self.step}
+
 
 class State(NamedTuple):
     """What a checkpoint holds."""

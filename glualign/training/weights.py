@@ -46,6 +46,15 @@ def initialise(network: nn.Module) -> None:
                 module.weight.mul_(0.05)
 
 
+def begin_level2(*networks: GLUNet) -> None:
+    """Begin the decoder at 1/8 of the working size as that at 1/8 of 256 x 256, which reads such features.
+
+    From random weights it came to change no flow at all (docs/training.md).
+    """
+    for each in networks:
+        each.decoder2.load_state_dict(each.decoder3.state_dict())
+
+
 def add_batch_norms(pyramid: nn.Module) -> None:
     """Start a pyramid anew, with batch norm after every convolution, to be trained from nothing."""
     for group in pyramid.children():

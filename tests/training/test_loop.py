@@ -304,6 +304,36 @@ def test_a_stage_for_finer_levels_teaches_these_alone(
     assert {"epe0", "epe1"} <= set(read_rows(tmp_path / "train.csv")[0])
 
 
+def test_level2_begins_as_level3_unless_it_has_learned(
+    recipe: Recipe, photos: PhotoStore, tmp_path: Path
+) -> None:
+    """Until a stage teaches it, or weights to start from bring it along."""
+    coarse, full = (StageOptions(kind=kind, steps=1, batch=1) for kind in ("coarse", "full"))
+
+    def alike(run: Trainer) -> list[bool]:
+        found = []
+        for network in (run.network, run.average):
+            pairs = zip(network.decoder2.parameters(), network.decoder3.parameters(), strict=True)
+            found.append(all(torch.equal(*pair) for pair in pairs))
+        return found
+
+    run = trainer(replace(recipe, stages=(coarse, coarse)), photos, tmp_path / "coarse")
+    assert alike(run) == [False, False]
+    run.run()
+    assert alike(run) == [True, True]
+    first = {name: value.clone() for name, value in run.network.state_dict().items()}
+
+    taught = trainer(replace(recipe, stages=(coarse, full, coarse)), photos, tmp_path / "full")
+    taught.run()
+    assert alike(taught) == [False, False]
+
+    warm = trainer(replace(recipe, stages=(coarse,)), photos, tmp_path / "warm")
+    first["decoder2.predict_flow.bias"] += 1
+    warm.start_from(first)
+    warm.run()
+    assert torch.equal(warm.network.decoder2.predict_flow.bias, first["decoder2.predict_flow.bias"])
+
+
 def test_another_recipe_cannot_resume_a_run(recipe: Recipe, photos: PhotoStore, tmp_path: Path) -> None:
     recipe = replace(recipe, stages=LONG)
     trainer(recipe, photos, tmp_path / "run").run(steps=5)
