@@ -141,9 +141,6 @@ class Trainer:
                 self.log(f"stopped at step {self.progress.step}; --resume continues from here")
             if stopping or self.progress.step < stage.steps:
                 return False
-            kinds = {each.kind for each in stages[: self.progress.stage + 1]}
-            if kinds <= {"features", "coarse"} and not self.progress.warm:
-                weights.begin_level2(self.network, self.average)
             if self.normalised:
                 weights.remove_batch_norms(self.network.pyramid)
                 self.normalised = False
@@ -165,6 +162,9 @@ class Trainer:
         run, progress, processes = self.recipe.run, self.progress, self.processes
         if stage.kind == "features" and not self.normalised and not progress.warm:
             self._add_batch_norms()
+        done, coarse = {each.kind for each in self.recipe.stages[: progress.stage]}, {"features", "coarse"}
+        if not (progress.step or progress.warm) and "coarse" in done <= coarse and stage.kind not in coarse:
+            weights.begin_level2(self.network, self.average)
         objective = Objective(self.network, self.head, stage)
         self._start_optimiser(objective)
         module: nn.Module = objective
